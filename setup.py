@@ -1,0 +1,44 @@
+"""Build the compiled core; everything else about the package stands in pyproject.toml."""
+
+import os
+from glob import glob
+
+import greenlet
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CORE = "src/weft/_core"
+
+DIRECTIVES = {
+    "language_level": 3,
+    "binding": True,
+    "embedsignature": True,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    # A switch may happen inside any call, so the error indicator must live in the thread
+    # state that greenlet saves, never in a local copy (gevent#1985, greenlet#3.0 notes).
+    "fast_gil": False,
+}
+MACROS = [("CYTHON_FAST_THREAD_STATE", "0"), ("CYTHON_USE_EXC_INFO_STACK", "1")]
+
+
+def extension(source: str) -> Extension:
+    name = os.path.splitext(os.path.relpath(source, "src"))[0].replace(os.sep, ".")
+    return Extension(
+        name,
+        [source],
+        include_dirs=[os.path.dirname(greenlet.__file__), CORE],
+        depends=glob(f"{CORE}/*.h"),
+        define_macros=MACROS,
+        extra_compile_args=["-O2", "-Wno-unreachable-code"] if os.name == "posix" else [],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(source) for source in sorted(glob(f"{CORE}/*.pyx"))],
+        include_path=["src"],
+        compiler_directives=DIRECTIVES,
+    )
+)

@@ -1,0 +1,1 @@
+"""Ordinary blocking Python, run concurrently on one thread."""

@@ -1,0 +1,1 @@
+"""The compiled engine: what everything else in weft is built on."""
