@@ -1,0 +1,62 @@
+"""Who takes part, and how to load one in a process of its own.
+
+A contestant offers calls (row name -> function of an operation count) and an echo server, which
+announces the port it listens on and serves for ever. What its users cannot do it leaves out.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+Call = Callable[[int], object]
+Announce = Callable[[int], None]
+Server = Callable[[Announce], object]
+
+# In the order of the table; "C epoll" is a program, not a Python contestant.
+NAMES = (
+    "weft",
+    "gevent",
+    "asyncio",
+    "asyncio protocol",
+    "uvloop",
+    "uvloop protocol",
+    "threads",
+    "C epoll",
+)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    version: str
+    calls: Mapping[str, Call]
+    serve_echo: Server
+
+
+def load(name: str) -> Contestant:
+    """The contestant called `name`. Raises ImportError if its package is not installed."""
+    package, _, variant = name.partition(" ")
+    module = import_module(f"{__name__}.{_HOMES[package]}")
+    contestant: Contestant = module.load(package, variant)
+    return contestant
+
+
+_HOMES = {
+    "weft": "green",
+    "gevent": "green",
+    "asyncio": "aio",
+    "uvloop": "aio",
+    "threads": "threads",
+}
+
+
+def package_version(package: str) -> str:
+    """The version a package gives itself; the standard library's is Python's."""
+    own = getattr(import_module(package), "__version__", None)
+    return str(own) if own else f"CPython {platform.python_version()}"
+
+
+def nothing(*_args: object) -> None:
+    """What every spawned task does."""

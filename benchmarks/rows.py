@@ -1,0 +1,86 @@
+"""What is measured: one entry per row, with who takes part and the targets weft must reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .contestants import NAMES
+
+Kind = Literal["calls", "sleepers", "echo"]
+Unit = Literal["s", "B"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """weft's figure is at most `ratio` times the peer's, or at most `limit` if no peer is named."""
+
+    peer: str | None = None
+    ratio: float = 1.0
+    limit: float = 0.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that a row yields: `key` names it in the samples, `unit` is seconds or bytes."""
+
+    key: Literal["wall", "cpu", "rss"]
+    title: str
+    unit: Unit
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`count` operations make one measurement; `quick` is the count under --quick (0: left out)."""
+
+    name: str
+    kind: Kind
+    count: int
+    quick: int
+    figures: tuple[Figure, ...]
+    contestants: tuple[str, ...]
+    max_repeat: int = 1000
+    needs_memory: int = 0
+
+
+# Threads have neither a Timeout nor room for 100,000 sleepers.
+TASKS = ("weft", "gevent", "asyncio", "uvloop")
+ALL = (*TASKS, "threads")
+
+
+def _calls(name: str, title: str, count: int, who: tuple[str, ...], *targets: Target) -> Row:
+    return Row(name, "calls", count, count // 10, (Figure("wall", title, "s", targets),), who)
+
+
+def _sleepers(name: str, count: int, quick: int, max_repeat: int, needs_memory: int) -> Row:
+    what = f"{count:,} sleepers, each"
+    time = Figure("wall", f"{what}: time", "s", (Target("gevent", 1 / 5),))
+    memory = Figure("rss", f"{what}: memory", "B", (Target(limit=6.5 * 1024),))
+    return Row(name, "sleepers", count, quick, (time, memory), TASKS, max_repeat, needs_memory)
+
+
+# gevent's million sleepers take 8 GiB of resident memory; the rest is room for the machine.
+ROOM_FOR_A_MILLION = 12 * 1024**3
+
+ROWS = (
+    _calls(
+        "spawn_join", "spawn + join", 5_000, ALL, Target("gevent", 1 / 8), Target("uvloop", 1.0)
+    ),
+    _calls("sleep0", "sleep(0), two greenlets", 50_000, ALL, Target("gevent", 1 / 4)),
+    _calls("timeout", "Timeout start + cancel", 20_000, TASKS, Target("gevent", 1 / 12)),
+    _calls("semaphore", "Semaphore, uncontended", 200_000, ALL, Target("gevent", 1 / 3)),
+    _calls("queue", "Queue(1) put + get", 20_000, ALL, Target("gevent", 1 / 5)),
+    _calls("pool_map", "Pool.map, an item", 5_000, ALL, Target("gevent", 1 / 8)),
+    _calls("threadpool", "ThreadPool.apply", 2_000, ALL, Target("gevent", 1 / 2)),
+    Row(
+        "echo",
+        "echo",
+        50_000,
+        5_000,
+        (Figure("cpu", "echo, CPU per message", "s", (Target("C epoll", 1.25),)),),
+        NAMES,
+    ),
+    _sleepers("sleepers_100k", 100_000, 100_000, 1000, 0),
+    _sleepers("sleepers_1m", 1_000_000, 0, 3, ROOM_FOR_A_MILLION),
+)
