@@ -1,0 +1,383 @@
+"""The greenlet that people spawn: a function, its result, and who waits for it."""
+
+import sys
+from contextvars import copy_context
+from weakref import ref as weak_ref
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+
+from greenlet import GreenletExit
+
+from weft._core.clock cimport nanoseconds, now
+from weft._core.greenlet_api cimport (
+    PyGreenlet_GetCurrent,
+    PyGreenlet_Import,
+    PyGreenlet_SetParent,
+    PyGreenlet_Switch,
+    greenlet,
+)
+from weft._core.hub cimport (
+    DONE,
+    ON_JOIN,
+    Callback,
+    Fiber,
+    Hub,
+    Wait,
+    cancel_timer,
+    get_hub,
+    get_hub_if_exists,
+    interrupt,
+    new_wait,
+    park,
+    post_callback,
+    schedule_start,
+    set_timer,
+    unpark,
+)
+from weft._core.timeout cimport timeout_class
+
+cdef extern from *:
+    """
+    #define weft_has_context() (PyThreadState_Get()->context != NULL)
+    """
+    bint weft_has_context()
+
+PyGreenlet_Import()
+
+
+cdef class Greenlet(Fiber):
+
+    def __cinit__(self, *args, **kwargs):
+        self.hub = get_hub()
+
+    def __init__(self, run=None, *args, **kwargs):
+        cdef greenlet current
+        PyGreenlet_SetParent(self, self.hub)
+        self.target = run
+        if run is None:
+            if not callable(self._run):
+                raise TypeError(f"{type(self).__name__} needs a function to run, or a _run method")
+        elif not callable(run):
+            raise TypeError(f"{type(self).__name__} cannot run {run!r}: it is not callable")
+        self.args = args
+        self.keywords = kwargs or None
+        if weft_has_context():
+            self.gr_context = copy_context()
+        current = PyGreenlet_GetCurrent()
+        self.spawner = weak_ref(current)
+        if isinstance(current, Greenlet):
+            self.tree_locals = (<Greenlet>current).tree_locals
+
+    # -- what it runs
+
+    @property
+    def _run(self):
+        return self.target
+
+    @_run.setter
+    def _run(self, value):
+        self.target = value
+
+    @property
+    def kwargs(self):
+        """The keyword arguments of the function."""
+        if self.keywords is None:
+            self.keywords = {}
+        return self.keywords
+
+    @property
+    def loop(self):
+        """The loop of the greenlet's hub."""
+        return self.hub.loop
+
+    @property
+    def spawning_greenlet(self):
+        """The greenlet that made this one, or None if it is gone."""
+        return self.spawner()
+
+    @property
+    def spawn_tree_locals(self):
+        """A dict shared by all greenlets that descend from one that was not made by another."""
+        if self.tree_locals is None:
+            spawner = self.spawner()
+            self.tree_locals = spawner.spawn_tree_locals if isinstance(spawner, Greenlet) else {}
+        return self.tree_locals
+
+    # -- life
+
+    cdef int begin(self) except -1:
+        if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
+            schedule_start(self.hub, self)
+        return 0
+
+    def start(self):
+        """Schedule the greenlet to run when the caller waits next."""
+        self.begin()
+
+    def start_later(self, seconds):
+        """Schedule the greenlet to run in *seconds*."""
+        if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
+            self.start_timer = set_timer(self.hub, now() + max(nanoseconds(seconds), 0), self,
+                                         start_due)
+
+    @classmethod
+    def spawn(cls, *args, **kwargs):
+        """Make a greenlet that runs ``function(*args, **kwargs)``, start it and return it.
+
+        It does not begin before the caller waits for something.
+        """
+        cdef Greenlet new = cls(*args, **kwargs)
+        new.start()
+        return new
+
+    @classmethod
+    def spawn_later(cls, seconds, *args, **kwargs):
+        """The same, beginning in *seconds*."""
+        new = cls(*args, **kwargs)
+        new.start_later(seconds)
+        return new
+
+    def run(self):
+        """Call the function; greenlet calls this on the first switch."""
+        cdef Life life = FINISHED
+        if self.life != FRESH:
+            return
+        self.cancel_start()
+        self.life = RUNNING
+        run = self.target if self.target is not None else self._run
+        try:
+            if self.keywords is None:
+                result = run(*self.args)
+            else:
+                result = run(*self.args, **self.keywords)
+        except GreenletExit as exc:
+            result = exc
+        except BaseException as exc:
+            result = exc
+            life = FAILED
+        run = None
+        self.finish(life, result)
+
+    cdef void cancel_start(self) noexcept:
+        self.scheduled = False
+        if self.start_timer != NULL:
+            cancel_timer(self.hub, self.start_timer)
+            self.start_timer = NULL
+
+    cdef int finish(self, Life life, object result) except -1:
+        self.life = life
+        self.result = result
+        self.target = None
+        self.args = ()
+        self.keywords = None
+        self.notify()
+        if life == FAILED:
+            # May run and block anything.
+            self.hub.report(self, result)
+        return 0
+
+    cdef int settle_before_start(self, object exception) except -1:
+        """Be dead without having run."""
+        self.cancel_start()
+        exc = exception() if isinstance(exception, type) else exception
+        self.finish(FINISHED if isinstance(exc, GreenletExit) else FAILED, exc)
+        return 0
+
+    @property
+    def dead(self):
+        """Whether it has ended, or was killed before it began."""
+        return self.life >= FINISHED
+
+    @property
+    def started(self):
+        """Whether it was started and has not ended."""
+        return bool(self)
+
+    def __bool__(self):
+        return self.life == RUNNING or self.scheduled or self.start_timer != NULL
+
+    def ready(self):
+        """Whether it has ended: returned, failed or been killed."""
+        return self.life >= FINISHED
+
+    def successful(self):
+        """Whether it has ended without an error; ending by GreenletExit is none."""
+        return self.life == FINISHED
+
+    @property
+    def value(self):
+        """What the function returned (or the GreenletExit that ended it); None until then."""
+        return self.result if self.life == FINISHED else None
+
+    @property
+    def exception(self):
+        """What the function raised; None if it has not ended or returned."""
+        return self.result if self.life == FAILED else None
+
+    @property
+    def exc_info(self):
+        """The type, value and traceback of :attr:`exception`, or ``()`` if there is none."""
+        if self.life == FAILED:
+            return type(self.result), self.result, self.result.__traceback__
+        return (None, None, None) if self.life == FINISHED else ()
+
+    # -- waiting for it
+
+    cdef bint wait_for_end(self, object timeout) except -1:
+        cdef Wait wait
+        if self.life >= FINISHED:
+            return True
+        wait = new_wait(ON_JOIN, self)
+        if wait.waiter is self:
+            raise RuntimeError(f"{self!r} cannot wait for its own end")
+        self.add_link(wait)
+        try:
+            return park(wait, nanoseconds(timeout))
+        finally:
+            if self.links is not None and wait in self.links:
+                self.links.remove(wait)
+
+    def join(self, timeout=None):
+        """Wait until it has ended, or *timeout* seconds have passed."""
+        self.wait_for_end(timeout)
+
+    def get(self, block=True, timeout=None):
+        """Return its value or raise its exception, waiting for the end if *block* is true.
+
+        Raises :class:`~weft.Timeout` after *timeout* seconds, or at once if not *block*.
+        """
+        if self.life < FINISHED and not (block and self.wait_for_end(timeout)):
+            raise timeout_class()(timeout if block else None)
+        if self.life == FAILED:
+            raise self.result
+        return self.result
+
+    def kill(self, exception=GreenletExit, block=True, timeout=None):
+        """Raise *exception* in the greenlet and, if *block* is true, wait for its end.
+
+        One that has not begun never runs. Waits *timeout* seconds at most. Killing what has
+        ended does nothing; killing the current greenlet raises here.
+        """
+        if self.life >= FINISHED:
+            return
+        if self.life == FRESH:
+            self.settle_before_start(exception)
+        elif PyGreenlet_GetCurrent() is self:
+            raise exception
+        else:
+            interrupt(self.hub, self, exception)
+            if block:
+                self.wait_for_end(timeout)
+
+    def throw(self, *args):
+        """Switch to the greenlet now and raise in it: for use in the hub; see :meth:`kill`."""
+        if self.life == FRESH:
+            exc = args[0] if args else GreenletExit
+            if len(args) > 1 and args[1] is not None:
+                exc = args[1] if isinstance(args[1], BaseException) else exc(args[1])
+            self.settle_before_start(exc)
+        elif self.life == RUNNING:
+            return greenlet.throw(self, *args)
+
+    # -- links
+
+    cdef int add_link(self, link) except -1:
+        if self.links is None:
+            self.links = []
+        self.links.append(link)
+        return 0
+
+    def rawlink(self, callback):
+        """Call ``callback(self)`` in the hub when the greenlet has ended (soon, if it has)."""
+        if not callable(callback):
+            raise TypeError(f"a link must be callable, not {callback!r}")
+        self.add_link(callback)
+        if self.life >= FINISHED:
+            self.notify()
+
+    def unlink(self, callback):
+        """Remove *callback* from the links, if it is there."""
+        if self.links is not None and callback in self.links:
+            self.links.remove(callback)
+
+    def unlink_all(self):
+        """Remove all links, but for those who are joining."""
+        if self.links is not None:
+            self.links = [link for link in self.links if isinstance(link, Wait)]
+
+    def has_links(self):
+        """How many links there are."""
+        return 0 if self.links is None else len(self.links)
+
+    cdef int notify(self) except -1:
+        """Schedule the callable links, then wake the joiners."""
+        if self.links is None:
+            return 0
+        joiners = [link for link in self.links if isinstance(link, Wait)]
+        if len(joiners) < len(self.links):
+            self.links = [link for link in self.links if not isinstance(link, Wait)]
+            if not self.notifying:
+                self.notifying = True
+                post_callback(self.hub, run_links, (self,))
+        else:
+            self.links = None
+        for link in joiners:
+            unpark(link)
+        return 0
+
+
+cdef void start_due(PyObject *obj) noexcept:
+    cdef Greenlet self = <Greenlet>obj
+    self.start_timer = NULL
+    self.begin()
+
+
+def run_links(Greenlet self):
+    """Call the links one after the other; each may run anything."""
+    self.notifying = False
+    while self.links:
+        link = self.links.pop(0)
+        try:
+            link(self)
+        except BaseException as exc:
+            self.hub.report((link, self), exc)
+
+
+def getcurrent():
+    """The greenlet that runs."""
+    return PyGreenlet_GetCurrent()
+
+
+def kill_raw(greenlet target, exception):
+    """Raise *exception* in a greenlet of this thread that is not a :class:`Greenlet`."""
+    interrupt(get_hub(), target, exception)
+
+
+cdef class RawGreenlet(Fiber):
+    """What :func:`spawn_raw` makes: no value, no links, nothing but the function."""
+
+    cdef object target, args, kwargs
+
+    def __init__(self, function, args, kwargs):
+        self.hub = get_hub()
+        PyGreenlet_SetParent(self, self.hub)
+        self.target, self.args, self.kwargs = function, args, kwargs
+        if weft_has_context():
+            self.gr_context = copy_context()
+
+    def run(self, *ignored):
+        function, args, kwargs = self.target, self.args, self.kwargs
+        self.target = self.args = self.kwargs = None
+        return function(*args, **kwargs)
+
+
+def spawn_raw(function, *args, **kwargs):
+    """Run ``function(*args, **kwargs)`` in a bare greenlet, cheaper than :func:`weft.spawn`.
+
+    It has no result, cannot be joined or linked to, and its errors go to the hub's
+    ``handle_error``.
+    """
+    cdef RawGreenlet new = RawGreenlet(function, args, kwargs)
+    schedule_start(new.hub, new)
+    return new

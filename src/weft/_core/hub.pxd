@@ -1,0 +1,141 @@
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+from weft._core.greenlet_api cimport greenlet
+from weft._core.poller cimport Poller
+
+cdef extern from "timers.h":
+    ctypedef struct weft_timer:
+        pass
+    ctypedef void (*weft_fire)(PyObject *obj)
+    ctypedef struct weft_timers:
+        pass
+
+cdef extern from "ring.h":
+    ctypedef struct weft_ring:
+        size_t count
+
+
+# Why a greenlet is parked; REASONS in hub.pyx gives each its words.
+cdef enum Reason:
+    ON_SLEEP, ON_YIELD, ON_SWITCH, ON_JOIN, ON_WAIT, ON_HUB, ON_LOCK, ON_EVENT, ON_RESULT, ON_CONDITION,
+    ON_QUEUE_GET, ON_QUEUE_PUT, ON_QUEUE_JOIN, ON_CHANNEL, ON_READ, ON_WRITE, ON_THREAD
+
+cdef enum WaitState:
+    NEW, PARKED, READY, DONE
+
+
+cdef class Wait:
+    """One wait of one greenlet, or of one native thread without a hub; used once."""
+    cdef readonly Hub hub            # None for a native thread
+    cdef greenlet waiter             # who waits; None for a native thread
+    cdef readonly object on          # what it waits for
+    cdef Wait outer                  # the wait that this one interrupts (in a signal handler or finalizer)
+    cdef object exc                  # what to raise instead of returning
+    cdef object value                # for whoever unparks to leave something
+    cdef Reason reason
+    cdef WaitState state
+    cdef bint expired                # ended by its deadline
+    cdef bint granted                # whoever unparked handed over what was waited for
+    cdef bint shadowed               # an inner wait of the same greenlet is on
+    cdef int64_t deadline            # of the loop's clock, in nanoseconds; -1: none
+    cdef unsigned int generation     # of the hub; an older one was left behind by a fork
+    cdef weft_timer *timer
+    cdef void *thread_lock           # of a native thread
+    cdef WaitQueue queue             # where it is queued, if it is
+    cdef PyObject *prev
+    cdef PyObject *next
+
+
+cdef class WaitQueue:
+    """Waits in the order they came."""
+    cdef PyObject *first
+    cdef PyObject *last
+    cdef readonly Py_ssize_t count
+    cdef int append(self, Wait wait) except -1
+    cdef void remove(self, Wait wait) noexcept   # does nothing if it is not in it
+    cdef Wait pop(self)                          # None if empty
+    # Unpark the first wait that can still run, after marking it granted; None if there is none.
+    cdef Wait grant(self)
+
+
+cdef class Fiber(greenlet):
+    """A greenlet that knows its hub and what it waits for."""
+    cdef readonly Hub hub
+    cdef Wait wait                   # the innermost, None while it runs
+    cdef bint scheduled              # its first switch is in the ring
+
+
+cdef class Callback:
+    cdef public object callback
+    cdef public object args          # None once it ran or was stopped
+
+
+cdef class TurnHook:
+    """What watchers add to a turn of the loop; runs in the hub greenlet, may run Python."""
+    cdef bint active
+    cdef bint before_wait(self) except -1    # whether the loop must not block now
+    cdef int after_wait(self) except -1
+
+
+cdef class Hub(greenlet):
+    cdef weft_ring ring
+    cdef weft_ring inbox             # entries other threads posted; drained into the ring
+    cdef weft_timers timers
+    cdef readonly Poller poller
+    cdef readonly greenlet main      # the thread's root greenlet
+    cdef Wait main_wait
+    cdef dict raw_waits              # greenlet -> its Wait, for those that are not Fibers
+    cdef TurnHook turn_hook
+    cdef list join_waits
+    cdef size_t turn                 # entries left of this turn
+    cdef size_t skipped_polls
+    cdef int64_t last_poll
+    cdef bint polling                # blocked in the poller: whoever adds something must wake it
+    cdef bint waits_for_threads      # it polls for ever because other threads may wake it
+    cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it
+    cdef readonly bint closed
+    cdef bint forking                # between the first at-fork hook and ours
+    cdef public bint keeps_greenlets # whether a forked child goes on with the parent's greenlets
+    cdef readonly unsigned int generation  # one more after each fork that left greenlets behind
+    cdef readonly unsigned long thread_ident
+    # What can wake this hub besides timers: parked I/O waits and active watchers.
+    cdef public Py_ssize_t refs
+    cdef public Py_ssize_t unref_timers  # timers that do not keep the loop alive
+
+    cdef int take_turn(self) except -1
+    cdef int resume(self, greenlet target) except -1
+    cdef int run_next_callback(self) except -1
+    cdef int report(self, context, exc) except -1
+
+
+# This thread's hub; made if need be.
+cdef Hub get_hub()
+# The same, or None.
+cdef Hub get_hub_if_exists()
+
+# Begin a wait of whoever runs: queue it where it belongs, then park.
+# In a native thread without a hub it blocks the thread; the main thread always gets a hub.
+cdef Wait new_wait(Reason reason, object on)
+# The same for what only a hub can do (timers, I/O): makes one in any thread.
+cdef Wait new_hub_wait(Reason reason, object on)
+# Let others run until unparked (1) or `timeout` nanoseconds passed (0; -1: no limit).
+# Raises what was delivered. Switches.
+cdef int park(Wait wait, int64_t timeout) except -1
+# End a wait; from any thread, never switches. False if it was ended already or its hub is gone.
+cdef bint unpark(Wait wait) noexcept
+# End it by raising `exc` (instance or class) in it, even if it was unparked but did not run yet.
+cdef bint unpark_with(Wait wait, object exc) noexcept
+# Deliver `exc` into a greenlet wherever it is parked or suspended; any thread; never switches.
+cdef int interrupt(Hub hub, greenlet target, object exc) except -1
+cdef Wait wait_of(Hub hub, greenlet target)
+
+# Queue the first switch to a greenlet; its own thread only.
+cdef int schedule_start(Hub hub, Fiber fiber) except -1
+# Queue a callback for the hub greenlet; its own thread only.
+cdef Callback run_callback(Hub hub, object callback, tuple args)
+# The same from any thread; raises RuntimeError if the hub is closed.
+cdef Callback post_callback(Hub hub, object callback, tuple args)
+# Call fire(obj) when the loop's clock reaches `deadline`; the heap holds a reference meanwhile.
+cdef weft_timer *set_timer(Hub hub, int64_t deadline, object obj, weft_fire fire) except NULL
+cdef void cancel_timer(Hub hub, weft_timer *timer) noexcept

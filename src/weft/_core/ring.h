@@ -1,0 +1,81 @@
+/* The ready ring: a growable circular buffer of what shall run next.
+ *
+ * Each entry owns one reference.  Nothing here runs Python, except that ring_reserve may raise
+ * MemoryError.  Only the thread of the hub that owns a ring touches it. */
+#ifndef WEFT_RING_H
+#define WEFT_RING_H
+
+#include <Python.h>
+
+typedef struct {
+    PyObject *obj;
+    int kind;
+} weft_entry;
+
+typedef struct {
+    weft_entry *entries;
+    size_t mask;  /* capacity - 1; the capacity is a power of two */
+    size_t head;
+    size_t count;
+} weft_ring;
+
+static inline int ring_reserve(weft_ring *ring)
+{
+    size_t old = ring->entries ? ring->mask + 1 : 0;
+    size_t capacity = old ? old * 2 : 64;
+    weft_entry *grown = PyMem_RawMalloc(capacity * sizeof(weft_entry));
+    if (grown == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < ring->count; i++)
+        grown[i] = ring->entries[(ring->head + i) & ring->mask];
+    PyMem_RawFree(ring->entries);
+    ring->entries = grown;
+    ring->mask = capacity - 1;
+    ring->head = 0;
+    return 0;
+}
+
+static inline int ring_push(weft_ring *ring, PyObject *obj, int kind)
+{
+    if ((ring->entries == NULL || ring->count > ring->mask) && ring_reserve(ring) < 0)
+        return -1;
+    weft_entry *entry = &ring->entries[(ring->head + ring->count++) & ring->mask];
+    entry->obj = Py_NewRef(obj);
+    entry->kind = kind;
+    return 0;
+}
+
+static inline int ring_push_front(weft_ring *ring, PyObject *obj, int kind)
+{
+    if ((ring->entries == NULL || ring->count > ring->mask) && ring_reserve(ring) < 0)
+        return -1;
+    ring->head = (ring->head - 1) & ring->mask;
+    ring->count++;
+    ring->entries[ring->head].obj = Py_NewRef(obj);
+    ring->entries[ring->head].kind = kind;
+    return 0;
+}
+
+static inline int ring_head_kind(weft_ring *ring)
+{
+    return ring->entries[ring->head].kind;
+}
+
+/* The caller takes over the entry's reference. */
+static inline PyObject *ring_pop(weft_ring *ring)
+{
+    PyObject *obj = ring->entries[ring->head].obj;
+    ring->head = (ring->head + 1) & ring->mask;
+    ring->count--;
+    return obj;
+}
+
+static inline void ring_free(weft_ring *ring)
+{
+    PyMem_RawFree(ring->entries);
+    memset(ring, 0, sizeof *ring);
+}
+
+#endif

@@ -1,0 +1,31 @@
+/* Which thread this is, without importing threading. */
+#ifndef WEFT_THREADS_H
+#define WEFT_THREADS_H
+
+#include <Python.h>
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+static inline int weft_is_main_thread(void)
+{
+    return syscall(SYS_gettid) == getpid();
+}
+#elif defined(_WIN32)
+/* The thread that loaded weft; Windows does not fork. */
+static inline int weft_is_main_thread(void)
+{
+    static unsigned long main_ident;
+    if (main_ident == 0)
+        main_ident = PyThread_get_thread_ident();
+    return PyThread_get_thread_ident() == main_ident;
+}
+#else
+#include <pthread.h>
+static inline int weft_is_main_thread(void)
+{
+    return pthread_main_np();
+}
+#endif
+
+#endif

@@ -1,0 +1,8 @@
+from libc.stdint cimport int64_t
+
+# Park until unparked; raise Timeout(seconds) if that takes longer. None: for ever.
+from weft._core.hub cimport Wait
+cdef int park_or_raise(Wait wait, object seconds) except -1
+
+# The public Timeout, filled from above.
+cdef object timeout_class()
