@@ -1,0 +1,111 @@
+"""The command line: ``weft run``, ``weft demo``, ``weft version``."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import platform
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import weft
+
+USAGE = """\
+weft run [--gevent] SCRIPT [ARG ...]
+       weft run [--gevent] -m MODULE [ARG ...]
+       weft demo [--pages N] [--delay SECONDS]
+       weft version"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that *argv* (``sys.argv[1:]`` by default) names; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="weft",
+        usage=USAGE,
+        description="Run ordinary blocking Python programs concurrently on one thread.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    run = commands.add_parser(
+        "run", usage=USAGE, help="run a program, patched before its first import"
+    )
+    run.add_argument("--gevent", action="store_true", help="let 'import gevent' mean weft")
+    run.add_argument("-m", dest="module", action="store_true", help="run a module by its name")
+    run.add_argument("target", help="the script, or the module's name after -m")
+    run.add_argument("args", nargs=argparse.REMAINDER, help="the program's own arguments")
+    demo = commands.add_parser("demo", help="fetch a slow web site one by one, then all at once")
+    demo.add_argument("--pages", type=int, default=200, help="how many pages (default: 200)")
+    demo.add_argument(
+        "--delay", type=float, default=0.5, help="seconds each page takes (default: 0.5)"
+    )
+    commands.add_parser("version", help="print versions, poller, clock and platform")
+    options = parser.parse_args(arguments)
+    if options.command == "run":
+        return run_program(options.target, options.args, options.module, options.gevent)
+    if options.command == "demo":
+        # Patches this process, so it is imported by nothing else.
+        from weft.demo import run_demo
+
+        return run_demo(options.pages, options.delay)
+    print(version_text())
+    return 0
+
+
+def run_program(target: str, args: Sequence[str], is_module: bool, as_gevent: bool) -> int:
+    """Patch the standard library, then run *target* as python itself would."""
+    if not is_module and not os.path.exists(target):
+        print(f"weft: can't open file {target!r}: no such file", file=sys.stderr)
+        return 2
+    from weft import monkey
+
+    monkey.patch_all()
+    if as_gevent:
+        from weft import compat
+
+        compat.install()
+    sys.argv = [target, *args]
+    if is_module:
+        sys.path.insert(0, os.getcwd())
+        runpy._run_module_as_main(target)  # type: ignore[attr-defined]
+    elif os.path.isdir(target) or not target.endswith((".py", ".pyw")) and _is_archive(target):
+        runpy.run_path(target, run_name="__main__")
+    else:
+        run_script(target)
+    return 0
+
+
+def _is_archive(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"PK"
+
+
+def run_script(path: str) -> None:
+    """Execute a file in ``__main__``, so that what it defines can be pickled and inspected."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    with io.open_code(os.path.abspath(path)) as file:
+        code = compile(file.read(), path, "exec")
+    namespace = vars(sys.modules["__main__"])
+    for name in [name for name in namespace if not name.startswith("__")]:
+        del namespace[name]
+    namespace.update(__file__=path, __spec__=None, __package__=None, __doc__=None, __cached__=None)
+    namespace.pop("__annotations__", None)
+    exec(code, namespace)
+
+
+def version_text() -> str:
+    """What ``weft version`` prints."""
+    hub = weft.get_hub()
+    clock = "CLOCK_MONOTONIC" if os.name == "posix" else "the performance counter"
+    rows = {
+        "weft": weft.__version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "greenlet": version("greenlet"),
+        "poller": f"{type(hub.poller).__name__} ({'edge' if hub.poller.edge_triggered else 'level'}"
+        "-triggered)",
+        "clock": f"{clock}, nanoseconds",
+        "platform": platform.platform(),
+    }
+    return "\n".join(f"{name:<10}{value}" for name, value in rows.items())

@@ -1,0 +1,13 @@
+"""Every private name of the standard library that patching touches, and where it was checked.
+
+A test fails on any other.
+"""
+
+#: attribute -> (where it is, the CPython versions whose source was read for it).
+PRIVATE_NAMES: dict[str, tuple[str, str]] = {
+    "_DummyThread": ("threading", "3.11 to 3.13"),
+    "_active": ("threading", "3.11 to 3.13"),
+    "_is_owned": ("_thread.RLock", "3.11 to 3.13"),
+    "_lock": ("threading.Condition", "3.11 to 3.13"),
+    "_waiters": ("threading.Condition", "3.11 to 3.13"),
+}

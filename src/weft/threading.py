@@ -1,0 +1,31 @@
+"""What patching changes in the standard library's threading module."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+
+from weft._core.greenlet import getcurrent
+from weft.thread import get_ident
+
+__implements__: list[str] = []
+__target__ = "threading"
+__all__: list[str] = []
+
+if sys.version_info < (3, 12):
+
+    class _DummyThread(threading._DummyThread):  # type: ignore[misc, name-defined]
+        """Stands for a greenlet that no Thread started, and goes with it.
+
+        From 3.12 on threading itself forgets such objects, by way of a local object.
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            weakref.finalize(
+                getcurrent(), threading._active.pop, get_ident(), None  # type: ignore[attr-defined]
+            ).atexit = False
+
+    _DummyThread.__module__ = "threading"
+    __implements__ = ["_DummyThread"]
