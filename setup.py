@@ -31,7 +31,7 @@ def extension(source: str) -> Extension:
         include_dirs=[os.path.dirname(greenlet.__file__), CORE],
         depends=glob(f"{CORE}/*.h"),
         define_macros=MACROS,
-        extra_compile_args=["-O2", "-Wno-unreachable-code"] if os.name == "posix" else [],
+        extra_compile_args=["-O3", "-Wno-unreachable-code"] if os.name == "posix" else [],
     )
 
 

@@ -3,9 +3,6 @@ from libc.stdint cimport int64_t
 # Nanoseconds of the loop's clock: monotonic, or what the replaced source says.
 cdef int64_t now() except? -1
 
-# Nanoseconds of the real monotonic clock, whatever stands in for it.
-cdef int64_t real_now() noexcept nogil
-
 # Whether a source stands in for the real clock.
 cdef bint is_replaced() noexcept
 

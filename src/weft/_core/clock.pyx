@@ -12,10 +12,6 @@ cdef int64_t LONGEST = <int64_t>1 << 62
 cdef object source = None
 
 
-cdef int64_t real_now() noexcept nogil:
-    return weft_monotonic()
-
-
 cdef int64_t now() except? -1:
     if source is None:
         return weft_monotonic()

@@ -1,5 +1,5 @@
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from weft._core.greenlet_api cimport greenlet
 from weft._core.poller cimport Poller
@@ -89,8 +89,7 @@ cdef class Hub(greenlet):
     cdef TurnHook turn_hook
     cdef list join_waits
     cdef size_t turn                 # entries left of this turn
-    cdef size_t skipped_polls
-    cdef int64_t last_poll
+    cdef uint64_t last_look          # at timers and poller, in ticks
     cdef bint polling                # blocked in the poller: whoever adds something must wake it
     cdef bint waits_for_threads      # it polls for ever because other threads may wake it
     cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it

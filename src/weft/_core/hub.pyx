@@ -8,11 +8,11 @@ import sys
 from _thread import _count as running_threads
 
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from weft._core.clock cimport idle_until, is_replaced, nanoseconds, now, real_now
+from weft._core.clock cimport idle_until, is_replaced, nanoseconds, now
 from weft._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
     PyGreenlet_GetCurrent,
@@ -47,6 +47,10 @@ cdef extern from "timers.h":
     PyObject *timers_pop_due(weft_timers *timers, int64_t now, weft_fire *fire)
     size_t timers_live(const weft_timers *timers)
     PyObject *timers_take(weft_timers *timers, weft_fire fire)
+
+cdef extern from "ticks.h" nogil:
+    uint64_t weft_ticks()
+    uint64_t weft_ticks_per_20us()
 
 cdef extern from "threads.h":
     bint weft_is_main_thread()
@@ -90,11 +94,10 @@ cdef enum:
     START = 2     # a Fiber: switch to it for the first time
     CALLBACK = 3  # a Callback: run it in the hub greenlet
 
-# While greenlets are always ready, the poller is asked at the end of a turn once this much time
-# has passed since the last time: a system call per turn would cost more than a short turn itself.
-cdef int64_t POLL_INTERVAL = 20_000
-# ... or this many turns, so that I/O goes on even if the clock stands still.
-cdef size_t POLL_TURNS = 64
+# While greenlets are always ready, timers and the poller are looked at at the end of a turn once
+# this many ticks (some 20 microseconds) have passed since the last look: a system call per turn
+# would cost more than a short turn itself.
+cdef uint64_t LOOK_INTERVAL = weft_ticks_per_20us()
 # Longest wait handed to the system at once (about 11 days), far below every poller's limit.
 cdef int64_t LONGEST_POLL = 1_000_000_000_000_000
 
@@ -286,16 +289,32 @@ cdef int park(Wait wait, int64_t timeout) except -1:
     enter(hub, wait)
     try:
         run_others(hub, wait)
-    finally:
+    except:
         leave(hub, wait)
+        raise
+    leave(hub, wait)
     if wait.exc is not None:
         raise wait.exc
     return not wait.expired
 
 
+cdef PyTypeObject *last_fiber_type = NULL
+
+
+cdef inline bint is_fiber(greenlet g) noexcept:
+    # Nearly all greenlets of a program are of one class: remember the last that passed.
+    global last_fiber_type
+    if Py_TYPE(g) == last_fiber_type:
+        return True
+    if isinstance(g, Fiber):
+        last_fiber_type = Py_TYPE(g)
+        return True
+    return False
+
+
 cdef inline void enter(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if isinstance(waiter, Fiber):
+    if is_fiber(waiter):
         wait.outer = (<Fiber>waiter).wait
         (<Fiber>waiter).wait = wait
     elif waiter is hub.main:
@@ -312,7 +331,7 @@ cdef inline void enter(Hub hub, Wait wait) noexcept:
 
 cdef inline void leave(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if isinstance(waiter, Fiber):
+    if is_fiber(waiter):
         (<Fiber>waiter).wait = wait.outer
     elif waiter is hub.main:
         hub.main_wait = wait.outer
@@ -467,14 +486,17 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
 
     Runs in whichever greenlet parks; runs signal handlers, otherwise only C.
     """
-    try:
-        poll(hub, no_wait)
-    except BaseException as exc:
-        # A signal handler raised. It belongs to the main greenlet, whoever happens to poll.
-        if current is hub.main:
-            raise
-        interrupt_main(hub, exc)
-    fire_timers(hub)
+    cdef bint busy = hub.ring.count > 0 or hub.inbox.count > 0 or no_wait
+    if not busy or weft_ticks() - hub.last_look > LOOK_INTERVAL or is_replaced():
+        try:
+            poll(hub, busy)
+        except BaseException as exc:
+            # A signal handler raised. It belongs to the main greenlet, whoever happens to poll.
+            if current is hub.main:
+                raise
+            interrupt_main(hub, exc)
+        fire_timers(hub)
+        hub.last_look = weft_ticks()
     while hub.inbox.count > 0:
         kind = ring_head_kind(&hub.inbox)
         obj = ring_pop(&hub.inbox)
@@ -484,19 +506,13 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
     return 0
 
 
-cdef int poll(Hub hub, bint no_wait) except -1:
-    cdef int64_t started, deadline
-    if hub.ring.count > 0 or hub.inbox.count > 0 or no_wait:
-        started = real_now()
-        hub.skipped_polls += 1
-        if started - hub.last_poll < POLL_INTERVAL and hub.skipped_polls < POLL_TURNS:
-            return 0
-        hub.last_poll = started
-        hub.skipped_polls = 0
+cdef int poll(Hub hub, bint busy) except -1:
+    cdef int64_t deadline
+    if busy:
         return hub.poller.wait(0)
     deadline = timers_next(&hub.timers)
     if deadline >= 0 and deadline <= now():
-        return 0
+        return hub.poller.wait(0)
     if not can_wake(hub) and on_deadlock(hub):
         return 0
     return block(hub, deadline)
@@ -516,8 +532,6 @@ cdef int block(Hub hub, int64_t deadline) except -1:
         hub.poller.wait(timeout)
     finally:
         hub.polling = hub.waits_for_threads = False
-        hub.last_poll = real_now()
-        hub.skipped_polls = 0
     return 0
 
 
@@ -960,13 +974,16 @@ def get_existing_hub() -> Hub | None:
     return get_hub_if_exists()
 
 
+cdef object ZERO = 0  # the most frequent argument of sleep(), known by its identity
+
+
 def sleep(seconds=0, ref=True) -> None:
     """Let others run for *seconds*; with 0 or less, everything that is ready runs once.
 
     With *ref* false the sleep alone does not keep :meth:`Hub.join` or the loop going.
     Raises TypeError for what is not a number and ValueError for NaN.
     """
-    cdef int64_t ns = nanoseconds(seconds)
+    cdef int64_t ns = 0 if seconds is ZERO else nanoseconds(seconds)
     cdef Wait wait
     if ns < 0:
         raise TypeError("sleep() needs a number of seconds, not None")
