@@ -1,6 +1,7 @@
 """Build the compiled core; everything else about the package stands in pyproject.toml."""
 
 import os
+import sys
 from glob import glob
 
 import greenlet
@@ -20,6 +21,7 @@ DIRECTIVES = {
     # state that greenlet saves, never in a local copy (gevent#1985, greenlet#3.0 notes).
     "fast_gil": False,
 }
+ONLY_ON = {f"{CORE}/epoll.pyx": "linux"}
 MACROS = [("CYTHON_FAST_THREAD_STATE", "0"), ("CYTHON_USE_EXC_INFO_STACK", "1")]
 
 
@@ -37,7 +39,11 @@ def extension(source: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(source) for source in sorted(glob(f"{CORE}/*.pyx"))],
+        [
+            extension(source)
+            for source in sorted(glob(f"{CORE}/*.pyx"))
+            if ONLY_ON.get(source, sys.platform) == sys.platform
+        ],
         include_path=["src"],
         compiler_directives=DIRECTIVES,
     )

@@ -1,5 +1,7 @@
 """The poller for Linux: epoll, edge-triggered for the descriptors weft owns."""
 
+from _signal import set_wakeup_fd
+
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EBADF, EEXIST, EINTR, ENOENT, EPERM, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -25,9 +27,6 @@ cdef extern from "epoll.h" nogil:
     ssize_t write(int fd, const void *buffer, size_t size)
     int close(int fd)
 
-cdef extern from "Python.h":
-    int PySignal_SetWakeupFd(int fd)
-
 cdef extern from *:
     """
     static inline void errno_set(int value) { errno = value; }
@@ -42,6 +41,16 @@ cdef enum:
 cdef enum:
     WAKE = 0
     SIGNAL = 1
+
+
+cdef int swap_wakeup_fd(int fd) except -2:
+    """Let signals be written to `fd` (-1: nowhere); returns where they went before."""
+    # PySignal_SetWakeupFd would do, but CPython before 3.13 does not export it. The flag that the
+    # user's descriptor was set with cannot be read: False only leaves a warning out.
+    try:
+        return set_wakeup_fd(fd, warn_on_full_buffer=False)
+    except (OSError, ValueError):  # the user has closed it meanwhile
+        return set_wakeup_fd(-1)
 
 
 cdef class EpollPoller(Poller):
@@ -151,16 +160,16 @@ cdef class EpollPoller(Poller):
         # A signal that comes between the check and the wait must end the wait: the interpreter
         # writes each one to the wake-up descriptor, which is ours from before the check on.
         cdef int n, error
-        self.user_wakeup_fd = PySignal_SetWakeupFd(self.signal_pipe[1])
+        self.user_wakeup_fd = swap_wakeup_fd(self.signal_pipe[1])
         try:
             PyErr_CheckSignals()  # runs handlers
             with nogil:
                 n = weft_epoll_wait(self.epfd, self.events, BATCH, timeout)
                 error = errno
         finally:
-            current = PySignal_SetWakeupFd(self.user_wakeup_fd)
+            current = swap_wakeup_fd(self.user_wakeup_fd)
             if current != self.signal_pipe[1]:  # a handler chose another one
-                PySignal_SetWakeupFd(current)
+                swap_wakeup_fd(current)
                 self.user_wakeup_fd = current
         errno_set(error)
         return n

@@ -30,7 +30,7 @@ from weft.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchE
 
 try:
     from weft._core.epoll import EpollPoller
-except ImportError:  # not Linux
+except ModuleNotFoundError:  # not Linux; any other failure to load it must be heard of
     EpollPoller = None
 
 cdef extern from "ring.h":
