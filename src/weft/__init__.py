@@ -1,15 +1,20 @@
 """Ordinary blocking Python, run concurrently on one thread: gevent's API on a new engine."""
 
+from sys import getswitchinterval, setswitchinterval
+
 from weft.greenlet import (
     Greenlet,
     GreenletExit,
     getcurrent,
+    joinall,
     kill,
+    killall,
     spawn,
     spawn_later,
     spawn_raw,
 )
-from weft.hub import Hub, get_hub, reinit, sleep
+from weft.hub import Hub, get_hub, idle, iwait, reinit, sleep, wait
+from weft.hub import signal as signal_handler
 from weft.timeout import Timeout, with_timeout
 
 __version__ = "0.1.0"
@@ -21,11 +26,19 @@ __all__ = [
     "Timeout",
     "get_hub",
     "getcurrent",
+    "getswitchinterval",
+    "idle",
+    "iwait",
+    "joinall",
     "kill",
+    "killall",
     "reinit",
+    "setswitchinterval",
+    "signal_handler",
     "sleep",
     "spawn",
     "spawn_later",
     "spawn_raw",
+    "wait",
     "with_timeout",
 ]

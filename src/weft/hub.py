@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+from _weakref import ref as weak_ref
+from collections.abc import Callable
+from heapq import heappop, heappush
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -11,19 +14,62 @@ from weft._core import hub as core
 from weft._core.hub import get_current_hub as get_hub
 from weft._core.hub import get_existing_hub as get_hub_if_exists
 from weft._core.hub import sleep
-from weft.exceptions import LoopExit
-from weft.greenlet import GreenletExit, getcurrent, spawn_raw
+from weft._core.waiter import Waiter as CoreWaiter
+from weft._core.watchers import Watcher
+from weft._waiting import iwait, wait
+from weft.core import loop
+from weft.exceptions import HubDestroyed, InvalidSwitchError, LoopExit
+from weft.greenlet import Greenlet, GreenletExit, getcurrent, kill, spawn_raw
 
 __all__ = [
     "GreenletExit",
     "Hub",
     "LoopExit",
+    "Waiter",
     "get_hub",
+    "get_hub_class",
     "get_hub_if_exists",
     "getcurrent",
+    "idle",
+    "iwait",
+    "kill",
+    "reinit",
+    "set_default_hub_class",
+    "signal",
     "sleep",
     "spawn_raw",
+    "wait",
 ]
+
+#: gevent's other name of :func:`get_hub`.
+get_hub_noargs = get_hub
+
+
+class Waiter(CoreWaiter):
+    """Hands one value or exception to the one greenlet that calls ``get()``."""
+
+    __slots__ = ()
+
+
+class IdentRegistry:
+    """Gives objects small numbers, which are free again when the object is gone."""
+
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._next = 0
+        self._idents: dict[weak_ref[Any], int] = {}
+
+    def get_ident(self, obj: Any) -> int:
+        """A number that no other living object of this registry has."""
+        if self._free:
+            ident = heappop(self._free)
+        else:
+            ident, self._next = self._next, self._next + 1
+        self._idents[weak_ref(obj, self._release)] = ident
+        return ident
+
+    def _release(self, reference: weak_ref[Any]) -> None:
+        heappush(self._free, self._idents.pop(reference))
 
 
 class Hub(core.Hub):
@@ -32,59 +78,224 @@ class Hub(core.Hub):
     #: Exceptions that are raised in the main greenlet instead of being printed.
     SYSTEM_ERROR: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, SystemError)
     #: Exceptions that are not reported at all.
-    NOT_ERROR: tuple[type[BaseException], ...] = (GreenletExit,)
+    NOT_ERROR: tuple[type[BaseException], ...] = (GreenletExit, SystemExit)
+
+    #: The most threads the hub's thread pool has.
+    threadpool_size = 10
+
+    #: What a hub is called in reports.
+    name = ""
+
+    _hubs_made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Hub._hubs_made += 1
+        #: A number that no other hub of the process has had.
+        self.minimal_ident = Hub._hubs_made
+        self.ident_registry = IdentRegistry()
+        #: Names the context of an error in its report.
+        self.format_context: Callable[[object], str] = repr
+
+    # -- errors
 
     def handle_error(
         self,
         context: object,
-        type: type[BaseException],
+        type: type[BaseException] | None,
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
         """Called with each exception that nobody catches; may be replaced, on an instance too.
 
         *context* is what raised it: a greenlet, a callback or a watcher. What ``SYSTEM_ERROR``
-        lists is raised in the main greenlet, the rest printed to standard error.
+        lists, or has no context, is raised in the main greenlet; the rest is printed to
+        :attr:`exception_stream` unless ``NOT_ERROR`` lists it.
         """
-        if value is None:
-            value = type()
+        type, value, tb = _normalized(type, value, tb)
+        if type is HubDestroyed:
+            raise value
         if not issubclass(type, self.NOT_ERROR):
             self.print_exception(context, type, value, tb)
         if context is None or issubclass(type, self.SYSTEM_ERROR):
-            self.interrupt_main(value)
+            self.handle_system_error(type, value, tb)
+
+    def handle_system_error(
+        self,
+        type: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None = None,
+    ) -> None:
+        """Raise the exception in the main greenlet, before anything else runs."""
+        self.interrupt_main(_normalized(type, value, tb)[1])
 
     def print_exception(
         self,
         context: object,
-        type: type[BaseException],
+        type: type[BaseException] | None,
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
         """Print the traceback, and what raised it, to :attr:`exception_stream`."""
         stream = self.exception_stream
-        if stream is None or issubclass(type, (KeyboardInterrupt, SystemExit)):
+        if not stream:
             return
+        type, value, tb = _normalized(type, value, tb)
         traceback.print_exception(type, value, tb, file=stream)
         if context is not None:
-            stream.write(f"{self.format_context(context)} failed with {type.__name__}\n\n")
+            text = context if isinstance(context, str) else self.format_context(context)
+            stream.write(f"{text} failed with {type.__name__}\n\n")
 
     @property
     def exception_stream(self) -> TextIO | None:
-        """Where :meth:`print_exception` writes: standard error."""
-        return sys.stderr
+        """Where :meth:`print_exception` writes: standard error unless assigned; None: nowhere."""
+        stream: TextIO | None = self.__dict__.get("_exception_stream", sys.stderr)
+        return stream
 
-    def format_context(self, context: object) -> str:
-        """Name *context* for the error report."""
-        return repr(context)
+    @exception_stream.setter
+    def exception_stream(self, stream: TextIO | None) -> None:
+        self.__dict__["_exception_stream"] = stream
+
+    @exception_stream.deleter
+    def exception_stream(self) -> None:
+        self.__dict__.pop("_exception_stream", None)
+
+    # -- waiting
+
+    def wait(self, watcher: Watcher) -> None:
+        """Wait until *watcher*, which must not be started, is ready."""
+        waiter = Waiter(self)
+        watcher.start(waiter.switch, waiter)
+        try:
+            result = waiter.get()
+        finally:
+            watcher.stop()
+        if result is not waiter:
+            raise InvalidSwitchError(
+                f"{getcurrent()!r} waits for {watcher!r} and was handed {result!r}"
+            )
+
+    def cancel_wait(
+        self,
+        watcher: Watcher | None,
+        error: BaseException | type[BaseException],
+        close_watcher: bool = False,
+    ) -> None:
+        """Raise *error* in the greenlet that is in :meth:`wait` for *watcher*.
+
+        With *close_watcher* the watcher is closed. Does nothing if *watcher* is None.
+        """
+        if watcher is None:
+            return
+        waiter = getattr(watcher.callback, "__self__", None)
+        active = watcher.active
+        if close_watcher:
+            watcher.close()
+        if active and isinstance(waiter, CoreWaiter):
+            waiter.throw(error)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to run or to wait for, at most *timeout* seconds.
+
+        True if that came in time.
+        """
+        return self.closed or self.wait_until_idle(timeout)
+
+    def destroy(self, destroy_loop: bool | None = None) -> None:
+        """End the hub and let go of its loop; what was parked in it never runs again.
+
+        The next blocking call of the thread makes a new hub. *destroy_loop* is gevent's: a loop
+        does not outlive its hub here.
+        """
+        if not self.closed:
+            self.loop.destroy()
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{self.pending()} ready, {self.timer_count()} timers"
-        name = type(self).__name__
-        return f"<{name} at {id(self):#x} thread={self.thread_ident:#x} {state}>"
+        state = "destroyed" if self.closed else f"{self.pending()} ready, {self.timer_count()} timers"
+        name = f" {self.name!r}" if self.name else ""
+        kind = type(self).__name__
+        return f"<{kind}{name} at {id(self):#x} {state} thread_ident={self.thread_ident:#x}>"
+
+
+def _normalized(
+    type: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """The parts of an exception; those of the one that is being handled if all are None."""
+    if type is None and value is None:
+        type, value, tb = sys.exc_info()
+    if type is None:
+        raise TypeError("an error's type may only be None while an exception is being handled")
+    if not isinstance(value, BaseException):
+        value = type() if value is None else type(value)
+    return type, value, tb
 
 
 core.hub_class = Hub
+core.loop_class = loop
+
+
+def set_default_hub_class(hub_class: type[Hub]) -> None:
+    """Choose the class of hubs that are made from now on."""
+    core.hub_class = hub_class
+
+
+def get_hub_class() -> type[Hub]:
+    """The class of this thread's hub, or of the one it would get."""
+    hub = get_hub_if_exists()
+    return core.hub_class if hub is None else type(hub)
+
+
+def idle(priority: int = 0) -> None:
+    """Wait until nothing else is to do. *priority* is gevent's and without effect."""
+    hub = get_hub()
+    with hub.loop.idle(priority=priority) as watcher:
+        hub.wait(watcher)
 
 
 def reinit(hub: Any = None) -> None:
     """Does nothing: a forked child's hub is made anew by itself; kept for gevent's callers."""
+
+
+class signal:
+    """Call ``handler(*args, **kwargs)`` in a new greenlet whenever *signalnum* comes.
+
+    Does not keep the loop going unless :attr:`ref` is set. What the handler raises is raised in
+    the main greenlet. Raises TypeError if *handler* cannot be called, ValueError for a number
+    that is no signal or in a thread other than the main one.
+    """
+
+    def __init__(
+        self, signalnum: int, handler: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> None:
+        if not callable(handler):
+            raise TypeError(f"a signal handler must be callable, not {handler!r}")
+        self.hub = get_hub()
+        self.watcher = self.hub.loop.signal(signalnum, ref=False)
+        self.handler: Callable[..., object] | None = handler
+        self.args = args
+        self.kwargs = kwargs
+        self.watcher.start(Greenlet.spawn, self.handle)
+
+    @property
+    def ref(self) -> bool:
+        """Whether it keeps the loop going."""
+        return self.watcher.ref
+
+    @ref.setter
+    def ref(self, value: bool) -> None:
+        self.watcher.ref = value
+
+    def cancel(self) -> None:
+        """Call the handler no more."""
+        self.watcher.close()
+        self.handler = None
+        self.args, self.kwargs = (), {}
+
+    def handle(self) -> None:
+        """Call the handler now."""
+        if self.handler is None:
+            return
+        try:
+            self.handler(*self.args, **self.kwargs)
+        except BaseException:
+            self.hub.handle_error(None, *sys.exc_info())

@@ -36,6 +36,7 @@ from weft._core.hub cimport (
     unpark,
 )
 from weft._core.timeout cimport timeout_class
+from weft._core.waiter cimport Collector
 
 cdef extern from *:
     """
@@ -44,6 +45,10 @@ cdef extern from *:
     bint weft_has_context()
 
 PyGreenlet_Import()
+
+cdef set on_spawn = set()
+# Called with each Greenlet that is started.
+spawn_callbacks = on_spawn
 
 
 cdef class Greenlet(Fiber):
@@ -114,12 +119,16 @@ cdef class Greenlet(Fiber):
     def start(self):
         """Schedule the greenlet to run when the caller waits next."""
         self.begin()
+        if on_spawn:
+            call_spawn_callbacks(self)
 
     def start_later(self, seconds):
         """Schedule the greenlet to run in *seconds*."""
         if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
             self.start_timer = set_timer(self.hub, now() + max(nanoseconds(seconds), 0), self,
                                          start_due)
+            if on_spawn:
+                call_spawn_callbacks(self)
 
     @classmethod
     def spawn(cls, *args, **kwargs):
@@ -217,10 +226,10 @@ cdef class Greenlet(Fiber):
 
     @property
     def exc_info(self):
-        """The type, value and traceback of :attr:`exception`, or ``()`` if there is none."""
+        """The type, value and traceback of :attr:`exception`; None if there is none."""
         if self.life == FAILED:
             return type(self.result), self.result, self.result.__traceback__
-        return (None, None, None) if self.life == FINISHED else ()
+        return None
 
     # -- waiting for it
 
@@ -292,6 +301,9 @@ cdef class Greenlet(Fiber):
         """Call ``callback(self)`` in the hub when the greenlet has ended (soon, if it has)."""
         if not callable(callback):
             raise TypeError(f"a link must be callable, not {callback!r}")
+        if self.life >= FINISHED and isinstance(callback, Collector):
+            (<Collector>callback).add(self)
+            return
         self.add_link(callback)
         if self.life >= FINISHED:
             self.notify()
@@ -304,7 +316,7 @@ cdef class Greenlet(Fiber):
     def unlink_all(self):
         """Remove all links, but for those who are joining."""
         if self.links is not None:
-            self.links = [link for link in self.links if isinstance(link, Wait)]
+            self.links = [link for link in self.links if is_joiner(link)]
 
     def has_links(self):
         """How many links there are."""
@@ -314,23 +326,37 @@ cdef class Greenlet(Fiber):
         """Schedule the callable links, then wake the joiners."""
         if self.links is None:
             return 0
-        joiners = [link for link in self.links if isinstance(link, Wait)]
+        joiners = [link for link in self.links if is_joiner(link)]
         if len(joiners) < len(self.links):
-            self.links = [link for link in self.links if not isinstance(link, Wait)]
+            self.links = [link for link in self.links if not is_joiner(link)]
             if not self.notifying:
                 self.notifying = True
                 post_callback(self.hub, run_links, (self,))
         else:
             self.links = None
         for link in joiners:
-            unpark(link)
+            if isinstance(link, Wait):
+                unpark(link)
+            else:
+                (<Collector>link).add(self)
         return 0
+
+
+cdef inline bint is_joiner(link):
+    """Whether a link is served at once, being C; the others are called in the hub."""
+    return isinstance(link, (Wait, Collector))
 
 
 cdef void start_due(PyObject *obj) noexcept:
     cdef Greenlet self = <Greenlet>obj
     self.start_timer = NULL
     self.begin()
+
+
+cdef int call_spawn_callbacks(Greenlet self) except -1:
+    for callback in list(on_spawn):
+        callback(self)
+    return 0
 
 
 def run_links(Greenlet self):

@@ -88,11 +88,14 @@ cdef class Hub(greenlet):
     cdef dict raw_waits              # greenlet -> its Wait, for those that are not Fibers
     cdef TurnHook turn_hook
     cdef list join_waits
+    cdef object loop_made            # the Loop, None until somebody asks for it
+    cdef readonly uint64_t turns     # made so far
     cdef size_t turn                 # entries left of this turn
     cdef uint64_t last_look          # at timers and poller, in ticks
     cdef bint polling                # blocked in the poller: whoever adds something must wake it
     cdef bint waits_for_threads      # it polls for ever because other threads may wake it
     cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it
+    cdef bint for_main_thread
     cdef readonly bint closed
     cdef bint forking                # between the first at-fork hook and ours
     cdef public bint keeps_greenlets # whether a forked child goes on with the parent's greenlets

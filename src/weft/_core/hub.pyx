@@ -120,6 +120,8 @@ cdef Py_ssize_t sleeping_threads = 0
 
 # The class of new hubs, filled from above: weft.hub's.
 hub_class = None
+# The class of their loops, filled from above: weft.core's.
+loop_class = None
 # The name of the poller of new hubs: "epoll", "select", or None for the best there is.
 poller_name = None
 
@@ -503,6 +505,7 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
         ring_push(&hub.ring, <object>obj, kind)
         Py_DECREF(<object>obj)
     hub.turn = hub.ring.count
+    hub.turns += 1
     return 0
 
 
@@ -689,7 +692,8 @@ cdef class Hub(greenlet):
         left_by_threads = []
         self.main = main_greenlet()
         PyGreenlet_SetParent(self, self.main)
-        self.poller = make_poller(poller_name, weft_is_main_thread())
+        self.for_main_thread = weft_is_main_thread()
+        self.poller = make_poller(poller_name, self.for_main_thread)
         all_hubs.append(self)
         hold_in_thread(self)
 
@@ -768,17 +772,34 @@ cdef class Hub(greenlet):
         """Report an exception that no greenlet will get; *context* is what raised it."""
         interrupt_main(self, value)
 
+    @property
+    def loop(self):
+        """The callbacks and watchers of the hub, as gevent shows them; None once it is closed."""
+        if self.loop_made is None and not self.closed:
+            self.loop_made = loop_class(self)
+        return None if self.closed else self.loop_made
+
+    @property
+    def main_hub(self):
+        """Whether it is the main thread's hub."""
+        return self.for_main_thread
+
     def interrupt_main(self, exc):
         """Raise *exc* in this thread's main greenlet, before anything else runs."""
         interrupt_main(self, exc)
 
     def wait_until_idle(self, seconds=None):
         """Let everything else run; True once nothing is left that could, False on timeout."""
+        cdef int64_t ns = nanoseconds(seconds)
         cdef Wait wait = new_wait(ON_HUB, self)
         self.join_waits.append(wait)
+        if ns >= 0:
+            self.unref_timers += 1  # its own: nothing is left when only that is
         try:
-            return bool(park(wait, nanoseconds(seconds)))
+            return bool(park(wait, ns))
         finally:
+            if ns >= 0:
+                self.unref_timers -= 1
             if wait in self.join_waits:
                 self.join_waits.remove(wait)
 
@@ -829,6 +850,11 @@ cdef Poller make_poller(name, bint gets_signals):
         return SelectorsPoller()
     raise ValueError(f"no poller named {name!r} here; choose 'select'"
                      + ("" if EpollPoller is None else " or 'epoll'"))
+
+
+def make_inner_poller(Poller outer):
+    """A second poller of the kind of *outer*, to be watched by it."""
+    return make_poller("epoll" if outer.edge_triggered else "select", False)
 
 
 cdef Hub get_hub():
@@ -937,6 +963,7 @@ def after_fork_in_child():
             left_by_forks.append(hub)
     all_hubs = [own] if own is not None else []
     if own is not None:
+        own.for_main_thread = True
         own.forking = own.polling = False
         if own.keeps_greenlets:
             own.poller.renew_and_rewatch()

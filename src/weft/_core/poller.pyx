@@ -95,6 +95,17 @@ cdef class SelectorsPoller(Poller):
     def __init__(self):
         self.open()
 
+    def fileno(self):
+        """The selector's descriptor, which may itself be watched.
+
+        Raises NotImplementedError where the system's selector has none.
+        """
+        if not hasattr(self.selector, "fileno"):
+            raise NotImplementedError(
+                f"watchers of descriptors need epoll, kqueue or devpoll; "
+                f"{type(self.selector).__name__} has no descriptor of its own")
+        return self.selector.fileno()
+
     cdef int open(self) except -1:
         import _socket  # only the portable poller pays for this import
         if hasattr(_socket, "socketpair"):
