@@ -33,7 +33,9 @@ def extension(source: str) -> Extension:
         include_dirs=[os.path.dirname(greenlet.__file__), CORE],
         depends=glob(f"{CORE}/*.h"),
         define_macros=MACROS,
-        extra_compile_args=["-O3", "-Wno-unreachable-code"] if os.name == "posix" else [],
+        extra_compile_args=["-O3", "-Wno-unreachable-code", "-Wno-unused-variable"]
+        if os.name == "posix"
+        else [],
     )
 
 
@@ -45,6 +47,7 @@ setup(
             if ONLY_ON.get(source, sys.platform) == sys.platform
         ],
         include_path=["src"],
+        build_dir="build/cython",  # keeps generated C out of the source tree
         compiler_directives=DIRECTIVES,
     )
 )

@@ -1,0 +1,192 @@
+"""What is built, what is shipped, and what importing it costs and declares."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import weft
+
+MODULES = ["weft", *sorted(found.name for found in pkgutil.walk_packages(weft.__path__, "weft."))]
+MODULES.remove("weft.__main__")  # a command, not to be imported
+
+
+def compiled(module: str) -> bool:
+    spec = importlib.util.find_spec(module)
+    return spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
+
+
+COMPILED = [module for module in MODULES if compiled(module)]
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict[str, Any]:
+    return tomllib.loads((root / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def distributions(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the sdist, and of the wheel built from that sdist alone."""
+    out = tmp_path_factory.mktemp("dist")
+    # The build requirements are in the "test" extra: no isolation, no network.
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def sdist(distributions: Path) -> set[str]:
+    (archive,) = distributions.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        return {name.partition("/")[2] for name in tar.getnames()}
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> set[str]:
+    (archive,) = distributions.glob("*.whl")
+    with zipfile.ZipFile(archive) as zipped:
+        return set(zipped.namelist())
+
+
+@pytest.mark.timeout(900)
+def test_sdist_holds_every_source_and_nothing_generated(root: Path, sdist: set[str]) -> None:
+    sources = {
+        str(path.relative_to(root))
+        for suffix in ("py", "pyx", "pxd", "pyi", "h")
+        for path in root.glob(f"src/weft/**/*.{suffix}")
+    }
+    expected = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py"}
+    assert sources | expected | {"src/weft/py.typed"} <= sdist
+    junk = {name for name in sdist if name.endswith((".so", ".pyc", ".html"))}
+    junk |= {name for name in sdist if name.startswith(("build", "src/")) and name[-2:] == ".c"}
+    assert junk == set()
+
+
+@pytest.mark.timeout(900)
+def test_wheel_holds_the_package_ready_to_use(root: Path, wheel: set[str]) -> None:
+    source = root / "src"
+    shipped = {
+        str(path.relative_to(source))
+        for suffix in ("py", "pyi", "pxd", "h")
+        for path in source.glob(f"weft/**/*.{suffix}")
+    }
+    binaries = {
+        str(path.relative_to(source).with_suffix("")) + EXTENSION_SUFFIXES[0]
+        for path in source.glob("weft/**/*.pyx")
+    }
+    inside = {name for name in wheel if not name.startswith("weft-")}
+    assert inside == shipped | binaries | {"weft/py.typed"}
+
+
+@pytest.mark.timeout(900)
+def test_wheel_names_its_licence_and_its_command(wheel: set[str]) -> None:
+    info = {name.partition("/")[2] for name in wheel if name.startswith("weft-")}
+    assert {"METADATA", "licenses/LICENSE", "entry_points.txt"} <= info
+
+
+class TestMetadata:
+    def test_the_base_install_needs_greenlet_alone(self, project: dict[str, Any]) -> None:
+        (requirement,) = project["project"]["dependencies"]
+        assert requirement.startswith("greenlet")
+
+    def test_the_test_extra_can_build_without_isolation(self, project: dict[str, Any]) -> None:
+        available = project["project"]["optional-dependencies"]["test"]
+        available = available + project["project"]["dependencies"]
+        assert set(project["build-system"]["requires"]) <= set(available)
+
+    def test_what_is_installed_says_what_the_project_says(self, project: dict[str, Any]) -> None:
+        installed = metadata("weft")
+        declared = project["project"]
+        assert installed["Name"] == declared["name"]
+        assert installed["Version"] == declared["version"] == weft.__version__
+        assert installed["Requires-Python"] == declared["requires-python"]
+        assert installed["License-Expression"] == declared["license"]
+
+    def test_the_changelog_opens_with_this_version(
+        self, root: Path, project: dict[str, Any]
+    ) -> None:
+        headings = [
+            line for line in (root / "CHANGELOG.md").read_text().splitlines() if line[:3] == "## "
+        ]
+        assert headings[0].split()[1] == project["project"]["version"]
+
+
+def public(names: Any) -> set[str]:
+    return {name for name in names if not name.startswith("_")}
+
+
+def defined_in(module: ModuleType) -> set[str]:
+    """The public names that a compiled module makes, without what it imports from elsewhere."""
+    return {
+        name
+        for name in public(vars(module))
+        if not isinstance(getattr(module, name), ModuleType)
+        and getattr(getattr(module, name), "__module__", module.__name__) == module.__name__
+    }
+
+
+def declared_in(body: list[ast.stmt]) -> dict[str, ast.stmt]:
+    """The names that a stub, or a class in it, declares."""
+    names: dict[str, ast.stmt] = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names[node.name] = node
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names[node.target.id] = node
+        elif isinstance(node, ast.Assign):
+            names.update(
+                (target.id, node) for target in node.targets if isinstance(target, ast.Name)
+            )
+        elif isinstance(node, ast.If):
+            names.update(declared_in(node.body) | declared_in(node.orelse))
+    return names
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_stub_declares_what_the_compiled_module_holds(name: str) -> None:
+    module = importlib.import_module(name)
+    stub = Path(str(module.__file__)).with_name(name.rpartition(".")[2] + ".pyi")
+    declared = declared_in(ast.parse(stub.read_text()).body)
+    assert public(declared) == defined_in(module)
+    for class_name, node in declared.items():
+        held = getattr(module, class_name, None)
+        if isinstance(node, ast.ClassDef) and isinstance(held, type):
+            assert public(declared_in(node.body)) == public(vars(held)), class_name
+
+
+def test_there_are_compiled_modules() -> None:
+    assert COMPILED
+
+
+# Who imports weft in order to patch these must not find that weft itself was their first user.
+UNPATCHED = {"asyncio", "logging", "select", "socket", "ssl", "subprocess", "threading"}
+
+
+@pytest.mark.parametrize("module", ["weft", "weft.monkey"])
+def test_import_loads_nothing_that_patching_must_come_before(
+    module: str, fresh: Callable[..., str]
+) -> None:
+    source = (
+        "import sys, importlib; before = set(sys.modules); importlib.import_module(sys.argv[1]);"
+    )
+    started, loaded = fresh(source + "print(*before); print(*sys.modules)", module).splitlines()
+    assert UNPATCHED & set(started.split()) == set(), "the interpreter itself loads these at start"
+    assert UNPATCHED & set(loaded.split()) == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_any_module_can_be_imported_first(module: str, fresh: Callable[..., str]) -> None:
+    fresh("import importlib, sys; importlib.import_module(sys.argv[1])", module)
