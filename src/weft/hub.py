@@ -279,7 +279,7 @@ class signal:
     @property
     def ref(self) -> bool:
         """Whether it keeps the loop going."""
-        return self.watcher.ref
+        return bool(self.watcher.ref)
 
     @ref.setter
     def ref(self, value: bool) -> None:

@@ -35,10 +35,12 @@ def with_timeout(
     **kwds: Any,
 ) -> T:
     """Call *function*; after *seconds* raise Timeout, or return *timeout_value* if given."""
-    with Timeout(seconds) as timeout:
-        try:
-            return function(*args, **kwds)
-        except Timeout as exc:
-            if exc is timeout and timeout_value is not _UNSET:
-                return timeout_value  # type: ignore[no-any-return]
-            raise
+    timeout = Timeout.start_new(seconds)
+    try:
+        return function(*args, **kwds)
+    except Timeout as exc:
+        if exc is timeout and timeout_value is not _UNSET:
+            return timeout_value  # type: ignore[no-any-return]
+        raise
+    finally:
+        timeout.cancel()

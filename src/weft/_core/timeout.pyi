@@ -1,0 +1,40 @@
+from types import TracebackType
+from typing import Any, TypeVar
+
+import greenlet
+
+T = TypeVar("T", bound=Timeout)
+
+public_class: type[Timeout]
+
+class Timeout(BaseException):
+    seconds: float | None
+    exception: Any
+    def __init__(
+        self,
+        seconds: float | None = None,
+        exception: Any = None,
+        ref: bool = True,
+        priority: int = -1,
+    ) -> None: ...
+    @property
+    def pending(self) -> bool: ...
+    def start(self) -> None: ...
+    @classmethod
+    def start_new(
+        cls: type[T],
+        timeout: float | T | None = None,
+        exception: Any = None,
+        ref: bool = True,
+        _one_shot: bool = False,
+    ) -> T: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+    def _on_expiration(self, prev_greenlet: greenlet.greenlet, ex: BaseException) -> None: ...
+    def __enter__(self: T) -> T: ...
+    def __exit__(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> bool: ...
