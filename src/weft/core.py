@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft._core import hub as core
 from weft._core.clock import monotonic
+from weft._core.system_watchers import Child, Fork, Signal, Stat
 from weft._core.watchers import EVENTS, READ, WRITE, Loop
 
 __all__ = ["EVENTS", "READ", "WRITE", "callback", "loop", "supported_backends", "time"]
@@ -14,6 +15,44 @@ callback = core.Callback
 
 class loop(Loop):
     """A hub's callbacks and watchers; ``get_hub().loop`` is the current thread's."""
+
+    def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> Signal:
+        """A watcher of signal *signum*, for the main thread.
+
+        Raises ValueError for what is no signal's number.
+        """
+        return Signal(self, signum, ref, priority)
+
+    def child(self, pid: int, trace: int = 0, ref: bool = True) -> Child:
+        """A watcher that reaps child process *pid*; 0 for any child.
+
+        Raises TypeError unless this is the main thread's loop.
+        """
+        return Child(self, pid, trace, ref)
+
+    def fork(self, ref: bool = True, priority: int | None = None) -> Fork:
+        """A watcher that calls in forked children."""
+        return Fork(self, ref, priority)
+
+    def stat(
+        self,
+        path: str | bytes,
+        interval: float = 0.0,
+        ref: bool = True,
+        priority: int | None = None,
+    ) -> Stat:
+        """A watcher that looks every *interval* seconds whether the file at *path* changed."""
+        return Stat(self, path, interval, ref, priority)
+
+    def install_sigchld(self) -> None:
+        """Does nothing: child watchers set the handler while they need it."""
+
+    def reset_sigchld(self) -> None:
+        """Does nothing, as :meth:`install_sigchld`."""
+
+
+# gevent's name from before Python had the keyword.
+setattr(loop, "async", loop.async_)
 
 
 def supported_backends() -> list[str]:

@@ -211,7 +211,9 @@ class Hub(core.Hub):
             self.loop.destroy()
 
     def __repr__(self) -> str:
-        state = "destroyed" if self.closed else f"{self.pending()} ready, {self.timer_count()} timers"
+        state = f"{self.pending()} ready, {self.timer_count()} timers"
+        if self.closed:
+            state = "destroyed"
         name = f" {self.name!r}" if self.name else ""
         kind = type(self).__name__
         return f"<{kind}{name} at {id(self):#x} {state} thread_ident={self.thread_ident:#x}>"

@@ -40,6 +40,7 @@ cdef class Watcher:
     cdef Callback entry              # the call that is on its way; None if there is none
     cdef int happened                # event bits to pass on to it
     cdef bint on, counts
+    cdef bint inherited              # whether a forked child has it, too
     cdef unsigned int generation
     cdef int level                   # gevent's priority; kept, but calls go first in, first out
     cdef bint is_active(self) noexcept
@@ -50,6 +51,13 @@ cdef class Watcher:
     cdef int account(self, int delta) except -1
     cdef void fire(self, int events) noexcept
     cdef int called(self, bint failed) except -1
+    cdef int forked(self) except -1
+
+
+cdef class Io(Watcher):
+    cdef int number, wanted
+    cdef DescriptorWatch watch
+    cdef int leave(self) except -1
 
 
 cdef class Timer(Watcher):

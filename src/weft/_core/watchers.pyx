@@ -304,6 +304,10 @@ cdef class Watcher:
         """The callback has returned, or failed."""
         return 0
 
+    cdef int forked(self) except -1:
+        """A forked child has it, too."""
+        return 0
+
     cdef void fire(self, int events) noexcept:
         if self.entry is not None and self.entry.args is not None:
             self.happened |= events
@@ -497,9 +501,6 @@ cdef class DescriptorWatch(Pollable):
 
 cdef class Io(Watcher):
     """Tells that a descriptor is ready."""
-
-    cdef int number, wanted
-    cdef DescriptorWatch watch
 
     def __init__(self, Loop loop, fd, events, ref=True, priority=None):
         Watcher.__init__(self, loop, ref, priority)
@@ -718,20 +719,29 @@ def after_fork_in_child():
     """Leave the parent's watchers behind, unless the hub keeps its greenlets."""
     cdef Hub hub = get_existing_hub()
     cdef Loop loop
+    cdef Watcher watcher
     if hub is None or hub.loop_made is None:
         return
     loop = hub.loop_made
-    if loop.generation == hub.generation:
-        return
-    left_by_forks.append((loop.watchers, loop.descriptors, loop.prepares, loop.checks, loop.idles))
-    if loop.io_poller is not None:
-        loop.io_poller.close()
-        loop.io_poller = loop.gate = None
-    loop.watchers = set()
-    loop.prepares, loop.checks, loop.idles = [], [], []
-    loop.descriptors = {}
-    loop.generation = hub.generation
-    loop.set_turn_hook()
+    watchers = loop.watchers
+    if loop.generation != hub.generation:
+        left_by_forks.append((watchers, loop.descriptors, loop.prepares, loop.checks, loop.idles))
+        if loop.io_poller is not None:
+            loop.io_poller.close()
+            loop.io_poller = loop.gate = None
+        loop.prepares, loop.checks, loop.idles = [], [], []
+        loop.descriptors = {}
+        loop.watchers = set()
+        loop.generation = hub.generation
+        loop.set_turn_hook()
+        for watcher in watchers:
+            if watcher.inherited and watcher.on:
+                watcher.generation = hub.generation
+                watcher.entry = None
+                loop.watchers.add(watcher)
+                watcher.account(1)
+    for watcher in loop.watchers:
+        watcher.forked()
 
 
 if hasattr(os, "register_at_fork"):
