@@ -160,7 +160,8 @@ def test_stub_declares_what_the_compiled_module_holds(name: str) -> None:
     module = importlib.import_module(name)
     stub = Path(str(module.__file__)).with_name(name.rpartition(".")[2] + ".pyi")
     declared = declared_in(ast.parse(stub.read_text()).body)
-    assert public(declared) == defined_in(module)
+    # More than it makes: the slots that are filled from above.
+    assert defined_in(module) <= public(declared) <= set(vars(module))
     for class_name, node in declared.items():
         held = getattr(module, class_name, None)
         if isinstance(node, ast.ClassDef) and isinstance(held, type):

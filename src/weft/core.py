@@ -7,7 +7,7 @@ from weft._core.clock import monotonic
 from weft._core.system_watchers import Child, Fork, Signal, Stat
 from weft._core.watchers import EVENTS, READ, WRITE, Loop
 
-__all__ = ["EVENTS", "READ", "WRITE", "callback", "loop", "supported_backends", "time"]
+__all__ = ["EVENTS", "READ", "WRITE", "loop", "supported_backends", "time"]
 
 #: The class of what ``run_callback`` returns.
 callback = core.Callback

@@ -1,21 +1,15 @@
 """Watchers of what the system tells the process: signals, children, forks, changed files."""
 
+import _signal
 import os
-from _signal import NSIG, SIG_DFL, getsignal
-from _signal import signal as set_handler
 
 from weft._core.hub cimport run_callback
+from weft._core.poller cimport READ
 from weft._core.watchers cimport Io, Loop, Timer, Watcher
-
-try:
-    from _signal import SIGCHLD
-except ImportError:  # Windows
-    SIGCHLD = None
-
-from weft._core.watchers import READ
 
 # ---------------------------------------------------------------- signals
 
+cdef object CHILD_SIGNAL = getattr(_signal, "SIGCHLD", None)  # None on Windows
 # Signal number -> its active watchers, and the handler that stood there before.
 cdef dict watchers_of_signals = {}
 cdef dict handlers_before = {}
@@ -26,7 +20,7 @@ def on_signal(number, frame):
     cdef Signal watcher
     for watcher in watchers_of_signals.get(number, ()):
         watcher.fire(0)
-    if number == SIGCHLD and callable(handlers_before.get(number)):
+    if number == CHILD_SIGNAL and callable(handlers_before.get(number)):
         # The program's own way of looking after its children goes on beside ours.
         handlers_before[number](number, frame)
 
@@ -41,7 +35,7 @@ cdef class Signal(Watcher):
 
     def __init__(self, Loop loop, signalnum, ref=True, priority=None):
         Watcher.__init__(self, loop, ref, priority)
-        if not 1 <= signalnum < NSIG:
+        if not 1 <= signalnum < _signal.NSIG:
             raise ValueError(f"illegal signal number: {signalnum!r}")
         self.signalnum = signalnum
         self.inherited = True
@@ -49,7 +43,7 @@ cdef class Signal(Watcher):
     cdef int begin(self) except -1:
         watchers = watchers_of_signals.setdefault(self.signalnum, [])
         if not watchers:
-            handlers_before[self.signalnum] = set_handler(self.signalnum, on_signal)
+            handlers_before[self.signalnum] = _signal.signal(self.signalnum, on_signal)
         watchers.append(self)
         return 0
 
@@ -59,8 +53,8 @@ cdef class Signal(Watcher):
         if not watchers:
             before = handlers_before.pop(self.signalnum)
             # Whoever set a handler meanwhile keeps it.
-            if getsignal(self.signalnum) is on_signal:
-                set_handler(self.signalnum, SIG_DFL if before is None else before)
+            if _signal.getsignal(self.signalnum) is on_signal:
+                _signal.signal(self.signalnum, _signal.SIG_DFL if before is None else before)
         return 0
 
     def _format(self):
@@ -144,7 +138,7 @@ cdef bint needs_signal(Child child):
 cdef int watch_child_signal(Loop loop) except -1:
     global child_signal
     if child_signal is None:
-        child_signal = Signal(loop, SIGCHLD, False)
+        child_signal = Signal(loop, CHILD_SIGNAL, False)
         child_signal.start(reap_signalled)
     run_callback(loop.hub, reap_signalled, ())  # it may have ended before the handler was set
     return 0

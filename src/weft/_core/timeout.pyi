@@ -3,7 +3,7 @@ from typing import Any, TypeVar
 
 import greenlet
 
-T = TypeVar("T", bound=Timeout)
+_T = TypeVar("_T", bound=Timeout)
 
 public_class: type[Timeout]
 
@@ -22,16 +22,16 @@ class Timeout(BaseException):
     def start(self) -> None: ...
     @classmethod
     def start_new(
-        cls: type[T],
-        timeout: float | T | None = None,
+        cls: type[_T],
+        timeout: float | _T | None = None,
         exception: Any = None,
         ref: bool = True,
         _one_shot: bool = False,
-    ) -> T: ...
+    ) -> _T: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...
     def _on_expiration(self, prev_greenlet: greenlet.greenlet, ex: BaseException) -> None: ...
-    def __enter__(self: T) -> T: ...
+    def __enter__(self: _T) -> _T: ...
     def __exit__(
         self,
         typ: type[BaseException] | None,

@@ -4,7 +4,8 @@ Each is active from start() to stop(). What happens to an active one queues a ca
 in the hub greenlet.
 """
 
-from fcntl import F_GETFD, fcntl
+import fcntl
+import os
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
@@ -24,8 +25,6 @@ from weft._core.poller cimport Pollable, Poller
 
 from weft._core import hub as core
 from weft._core.hub import get_current_hub, get_existing_hub
-
-import os
 
 READ = 1
 WRITE = 2
@@ -517,7 +516,7 @@ cdef class Io(Watcher):
         self.check_inactive()
         if value < 0:
             raise ValueError(f"a descriptor is not negative: {value!r}")
-        fcntl(value, F_GETFD)
+        fcntl.fcntl(value, fcntl.F_GETFD)
         self.number = value
 
     @property
