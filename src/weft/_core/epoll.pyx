@@ -27,12 +27,6 @@ cdef extern from "epoll.h" nogil:
     ssize_t write(int fd, const void *buffer, size_t size)
     int close(int fd)
 
-cdef extern from *:
-    """
-    static inline void errno_set(int value) { errno = value; }
-    """
-    void errno_set(int value)
-
 # How many events one call takes from the kernel; the rest comes with the next call.
 cdef enum:
     BATCH = 512
@@ -43,28 +37,17 @@ cdef enum:
     SIGNAL = 1
 
 
-cdef int swap_wakeup_fd(int fd) except -2:
-    """Let signals be written to `fd` (-1: nowhere); returns where they went before."""
-    # PySignal_SetWakeupFd would do, but CPython before 3.13 does not export it. The flag that the
-    # user's descriptor was set with cannot be read: False only leaves a warning out.
-    try:
-        return set_wakeup_fd(fd, warn_on_full_buffer=False)
-    except (OSError, ValueError):  # the user has closed it meanwhile
-        return set_wakeup_fd(-1)
-
-
 cdef class EpollPoller(Poller):
 
     cdef int epfd, wake_fd
     cdef int[2] signal_pipe    # (-1, -1) where this thread gets no signals
     cdef bint gets_signals
-    cdef int user_wakeup_fd    # where the user wants signal numbers written, or -1
     cdef epoll_event[BATCH] events
 
     def __cinit__(self, bint gets_signals=False):
         self.edge_triggered = True
         self.gets_signals = gets_signals
-        self.epfd = self.wake_fd = self.user_wakeup_fd = -1
+        self.epfd = self.wake_fd = -1
         self.signal_pipe[0] = self.signal_pipe[1] = -1
 
     def __init__(self, gets_signals=False):
@@ -89,6 +72,20 @@ cdef class EpollPoller(Poller):
                 PyErr_SetFromErrno(OSError)
             if weft_epoll_ctl(self.epfd, EPOLL_CTL_ADD, self.signal_pipe[0], EPOLLIN, SIGNAL) < 0:
                 PyErr_SetFromErrno(OSError)
+            self.ask_for_signals()
+        return 0
+
+    cdef int ask_for_signals(self) except -1:
+        """Have the interpreter write a byte for each signal, unless the user has it do so."""
+        previous = set_wakeup_fd(self.signal_pipe[1], warn_on_full_buffer=False)
+        if previous != -1:
+            set_wakeup_fd(previous)
+        return 0
+
+    cdef int decline_signals(self) except -1:
+        previous = set_wakeup_fd(-1)
+        if previous != self.signal_pipe[1] and previous != -1:
+            set_wakeup_fd(previous)
         return 0
 
     cdef void close_descriptors(self) noexcept:
@@ -100,6 +97,8 @@ cdef class EpollPoller(Poller):
 
     cdef int close(self) except -1:
         self.slots = []
+        if self.gets_signals and self.signal_pipe[1] >= 0:
+            self.decline_signals()
         self.close_descriptors()
         return 0
 
@@ -157,32 +156,18 @@ cdef class EpollPoller(Poller):
         return 0
 
     cdef int wait_with_signals(self, int64_t timeout) except -2:
-        # A signal that comes between the check and the wait must end the wait: the interpreter
-        # writes each one to the wake-up descriptor, which is ours from before the check on.
-        cdef int n, error
-        self.user_wakeup_fd = swap_wakeup_fd(self.signal_pipe[1])
-        try:
-            PyErr_CheckSignals()  # runs handlers
-            with nogil:
-                n = weft_epoll_wait(self.epfd, self.events, BATCH, timeout)
-                error = errno
-        finally:
-            current = swap_wakeup_fd(self.user_wakeup_fd)
-            if current != self.signal_pipe[1]:  # a handler chose another one
-                swap_wakeup_fd(current)
-                self.user_wakeup_fd = current
-        errno_set(error)
+        # A signal that comes after this check ends the wait by the byte the interpreter writes
+        # for it, or, where the user chose another wake-up descriptor, by EINTR.
+        cdef int n
+        PyErr_CheckSignals()  # runs handlers
+        with nogil:
+            n = weft_epoll_wait(self.epfd, self.events, BATCH, timeout)
         return n
 
-    cdef void forward_signals(self) noexcept:
+    cdef void drain_signals(self) noexcept:
         cdef char[64] numbers
-        cdef ssize_t n
-        while True:
-            n = read(self.signal_pipe[0], numbers, sizeof(numbers))
-            if n <= 0:
-                return
-            if self.user_wakeup_fd >= 0:
-                write(self.user_wakeup_fd, numbers, n)
+        while read(self.signal_pipe[0], numbers, sizeof(numbers)) > 0:
+            pass
 
     cdef void tell(self, int n) noexcept:
         cdef int i, ready
@@ -195,7 +180,7 @@ cdef class EpollPoller(Poller):
                 if data == WAKE:
                     read(self.wake_fd, &data, sizeof(data))
                 else:
-                    self.forward_signals()
+                    self.drain_signals()
                 continue
             pollable = self.slot(<int><uint32_t>data)
             if pollable is None or pollable.serial != data >> 32:

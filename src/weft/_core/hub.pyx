@@ -28,9 +28,9 @@ from weft._core import chunks
 from weft._core.poller import SelectorsPoller
 from weft.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
-try:
+if sys.platform == "linux":
     from weft._core.epoll import EpollPoller
-except ModuleNotFoundError:  # not Linux; any other failure to load it must be heard of
+else:
     EpollPoller = None
 
 cdef extern from "ring.h":
@@ -140,6 +140,11 @@ cdef class Wait:
         return self.waiter
 
     @property
+    def woken(self):
+        """Whether it was unparked already and only has to run."""
+        return self.state >= READY
+
+    @property
     def reason(self):
         """Why, in words."""
         return REASONS[<int>self.reason]
@@ -200,7 +205,11 @@ cdef class WaitQueue:
 
 
 cdef class Fiber(greenlet):
-    pass
+
+    @property
+    def waiting(self):
+        """What it is parked on, as a Wait; None while it runs."""
+        return self.wait
 
 
 cdef class Callback:
@@ -423,9 +432,13 @@ cdef bint unpark(Wait wait) noexcept:
         wait.state = READY
         PyThread_release_lock(wait.thread_lock)
         return True
-    if wait.generation != wait.hub.generation or not enqueue(wait.hub, wait, WAIT):
+    if wait.generation != wait.hub.generation:
         return False
+    # First: waking the other hub's poller may release the GIL, and its thread runs.
     wait.state = READY
+    if not enqueue(wait.hub, wait, WAIT):
+        wait.state = PARKED
+        return False
     return True
 
 

@@ -1,0 +1,396 @@
+"""Semaphores, locks and conditions.
+
+A permit is handed to the first who waits, never put up for grabs: first come, first served, and
+nobody starves. Who is cancelled after a permit was handed over passes it on.
+"""
+
+from time import monotonic
+
+from weft._core.clock cimport nanoseconds
+from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import, greenlet
+from weft._core.hub cimport (
+    ON_CONDITION,
+    ON_LOCK,
+    ON_YIELD,
+    Hub,
+    Wait,
+    WaitQueue,
+    get_hub_if_exists,
+    new_wait,
+    park,
+    unpark,
+)
+from weft._core.linkable cimport Linkable
+
+PyGreenlet_Import()
+
+# A greenlet that fails this often in a row to acquire without blocking is spinning: let others
+# run, or it would spin for ever. Not at once: try-locks in finalizers must not switch.
+cdef enum:
+    SPINS = 16
+
+# threading.TIMEOUT_MAX: what the lock of the thread module takes, in seconds.
+cdef double TIMEOUT_MAX = 9223372036.0
+
+
+cdef class Semaphore(Linkable):
+
+    def __init__(self, value=1, hub=None):
+        if value is None:
+            value = 1
+        if value < 0:
+            raise ValueError("semaphore initial value must be >= 0")
+        self.counter = value
+
+    cdef bint is_ready(self) noexcept:
+        return self.counter > 0
+
+    cdef int forgo(self) except -1:
+        return self.give()
+
+    cdef bint take(self, bint blocking, object timeout) except -1:
+        if self.counter > 0:
+            self.counter -= 1
+            self.spinner = NULL
+            return True
+        if not blocking or (timeout is not None and timeout <= 0):
+            self.note_failure()
+            return False
+        return self.wait_in(self.waiters, ON_LOCK, timeout)
+
+    cdef int note_failure(self) except -1:
+        cdef Hub hub = get_hub_if_exists()
+        cdef greenlet current
+        cdef Wait wait
+        if hub is None:
+            return 0
+        current = PyGreenlet_GetCurrent()
+        self.spins = self.spins + 1 if self.spinner == <void *>current else 1
+        self.spinner = <void *>current
+        if self.spins >= SPINS and current is not hub:
+            self.spinner = NULL
+            wait = new_wait(ON_YIELD, self)
+            unpark(wait)
+            park(wait, -1)
+        return 0
+
+    cdef int give(self) except -1:
+        if self.waiters.grant() is None:
+            self.counter += 1
+            if self.watchers is not None:
+                self.grant_all(self.watchers)
+            if self.links is not None:
+                self.call_links()
+        return 0
+
+    def acquire(self, blocking=True, timeout=None):
+        """Take a permit; True if that worked.
+
+        If there is none: wait if *blocking* is true, at most *timeout* seconds (None: for ever).
+        """
+        return self.take(blocking, timeout)
+
+    def release(self):
+        """Give a permit back, to the first who waits for one; returns the counter."""
+        self.give()
+        return self.counter
+
+    def wait(self, timeout=None):
+        """Wait until there is a permit, without taking it; returns the counter."""
+        if self.counter <= 0:
+            if self.watchers is None:
+                self.watchers = WaitQueue()
+            self.wait_in(self.watchers, ON_LOCK, timeout)
+        return self.counter
+
+    def locked(self):
+        """Whether there is no permit left."""
+        return self.counter <= 0
+
+    def ready(self):
+        """Whether there is a permit."""
+        return self.counter > 0
+
+    def __enter__(self):
+        self.take(True, None)
+
+    def __exit__(self, typ, value, tb):
+        self.release()
+
+    def __repr__(self):
+        return (f"<{type(self).__name__} at {id(self):#x} counter={self.counter} "
+                f"waiting={self.waiters.count}>")
+
+
+cdef class BoundedSemaphore(Semaphore):
+
+    def __init__(self, value=1, hub=None):
+        Semaphore.__init__(self, value, hub)
+        self.initial = self.counter
+
+    def release(self):
+        """The same; raises ValueError if that would exceed the initial counter."""
+        if self.counter >= self.initial:
+            raise ValueError("Semaphore released too many times")
+        self.give()
+        return self.counter
+
+
+cdef bint take_with_thread_arguments(Semaphore lock, object blocking, object timeout) except -1:
+    return lock.take(blocking, checked_timeout(blocking, timeout))
+
+
+cdef object checked_timeout(object blocking, object timeout):
+    """None for ever; the errors are those of the lock of the thread module."""
+    if timeout is None or timeout == -1:
+        return None
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout < 0:
+        raise ValueError("timeout value must be a non-negative number")
+    if timeout > TIMEOUT_MAX:
+        raise OverflowError("timeout value is too large")
+    return timeout
+
+
+cdef class Lock(Semaphore):
+
+    def __init__(self):
+        self.counter = 1
+
+    def acquire(self, blocking=True, timeout=-1):
+        """Lock it; True if that worked. *timeout* in seconds, -1: none."""
+        return take_with_thread_arguments(self, blocking, timeout)
+
+    def release(self):
+        """Unlock it, whoever locked it; RuntimeError if it is not locked."""
+        if self.counter > 0:
+            raise RuntimeError("release unlocked lock")
+        self.give()
+
+    def __enter__(self):
+        return self.take(True, None)
+
+    acquire_lock = acquire
+    release_lock = release
+    locked_lock = Semaphore.locked
+
+    def _at_fork_reinit(self):
+        self.waiters = WaitQueue()
+        self.counter = 1
+
+    def __repr__(self):
+        state = "unlocked" if self.counter > 0 else "locked"
+        return f"<{state} _thread.lock object at {id(self):#x}>"
+
+
+cdef class RLock:
+
+    def __cinit__(self, *args, **kwargs):
+        self.waiters = WaitQueue()
+
+    def __init__(self, hub=None):
+        pass
+
+    cdef bint owned(self) noexcept:
+        return self.count > 0 and self.owner is PyGreenlet_GetCurrent()
+
+    cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1:
+        cdef Wait wait
+        cdef greenlet current = PyGreenlet_GetCurrent()
+        if self.count == 0:
+            self.owner = current
+            self.count = count
+            return True
+        if self.owner is current:
+            self.count += count
+            return True
+        if not blocking or (timeout is not None and timeout <= 0):
+            return False
+        wait = new_wait(ON_LOCK, self)
+        self.waiters.append(wait)
+        try:
+            park(wait, nanoseconds(timeout))
+        except:
+            self.waiters.remove(wait)
+            if wait.granted:
+                self.give()
+            raise
+        if not wait.granted:
+            self.waiters.remove(wait)
+            return False
+        self.owner = current
+        self.count = count
+        return True
+
+    cdef int give(self) except -1:
+        """Free it, or hand it over: counted as held once until the new owner runs."""
+        self.owner = None
+        self.count = 1
+        if self.waiters.grant() is None:
+            self.count = 0
+        return 0
+
+    def acquire(self, blocking=True, timeout=-1):
+        """Lock it, or count one more if the caller owns it; True if that worked.
+
+        *timeout* in seconds; -1 or None: none.
+        """
+        return self.take(1, blocking, checked_timeout(blocking, timeout))
+
+    def release(self):
+        """Undo one acquire; RuntimeError if the caller does not own it."""
+        if not self.owned():
+            raise RuntimeError("cannot release un-acquired lock")
+        if self.count > 1:
+            self.count -= 1
+        else:
+            self.give()
+
+    def locked(self):
+        """Whether anybody holds it."""
+        return self.count > 0
+
+    def __enter__(self):
+        return self.take(1, True, None)
+
+    def __exit__(self, typ, value, tb):
+        self.release()
+
+    def _is_owned(self):
+        return self.owned()
+
+    def _recursion_count(self):
+        return self.count if self.owned() else 0
+
+    def _release_save(self):
+        if not self.owned():
+            raise RuntimeError("cannot release un-acquired lock")
+        state = self.count, self.owner
+        self.give()
+        return state
+
+    def _acquire_restore(self, state):
+        self.take(state[0], True, None)
+
+    def _at_fork_reinit(self):
+        self.waiters = WaitQueue()
+        self.owner = None
+        self.count = 0
+
+    def __repr__(self):
+        state = "locked" if self.count else "unlocked"
+        return (f"<{state} _thread.RLock object owner={self.owner!r} count={self.count} "
+                f"at {id(self):#x}>")
+
+
+cdef class Condition:
+
+    cdef readonly object _lock
+    cdef readonly object acquire
+    cdef readonly object release
+    cdef WaitQueue waiters
+    cdef object __weakref__
+
+    def __init__(self, lock=None):
+        self._lock = RLock() if lock is None else lock
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+        self.waiters = WaitQueue()
+
+    def __enter__(self):
+        return self._lock.__enter__()
+
+    def __exit__(self, *args):
+        return self._lock.__exit__(*args)
+
+    cdef int check_owned(self, str doing) except -1:
+        lock = self._lock
+        owned = lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked()
+        if not owned:
+            raise RuntimeError(f"cannot {doing} on un-acquired lock")
+        return 0
+
+    def wait(self, timeout=None):
+        """Release the lock, wait to be notified, take the lock again.
+
+        False if *timeout* seconds passed first. Whatever ends the wait, the lock is held again
+        afterwards. Raises RuntimeError if the caller does not hold it.
+        """
+        cdef Wait wait
+        self.check_owned("wait")
+        wait = new_wait(ON_CONDITION, self)
+        self.waiters.append(wait)
+        state = self.release_all()
+        try:
+            park(wait, nanoseconds(timeout))
+        except:
+            self.waiters.remove(wait)
+            self.acquire_shielded(state)
+            if wait.granted:
+                self.waiters.grant()
+            raise
+        self.waiters.remove(wait)
+        self.acquire_again(wait, state)
+        return wait.granted
+
+    cdef object release_all(self):
+        if hasattr(self._lock, "_release_save"):
+            return self._lock._release_save()
+        self._lock.release()
+
+    cdef int acquire_again(self, Wait wait, state) except -1:
+        pending = self.acquire_shielded(state)
+        if pending is not None:
+            if wait.granted:
+                self.waiters.grant()
+            raise pending
+        return 0
+
+    cdef object acquire_shielded(self, state):
+        """Take the lock whatever is raised meanwhile; returns the first of that."""
+        pending = None
+        while True:
+            try:
+                if hasattr(self._lock, "_acquire_restore"):
+                    self._lock._acquire_restore(state)
+                else:
+                    self._lock.acquire()
+                return pending
+            except BaseException as exc:
+                if pending is None:
+                    pending = exc
+
+    def wait_for(self, predicate, timeout=None):
+        """Wait until ``predicate()`` is true; returns its last value.
+
+        *timeout* seconds at most in all.
+        """
+        left = timeout
+        deadline = None if timeout is None else monotonic() + timeout
+        result = predicate()
+        while not result:
+            if deadline is not None:
+                left = deadline - monotonic()
+                if left <= 0:
+                    break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def notify(self, n=1):
+        """Wake at most *n* of those who wait; RuntimeError if the caller does not hold the lock."""
+        self.check_owned("notify")
+        while n > 0 and self.waiters.grant() is not None:
+            n -= 1
+
+    def notify_all(self):
+        """Wake all who wait."""
+        self.notify(self.waiters.count)
+
+    def _is_owned(self):
+        lock = self._lock
+        return lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked()
+
+    def __repr__(self):
+        return f"<Condition({self._lock!r}, {self.waiters.count})>"
