@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, final
 
 import greenlet
 
@@ -75,6 +75,7 @@ class Hub(greenlet.greenlet):
     def timer_count(self) -> int: ...
     def close(self) -> None: ...
 
+@final
 class HubHolder: ...
 
 class Unraisable:
