@@ -31,7 +31,7 @@ LAYERS = {
         ],
         1,
     ),
-    **dict.fromkeys(["_waiting", "events", "thread", "time", "util"], 1),
+    **dict.fromkeys(["_config", "_waiting", "events", "thread", "time", "util"], 1),
     **dict.fromkeys(
         ["os", "resolver", "select", "selectors", "signal", "socket", "ssl", "threadpool"], 2
     ),
@@ -46,6 +46,7 @@ INSIDE_FUNCTIONS = {
     ("weft._core.poller", "_socket"): "only the portable poller pays for it",
     ("weft._core.poller", "selectors"): "the same; it must be imported before patching or never",
     ("weft._core.poller", "socket"): "the same, and only on Windows",
+    ("weft.events", "importlib.metadata"): "imports much, for whoever patches only",
     ("weft.cli", "weft.compat"): "only a program that is run needs it",
     ("weft.cli", "weft.demo"): "it imports what a program that is run must find patched",
     ("weft.cli", "weft.monkey"): "only a program that is run needs it",

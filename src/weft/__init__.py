@@ -1,7 +1,9 @@
 """Ordinary blocking Python, run concurrently on one thread: gevent's API on a new engine."""
 
 from sys import getswitchinterval, setswitchinterval
+from typing import NamedTuple
 
+from weft._config import config
 from weft.greenlet import (
     Greenlet,
     GreenletExit,
@@ -19,11 +21,25 @@ from weft.timeout import Timeout, with_timeout
 
 __version__ = "0.1.0"
 
+
+class VersionInfo(NamedTuple):
+    """The parts of the version, as :data:`sys.version_info` has them."""
+
+    major: int
+    minor: int
+    micro: int
+    releaselevel: str
+    serial: int
+
+
+version_info = VersionInfo(0, 1, 0, "final", 0)
+
 __all__ = [
     "Greenlet",
     "GreenletExit",
     "Hub",
     "Timeout",
+    "config",
     "get_hub",
     "getcurrent",
     "getswitchinterval",
@@ -39,6 +55,7 @@ __all__ = [
     "spawn",
     "spawn_later",
     "spawn_raw",
+    "version_info",
     "wait",
     "with_timeout",
 ]

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from types import TracebackType
 from typing import Any, TextIO
 
+from weft._config import config, load
 from weft._core import hub as core
 from weft._core.hub import get_current_hub as get_hub
 from weft._core.hub import get_existing_hub as get_hub_if_exists
@@ -72,6 +73,15 @@ class IdentRegistry:
         heappush(self._free, self._idents.pop(reference))
 
 
+#: Short names of resolvers for ``weft.config.resolver``.
+RESOLVERS = {
+    "ares": "weft.resolver.ares.Resolver",
+    "block": "weft.resolver.blocking.Resolver",
+    "dnspython": "weft.resolver.dnspython.Resolver",
+    "thread": "weft.resolver.thread.Resolver",
+}
+
+
 class Hub(core.Hub):
     """The greenlet that runs a thread's callbacks, with gevent's error handling."""
 
@@ -79,9 +89,6 @@ class Hub(core.Hub):
     SYSTEM_ERROR: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, SystemError)
     #: Exceptions that are not reported at all.
     NOT_ERROR: tuple[type[BaseException], ...] = (GreenletExit, SystemExit)
-
-    #: The most threads the hub's thread pool has.
-    threadpool_size = 10
 
     #: What a hub is called in reports.
     name = ""
@@ -94,8 +101,48 @@ class Hub(core.Hub):
         #: A number that no other hub of the process has had.
         self.minimal_ident = Hub._hubs_made
         self.ident_registry = IdentRegistry()
+        #: The most threads that :attr:`threadpool` has, if changed before that is first used.
+        self.threadpool_size: int = config.threadpool_size
         #: Names the context of an error in its report.
-        self.format_context: Callable[[object], str] = repr
+        self.format_context: Callable[[object], str] = load("format_context", config.format_context)
+        self._threadpool: Any = None
+        self._resolver: Any = None
+
+    # -- what it works with
+
+    @property
+    def threadpool(self) -> Any:
+        """The hub's pool of native threads, made when first asked for; may be assigned."""
+        if self._threadpool is None:
+            self._threadpool = load("threadpool", config.threadpool)(
+                self.threadpool_size,
+                hub=self,
+                idle_task_timeout=config.threadpool_idle_task_timeout,
+            )
+        return self._threadpool
+
+    @threadpool.setter
+    def threadpool(self, value: Any) -> None:
+        self._threadpool = value
+
+    @threadpool.deleter
+    def threadpool(self) -> None:
+        self._threadpool = None
+
+    @property
+    def resolver(self) -> Any:
+        """Who looks names up for the hub, made when first asked for; may be assigned."""
+        if self._resolver is None:
+            self._resolver = load("resolver", config.resolver, RESOLVERS)(hub=self)
+        return self._resolver
+
+    @resolver.setter
+    def resolver(self, value: Any) -> None:
+        self._resolver = value
+
+    @resolver.deleter
+    def resolver(self) -> None:
+        self._resolver = None
 
     # -- errors
 
@@ -207,8 +254,14 @@ class Hub(core.Hub):
         The next blocking call of the thread makes a new hub. *destroy_loop* is gevent's: a loop
         does not outlive its hub here.
         """
-        if not self.closed:
-            self.loop.destroy()
+        if self.closed:
+            return
+        if self._resolver is not None:
+            self._resolver.close()
+        if self._threadpool is not None:
+            self._threadpool.kill()
+        self._resolver = self._threadpool = None
+        self.loop.destroy()
 
     def __repr__(self) -> str:
         state = f"{self.pending()} ready, {self.timer_count()} timers"

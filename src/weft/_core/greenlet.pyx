@@ -46,6 +46,10 @@ cdef extern from *:
 
 PyGreenlet_Import()
 
+# Whether greenlets know their spawner, and how much of its stack they keep: see weft.config.
+cdef bint track_tree = True
+cdef Py_ssize_t stack_limit = 0
+
 cdef set on_spawn = set()
 # Called with each Greenlet that is started.
 spawn_callbacks = on_spawn
@@ -69,10 +73,13 @@ cdef class Greenlet(Fiber):
         self.keywords = kwargs or None
         if weft_has_context():
             self.gr_context = copy_context()
-        current = PyGreenlet_GetCurrent()
-        self.spawner = weak_ref(current)
-        if isinstance(current, Greenlet):
-            self.tree_locals = (<Greenlet>current).tree_locals
+        if track_tree:
+            current = PyGreenlet_GetCurrent()
+            self.spawner = weak_ref(current)
+            if isinstance(current, Greenlet):
+                self.tree_locals = (<Greenlet>current).tree_locals
+        if stack_limit > 0:
+            self.stack = caller_stack(stack_limit)
 
     # -- what it runs
 
@@ -98,13 +105,24 @@ cdef class Greenlet(Fiber):
 
     @property
     def spawning_greenlet(self):
-        """The greenlet that made this one, or None if it is gone."""
-        return self.spawner()
+        """The greenlet that made this one; None if it is gone or ``track_greenlet_tree`` is off."""
+        return None if self.spawner is None else self.spawner()
+
+    @property
+    def spawning_stack(self):
+        """The stack that made this greenlet, for :func:`traceback.format_stack`.
+
+        None unless the setting ``spawning_stack_limit`` is above 0.
+        """
+        return self.stack
 
     @property
     def spawn_tree_locals(self):
-        """A dict shared by all greenlets that descend from one that was not made by another."""
-        if self.tree_locals is None:
+        """A dict shared by all greenlets that descend from one that was not made by another.
+
+        None if ``track_greenlet_tree`` is off.
+        """
+        if self.tree_locals is None and self.spawner is not None:
             spawner = self.spawner()
             self.tree_locals = spawner.spawn_tree_locals if isinstance(spawner, Greenlet) else {}
         return self.tree_locals
@@ -368,6 +386,40 @@ def run_links(Greenlet self):
             link(self)
         except BaseException as exc:
             self.hub.report((link, self), exc)
+
+
+class SpawningFrame:
+    """One frame of :attr:`Greenlet.spawning_stack`: where it stood, without its variables."""
+
+    __slots__ = ("f_back", "f_code", "f_lineno")
+    f_globals = f_locals = {}
+
+    def __init__(self, code, line, back):
+        self.f_code, self.f_lineno, self.f_back = code, line, back
+
+
+cdef object caller_stack(Py_ssize_t limit):
+    found = []
+    frame = sys._getframe()
+    while frame is not None and len(found) < limit:
+        found.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    stack = None
+    for code, line in reversed(found):
+        stack = SpawningFrame(code, line, stack)
+    return stack
+
+
+def set_track_tree(value):
+    """Whether new greenlets know their spawner and share ``spawn_tree_locals``."""
+    global track_tree
+    track_tree = value
+
+
+def set_stack_limit(value):
+    """How many frames of their spawner's stack new greenlets keep."""
+    global stack_limit
+    stack_limit = value
 
 
 def getcurrent():
