@@ -37,6 +37,7 @@ cdef class Wait:
     cdef WaitState state
     cdef bint expired                # ended by its deadline
     cdef bint granted                # whoever unparked handed over what was waited for
+    cdef bint settled                # its call is done and must return: no exception may end it now
     cdef bint shadowed               # an inner wait of the same greenlet is on
     cdef int64_t deadline            # of the loop's clock, in nanoseconds; -1: none
     cdef unsigned int generation     # of the hub; an older one was left behind by a fork
@@ -126,7 +127,8 @@ cdef Wait new_hub_wait(Reason reason, object on)
 cdef int park(Wait wait, int64_t timeout) except -1
 # End a wait; from any thread, never switches. False if it was ended already or its hub is gone.
 cdef bint unpark(Wait wait) noexcept
-# End it by raising `exc` (instance or class) in it, even if it was unparked but did not run yet.
+# End it by raising `exc` (instance or class) in it, even if it was unparked but did not run yet;
+# not if it is settled: then the exception must wait for the next one.
 cdef bint unpark_with(Wait wait, object exc) noexcept
 # Deliver `exc` into a greenlet wherever it is parked or suspended; any thread; never switches.
 cdef int interrupt(Hub hub, greenlet target, object exc) except -1

@@ -5,7 +5,6 @@ HACKING.md explains the vocabulary and the invariants.
 
 import os
 import sys
-from _thread import _count as running_threads
 
 cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
@@ -54,6 +53,7 @@ cdef extern from "ticks.h" nogil:
 
 cdef extern from "threads.h":
     bint weft_is_main_thread()
+    Py_ssize_t weft_other_threads()
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
@@ -156,6 +156,9 @@ cdef class Wait:
 
 cdef class WaitQueue:
     # A queued wait refers to its queue, so a queue that is freed is empty.
+
+    def __len__(self):
+        return self.count
 
     cdef int append(self, Wait wait) except -1:
         wait.queue = self
@@ -443,7 +446,7 @@ cdef bint unpark(Wait wait) noexcept:
 
 
 cdef bint unpark_with(Wait wait, object exc) noexcept:
-    if wait.state == DONE or wait.exc is not None:
+    if wait.state == DONE or wait.exc is not None or wait.settled:
         return False
     wait.exc = exc
     if wait.state == READY or unpark(wait):
@@ -573,7 +576,7 @@ cdef bint can_wake(Hub hub) except -1:
     # Other threads may, unless they all sleep until somebody wakes them. In a thread that is not
     # the main one, the main thread is one of the others.
     hub.waits_for_threads = (not weft_is_main_thread()
-                             or running_threads() > sleeping_threads)
+                             or weft_other_threads() > sleeping_threads)
     return hub.waits_for_threads
 
 
@@ -612,7 +615,8 @@ cdef str blocked_text(Hub hub):
 cdef int interrupt_main(Hub hub, object exc) except -1:
     """Raise `exc` in the main greenlet before anything else runs."""
     cdef Wait wait = hub.main_wait
-    if wait is not None and wait.state <= PARKED and wait.generation == hub.generation:
+    if (wait is not None and wait.state <= PARKED and not wait.settled
+            and wait.generation == hub.generation):
         wait.exc = exc
         wait.state = READY
         ring_push_front(&hub.ring, wait, WAIT)

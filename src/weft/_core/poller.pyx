@@ -2,6 +2,21 @@
 
 from libc.stdint cimport int64_t, uint32_t
 
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    #include <winsock2.h>
+    #pragma comment(lib, "ws2_32.lib")
+    #else
+    #include <sys/socket.h>
+    #endif
+    static inline void weft_send_byte(int socket)
+    {
+        (void)(send(socket, "w", 1, 0) + 0);
+    }
+    """
+    void weft_send_byte(int socket)
+
 cdef uint32_t last_serial = 0
 
 
@@ -91,6 +106,7 @@ cdef class SelectorsPoller(Poller):
 
     cdef object selector
     cdef object wake_reader, wake_writer  # sockets: Windows selects on nothing else
+    cdef int wake_fd
 
     def __init__(self):
         self.open()
@@ -117,6 +133,7 @@ cdef class SelectorsPoller(Poller):
         for end in pair:
             _socket.socket.settimeout(end, 0)
         self.wake_reader, self.wake_writer = pair
+        self.wake_fd = self.wake_writer.fileno()
         self.selector = pin_selector()()
         self.selector.register(self.wake_reader.fileno(), READ, None)
         return 0
@@ -164,11 +181,8 @@ cdef class SelectorsPoller(Poller):
         return 0
 
     cdef int wake(self) except -1:
-        import _socket
-        try:
-            _socket.socket.send(self.wake_writer, b"w")
-        except BlockingIOError:
-            pass  # full: the reader wakes anyway
+        # C, because whoever unparks must not run Python. If it is full, the reader wakes anyway.
+        weft_send_byte(self.wake_fd)
         return 0
 
     cdef int close(self) except -1:

@@ -1,4 +1,4 @@
-/* Which thread this is, without importing threading. */
+/* Which thread this is, and which others there are, without importing threading. */
 #ifndef WEFT_THREADS_H
 #define WEFT_THREADS_H
 
@@ -27,5 +27,16 @@ static inline int weft_is_main_thread(void)
     return pthread_main_np();
 }
 #endif
+
+/* How many other threads run Python or are about to: unlike _thread._count(), it knows one that
+   was started and has not begun. The GIL is held, so that none ends meanwhile. */
+static inline Py_ssize_t weft_other_threads(void)
+{
+    Py_ssize_t count = -1;
+    PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+    for (; state != NULL; state = PyThreadState_Next(state))
+        count++;
+    return count;
+}
 
 #endif

@@ -14,6 +14,7 @@ from weft._core.hub cimport (
     park,
     post_callback,
     set_timer,
+    wait_of,
     weft_timer,
 )
 
@@ -153,5 +154,10 @@ cdef class Timeout(BaseException):
 
 cdef void timeout_expired(PyObject *obj) noexcept:
     cdef Timeout timeout = <Timeout>obj
+    cdef Wait wait = wait_of(timeout.hub, timeout.target)
+    if wait is not None and wait.settled:
+        # Stay pending, so that it can be cancelled, until the call has returned.
+        timeout.timer = set_timer(timeout.hub, now() + 1, timeout, timeout_expired)
+        return
     timeout.disarm()
     timeout.expire()
