@@ -40,6 +40,7 @@ def extension(source: str) -> Extension:
 
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [
             extension(source)
@@ -49,5 +50,5 @@ setup(
         include_path=["src"],
         build_dir="build/cython",  # keeps generated C out of the source tree
         compiler_directives=DIRECTIVES,
-    )
+    ),
 )
