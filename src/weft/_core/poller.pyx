@@ -22,7 +22,7 @@ cdef uint32_t last_serial = 0
 
 cdef class Pollable:
 
-    def __cinit__(self, int fd, *args):
+    def __cinit__(self, int fd, *args, **kwargs):
         global last_serial
         last_serial += 1  # wraps after 2**32 descriptors; the old ones are long gone then
         self.fd = fd

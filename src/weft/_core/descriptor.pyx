@@ -1,0 +1,221 @@
+"""Waiting for file descriptors.
+
+A call on an owned descriptor is tried first and waits for an edge only when it would block. The
+two flags say whether trying is worth while; an edge sets them, EAGAIN and short reads clear them.
+While a flag is set and somebody is queued, one of those queued has been woken.
+"""
+
+import os
+from errno import EBADF
+
+from libc.stdint cimport int64_t
+
+from weft._core.clock cimport nanoseconds, now
+from weft._core.hub cimport (
+    ON_READ,
+    ON_WRITE,
+    ON_YIELD,
+    Hub,
+    Wait,
+    WaitQueue,
+    get_hub_if_exists,
+    new_hub_wait,
+    park,
+    unpark,
+    unpark_with,
+)
+from weft._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
+
+# How many operations in a row may succeed without waiting before the greenlet yields. Small
+# enough that a reader of an always-ready socket holds the thread for about a millisecond, large
+# enough that the yield does not show.
+cdef enum:
+    BUDGET = 128
+
+cdef int budget = BUDGET
+
+
+cdef int spend() except -1:
+    global budget
+    cdef Wait wait
+    budget -= 1
+    if budget <= 0:
+        budget = BUDGET
+        wait = new_hub_wait(ON_YIELD, None)
+        unpark(wait)
+        park(wait, -1)
+    return 0
+
+
+cdef class Descriptor(Pollable):
+
+    def __cinit__(self, int fd, bint owned=False, **kwargs):
+        self.owned = owned
+        self.read_ready = self.write_ready = True
+        self.readers = WaitQueue()
+        self.writers = WaitQueue()
+
+    cdef void ready(self, int events) noexcept:
+        if events & HANGUP:
+            self.hung_up = True
+        if events & READ:
+            self.read_ready = True
+            self.wake(self.readers)
+        if events & WRITE:
+            self.write_ready = True
+            self.wake(self.writers)
+        self.rearm()
+
+    cdef void wake(self, WaitQueue queue) noexcept:
+        # Who waits for a descriptor of others only wants to know. Of the readers of a socket one
+        # reads and passes on what is left.
+        if not self.owned or self.hung_up:
+            while queue.grant() is not None:
+                pass
+        else:
+            queue.grant()
+
+    cdef void rearm(self) noexcept:
+        """After a one-shot event: ask again for those of this hub who still wait."""
+        cdef Hub hub = get_hub_if_exists()
+        cdef int events
+        if hub is None or (self.owned and hub.poller.edge_triggered):
+            return
+        try:
+            events = self.wanted(hub)
+            if events:
+                hub.poller.watch(self, events, self.owned)
+        except OSError as exc:
+            self.fail(exc)
+
+    cdef int wanted(self, object hub) except -1:
+        cdef int events = 0
+        if self.readers.count:
+            events |= READ
+        if self.writers.count:
+            events |= WRITE
+        return events
+
+    cdef void replaced(self, Pollable other, bint reused) noexcept:
+        cdef Descriptor heir
+        if reused or not isinstance(other, Descriptor):
+            self.fail(closed_error())
+            return
+        heir = other
+        move_waits(self.readers, heir.readers)
+        move_waits(self.writers, heir.writers)
+
+    cdef void fail(self, exc) noexcept:
+        cdef WaitQueue queue
+        cdef Wait wait
+        for queue in (self.readers, self.writers):
+            while queue.count:
+                wait = queue.pop()
+                unpark_with(wait, exc)
+
+    cdef int rewatch(self, Poller poller) except -1:
+        cdef int events = self.wanted(None)
+        if events or self.owned:
+            poller.watch(self, events or READ, self.owned)
+        return 0
+
+    cdef int register(self, Wait wait, int event) except -1:
+        cdef Poller poller = wait.hub.poller
+        if self.owned and poller.edge_triggered:
+            if poller.slot(self.fd) is not self:
+                poller.watch(self, READ | WRITE, True)
+        else:
+            poller.watch(self, self.wanted(wait.hub) | event, self.owned)
+        return 0
+
+    cdef int wait_ready(self, int event, int64_t deadline) except -1:
+        cdef Wait wait
+        cdef WaitQueue queue = self.readers if event == READ else self.writers
+        cdef int64_t timeout = -1
+        if self.fd < 0:
+            raise OSError(EBADF, os.strerror(EBADF))
+        if deadline >= 0:
+            timeout = max(deadline - now(), 0)
+        wait = new_hub_wait(ON_READ if event == READ else ON_WRITE, self)
+        self.register(wait, event)
+        if queue.count == 0 and (self.read_ready if event == READ else self.write_ready):
+            return 1  # a regular file, or another hub's event came meanwhile
+        queue.append(wait)
+        wait.hub.refs += 1
+        try:
+            park(wait, timeout)
+        except:
+            queue.remove(wait)
+            if wait.granted:
+                self.pass_on(event)
+            raise
+        finally:
+            if wait.generation == wait.hub.generation:
+                wait.hub.refs -= 1
+        if wait.queue is not None:
+            wait.queue.remove(wait)  # perhaps another's, which took our place
+        return wait.granted
+
+    cdef int pass_on(self, int event) except -1:
+        if event == READ:
+            if self.read_ready and self.readers.count:
+                self.readers.grant()
+        elif self.write_ready and self.writers.count:
+            self.writers.grant()
+        return 0
+
+    cdef int detach(self) except -1:
+        cdef Hub hub = get_hub_if_exists()
+        if self.fd >= 0:
+            if hub is not None:
+                hub.poller.forget(self)
+            self.fd = -1
+            self.fail(closed_error())
+        return 0
+
+    def __repr__(self):
+        return f"<descriptor {self.fd}>"
+
+
+cdef object closed_error():
+    return OSError(EBADF, "File descriptor was closed in another greenlet")
+
+
+cdef int move_waits(WaitQueue source, WaitQueue target) except -1:
+    while source.count:
+        target.append(source.pop())
+    return 0
+
+
+cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
+    cdef Wait probe = new_hub_wait(ON_READ, None)  # also refuses to wait in the hub
+    cdef Pollable found = probe.hub.poller.slot(fd)
+    cdef Descriptor descriptor
+    if isinstance(found, Descriptor) and not (<Descriptor>found).owned:
+        descriptor = found
+    else:
+        descriptor = Descriptor(fd)
+    # One-shot: what it once said tells nothing of now.
+    descriptor.read_ready = descriptor.write_ready = descriptor.hung_up = False
+    return descriptor.wait_ready(event, -1 if timeout < 0 else now() + timeout)
+
+
+def wait_for(int fd, int event, timeout=None) -> bool:
+    """Wait until *fd* is ready for READ (1) or WRITE (2); False after *timeout* seconds.
+
+    Raises OSError for a descriptor that is not open, and if it is closed meanwhile.
+    """
+    if fd < 0:
+        raise ValueError(f"a file descriptor is not negative: {fd}")
+    return bool(wait_foreign(fd, event, nanoseconds(timeout)))
+
+
+def cancel_waits(int fd) -> None:
+    """Raise OSError (EBADF) in the greenlets of this thread that wait for *fd*."""
+    cdef Hub hub = get_hub_if_exists()
+    cdef Pollable found
+    if hub is not None:
+        found = hub.poller.slot(fd)
+        if isinstance(found, Descriptor):
+            (<Descriptor>found).fail(closed_error())
+            hub.poller.forget(found)

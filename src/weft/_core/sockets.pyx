@@ -1,0 +1,238 @@
+"""The calls on sockets that must be fast, written as methods for weft.socket.socket.
+
+Each is tried at once and waits only when it would block; whether it does is a return code here,
+never an exception. Their errors and arguments are those of the standard library's socket.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.object cimport PyObject
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t
+
+from weft._core.clock cimport nanoseconds, now
+from weft._core.descriptor cimport Descriptor, spend
+from weft._core.poller cimport READ, WRITE
+
+cdef extern from "sys/socket.h" nogil:
+    ssize_t c_recv "recv"(int fd, void *buf, size_t size, int flags)
+    ssize_t c_send "send"(int fd, const void *buf, size_t size, int flags)
+
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    enum:
+        POLLIN, POLLOUT
+    int c_poll "poll"(pollfd *fds, unsigned long n, int timeout)
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *v, Py_ssize_t size) except NULL
+    void Py_XDECREF(PyObject *o)
+
+# Copies above this many bytes release the GIL; below, giving it up would cost more than the copy,
+# and 5 ms while another thread computes.
+cdef enum:
+    LARGE = 65536
+
+
+cdef class SocketState(Descriptor):
+
+    def __cinit__(self, int fd, bint owned=True, *, bint stream=False, timeout=None):
+        self.stream = stream
+        self.set_timeout(timeout)
+
+    def set_timeout(self, seconds):
+        """None waits for ever, 0 never."""
+        if seconds is not None and seconds < 0:
+            raise ValueError("Timeout value out of range")
+        self.timeout = nanoseconds(seconds)
+        self.seconds = None if seconds is None else float(seconds)
+
+    def get_timeout(self):
+        """What was set, in seconds."""
+        return self.seconds
+
+    def closed(self):
+        """The number is about to be closed or given away: raise EBADF in all who wait."""
+        self.detach()
+
+    def connecting(self):
+        """A connection was begun: wait for its end, whatever happened before."""
+        self.write_ready = self.hung_up = False
+
+
+cdef inline int64_t deadline_of(SocketState io) except? -1:
+    return -1 if io.timeout < 0 else now() + io.timeout
+
+
+cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline) except -1:
+    """Wait until trying is worth while. `deadline`: -2 where none was computed yet."""
+    if deadline[0] == -2:
+        deadline[0] = deadline_of(io)
+    if not io.wait_ready(event, deadline[0]):
+        raise TimeoutError("timed out")
+    return 0
+
+
+cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
+    cdef Py_ssize_t n
+    cdef int64_t deadline = -2
+    cdef bint waited = False
+    while True:
+        if io.timeout == 0 or (io.read_ready and (waited or io.readers.count == 0)):
+            if size > LARGE:
+                with nogil:
+                    n = c_recv(io.fd, buf, size, flags)
+            else:
+                n = c_recv(io.fd, buf, size, flags)
+            if n >= 0:
+                if n < size and io.stream and flags == 0 and not io.hung_up and n > 0:
+                    io.read_ready = False  # drained
+                elif io.readers.count:
+                    io.pass_on(READ)
+                if not waited and io.timeout != 0:
+                    spend()
+                return n
+            if errno == EINTR:
+                PyErr_CheckSignals()
+                continue
+            if errno != EAGAIN or io.timeout == 0:
+                PyErr_SetFromErrno(OSError)
+            io.read_ready = False
+        wait_or_time_out(io, READ, &deadline)
+        waited = True
+
+
+cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int flags,
+                         int64_t *deadline) except -1:
+    cdef Py_ssize_t n
+    cdef bint waited = False
+    while True:
+        if io.timeout == 0 or (io.write_ready and (waited or io.writers.count == 0)):
+            if size > LARGE:
+                with nogil:
+                    n = c_send(io.fd, buf, size, flags)
+            else:
+                n = c_send(io.fd, buf, size, flags)
+            if n >= 0:
+                if n < size and io.stream and not io.hung_up:
+                    io.write_ready = False
+                elif io.writers.count:
+                    io.pass_on(WRITE)
+                if not waited and io.timeout != 0:
+                    spend()
+                return n
+            if errno == EINTR:
+                PyErr_CheckSignals()
+                continue
+            if errno != EAGAIN or io.timeout == 0:
+                PyErr_SetFromErrno(OSError)
+            io.write_ready = False
+        wait_or_time_out(io, WRITE, deadline)
+        waited = True
+
+
+def recv(self, Py_ssize_t bufsize, int flags=0):
+    """Receive up to *bufsize* bytes; empty at the end of a stream. See :meth:`socket.recv`."""
+    cdef SocketState io = self._state
+    cdef PyObject *data
+    cdef Py_ssize_t n
+    if bufsize < 0:
+        raise ValueError("negative buffersize in recv")
+    data = new_bytes(NULL, bufsize)
+    try:
+        n = receive(io, PyBytes_AS_STRING(<object>data), bufsize, flags)
+        if n < bufsize:
+            _PyBytes_Resize(&data, n)
+        return <object>data
+    finally:
+        Py_XDECREF(data)
+
+
+def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
+    """Receive into *buffer*, at most *nbytes* (0: its length); returns how many bytes."""
+    cdef SocketState io = self._state
+    cdef Py_buffer view
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        if nbytes < 0:
+            raise ValueError("negative buffersize in recv_into")
+        if nbytes > view.len:
+            raise ValueError("buffer too small for requested bytes")
+        return receive(io, <char *>view.buf, nbytes or view.len, flags)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def send(self, data, int flags=0):
+    """Send what the system takes at once; returns how many bytes that were."""
+    cdef SocketState io = self._state
+    cdef Py_buffer view
+    cdef int64_t deadline = -2
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        return transmit(io, <const char *>view.buf, view.len, flags, &deadline)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def sendall(self, data, int flags=0):
+    """Send everything; after an error nobody can tell how much arrived."""
+    cdef SocketState io = self._state
+    cdef Py_buffer view
+    cdef Py_ssize_t done = 0
+    cdef int64_t deadline = -2
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        while True:
+            done += transmit(io, <const char *>view.buf + done, view.len - done, flags, &deadline)
+            if done >= view.len:
+                return
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef bint is_ready_now(int fd, int event) noexcept:
+    cdef pollfd poll
+    poll.fd = fd
+    poll.events = POLLIN if event == READ else POLLOUT
+    return c_poll(&poll, 1, 0) != 0
+
+
+def call_when_ready(SocketState io, int event, method, *args):
+    """Call a native method of a non-blocking socket once it will not block.
+
+    *event* is READ (1) or WRITE (2). Waits by the socket's timeout; TimeoutError after it.
+    """
+    cdef int64_t deadline = -2
+    cdef bint waited = False
+    if io.timeout == 0 or io.fd < 0:
+        return method(*args)
+    while True:
+        if waited or (io.readers if event == READ else io.writers).count == 0:
+            if is_ready_now(io.fd, event):
+                try:
+                    result = method(*args)
+                except BlockingIOError:
+                    pass  # another thread or process was faster
+                else:
+                    io.pass_on(event)
+                    if not waited:
+                        spend()
+                    return result
+            if event == READ:
+                io.read_ready = False
+            else:
+                io.write_ready = False
+        wait_or_time_out(io, event, &deadline)
+        waited = True
+
+
+def wait_until_writable(SocketState io):
+    """Wait for the end of a connection attempt, by the socket's timeout."""
+    cdef int64_t deadline = -2
+    wait_or_time_out(io, WRITE, &deadline)

@@ -1,0 +1,333 @@
+"""The standard library's socket module, cooperative.
+
+:class:`socket` is a subclass of the standard one: what is not about waiting is the standard
+library's own. The operating system's socket never blocks; the timeout is kept here.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os as _os
+import socket as _stdlib
+import types as _types
+from collections.abc import Callable as _Callable
+from typing import Any as _Any
+
+from weft._core import sockets as _core
+from weft._core.descriptor import cancel_waits as _cancel_waits
+from weft._core.descriptor import wait_for as _wait_for
+from weft._core.sockets import SocketState as _SocketState
+from weft._core.sockets import call_when_ready as _call_when_ready
+from weft.hub import get_hub as _get_hub
+from weft.hub import sleep as _sleep
+from weft.timeout import Timeout as _Timeout
+
+_READ, _WRITE = 1, 2
+
+#: What weft does itself.
+__implements__ = [
+    "SocketType",
+    "create_connection",
+    "create_server",
+    "fromfd",
+    "getaddrinfo",
+    "getfqdn",
+    "gethostbyaddr",
+    "gethostbyname",
+    "gethostbyname_ex",
+    "getnameinfo",
+    "socket",
+    "socketpair",
+]
+#: What weft adds.
+__extensions__ = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
+#: What is the standard library's own.
+__imports__ = [
+    name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
+]
+
+globals().update({name: getattr(_stdlib, name) for name in __imports__})
+__all__ = [*getattr(_stdlib, "__all__", []), *__extensions__]
+
+_native = _stdlib.socket
+_PENDING = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK, _errno.EINTR})
+#: How long to wait before a Unix server whose queue is full is tried again, in seconds.
+_RETRY_UNIX_CONNECT = 0.002
+
+
+class socket(_native):
+    """:class:`socket.socket`, whose calls let other greenlets run while they wait."""
+
+    __slots__ = ("_state",)
+
+    def __init__(
+        self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        super().__init__(family, type, proto, fileno)
+        self._adopt(_stdlib.getdefaulttimeout())
+
+    def _adopt(self, timeout: float | None) -> None:
+        super().settimeout(0)
+        stream = self.type == _stdlib.SOCK_STREAM
+        self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout)
+
+    # -- timeouts
+
+    def settimeout(self, value: float | None) -> None:
+        """Let every call wait *value* seconds at most: None for ever, 0 not at all."""
+        self._state.set_timeout(value)
+
+    def gettimeout(self) -> float | None:
+        """The timeout in seconds, or None."""
+        seconds: float | None = self._state.get_timeout()
+        return seconds
+
+    def setblocking(self, flag: bool) -> None:
+        """``settimeout(None)`` if *flag* is true, else ``settimeout(0)``."""
+        self._state.set_timeout(None if flag else 0)
+
+    def getblocking(self) -> bool:
+        """Whether the timeout is not 0."""
+        return self._state.get_timeout() != 0
+
+    @property
+    def timeout(self) -> float | None:
+        """The timeout in seconds, or None."""
+        return self.gettimeout()
+
+    # -- calls that wait
+
+    recv = _core.recv
+    recv_into = _core.recv_into
+    send = _core.send
+    sendall = _core.sendall
+
+    def recvfrom(self, *args: _Any) -> _Any:
+        return _call_when_ready(self._state, _READ, super().recvfrom, *args)
+
+    def recvfrom_into(self, *args: _Any, **kwargs: _Any) -> _Any:
+        return _call_when_ready(
+            self._state, _READ, lambda: _native.recvfrom_into(self, *args, **kwargs)
+        )
+
+    def recvmsg(self, *args: _Any) -> _Any:
+        return _call_when_ready(self._state, _READ, super().recvmsg, *args)
+
+    def recvmsg_into(self, *args: _Any) -> _Any:
+        return _call_when_ready(self._state, _READ, super().recvmsg_into, *args)
+
+    def sendto(self, *args: _Any) -> _Any:
+        if args and isinstance(args[-1], tuple) and self.family in _INTERNET:
+            args = (*args[:-1], self._resolved(args[-1]))
+        return _call_when_ready(self._state, _WRITE, super().sendto, *args)
+
+    def sendmsg(self, *args: _Any) -> _Any:
+        return _call_when_ready(self._state, _WRITE, super().sendmsg, *args)
+
+    def sendfile(self, file: _Any, offset: int = 0, count: int | None = None) -> int:
+        """Send a file until its end or *count* bytes; returns how many bytes were sent."""
+        return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined, no-any-return]
+
+    def _accept(self) -> tuple[int, _Any]:
+        return _call_when_ready(self._state, _READ, super()._accept)  # type: ignore[misc, no-any-return]
+
+    def accept(self) -> tuple[socket, _Any]:
+        """Wait for a connection; returns its socket and the peer's address."""
+        fd, address = self._accept()
+        return socket(self.family, self.type, self.proto, fileno=fd), address
+
+    def connect(self, address: _Any) -> None:
+        """Connect to *address*, waiting by the timeout."""
+        if self.gettimeout() == 0:
+            return super().connect(address)
+        error = self._connect(address)
+        if error:
+            raise OSError(error, _os.strerror(error))
+
+    def connect_ex(self, address: _Any) -> int:
+        """The same, returning the error number instead of raising, or 0."""
+        if self.gettimeout() == 0:
+            return super().connect_ex(address)
+        try:
+            return self._connect(address)
+        except TimeoutError:
+            return _errno.EAGAIN
+
+    def _connect(self, address: _Any) -> int:
+        address = self._resolved(address)
+        while True:
+            error = super().connect_ex(address)
+            if error == _errno.EAGAIN and self.family == getattr(_stdlib, "AF_UNIX", None):
+                self._await_unix_queue()
+            elif error in _PENDING:
+                self._state.connecting()
+                _core.wait_until_writable(self._state)
+                return self.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_ERROR)
+            else:
+                return 0 if error == _errno.EISCONN else error
+
+    def _await_unix_queue(self) -> None:
+        timeout = self.gettimeout()
+        if timeout is not None and timeout <= _RETRY_UNIX_CONNECT:
+            raise TimeoutError("timed out")
+        _sleep(_RETRY_UNIX_CONNECT)
+
+    def _resolved(self, address: _Any) -> _Any:
+        """Look a host's name up here, lest the native call does, blocking the thread."""
+        if self.family not in _INTERNET or not isinstance(address, tuple) or len(address) < 2:
+            return address
+        host = address[0]
+        if not isinstance(host, str) or not host or _is_numeric(host):
+            return address
+        found = getaddrinfo(host, address[1], self.family, self.type, self.proto)
+        return (found[0][4][0], *address[1:])
+
+    # -- ends
+
+    def _real_close(self, *args: _Any) -> None:
+        self._state.closed()
+        super()._real_close(*args)  # type: ignore[misc]
+
+    def detach(self) -> int:
+        """Close the socket object and return its descriptor, which stays open."""
+        self._state.closed()
+        return super().detach()
+
+    def shutdown(self, how: int) -> None:
+        """Shut one or both halves of the connection; who waits for them is told."""
+        super().shutdown(how)
+
+
+SocketType = socket
+_INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
+
+
+def _is_numeric(host: str) -> bool:
+    for family in _INTERNET:
+        try:
+            _stdlib.inet_pton(family, host.partition("%")[0])
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _ours(name: str) -> _Any:
+    """A function of the standard module that makes its sockets of this module's class."""
+    function = getattr(_stdlib, name)
+    copy = _types.FunctionType(
+        function.__code__, globals(), name, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__doc__ = function.__doc__
+    return copy
+
+
+create_connection = _ours("create_connection")
+create_server = _ours("create_server")
+fromfd = _ours("fromfd")
+getfqdn = _ours("getfqdn")
+
+
+def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0) -> _Any:
+    """A pair of connected sockets, of the Unix family where there is one."""
+    pair = _stdlib.socketpair(family, type, proto)
+    return tuple(
+        socket(end.family, end.type, end.proto, fileno=_native.detach(end)) for end in pair
+    )
+
+
+# -- names
+
+
+def _in_thread(function: _Callable[..., _Any], *args: _Any) -> _Any:
+    return _get_hub().threadpool.apply(function, args)
+
+
+_native_getaddrinfo = _stdlib.getaddrinfo
+_native_getnameinfo = _stdlib.getnameinfo
+_native_gethostbyname = _stdlib.gethostbyname
+_native_gethostbyname_ex = _stdlib.gethostbyname_ex
+_native_gethostbyaddr = _stdlib.gethostbyaddr
+
+
+def _encoded(host: _Any) -> _Any:
+    """Names in other scripts are encoded here: a worker thread must not import the codec."""
+    return host.encode("idna") if isinstance(host, str) and not host.isascii() else host
+
+
+def getaddrinfo(
+    host: _Any, port: _Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+) -> list[_Any]:
+    """:func:`socket.getaddrinfo`, in a worker thread unless *host* is an address already."""
+    numeric = host is None or (isinstance(host, str) and _is_numeric(host))
+    if numeric and (port is None or isinstance(port, int) or str(port).isdigit()):
+        return _native_getaddrinfo(host, port, family, type, proto, flags)
+    return _in_thread(_native_getaddrinfo, _encoded(host), port, family, type, proto, flags)  # type: ignore[no-any-return]
+
+
+def getnameinfo(sockaddr: _Any, flags: int) -> tuple[str, str]:
+    """:func:`socket.getnameinfo`, in a worker thread."""
+    return _in_thread(_native_getnameinfo, sockaddr, flags)  # type: ignore[no-any-return]
+
+
+def gethostbyname(hostname: str) -> str:
+    """:func:`socket.gethostbyname`, in a worker thread unless it is an address already."""
+    if isinstance(hostname, str) and _is_numeric(hostname):
+        return _native_gethostbyname(hostname)
+    return _in_thread(_native_gethostbyname, _encoded(hostname))  # type: ignore[no-any-return]
+
+
+def gethostbyname_ex(hostname: str) -> tuple[str, list[str], list[str]]:
+    """:func:`socket.gethostbyname_ex`, in a worker thread."""
+    return _in_thread(_native_gethostbyname_ex, _encoded(hostname))  # type: ignore[no-any-return]
+
+
+def gethostbyaddr(ip_address: str) -> tuple[str, list[str], list[str]]:
+    """:func:`socket.gethostbyaddr`, in a worker thread."""
+    return _in_thread(_native_gethostbyaddr, _encoded(ip_address))  # type: ignore[no-any-return]
+
+
+# -- descriptors of others
+
+
+def _wait(fileno: int, event: int, timeout: float | None, timeout_exc: _Any) -> None:
+    if not _wait_for(fileno, event, timeout):
+        raise timeout_exc
+
+
+def wait_read(
+    fileno: int, timeout: float | None = None, timeout_exc: _Any = _stdlib.timeout("timed out")
+) -> None:
+    """Wait until the descriptor can be read; raise *timeout_exc* after *timeout* seconds."""
+    _wait(fileno, _READ, timeout, timeout_exc)
+
+
+def wait_write(
+    fileno: int,
+    timeout: float | None = None,
+    timeout_exc: _Any = _stdlib.timeout("timed out"),
+    event: _Any = None,
+) -> None:
+    """Wait until the descriptor can be written; raise *timeout_exc* after *timeout* seconds."""
+    _wait(fileno, _WRITE, timeout, timeout_exc)
+
+
+def wait_readwrite(
+    fileno: int,
+    timeout: float | None = None,
+    timeout_exc: _Any = _stdlib.timeout("timed out"),
+    event: _Any = None,
+) -> None:
+    """Wait until the descriptor can be read or written, whichever comes first."""
+    watcher = _get_hub().loop.io(fileno, _READ | _WRITE)
+    with _Timeout.start_new(timeout, timeout_exc):
+        try:
+            _get_hub().wait(watcher)
+        finally:
+            watcher.close()
+
+
+def cancel_wait(fileno: int) -> None:
+    """Raise OSError (EBADF) in the greenlets of this thread that wait for the descriptor."""
+    _cancel_waits(fileno)
