@@ -24,6 +24,7 @@ from weft._core.hub cimport (
     Fiber,
     Hub,
     Wait,
+    abandon_timers,
     cancel_timer,
     get_hub,
     get_hub_if_exists,
@@ -49,6 +50,8 @@ PyGreenlet_Import()
 # Whether greenlets know their spawner, and how much of its stack they keep: see weft.config.
 cdef bint track_tree = True
 cdef Py_ssize_t stack_limit = 0
+
+abandon_timers(start_due, forget_start_timer)
 
 cdef set on_spawn = set()
 # Called with each Greenlet that is started.
@@ -369,6 +372,10 @@ cdef void start_due(PyObject *obj) noexcept:
     cdef Greenlet self = <Greenlet>obj
     self.start_timer = NULL
     self.begin()
+
+
+cdef void forget_start_timer(PyObject *obj) noexcept:
+    (<Greenlet>obj).start_timer = NULL
 
 
 cdef int call_spawn_callbacks(Greenlet self) except -1:

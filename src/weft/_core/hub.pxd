@@ -143,3 +143,6 @@ cdef Callback post_callback(Hub hub, object callback, tuple args)
 # Call fire(obj) when the loop's clock reaches `deadline`; the heap holds a reference meanwhile.
 cdef weft_timer *set_timer(Hub hub, int64_t deadline, object obj, weft_fire fire) except NULL
 cdef void cancel_timer(Hub hub, weft_timer *timer) noexcept
+# Timers that call `fire` belong to greenlets or watchers: when a fork or the end of a thread leaves
+# those behind, the timers go, and forget(obj) clears the pointer to each. For module start only.
+cdef void abandon_timers(weft_fire fire, weft_fire forget) noexcept

@@ -29,6 +29,8 @@ class WaitQueue:
 
 class Fiber(greenlet.greenlet):
     @property
+    def waiting(self) -> Wait | None: ...
+    @property
     def hub(self) -> Any: ...
 
 class Callback:

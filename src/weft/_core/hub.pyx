@@ -573,6 +573,8 @@ cdef bint can_wake(Hub hub) except -1:
     """Whether anything can ever make this hub's loop go on."""
     if hub.refs > 0 or <Py_ssize_t>timers_live(&hub.timers) > hub.unref_timers:
         return True
+    if hub.join_waits:
+        return False  # Hub.join() waits for what the loop itself knows of, not for threads
     # Other threads may, unless they all sleep until somebody wakes them. In a thread that is not
     # the main one, the main thread is one of the others.
     hub.waits_for_threads = (not weft_is_main_thread()
@@ -916,9 +918,33 @@ cdef int release_from_thread() except -1:
     return 0
 
 
+cdef struct AbandonedKind:
+    weft_fire fire
+    weft_fire forget
+
+# The kinds of timers that go with their greenlets.
+cdef AbandonedKind[8] abandoned
+cdef int abandoned_kinds = 0
+
+
+cdef void abandon_timers(weft_fire fire, weft_fire forget) noexcept:
+    global abandoned_kinds
+    abandoned[abandoned_kinds].fire = fire
+    abandoned[abandoned_kinds].forget = forget
+    abandoned_kinds += 1
+
+
+cdef void forget_wait_timer(PyObject *obj) noexcept:
+    (<Wait>obj).timer = NULL
+
+
+abandon_timers(wait_expired, forget_wait_timer)
+
+
 cdef int abandon(Hub hub, list keeper) except -1:
     """Forget all greenlets, without letting any of them run."""
     cdef PyObject *obj
+    cdef int i
     while hub.ring.count > 0:
         obj = ring_pop(&hub.ring)
         keeper.append(<object>obj)
@@ -927,13 +953,14 @@ cdef int abandon(Hub hub, list keeper) except -1:
         obj = ring_pop(&hub.inbox)
         keeper.append(<object>obj)
         Py_DECREF(<object>obj)
-    while True:
-        obj = timers_take(&hub.timers, wait_expired)
-        if obj == NULL:
-            break
-        (<Wait>obj).timer = NULL
-        keeper.append(<object>obj)
-        Py_DECREF(<object>obj)
+    for i in range(abandoned_kinds):
+        while True:
+            obj = timers_take(&hub.timers, abandoned[i].fire)
+            if obj == NULL:
+                break
+            abandoned[i].forget(obj)
+            keeper.append(<object>obj)
+            Py_DECREF(<object>obj)
     keeper.extend(hub.raw_waits.items())
     hub.turn = 0
     hub.raw_waits = {}

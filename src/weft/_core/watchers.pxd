@@ -28,6 +28,7 @@ cdef class DescriptorWatch(Pollable):
     cdef Loop loop
     cdef list watchers
     cdef int arm(self) except -1     # ask for what those want that have no call pending
+    cdef int arm_again(self) except -1
 
 
 cdef class LoopHook(TurnHook):

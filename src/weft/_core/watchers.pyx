@@ -15,6 +15,7 @@ from weft._core.hub cimport (
     Callback,
     Hub,
     TurnHook,
+    abandon_timers,
     cancel_timer,
     post_callback,
     run_callback,
@@ -494,8 +495,20 @@ cdef class DescriptorWatch(Pollable):
             self.loop.io_poller.watch(self, events & (READ | WRITE), False)
         return 0
 
+    cdef int arm_again(self) except -1:
+        """The same where nobody can be told of an error: it goes to the hub's handle_error."""
+        cdef Io watcher
+        try:
+            self.arm()
+        except OSError as exc:  # the descriptor was closed meanwhile
+            watchers, self.watchers = self.watchers, []
+            for watcher in watchers:
+                self.loop.hub.report(watcher, exc)
+                watcher.stop()
+        return 0
+
     cdef int rewatch(self, Poller poller) except -1:
-        return self.arm()
+        return self.arm_again()
 
 
 cdef class Io(Watcher):
@@ -564,9 +577,12 @@ cdef class Io(Watcher):
 
     cdef int leave(self) except -1:
         cdef DescriptorWatch watch = self.watch
-        watch.watchers.remove(self)
         self.watch = None
-        if not watch.watchers:
+        if self in watch.watchers:
+            watch.watchers.remove(self)
+        if watch.watchers:
+            watch.arm_again()
+        else:
             self.loop.io_poller.forget(watch)
             if self.loop.descriptors.get(self.number) is watch:
                 del self.loop.descriptors[self.number]
@@ -578,12 +594,7 @@ cdef class Io(Watcher):
         if failed:
             self.stop()  # the descriptor stays ready: it would fail for ever
             return 0
-        try:
-            self.watch.arm()
-        except OSError as exc:  # the descriptor was closed meanwhile
-            self.loop.hub.report(self, exc)
-            self.stop()
-        return 0
+        return self.watch.arm_again()
 
     def _format(self):
         names = [name for bit, name in ((READ, "READ"), (WRITE, "WRITE")) if self.wanted & bit]
@@ -656,6 +667,13 @@ cdef void timer_due(PyObject *obj) noexcept:
     else:
         self.deactivate()
     self.fire(0)
+
+
+cdef void forget_timer(PyObject *obj) noexcept:
+    (<Timer>obj).timer = NULL
+
+
+abandon_timers(timer_due, forget_timer)
 
 
 # ---------------------------------------------------------------- threads and turns
