@@ -345,20 +345,20 @@ cdef class Greenlet(Fiber):
 
     cdef int notify(self) except -1:
         """Schedule the callable links, then wake the joiners."""
-        if self.links is None:
+        cdef list links = self.links
+        if links is None:
             return 0
-        joiners = [link for link in self.links if is_joiner(link)]
-        if len(joiners) < len(self.links):
-            self.links = [link for link in self.links if not is_joiner(link)]
-            if not self.notifying:
-                self.notifying = True
-                post_callback(self.hub, run_links, (self,))
-        else:
-            self.links = None
-        for link in joiners:
+        self.links = None
+        for link in links:
+            if not is_joiner(link):
+                self.add_link(link)
+        if self.links is not None and not self.notifying:
+            self.notifying = True
+            post_callback(self.hub, run_links, (self,))
+        for link in links:
             if isinstance(link, Wait):
                 unpark(link)
-            else:
+            elif isinstance(link, Collector):
                 (<Collector>link).add(self)
         return 0
 

@@ -1,0 +1,54 @@
+"""Who belongs to a group of greenlets, and how many places are left."""
+
+from weft._core.greenlet cimport FINISHED, Greenlet
+from weft._core.locks cimport Semaphore
+from weft._core.waiter cimport Collector
+
+
+cdef class Members(Collector):
+    """The members of a group; as their link it is told of each one's end at once, in C."""
+
+    def __init__(self, empty, places):
+        self.alive = set()
+        self.dying = set()
+        self.empty = empty
+        self.places = places
+        empty.set()
+
+    cdef int add(self, object source) except -1:
+        self.remove(source)
+        return 0
+
+    cdef bint remove(self, object member) except -1:
+        if member not in self.alive:
+            return False
+        self.alive.discard(member)
+        self.dying.discard(member)
+        if not self.alive:
+            self.empty.set()
+        if self.places is not None:
+            self.places.give()
+        return True
+
+    def enter(self, member, blocking=True, timeout=None):
+        """Let *member* in until it ends, waiting for a place if *blocking*; whether that worked."""
+        if member in self.alive:
+            return True
+        if self.places is not None and not self.places.take(blocking, timeout):
+            return False
+        # From here to the link nothing waits, so no kill or Timeout can come between.
+        self.alive.add(member)
+        self.empty.flag = False
+        if isinstance(member, Greenlet) and (<Greenlet>member).life < FINISHED:
+            (<Greenlet>member).add_link(self)
+        elif hasattr(member, "rawlink"):
+            member.rawlink(self)
+        return True
+
+    def leave(self, member):
+        """Let *member* go before its end."""
+        if self.remove(member) and hasattr(member, "unlink"):
+            member.unlink(self)
+
+    def __repr__(self):
+        return f"{len(self.alive)} members"
