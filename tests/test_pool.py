@@ -293,6 +293,7 @@ def test_map(group):
 
     with pytest.raises(KeyError):
         quietly(lambda: group.map(work, range(5)))
+    group.join()
     assert done == [0, 2, 3, 4]
 
 
