@@ -150,6 +150,10 @@ class Config:
         if setting.apply is not None:
             setting.apply(value)
 
+    def __delattr__(self, name: str) -> None:
+        """Go back to the default."""
+        setattr(self, name, SETTINGS[name].default if name in SETTINGS else None)
+
     def set(self, name: str, value: Any) -> None:
         """Assign to a setting by its name."""
         setattr(self, name, value)

@@ -365,6 +365,7 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
 cdef int run_others(Hub hub, Wait wait) except -1:
     """Switch to whoever is next, or poll, until `wait` was taken from the ring."""
     cdef Wait other
+    cdef greenlet target
     while wait.state != DONE:
         if hub.in_callback:
             leave_for(hub, wait)
@@ -378,7 +379,9 @@ cdef int run_others(Hub hub, Wait wait) except -1:
         if ring_head_kind(&hub.ring) == WAIT:
             other = take_wait(hub)
             if other is not None and other is not wait:
-                leave_for(other.waiter, wait)
+                target, other = other.waiter, None  # do not keep alive what it waited for
+                leave_for(target, wait)
+                target = None
         else:
             # Callbacks belong into the hub. So do first switches: a greenlet's stack begins where
             # its starter's stood, so starting one from the other would nest them without end.
@@ -725,6 +728,7 @@ cdef class Hub(greenlet):
         cdef int kind
         cdef Wait wait
         cdef Fiber fiber
+        cdef greenlet target
         while not self.closed:
             if self.turn == 0 or self.ring.count == 0:
                 self.take_turn()
@@ -733,11 +737,14 @@ cdef class Hub(greenlet):
             if kind == WAIT:
                 wait = take_wait(self)
                 if wait is not None:
-                    self.resume(wait.waiter)
+                    target, wait = wait.waiter, None  # nor keep alive what it waited for
+                    self.resume(target)
+                    target = None
             elif kind == START:
                 fiber = take_start(self)
                 if fiber is not None:
                     self.resume(fiber)
+                    fiber = None  # the hub may be suspended long: do not keep it alive
             else:
                 self.run_next_callback()
 

@@ -1,0 +1,463 @@
+"""Greenlets: their life, results, links, names and deaths. gevent and threads are the oracles."""
+
+import contextvars
+import gc
+import io
+import os
+import threading
+import traceback
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import weft
+from weft.greenlet import Greenlet, GreenletExit
+from weft.hub import get_hub
+
+
+class Expected(Exception):
+    """What these tests raise."""
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What the hub prints of errors."""
+    hub = get_hub()
+    hub.exception_stream = io.StringIO()
+    yield hub.exception_stream
+    del hub.exception_stream
+
+
+def fail() -> None:
+    raise Expected("failed")
+
+
+def block() -> None:
+    weft.sleep(60)
+
+
+class TestResult:
+    def test_of_a_return(self) -> None:
+        greenlet = weft.spawn(lambda a, b: (a, b), 1, b=2)
+        assert (greenlet.ready(), greenlet.successful(), greenlet.value) == (False, False, None)
+        assert greenlet.get() == greenlet.value == (1, 2)
+        assert greenlet.ready()
+        assert greenlet.successful()
+        assert (greenlet.exception, greenlet.exc_info) == (None, None)
+        assert greenlet.dead
+        assert not greenlet
+
+    def test_of_an_error(self, stream: io.StringIO) -> None:
+        greenlet = weft.spawn(fail)
+        with pytest.raises(Expected):
+            greenlet.get()
+        assert not greenlet.successful()
+        assert greenlet.value is None
+        kind, value, tb = greenlet.exc_info
+        assert (kind, value) == (Expected, greenlet.exception)
+        assert traceback.extract_tb(tb)[-1].name == "fail"
+        assert "Expected: failed" in stream.getvalue()
+        assert f"{greenlet!r} failed with Expected" in stream.getvalue()
+
+    def test_get_does_not_wait_longer_than_it_may(self) -> None:
+        greenlet = weft.spawn(block)
+        with pytest.raises(weft.Timeout):
+            greenlet.get(block=False)
+        with pytest.raises(weft.Timeout, match=r"0\.001 seconds"):
+            greenlet.get(timeout=0.001)
+        greenlet.kill()
+
+    def test_what_it_ran_is_forgotten_at_its_end(self) -> None:
+        class Argument:
+            pass
+
+        argument = Argument()
+        gone = weakref.ref(argument)
+        greenlet = weft.spawn(lambda value: None, argument)
+        del argument
+        greenlet.join()
+        gc.collect()
+        assert gone() is None
+
+    def test_joined_from_a_native_thread(self) -> None:
+        greenlet = weft.spawn(lambda: (weft.sleep(0.005), 5)[1])
+        got: list[int] = []
+        thread = threading.Thread(target=lambda: got.append(greenlet.get()))
+        thread.start()
+        greenlet.join()
+        thread.join()
+        assert got == [5]
+
+
+class TestStart:
+    def test_nothing_runs_before_the_spawner_waits(self) -> None:
+        ran: list[int] = []
+        greenlet = weft.spawn(ran.append, 1)
+        assert (ran, bool(greenlet), greenlet.started, greenlet.dead) == ([], True, True, False)
+        greenlet.join()
+        assert ran == [1]
+
+    def test_start_later_and_start(self) -> None:
+        order: list[str] = []
+        late = weft.spawn_later(0.005, order.append, "late")
+        later = Greenlet(order.append, "now")
+        assert not later
+        later.start()
+        later.start()
+        weft.joinall([late, later])
+        assert order == ["now", "late"]
+
+    def test_what_cannot_run(self) -> None:
+        for function in (None, 5):
+            with pytest.raises(TypeError):
+                weft.spawn(function)
+            with pytest.raises(TypeError):
+                Greenlet(function)
+
+    def test_subclasses_run_their_own_method(self) -> None:
+        class Worker(Greenlet):
+            def __init__(self, start: int) -> None:
+                super().__init__()
+                self.begun = start
+
+            def _run(self, *args: int) -> int:
+                return self.begun + sum(args)
+
+        assert Worker.spawn(3).get() == 3
+
+    def test_the_spawners_context_is_copied(self) -> None:
+        variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
+        variable.set(1)
+
+        def change() -> int:
+            seen = variable.get()
+            variable.set(2)
+            return seen
+
+        assert weft.spawn(change).get() == 1
+        assert variable.get() == 1
+
+    def test_spawn_callbacks(self) -> None:
+        seen: list[Greenlet] = []
+        Greenlet.add_spawn_callback(seen.append)
+        Greenlet.add_spawn_callback(seen.append)
+        try:
+            greenlets = [weft.spawn(int), weft.spawn_later(0, int)]
+        finally:
+            Greenlet.remove_spawn_callback(seen.append)
+            Greenlet.remove_spawn_callback(seen.append)
+        weft.joinall([*greenlets, weft.spawn(int)])
+        assert seen == greenlets
+
+    def test_tree(self) -> None:
+        inner = weft.spawn(lambda: weft.spawn(weft.getcurrent)).get()
+        inner.join()
+        assert weft.spawn(int).spawning_greenlet is weft.getcurrent()
+        outer = weft.spawn(lambda: weft.spawn(int))
+        child = outer.get()
+        assert child.spawning_greenlet is outer
+        outer.spawn_tree_locals["key"] = 1
+        assert child.spawn_tree_locals is outer.spawn_tree_locals
+
+    def test_spawning_stack_on_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert weft.spawn(int).spawning_stack is None
+        monkeypatch.setattr(weft.config, "spawning_stack_limit", 2)
+        stack = traceback.format_stack(weft.spawn(int).spawning_stack)
+        assert len(stack) == 2
+        assert "test_spawning_stack_on_request" in stack[-1]
+
+    def test_without_the_tree(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(weft.config, "track_greenlet_tree", False)
+        greenlet = weft.spawn(int)
+        assert (greenlet.spawning_greenlet, greenlet.spawn_tree_locals) == (None, None)
+
+
+class TestKill:
+    def test_a_running_one(self) -> None:
+        greenlet = weft.spawn(block)
+        weft.sleep(0)
+        greenlet.kill()
+        assert greenlet.dead
+        assert greenlet.successful()
+        assert isinstance(greenlet.value, GreenletExit)
+
+    def test_one_that_has_not_begun_never_runs(self) -> None:
+        ran: list[int] = []
+        for greenlet in (
+            weft.spawn(ran.append, 1),
+            weft.spawn_later(0.001, ran.append, 1),
+            Greenlet(ran.append, 1),
+        ):
+            greenlet.kill()
+            assert greenlet.dead
+            greenlet.start()
+            assert isinstance(greenlet.get(), GreenletExit)
+        weft.sleep(0.005)
+        assert ran == []
+
+    def test_with_an_exception_of_ones_own(self, stream: io.StringIO) -> None:
+        greenlet = weft.spawn(block)
+        weft.sleep(0)
+        greenlet.kill(Expected("killed"))
+        assert isinstance(greenlet.exception, Expected)
+        assert "Expected: killed" in stream.getvalue()
+
+    def test_one_that_refuses_to_die(self) -> None:
+        def stubborn() -> str:
+            try:
+                block()
+            except GreenletExit:
+                weft.sleep(0.002)
+            return "done"
+
+        greenlet = weft.spawn(stubborn)
+        weft.sleep(0)
+        greenlet.kill(timeout=0.0005)
+        assert not greenlet.dead
+        greenlet.kill(block=False)
+        greenlet.join()
+        assert isinstance(greenlet.value, GreenletExit)
+
+    def test_oneself(self) -> None:
+        def suicide() -> None:
+            weft.getcurrent().kill()
+
+        greenlet = weft.spawn(suicide)
+        assert isinstance(greenlet.get(), GreenletExit)
+
+    def test_raw_greenlets(self) -> None:
+        ended: list[type[BaseException]] = []
+
+        def run() -> None:
+            try:
+                block()
+            except BaseException as exc:
+                ended.append(type(exc))
+                raise
+
+        raw = weft.spawn_raw(run)
+        weft.sleep(0)
+        weft.kill(raw)
+        weft.sleep(0)
+        assert ended == [GreenletExit]
+        assert raw.dead
+        weft.kill(raw)
+
+    def test_all(self) -> None:
+        ran: list[int] = []
+        running = [weft.spawn(block) for _ in range(3)] + [weft.spawn_raw(block)]
+        weft.sleep(0)
+        waiting = weft.spawn(ran.append, 1)
+        weft.killall(iter([*running, waiting]))
+        assert all(greenlet.dead for greenlet in [*running, waiting])
+        assert ran == []
+        weft.killall([])
+
+    def test_all_in_time(self) -> None:
+        def stubborn() -> None:
+            try:
+                block()
+            except GreenletExit:
+                block()
+
+        greenlet = weft.spawn(stubborn)
+        weft.sleep(0)
+        with pytest.raises(weft.Timeout):
+            weft.killall([greenlet], timeout=0.001)
+        weft.killall([greenlet], block=False)
+        assert not greenlet.dead
+        greenlet.join()
+        assert greenlet.dead
+
+    def test_all_with_oneself_among_them(self) -> None:
+        others = [weft.spawn(block) for _ in range(2)]
+
+        def run() -> None:
+            weft.killall([weft.getcurrent(), *others])
+
+        greenlet = weft.spawn(run)
+        assert isinstance(greenlet.get(), GreenletExit)
+        assert all(other.dead for other in others)
+
+
+class TestLinks:
+    def test_in_order_when_it_has_ended(self) -> None:
+        greenlet = weft.spawn(int)
+        told: list[Any] = []
+        greenlet.rawlink(lambda source: told.append((1, source)))
+        greenlet.link(lambda source: told.append((2, source)))
+        removed = told.append
+        greenlet.rawlink(removed)
+        greenlet.unlink(removed)
+        assert greenlet.has_links() == 2
+        greenlet.join()
+        weft.sleep(0)
+        weft.sleep(0)
+        assert told == [(1, greenlet), (2, greenlet)]
+
+    def test_when_it_has_ended_already(self) -> None:
+        greenlet = weft.spawn(int)
+        greenlet.join()
+        told = weft.hub.Waiter()
+        greenlet.rawlink(told.switch)
+        assert told.get() is greenlet
+
+    def test_by_the_way_it_ended(self, stream: io.StringIO) -> None:
+        told: list[str] = []
+        for function in (int, fail):
+            greenlet = weft.spawn(function)
+            greenlet.link_value(lambda source: told.append("value"))
+            greenlet.link_exception(lambda source: told.append("exception"))
+            greenlet.join()
+            weft.sleep(0.001)
+        assert told == ["value", "exception"]
+
+    def test_a_link_may_block(self) -> None:
+        done = weft.hub.Waiter()
+        greenlet = weft.spawn(int)
+        greenlet.link(lambda source: (weft.sleep(0.001), done.switch(source)))
+        assert done.get() is greenlet
+
+    def test_unlink_takes_what_link_was_given(self) -> None:
+        told: list[Any] = []
+        callback = told.append
+        greenlet = weft.spawn(int)
+        greenlet.link(callback)
+        greenlet.unlink(callback)
+        greenlet.link(callback)
+        greenlet.unlink_all()
+        greenlet.join()
+        weft.sleep(0.001)
+        assert told == []
+
+    def test_an_error_in_one_does_not_stop_the_next(self, stream: io.StringIO) -> None:
+        told: list[Any] = []
+        greenlet = weft.spawn(int)
+        greenlet.rawlink(lambda source: 1 / 0)
+        greenlet.rawlink(told.append)
+        greenlet.join()
+        weft.sleep(0)
+        assert told == [greenlet]
+        assert "ZeroDivisionError" in stream.getvalue()
+
+
+class TestWaitingForSeveral:
+    @staticmethod
+    def runners(*seconds: float) -> list[Greenlet]:
+        return [weft.spawn(lambda s=s: (weft.sleep(s), s)[1]) for s in seconds]
+
+    def test_joinall_in_the_order_they_ended(self) -> None:
+        late, early = greenlets = self.runners(0.004, 0.001)
+        assert weft.joinall(greenlets) == [early, late]
+        assert weft.joinall([]) == []
+
+    def test_joinall_with_timeout_and_count(self) -> None:
+        never, early, late = greenlets = self.runners(60, 0.001, 0.002)
+        assert weft.joinall(greenlets, count=1) == [early]
+        assert weft.joinall(greenlets, timeout=0.01) == [early, late]
+        assert weft.joinall(iter([never]), timeout=0) == []
+        assert never.has_links() == 0
+        never.kill()
+
+    def test_joinall_raises_what_one_ended_by(self, stream: io.StringIO) -> None:
+        endless = weft.spawn(block)
+        with pytest.raises(Expected):
+            weft.joinall([endless, weft.spawn(fail)], raise_error=True)
+        assert endless.has_links() == 0
+        endless.kill()
+
+    def test_iwait_yields_as_they_end(self) -> None:
+        late, early = greenlets = self.runners(0.004, 0.001)
+        seen = []
+        for greenlet in weft.iwait(greenlets):
+            seen.append(greenlet)
+            weft.sleep(0.006)  # the others may end while nobody waits for them
+        assert seen == [early, late]
+
+    def test_iwait_left_early_forgets_the_rest(self) -> None:
+        endless, early = self.runners(60, 0.001)
+        with weft.iwait([endless, early]) as waiting:
+            assert next(waiting) is early
+        assert endless.has_links() == 0
+        assert list(waiting) == []
+        endless.kill()
+
+    def test_wait_for_everything(self) -> None:
+        greenlets = self.runners(0.001, 0.002)
+        assert weft.wait(timeout=5) is True
+        assert all(greenlet.ready() for greenlet in greenlets)
+        endless = weft.spawn(block)
+        assert weft.wait(timeout=0.001) is False
+        assert weft.iwait(None, timeout=0.001) == [False]
+        endless.kill()
+
+    def test_a_timeout_inside_leaves_no_link(self) -> None:
+        endless = weft.spawn(block)
+        with weft.Timeout(0.001, False):
+            weft.joinall([endless])
+        assert endless.has_links() == 0
+        endless.kill()
+
+
+class TestNames:
+    def test_small_numbers_are_reused(self) -> None:
+        first, second = weft.spawn(int), weft.spawn(int)
+        numbers = {first.minimal_ident, second.minimal_ident}
+        assert len(numbers) == 2
+        weft.joinall([first, second])
+        number = first.minimal_ident
+        del first
+        gc.collect()
+        third = weft.spawn(int)
+        assert third.minimal_ident <= number
+        assert third.name == f"Greenlet-{third.minimal_ident}"
+
+    def test_repr_says_what_it_runs(self) -> None:
+        def work(*args: Any, **kwargs: Any) -> None:
+            """Does nothing."""
+
+        greenlet = weft.spawn(work, 1, "x" * 100, key="value")
+        text = repr(greenlet)
+        assert text.startswith(f"<Greenlet at {id(greenlet):#x}: work(1, 'xxx")
+        assert text.endswith("key='value')>")
+        assert len(text) < 130
+        greenlet.name = "worker"
+        assert repr(greenlet).startswith('<Greenlet "worker" at ')
+        greenlet.join()
+        assert "work(1" in repr(greenlet)
+
+    def test_methods_of_its_own(self) -> None:
+        class Worker(Greenlet):
+            def _run(self) -> None:
+                """Does nothing."""
+
+        assert repr(Worker()).endswith(": _run>")
+
+
+def test_as_a_context_manager() -> None:
+    with weft.spawn(weft.sleep, 0.001) as greenlet:
+        assert not greenlet.ready()
+    assert greenlet.successful()
+    with pytest.raises(Expected), weft.spawn(block) as killed:
+        weft.sleep(0)
+        raise Expected
+    assert isinstance(killed.exception, Expected) or isinstance(killed.value, GreenletExit)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_child_does_not_start_the_parents_greenlets() -> None:
+    ran: list[int] = []
+    greenlets = [weft.spawn(ran.append, 1), weft.spawn_later(0.001, ran.append, 2)]
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            weft.sleep(0.01)
+            status = len(ran)
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    weft.joinall(greenlets)
+    assert ran == [1, 2]
