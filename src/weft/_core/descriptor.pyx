@@ -6,8 +6,8 @@ While a flag is set and somebody is queued, one of those queued has been woken.
 """
 
 import os
-from errno import EBADF
 
+from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
 
 from weft._core.clock cimport nanoseconds, now

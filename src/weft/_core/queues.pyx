@@ -43,7 +43,7 @@ cdef object deque_popleft = deque.popleft
 # Marks the wait of a peek, which takes nothing.
 cdef object PEEK = object()
 
-HOOKS = ("_init", "_qsize", "_put", "_get", "_peek", "_create_queue")
+cdef tuple HOOKS = ("_init", "_qsize", "_put", "_get", "_peek", "_create_queue")
 
 
 cdef int check_timeout(block, timeout) except -1:
@@ -479,12 +479,12 @@ cdef class PriorityQueue(Queue):
         return heappop(self.queue)
 
 
-simple_init = SimpleQueue._init
-simple_qsize = SimpleQueue._qsize
-simple_put = SimpleQueue._put
-simple_get = SimpleQueue._get
-simple_peek = SimpleQueue._peek
-creators = (SimpleQueue._create_queue, LifoQueue._create_queue, PriorityQueue._create_queue)
+cdef object simple_init = SimpleQueue._init
+cdef object simple_qsize = SimpleQueue._qsize
+cdef object simple_put = SimpleQueue._put
+cdef object simple_get = SimpleQueue._get
+cdef object simple_peek = SimpleQueue._peek
+cdef tuple creators = (SimpleQueue._create_queue, LifoQueue._create_queue, PriorityQueue._create_queue)
 
 
 @cython.no_gc_clear
