@@ -440,10 +440,20 @@ def test_as_a_context_manager() -> None:
     with weft.spawn(weft.sleep, 0.001) as greenlet:
         assert not greenlet.ready()
     assert greenlet.successful()
-    with pytest.raises(Expected), weft.spawn(block) as killed:
-        weft.sleep(0)
-        raise Expected
-    assert isinstance(killed.exception, Expected) or isinstance(killed.value, GreenletExit)
+
+
+def test_a_context_left_by_an_error_kills() -> None:
+    killed = weft.spawn(block)
+    weft.sleep(0)
+
+    def leave() -> None:
+        with killed:
+            raise Expected
+
+    with pytest.raises(Expected):
+        leave()
+    assert killed.dead
+    assert isinstance(killed.exception, Expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

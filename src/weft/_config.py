@@ -126,7 +126,7 @@ class Config:
     def __init__(self) -> None:
         values: dict[str, Any] = {}
         self.__dict__["_values"] = values
-        for name, setting in SETTINGS.items():
+        for name in SETTINGS:
             text = os.environ.get(environment_key(name))
             if text is not None:
                 setattr(self, name, text)

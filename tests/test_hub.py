@@ -1,0 +1,365 @@
+"""The hub: one per thread, its errors, waiting for it, and its end."""
+
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import weft
+from weft.exceptions import (
+    BlockingSwitchOutError,
+    ConcurrentObjectUseError,
+    InvalidSwitchError,
+    LoopExit,
+)
+from weft.hub import (
+    Hub,
+    Waiter,
+    get_hub,
+    get_hub_class,
+    get_hub_if_exists,
+    set_default_hub_class,
+)
+
+
+class Expected(Exception):
+    """What these tests raise."""
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What the hub prints of errors."""
+    hub = get_hub()
+    hub.exception_stream = io.StringIO()
+    yield hub.exception_stream
+    del hub.exception_stream
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """What *function* returns in a new thread, which ends its hub; or raise what it raised."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append((function(), None))
+        except BaseException as exc:
+            outcome.append((None, exc))
+        finally:
+            hub = get_hub_if_exists()
+            if hub is not None:
+                hub.destroy()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    value, exc = outcome[0]
+    if exc is not None:
+        raise exc
+    return value
+
+
+class TestWaiter:
+    def test_keeps_a_value_that_comes_first(self) -> None:
+        waiter = Waiter()
+        assert str(waiter) == "<Waiter greenlet=None>"
+        assert (waiter.ready(), waiter.successful(), waiter.exc_info) == (False, False, None)
+        waiter.switch(25)
+        assert str(waiter) == "<Waiter greenlet=None value=25>"
+        assert (waiter.ready(), waiter.successful(), waiter.value) == (True, True, 25)
+        assert waiter.get() == 25
+        waiter.clear()
+        assert not waiter.ready()
+
+    def test_keeps_an_exception_that_comes_first(self) -> None:
+        waiter = Waiter()
+        waiter.throw(ZeroDivisionError)
+        assert "ZeroDivisionError" in str(waiter)
+        assert (waiter.ready(), waiter.successful()) == (True, False)
+        assert waiter.exc_info == (ZeroDivisionError,)
+        with pytest.raises(ZeroDivisionError):
+            waiter.get()
+
+    def test_wakes_who_waits(self) -> None:
+        waiter = Waiter()
+        greenlet = weft.spawn(waiter.get)
+        greenlet.name = "AName"
+        weft.sleep(0)
+        assert waiter.greenlet is greenlet
+        assert str(waiter).startswith('<Waiter greenlet=<Greenlet "AName"')
+        waiter.switch_args(1, 2)
+        assert greenlet.get() == (1, 2)
+        assert waiter.greenlet is None
+
+    def test_throws_into_who_waits(self) -> None:
+        waiter = Waiter()
+        get_hub().loop.run_callback(waiter.throw, Expected, Expected("text"))
+        with pytest.raises(Expected, match="text"):
+            waiter.get()
+
+    def test_one_at_a_time(self) -> None:
+        waiter = Waiter()
+        greenlet = weft.spawn(waiter.get)
+        weft.sleep(0)
+        with pytest.raises(ConcurrentObjectUseError):
+            waiter.get()
+        greenlet.kill()
+        assert waiter.greenlet is None
+
+    def test_what_comes_after_a_kill_is_kept(self) -> None:
+        waiter = Waiter()
+        greenlet = weft.spawn(waiter.get)
+        weft.sleep(0)
+        greenlet.kill(block=False)
+        waiter.switch("late")
+        greenlet.join()
+        assert waiter.get() == "late"
+
+    def test_takes_over_a_result(self) -> None:
+        waiter = Waiter()
+        weft.spawn(lambda: 5).rawlink(waiter)
+        assert waiter.get() == 5
+
+    def test_from_another_thread(self) -> None:
+        waiter = Waiter()
+        thread = threading.Thread(target=waiter.switch, args=("value",))
+        thread.start()
+        assert waiter.get() == "value"
+        thread.join()
+
+
+class TestSwitching:
+    def test_a_greenlet_is_switched_to_by_a_callback(self) -> None:
+        greenlet = weft.getcurrent()
+        get_hub().loop.run_callback(greenlet.switch, 1)
+        assert get_hub().switch() == 1
+
+    def test_a_callback_must_not_block(self, stream: io.StringIO) -> None:
+        get_hub().loop.run_callback(weft.sleep, 1)
+        weft.sleep(0)
+        assert "BlockingSwitchOutError" in stream.getvalue()
+        assert issubclass(BlockingSwitchOutError, AssertionError)
+
+    def test_the_wrong_switch_is_an_error(self, stream: io.StringIO) -> None:
+        greenlet = weft.spawn(weft.sleep, 60)
+        weft.sleep(0)
+        get_hub().loop.run_callback(greenlet.switch)
+        with pytest.raises(InvalidSwitchError):
+            greenlet.get()
+
+    @pytest.mark.timeout(method="signal")  # a watchdog thread could wake us
+    def test_nothing_can_wake_us(self) -> None:
+        with pytest.raises(LoopExit, match="would block forever"):
+            get_hub().switch()
+        weft.sleep(0)
+
+    def test_a_watcher_is_waited_for_and_cancelled(self) -> None:
+        hub = get_hub()
+        with hub.loop.timer(0.001) as timer:
+            hub.wait(timer)
+        with hub.loop.timer(60) as timer:
+            weft.spawn(hub.cancel_wait, timer, Expected("cancelled"), True)
+            with pytest.raises(Expected, match="cancelled"):
+                hub.wait(timer)
+        hub.cancel_wait(None, Expected)
+
+
+class TestErrors:
+    def test_are_printed_with_their_context(self, stream: io.StringIO) -> None:
+        def fail() -> None:
+            raise Expected("why")
+
+        weft.spawn_raw(fail)
+        weft.sleep(0)
+        text = stream.getvalue()
+        assert "Expected: why" in text
+        assert text.rstrip().endswith("failed with Expected")
+
+    def test_a_handler_on_the_instance(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        caught: list[Any] = []
+        monkeypatch.setattr(get_hub(), "handle_error", lambda *args: caught.append(args))
+        greenlet = weft.spawn(lambda: 1 / 0)
+        greenlet.join()
+        ((context, kind, value, tb),) = caught
+        assert (context, kind, value) == (greenlet, ZeroDivisionError, greenlet.exception)
+        assert tb is not None
+
+    def test_a_handler_that_fails_does_not_end_the_hub(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[Any] = []
+        monkeypatch.setattr(sys, "unraisablehook", seen.append)
+        monkeypatch.setattr(get_hub(), "handle_error", lambda *args: 1 / 0)
+        weft.spawn(int, "x").join()
+        weft.sleep(0.001)
+        assert [one.exc_type for one in seen] == [ZeroDivisionError]
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, SystemError])
+    def test_system_errors_reach_the_main_greenlet(
+        self, kind: type[BaseException], stream: io.StringIO
+    ) -> None:
+        def fail() -> None:
+            raise kind("from a greenlet")
+
+        weft.spawn(fail)
+        with pytest.raises(kind, match="from a greenlet"):
+            weft.sleep(1)
+        assert ("from a greenlet" in stream.getvalue()) is (kind is not SystemExit)
+
+    def test_not_error_may_be_set_on_the_instance(
+        self, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO
+    ) -> None:
+        monkeypatch.setattr(get_hub(), "NOT_ERROR", (*Hub.NOT_ERROR, Expected), raising=False)
+
+        def fail() -> None:
+            raise Expected
+
+        weft.spawn(fail).join()
+        assert stream.getvalue() == ""
+
+    def test_without_a_context_or_parts(self) -> None:
+        try:
+            raise Expected("current")
+        except Expected:
+            get_hub().exception_stream = None
+            get_hub().handle_error(None, None, None, None)
+            del get_hub().exception_stream
+        with pytest.raises(Expected, match="current"):
+            weft.sleep(1)
+
+
+class TestThreads:
+    def test_each_has_its_own(self) -> None:
+        assert get_hub() is get_hub_if_exists()
+        assert get_hub().main_hub
+
+        def other() -> tuple[Any, ...]:
+            assert get_hub_if_exists() is None
+            hub = get_hub()
+            weft.spawn(weft.sleep, 0.001).join()
+            return hub, hub.main_hub, hub.loop.default, hub.thread_ident
+
+        hub, main_hub, default, ident = in_thread(other)
+        assert hub is not get_hub()
+        assert (main_hub, default) == (False, False)
+        assert ident != get_hub().thread_ident
+        assert hub.closed
+        assert "destroyed" in repr(hub)
+
+    def test_of_another_class(self) -> None:
+        class Mine(Hub):
+            """Nothing of its own."""
+
+        assert get_hub_class() is type(get_hub())
+        default = get_hub_class()
+        set_default_hub_class(Mine)
+        try:
+            assert type(in_thread(get_hub)) is Mine
+        finally:
+            set_default_hub_class(default)
+
+    def test_idents_differ(self) -> None:
+        assert in_thread(get_hub).minimal_ident != in_thread(get_hub).minimal_ident
+
+    def test_a_destroyed_one_is_replaced(self) -> None:
+        def other() -> bool:
+            hub = get_hub()
+            greenlet = weft.spawn(weft.sleep, 60)
+            weft.sleep(0)
+            hub.destroy()
+            hub.destroy()
+            weft.sleep(0.001)
+            return hub.loop is None and get_hub() is not hub and not greenlet.ready()
+
+        assert in_thread(other)
+
+
+class TestJoin:
+    def test_waits_for_greenlets_timers_and_watchers(self) -> None:
+        ran: list[int] = []
+        weft.spawn_later(0.001, ran.append, 1)
+        timer = get_hub().loop.timer(0.002)
+        timer.start(ran.append, 2)
+        assert get_hub().join()
+        assert ran == [1, 2]
+        assert get_hub().join(timeout=0.001)
+
+    def test_gives_up(self) -> None:
+        greenlet = weft.spawn(weft.sleep, 60)
+        assert not get_hub().join(0.001)
+        greenlet.kill()
+
+    def test_native_threads_are_not_waited_for(self) -> None:
+        stop = threading.Event()
+        thread = threading.Thread(target=stop.wait)
+        thread.start()
+        assert get_hub().join()
+        stop.set()
+        thread.join()
+
+
+class TestWhatItWorksWith:
+    def test_pool_and_resolver_are_made_on_demand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[tuple[Any, dict[str, Any]]] = []
+
+        class Part:
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                made.append((args, kwargs))
+
+        def close(self: Part) -> None:
+            made.append(((self,), {}))
+
+        def other() -> None:
+            Part.kill = Part.close = close  # type: ignore[attr-defined]
+            hub = get_hub()
+            hub.threadpool_size = 3
+            pool, resolver = hub.threadpool, hub.resolver
+            assert made == [((3,), {"hub": hub, "idle_task_timeout": 5.0}), ((), {"hub": hub})]
+            assert hub.threadpool is pool
+            hub.destroy()
+            assert made[2:] == [((resolver,), {}), ((pool,), {})]
+
+        monkeypatch.setattr(weft.config, "threadpool", Part)
+        monkeypatch.setattr(weft.config, "resolver", ["weft.nothing.Resolver", Part])
+        in_thread(other)
+
+
+class TestConfig:
+    def test_the_environment_and_its_errors(self, fresh: Callable[..., str]) -> None:
+        source = (
+            "import os; os.environ['WEFT_POLLER'] = 'select'\n"
+            "os.environ['WEFT_THREADPOOL_SIZE'] = '4'\n"
+            "import weft\n"
+            "print(weft.get_hub().loop.backend, weft.config.threadpool_size)\n"
+        )
+        assert fresh(source).split() == ["select", "4"]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("poller", "carrier pigeon"),
+            ("track_greenlet_tree", "maybe"),
+            ("threadpool_size", -1),
+            ("threadpool_idle_task_timeout", 0),
+        ],
+    )
+    def test_what_makes_no_sense(self, name: str, value: Any) -> None:
+        with pytest.raises(ValueError, match=f"{name}.*WEFT_{name.upper()}"):
+            weft.config.set(name, value)
+
+    def test_unknown_names(self) -> None:
+        with pytest.raises(AttributeError, match="no setting is named"):
+            weft.config.colour = "red"
+        with pytest.raises(AttributeError, match="poller"):
+            assert weft.config.colour
+
+    def test_help_names_each(self, capsys: pytest.CaptureFixture[str]) -> None:
+        weft.config.print_help()
+        text = capsys.readouterr().out
+        assert all(
+            f"WEFT_{name.upper()}" in text
+            for name in dir(weft.config)
+            if name.islower() and name not in ("print_help", "set")
+        )
