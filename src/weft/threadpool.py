@@ -1,0 +1,423 @@
+"""Pools of native threads for what cannot cooperate: what gevent.threadpool offers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures.thread import BrokenThreadPool
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+from weft._core.native import get_ident, start_new_thread
+from weft.event import AsyncResult, Event
+from weft.hub import get_hub
+from weft.lock import Condition, Semaphore
+from weft.pool import GroupMappingMixin
+from weft.queue import Empty, Queue
+
+__all__ = ["ThreadPool", "ThreadPoolExecutor", "ThreadResult"]
+
+
+class ThreadResult(AsyncResult):
+    """What :meth:`ThreadPool.spawn` returns: gets the function's value or exception."""
+
+    __slots__ = ()
+
+
+class Worker:
+    """One native thread."""
+
+    __slots__ = ("ident",)
+
+    def __init__(self) -> None:
+        self.ident = 0
+
+
+class Crew:
+    """The workers of a pool and what they have to do; knows nothing of the pool.
+
+    Everything here may be called from any thread.
+    """
+
+    def __init__(self, idle_seconds: float | None) -> None:
+        self.idle_seconds = idle_seconds
+        #: What to call; None tells one worker to leave.
+        self.tasks: Queue[partial[None] | None] = Queue()
+        self.workers: set[Worker] = set()
+        self.worker_left = Event()
+
+    def submit(self, task: partial[None], limit: int) -> None:
+        """Have *task* called by a worker; at most *limit* of them.
+
+        Where no thread can be started any more, because the interpreter is ending, it is called
+        right here.
+        """
+        if sys.is_finalizing():
+            task()
+            return
+        self.tasks.put(task)
+        # What is promised to an idle worker does not count.
+        if self.tasks.qsize() > 0 and len(self.workers) < limit:
+            try:
+                self.start_worker()
+            except RuntimeError:
+                if not self.workers:
+                    self.work_here()
+
+    def start_worker(self) -> None:
+        """Start a native thread."""
+        worker = Worker()
+        self.workers.add(worker)
+        try:
+            start_new_thread(work, (self, worker))
+        except BaseException:
+            self.workers.discard(worker)
+            raise
+
+    def work_here(self) -> None:
+        """Do everything there is to do, in the calling thread."""
+        while self.tasks.qsize() > 0:
+            self.do_next(self.tasks.get())
+
+    def do_next(self, task: partial[None] | None) -> bool:
+        """Call *task*, which must not raise; whether there was one."""
+        try:
+            if task is not None:
+                task()
+            return task is not None
+        finally:
+            del task  # it holds the arguments, and the result the exception's frames
+            self.tasks.task_done()
+
+    def dismiss(self, count: int) -> None:
+        """Let *count* workers leave once they have done what is waiting now."""
+        for _ in range(count):
+            self.tasks.put(None)
+
+    def await_size(self, size: int) -> None:
+        """Wait until at most *size* workers are left."""
+        while len(self.workers) > size:
+            self.worker_left.clear()
+            self.worker_left.wait()
+        if not self.workers:
+            self.work_here()  # tokens for workers that left by themselves
+
+    def is_worker(self) -> bool:
+        """Whether the calling thread is one of them."""
+        ident = get_ident()
+        return any(worker.ident == ident for worker in self.workers)
+
+
+def work(crew: Crew, worker: Worker) -> None:
+    """The main function of a worker's thread."""
+    worker.ident = get_ident()
+    try:
+        while crew.do_next(next_task(crew, worker)):
+            pass
+    except Empty:
+        pass
+    finally:
+        crew.workers.discard(worker)
+        crew.worker_left.set()
+
+
+def next_task(crew: Crew, worker: Worker) -> partial[None] | None:
+    """Wait for a task; raises Empty if the worker has been idle for too long."""
+    while True:
+        try:
+            return crew.tasks.get(timeout=crew.idle_seconds)
+        except Empty:
+            # Whoever submits from here on does not count this worker; whoever did before may have.
+            crew.workers.discard(worker)
+            if crew.tasks.empty():
+                raise
+            crew.workers.add(worker)
+
+
+def with_thread_hooks(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Call *function* under the trace and profile functions set for all threads, if any."""
+    threading = sys.modules.get("threading")
+    trace = threading.gettrace() if threading is not None else None
+    profile = threading.getprofile() if threading is not None else None
+    if trace is None and profile is None:
+        return function(*args, **kwargs)
+    sys.setprofile(profile)
+    sys.settrace(trace)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        sys.settrace(None)
+        sys.setprofile(None)
+
+
+class ThreadPool(GroupMappingMixin):
+    """At most *maxsize* native threads that call functions for greenlets.
+
+    Threads are started when they are needed and stay; with *idle_task_timeout* (seconds, -1:
+    never) one that had nothing to do for that long ends. Errors of the functions go to the
+    ``handle_error`` of *hub*, by default this thread's, besides being raised in ``get()``. The
+    pool may be used from any thread. A forked child begins with no threads. The length is the
+    number of calls that have not ended.
+    """
+
+    def __init__(self, maxsize: int, hub: Any = None, idle_task_timeout: float = -1) -> None:
+        self.hub = get_hub() if hub is None else hub
+        self._idle_seconds = None if idle_task_timeout < 0 else idle_task_timeout
+        self._maxsize = 0
+        self._crew = Crew(self._idle_seconds)
+        self._places = Semaphore(0)
+        self._debt = 0  # places to be dropped when they are given back
+        self.maxsize = maxsize
+        pools.add(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} at {id(self):#x} tasks={len(self)} size={self.size} "
+            f"maxsize={self.maxsize}>"
+        )
+
+    def __len__(self) -> int:
+        return self._crew.tasks.unfinished_tasks
+
+    @property
+    def task_count(self) -> int:
+        """How many calls have not ended."""
+        return len(self)
+
+    @property
+    def maxsize(self) -> int:
+        """The limit of threads, and of calls before :meth:`spawn` waits; may be changed.
+
+        TypeError for what is no integer, ValueError for a negative one.
+        """
+        return self._maxsize
+
+    @maxsize.setter
+    def maxsize(self, value: int) -> None:
+        if not isinstance(value, int):
+            raise TypeError(f"maxsize must be an integer, not {value!r}")
+        if value < 0:
+            raise ValueError(f"maxsize must not be negative: {value!r}")
+        more = value - self._maxsize
+        self._maxsize = value
+        for _ in range(more):
+            self._give_place()
+        for _ in range(-more):
+            if not self._places.acquire(blocking=False):
+                self._debt += 1
+        self._crew.dismiss(max(0, self.size - value))
+
+    def _give_place(self) -> None:
+        if self._debt > 0:
+            self._debt -= 1
+        else:
+            self._places.release()
+
+    @property
+    def size(self) -> int:
+        """How many threads there are.
+
+        Setting it starts threads, or waits until enough of them have done their work and ended.
+        ValueError if it is negative or above ``maxsize``.
+        """
+        return len(self._crew.workers)
+
+    @size.setter
+    def size(self, value: int) -> None:
+        if not 0 <= value <= self._maxsize:
+            raise ValueError(f"size must be between 0 and maxsize {self._maxsize}: {value!r}")
+        while self.size < value:
+            self._crew.start_worker()
+        if self.size > value:
+            self._crew.dismiss(self.size - value)
+            self._crew.await_size(value)
+
+    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> ThreadResult:
+        """Have a thread call ``func(*args, **kwargs)``; returns the result to come.
+
+        Waits while ``maxsize`` calls have not ended.
+        """
+        places = self._places
+        places.acquire()
+        result = ThreadResult()
+        self._crew.submit(partial(self._call, places, result, func, args, kwargs), self._maxsize)
+        return result
+
+    def _call(
+        self,
+        places: Semaphore,
+        result: ThreadResult,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """What a worker does for :meth:`spawn`."""
+        try:
+            value = with_thread_hooks(func, args, kwargs)
+        except BaseException as exc:
+            self._end_call(places)
+            result.set_exception(exc)
+            self._report(func, exc)
+        else:
+            self._end_call(places)
+            result.set(value)
+        finally:
+            del result, args, kwargs  # the exception's traceback refers to this frame
+
+    def _end_call(self, places: Semaphore) -> None:
+        if places is self._places:  # not one from before a fork
+            self._give_place()
+
+    def _report(self, func: Callable[..., Any], exc: BaseException) -> None:
+        """Hand the error to the hub, in its thread; a hub that was closed hears no more."""
+        if not self.hub.closed:
+            self.hub.loop.run_callback_threadsafe(
+                self.hub.handle_error, (self, func), type(exc), exc, exc.__traceback__
+            )
+
+    def join(self) -> None:
+        """Wait until all calls have ended."""
+        self._crew.tasks.join()
+
+    def kill(self) -> None:
+        """Let all threads do what is waiting and end, and wait for that; more may be spawned."""
+        self.size = 0
+
+    def __del__(self) -> None:
+        crew = getattr(self, "_crew", None)
+        if crew is not None and not sys.is_finalizing():
+            crew.dismiss(len(crew.workers))
+
+    def _begin_anew(self) -> None:
+        """In a forked child: the parent's threads and what they had to do are not here."""
+        self._crew = Crew(self._idle_seconds)
+        self._places = Semaphore(self._maxsize)
+        self._debt = 0
+
+    def _apply_immediately(self) -> bool:
+        return self._crew.is_worker()
+
+    def _apply_async_use_greenlet(self) -> bool:
+        return True
+
+    def _apply_async_cb_spawn(self, callback: Callable[[Any], object], result: Any) -> None:
+        callback(result)
+
+
+pools: WeakSet[ThreadPool] = WeakSet()
+
+
+def begin_anew_in_child() -> None:
+    """What fork() calls in the child."""
+    for pool in pools:
+        pool._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=begin_anew_in_child)
+
+
+class Future(futures.Future[Any]):
+    """A future for which greenlets and threads wait cooperatively, whatever is patched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._condition = Condition()
+
+    def rawlink(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(self)`` in this thread's hub when it is done: for ``weft.wait``."""
+        loop = get_hub().loop
+        self.add_done_callback(lambda _: loop.run_callback_threadsafe(callback, self))
+
+    def unlink(self, callback: Callable[[Any], object]) -> None:
+        """Does nothing: a future calls all who were linked."""
+
+    def ready(self) -> bool:
+        """The same as :meth:`done`."""
+        return self.done()
+
+
+class ThreadPoolExecutor(futures.ThreadPoolExecutor):
+    """The standard executor with native threads, even when threading is patched.
+
+    Takes its arguments; its futures let other greenlets run in ``result()``, even when threading
+    is not patched.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        super().__init__(max_workers, thread_name_prefix)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._crew = Crew(None)
+        self._first_call = None if initializer is None else partial(initializer, *initargs)
+        self._initialized: set[int] = set()
+        self._is_shut = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Have a thread call ``fn(*args, **kwargs)``; never waits.
+
+        Raises RuntimeError after :meth:`shutdown`.
+        """
+        if self._is_shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        future = Future()
+
+        self._crew.submit(partial(self._call, future, fn, args, kwargs), self._max_workers)
+        return future
+
+    def _call(
+        self,
+        future: Future,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """What a worker does for :meth:`submit`."""
+        try:
+            if future.set_running_or_notify_cancel():
+                self._initialize()
+                future.set_result(with_thread_hooks(fn, args, kwargs))
+        except BaseException as exc:
+            future.set_exception(exc)
+        finally:
+            del future, args, kwargs  # the exception's traceback refers to this frame
+
+    def _initialize(self) -> None:
+        """Call the initializer, once in each thread."""
+        ident = get_ident()
+        if self._first_call is None or ident in self._initialized:
+            return
+        try:
+            self._first_call()
+        except BaseException as exc:
+            raise BrokenThreadPool("the initializer failed") from exc
+        self._initialized.add(ident)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more; if *wait*, wait until everything is done and the threads have ended.
+
+        With *cancel_futures* what has not begun is cancelled.
+        """
+        self._is_shut = True
+        crew = self._crew
+        while cancel_futures and crew.tasks.qsize() > 0:
+            task = crew.tasks.get()
+            if task is not None:
+                future: Future = task.args[0]
+                future.cancel()
+                future.set_running_or_notify_cancel()
+            crew.tasks.task_done()
+        crew.dismiss(len(crew.workers))
+        if wait:
+            crew.await_size(0)
+
+    kill = shutdown

@@ -1,0 +1,388 @@
+"""Thread pools: results, limits, sizes, forks, ends; the executor."""
+
+import gc
+import os
+import random
+import sys
+import threading
+import time
+import traceback
+import weakref
+from concurrent import futures
+
+import pytest
+
+import weft
+from weft.threadpool import ThreadPool, ThreadPoolExecutor, ThreadResult
+
+
+@pytest.fixture
+def pool():
+    pool = ThreadPool(3)
+    yield pool
+    pool.kill()
+    assert pool.size == 0
+
+
+@pytest.fixture
+def errors():
+    """The errors that the hub is told of."""
+    hub = weft.get_hub()
+    seen = []
+    hub.handle_error = lambda context, type, value, tb: seen.append((context, value))
+    yield seen
+    del hub.handle_error
+
+
+def fail(text="wrong"):
+    raise KeyError(text)
+
+
+# ---------------------------------------------------------------- calls
+
+
+def test_calls_run_in_other_threads_beside_greenlets(pool):
+    ran = []
+    ticker = weft.spawn(lambda: [(ran.append(1), weft.sleep(0.001)) for _ in range(5)])
+    result = pool.spawn(lambda: (time.sleep(0.02), threading.get_ident())[1])
+    assert isinstance(result, ThreadResult)
+    assert result.get() != threading.get_ident()
+    assert result.successful()
+    assert len(ran) >= 3
+    ticker.join()
+
+
+def test_no_thread_before_the_first_call(pool):
+    assert (pool.size, len(pool), pool.task_count) == (0, 0, 0)
+    assert pool.apply(int) == 0
+    assert pool.size == 1
+    for _ in range(20):
+        pool.apply(int)
+        weft.sleep(0.001)
+    assert pool.size == 1
+
+
+def test_error_is_raised_and_reported(pool, errors):
+    with pytest.raises(KeyError) as caught:
+        pool.apply(fail)
+    assert [frame.name for frame in traceback.extract_tb(caught.tb)][-1] == "fail"
+    weft.sleep(0.001)
+    ((context, value),) = errors
+    assert context == (pool, fail)
+    assert value is caught.value
+    result = pool.spawn(sys.exit, 3)
+    with pytest.raises(SystemExit):
+        result.get()
+    assert not result.successful()
+    weft.sleep(0.001)
+
+
+def test_error_leaves_no_cycle(pool, errors):
+    class Argument:
+        pass
+
+    argument = Argument()
+    gone = weakref.ref(argument)
+    pool.spawn(lambda it: fail(), argument).wait()
+    weft.sleep(0.001)
+    errors.clear()
+    gc.disable()
+    try:
+        del argument
+        pool.apply(int)  # the worker has let go of the call before
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_map_family(pool):
+    def slow(x):
+        time.sleep(0.001 * (x % 3))
+        return x
+
+    assert pool.map(slow, range(10)) == list(range(10))
+    assert list(pool.imap(slow, range(10))) == list(range(10))
+    assert sorted(pool.imap_unordered(slow, range(10), maxsize=2)) == list(range(10))
+    assert pool.apply_async(slow, (1,)).get() == 1
+    assert pool.map_async(slow, [1, 2]).get() == [1, 2]
+    seen = []
+    assert pool.apply_cb(slow, (4,), callback=seen.append) == 4
+    assert seen == [4]
+
+
+def test_apply_from_a_worker_calls_directly():
+    pool = ThreadPool(1)
+    assert pool.apply(lambda: pool.apply(threading.get_ident) == threading.get_ident())
+    pool.kill()
+
+
+def test_results_can_be_waited_for_and_linked(pool):
+    results = [pool.spawn(time.sleep, 0.001) for _ in range(3)]
+    assert len(weft.wait(results)) == 3
+    linked = []
+    result = pool.spawn(int)
+    result.rawlink(linked.append)
+    result.get()
+    weft.sleep(0.001)
+    assert linked == [result]
+
+
+def test_used_from_another_thread(pool):
+    def elsewhere():
+        return pool.spawn(int, "7").get()
+
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(elsewhere).result() == 7
+
+
+def test_thread_hooks(pool):
+    seen = []
+    threading.setprofile(lambda frame, event, arg: seen.append(event))
+    try:
+        pool.apply(fail.__class__, (compile("1", "x", "eval"), {}))
+        pool.apply(lambda: None)
+    finally:
+        threading.setprofile(None)
+    assert "call" in seen
+    assert pool.apply(sys.getprofile) is None
+
+
+# ---------------------------------------------------------------- limits and sizes
+
+
+def test_spawn_waits_at_the_limit():
+    pool = ThreadPool(2)
+    gate = threading.Event()
+    running = [pool.spawn(gate.wait) for _ in range(2)]
+    third = weft.spawn(pool.spawn, int)
+    weft.sleep(0.005)
+    assert not third.ready()
+    assert (pool.size, len(pool)) == (2, 2)
+    third.kill()
+    waiting = weft.spawn(pool.spawn, int)
+    weft.sleep(0.001)
+    pool.maxsize = 3
+    assert waiting.get().get() == 0
+    pool.maxsize = 1
+    gate.set()
+    weft.wait(running)
+    pool.join()
+    assert pool.apply(int) == 0
+    time.sleep(0.01)
+    assert pool.size <= 1
+    pool.kill()
+
+
+def test_no_place_is_lost(errors):
+    rng = random.Random(3)
+    pool = ThreadPool(2)
+
+    def submit():
+        with weft.Timeout(rng.random() * 0.001, False):
+            pool.apply(time.sleep if rng.random() < 0.8 else fail, (rng.random() * 0.001,))
+
+    submitters = [weft.spawn(submit) for _ in range(300)]
+    for _ in range(100):
+        rng.choice(submitters).kill(block=False)
+        weft.sleep(rng.random() * 0.001)
+    weft.joinall(submitters)
+    pool.join()
+    gate = threading.Event()
+    results = [weft.spawn(pool.spawn, gate.wait).get() for _ in range(2)]
+    extra = weft.spawn(pool.spawn, int)
+    weft.sleep(0.002)
+    assert not extra.ready()
+    gate.set()
+    weft.wait(results)
+    assert extra.get().get() == 0
+    pool.kill()
+
+
+def test_size():
+    pool = ThreadPool(3)
+    pool.size = 3
+    assert pool.size == 3
+    pool.size = 1
+    assert pool.size == 1
+    for bad in (-1, 4):
+        with pytest.raises(ValueError, match="size"):
+            pool.size = bad
+    pool.kill()
+    assert pool.size == 0
+    assert pool.apply(int) == 0
+    pool.kill()
+
+
+@pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError)])
+def test_bad_maxsize(value, error):
+    with pytest.raises(error):
+        ThreadPool(value)
+
+
+def test_kill_and_join_wait_for_work(pool):
+    done = []
+    for i in range(3):
+        pool.spawn(lambda i=i: (time.sleep(0.005), done.append(i)))
+    pool.join()
+    assert sorted(done) == [0, 1, 2]
+    pool.spawn(lambda: (time.sleep(0.005), done.append(3)))
+    pool.kill()
+    assert 3 in done
+
+
+def test_idle_threads_end():
+    pool = ThreadPool(2, idle_task_timeout=0.01)
+    pool.map(time.sleep, [0.002, 0.002])
+    assert pool.size == 2
+    end = time.monotonic() + 5
+    while pool.size and time.monotonic() < end:
+        weft.sleep(0.005)
+    assert pool.size == 0
+    assert pool.apply(int) == 0
+    pool.kill()
+
+
+def test_threads_of_a_forgotten_pool_end():
+    pool = ThreadPool(2)
+    pool.apply(int)
+    crew = pool._crew
+    del pool
+    gc.collect()
+    end = time.monotonic() + 5
+    while crew.workers and time.monotonic() < end:
+        weft.sleep(0.005)
+    assert not crew.workers
+
+
+# ---------------------------------------------------------------- the process
+
+
+def test_idle_workers_do_not_hide_a_deadlock(fresh):
+    assert (
+        fresh(
+            "import weft\n"
+            "from weft.threadpool import ThreadPool\n"
+            "from weft.event import Event\n"
+            "pool = ThreadPool(2)\n"
+            "pool.apply(int)\n"
+            "try:\n"
+            "    Event().wait()\n"
+            "except weft.hub.LoopExit:\n"
+            "    print('told')\n"
+        )
+        == "told\n"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_child_after_fork(fresh):
+    source = """
+import os, threading, time, weft
+from weft.threadpool import ThreadPool
+pool = ThreadPool(2)
+pool.apply(int)
+gate = threading.Event()
+busy = [pool.spawn(gate.wait) for _ in range(2)]
+pid = os.fork()
+if pid == 0:
+    assert (pool.size, len(pool)) == (0, 0)
+    assert pool.map(abs, [-1, -2, -3]) == [1, 2, 3]
+    os._exit(7)
+gate.set()
+assert [result.get() for result in busy] == [True, True]
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    assert fresh("import warnings; warnings.simplefilter('ignore')\n" + source) == "7\n"
+
+
+def test_calls_at_the_end_of_the_interpreter(fresh):
+    source = """
+import atexit, weft
+from weft.threadpool import ThreadPool
+pool = ThreadPool(1)
+
+class Late:
+    def __del__(self):
+        print(pool.apply(int, ("5",)))
+
+keep = Late()
+keep.self = keep
+atexit.register(lambda: print(pool.apply(int, ("4",))))
+"""
+    assert fresh(source) == "4\n5\n"
+
+
+def test_threads_are_native_even_if_the_thread_module_was_patched_before(fresh):
+    source = """
+import _thread, threading, weft
+_thread.start_new_thread = None
+from weft.threadpool import ThreadPool, ThreadPoolExecutor
+pool = ThreadPool(2)
+main = threading.get_native_id()
+assert pool.apply(threading.get_native_id) != main
+with ThreadPoolExecutor(2) as executor:
+    assert executor.submit(threading.get_native_id).result() != main
+print("native")
+"""
+    assert fresh(source) == "native\n"
+
+
+# ---------------------------------------------------------------- the executor
+
+
+def test_executor():
+    with ThreadPoolExecutor(2) as executor:
+        assert isinstance(executor, futures.ThreadPoolExecutor)
+        ticks = []
+        ticker = weft.spawn(lambda: [(ticks.append(1), weft.sleep(0.001)) for _ in range(5)])
+        future = executor.submit(lambda: (time.sleep(0.02), 3)[1])
+        assert future.result() == 3
+        assert len(ticks) >= 3
+        ticker.join()
+        assert list(executor.map(abs, [-1, 2])) == [1, 2]
+        failed = executor.submit(fail)
+        assert isinstance(failed.exception(), KeyError)
+        with pytest.raises(KeyError):
+            failed.result()
+        slow = executor.submit(time.sleep, 0.02)
+        with pytest.raises(futures.TimeoutError):
+            slow.result(timeout=0.001)
+        assert futures.wait([slow]).done == {slow}
+        assert list(futures.as_completed([future])) == [future]
+        assert weft.wait([future, slow]) == [future, slow]
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(int)
+
+
+def test_executor_submit_does_not_wait_and_cancels():
+    executor = ThreadPoolExecutor(1)
+    gate = threading.Event()
+    first = executor.submit(gate.wait)
+    while not first.running():
+        weft.sleep(0.001)
+    rest = [executor.submit(int) for _ in range(5)]
+    assert rest[0].cancel()
+    assert rest[0].cancelled()
+    called = []
+    rest[1].add_done_callback(called.append)
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert all(future.cancelled() for future in rest)
+    assert called == [rest[1]]
+    gate.set()
+    assert first.result() is True
+    executor.shutdown()
+
+
+def test_executor_initializer():
+    names = []
+    with ThreadPoolExecutor(2, initializer=names.append, initargs=("begun",)) as executor:
+        executor.submit(int).result()
+        executor.submit(int).result()
+    assert names == ["begun"]
+    with (
+        ThreadPoolExecutor(1, initializer=fail) as executor,
+        pytest.raises(futures.thread.BrokenThreadPool),
+    ):
+        executor.submit(int).result()
+    with pytest.raises(TypeError):
+        ThreadPoolExecutor(1, initializer=3)
