@@ -110,11 +110,18 @@ class TestStart:
         assert order == ["now", "late"]
 
     def test_what_cannot_run(self) -> None:
-        for function in (None, 5):
+        for call in (weft.spawn, weft.spawn_raw, Greenlet):
+            with pytest.raises(TypeError, match="not callable"):
+                call(5)
+        for arguments in ((1,), (1, 5)):
             with pytest.raises(TypeError):
-                weft.spawn(function)
-            with pytest.raises(TypeError):
-                Greenlet(function)
+                weft.spawn_later(*arguments)
+
+    def test_without_a_function_it_only_ends(self) -> None:
+        greenlet = Greenlet()
+        assert repr(greenlet).endswith(": _run>")
+        greenlet.start()
+        assert greenlet.get() is None
 
     def test_subclasses_run_their_own_method(self) -> None:
         class Worker(Greenlet):
@@ -151,15 +158,21 @@ class TestStart:
         weft.joinall([*greenlets, weft.spawn(int)])
         assert seen == greenlets
 
-    def test_tree(self) -> None:
-        inner = weft.spawn(lambda: weft.spawn(weft.getcurrent)).get()
-        inner.join()
-        assert weft.spawn(int).spawning_greenlet is weft.getcurrent()
-        outer = weft.spawn(lambda: weft.spawn(int))
-        child = outer.get()
-        assert child.spawning_greenlet is outer
-        outer.spawn_tree_locals["key"] = 1
-        assert child.spawn_tree_locals is outer.spawn_tree_locals
+    @pytest.mark.parametrize("spawn", [weft.spawn, weft.spawn_raw])
+    def test_tree(self, spawn: Any) -> None:
+        seen: list[Any] = []
+
+        def make_children() -> None:
+            seen.extend(Greenlet() for _ in range(2))
+
+        outer, other = spawn(make_children), spawn(int)
+        assert outer.spawning_greenlet() is weft.getcurrent()
+        weft.sleep(0)
+        first, second = seen
+        assert first.spawning_greenlet() is outer
+        assert first.spawn_tree_locals is second.spawn_tree_locals is outer.spawn_tree_locals
+        assert other.spawn_tree_locals is not outer.spawn_tree_locals
+        assert not hasattr(weft.getcurrent(), "spawn_tree_locals")
 
     def test_spawning_stack_on_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert weft.spawn(int).spawning_stack is None
@@ -203,6 +216,21 @@ class TestKill:
         greenlet.kill(Expected("killed"))
         assert isinstance(greenlet.exception, Expected)
         assert "Expected: killed" in stream.getvalue()
+
+    @pytest.mark.parametrize("begun", [False, True])
+    @pytest.mark.parametrize(
+        "exception", [Expected, Expected("x"), (Expected, Expected("x"), None), 42]
+    )
+    def test_with_whatever_means_an_exception(
+        self, begun: bool, exception: Any, stream: io.StringIO
+    ) -> None:
+        greenlet = weft.spawn(block)
+        if begun:
+            weft.sleep(0)
+        greenlet.kill(exception)
+        assert greenlet.dead
+        assert not greenlet.successful()
+        assert isinstance(greenlet.exception, BaseException if exception == 42 else Expected)
 
     def test_one_that_refuses_to_die(self) -> None:
         def stubborn() -> str:

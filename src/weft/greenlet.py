@@ -149,7 +149,7 @@ class Greenlet(CoreGreenlet):
         named = "_name" in self.__dict__ or "_ident" in self.__dict__
         name = f' "{self.name}"' if named else ""
         call = self._formatinfo()
-        return f"<{type(self).__name__}{name} at {id(self):#x}{': ' if call else ''}{call}>"
+        return f"<{type(self).__name__}{name} at {id(self):#x}: {call}>"
 
     def _formatinfo(self) -> str:
         text = self.__dict__.get("_formatted")
@@ -160,10 +160,8 @@ class Greenlet(CoreGreenlet):
 
     def _format_call(self) -> str:
         function = self._run
-        if function is None:
-            return ""
         owner = getattr(function, "__self__", None)
-        if owner is self:
+        if function is None or owner is self:
             name = "_run"
         elif owner is not None:
             name = repr(function)

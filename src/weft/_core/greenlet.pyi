@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from types import CodeType
 from typing import Any, TypeVar
+from weakref import ReferenceType
 
 import greenlet
 
@@ -27,7 +28,7 @@ class Greenlet(Fiber):
     @property
     def loop(self) -> Loop: ...
     @property
-    def spawning_greenlet(self) -> greenlet.greenlet | None: ...
+    def spawning_greenlet(self) -> ReferenceType[greenlet.greenlet] | None: ...
     @property
     def spawning_stack(self) -> SpawningFrame | None: ...
     @property
@@ -63,6 +64,12 @@ class Greenlet(Fiber):
     def has_links(self) -> int: ...
 
 class RawGreenlet(Fiber):
+    @property
+    def loop(self) -> Loop: ...
+    @property
+    def spawning_greenlet(self) -> ReferenceType[greenlet.greenlet] | None: ...
+    @property
+    def spawn_tree_locals(self) -> dict[Any, Any] | None: ...
     def __init__(
         self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None: ...

@@ -37,7 +37,7 @@ from weft._core.hub cimport (
     unpark,
 )
 from weft._core.timeout cimport timeout_class
-from weft._core.waiter cimport Collector
+from weft._core.waiter cimport Collector, exception_from
 
 cdef extern from *:
     """
@@ -68,9 +68,8 @@ cdef class Greenlet(Fiber):
         PyGreenlet_SetParent(self, self.hub)
         self.target = run
         if run is None:
-            if not callable(self._run):
-                raise TypeError(f"{type(self).__name__} needs a function to run, or a _run method")
-        elif not callable(run):
+            run = self._run  # a subclass's method; without one it only ends
+        if run is not None and not callable(run):
             raise TypeError(f"{type(self).__name__} cannot run {run!r}: it is not callable")
         self.args = args
         self.keywords = kwargs or None
@@ -79,8 +78,7 @@ cdef class Greenlet(Fiber):
         if track_tree:
             current = PyGreenlet_GetCurrent()
             self.spawner = weak_ref(current)
-            if isinstance(current, Greenlet):
-                self.tree_locals = (<Greenlet>current).tree_locals
+            self.tree_locals = locals_of_tree(current)
         if stack_limit > 0:
             self.stack = caller_stack(stack_limit)
 
@@ -108,8 +106,11 @@ cdef class Greenlet(Fiber):
 
     @property
     def spawning_greenlet(self):
-        """The greenlet that made this one; None if it is gone or ``track_greenlet_tree`` is off."""
-        return None if self.spawner is None else self.spawner()
+        """A weak reference to the greenlet that made this one.
+
+        None if ``track_greenlet_tree`` is off.
+        """
+        return self.spawner
 
     @property
     def spawning_stack(self):
@@ -126,8 +127,7 @@ cdef class Greenlet(Fiber):
         None if ``track_greenlet_tree`` is off.
         """
         if self.tree_locals is None and self.spawner is not None:
-            spawner = self.spawner()
-            self.tree_locals = spawner.spawn_tree_locals if isinstance(spawner, Greenlet) else {}
+            self.tree_locals = {}
         return self.tree_locals
 
     # -- life
@@ -164,6 +164,8 @@ cdef class Greenlet(Fiber):
     @classmethod
     def spawn_later(cls, seconds, *args, **kwargs):
         """The same, beginning in *seconds*."""
+        if not args and cls._run is Greenlet._run:
+            raise TypeError(f"{cls.__name__} needs a function to run later")
         new = cls(*args, **kwargs)
         new.start_later(seconds)
         return new
@@ -177,7 +179,9 @@ cdef class Greenlet(Fiber):
         self.life = RUNNING
         run = self.target if self.target is not None else self._run
         try:
-            if self.keywords is None:
+            if run is None:
+                result = None
+            elif self.keywords is None:
                 result = run(*self.args)
             else:
                 result = run(*self.args, **self.keywords)
@@ -287,10 +291,12 @@ cdef class Greenlet(Fiber):
         """Raise *exception* in the greenlet and, if *block* is true, wait for its end.
 
         One that has not begun never runs. Waits *timeout* seconds at most. Killing what has
-        ended does nothing; killing the current greenlet raises here.
+        ended does nothing; killing the current greenlet raises here. *exception* may be a tuple
+        of a type, a value and a traceback.
         """
         if self.life >= FINISHED:
             return
+        exception = exception_to_throw(exception)
         if self.life == FRESH:
             self.settle_before_start(exception)
         elif PyGreenlet_GetCurrent() is self:
@@ -368,6 +374,25 @@ cdef inline bint is_joiner(link):
     return isinstance(link, (Wait, Collector))
 
 
+cdef object locals_of_tree(greenlet spawner):
+    """The spawn_tree_locals that what *spawner* makes shares with it; None if it is a root."""
+    if isinstance(spawner, Greenlet):
+        return (<Greenlet>spawner).spawn_tree_locals
+    if isinstance(spawner, RawGreenlet):
+        return (<RawGreenlet>spawner).spawn_tree_locals
+    return None
+
+
+cdef object exception_to_throw(given):
+    if isinstance(given, type) and issubclass(given, BaseException):
+        return given
+    if isinstance(given, BaseException):
+        return given
+    if isinstance(given, tuple) and len(given) == 3:
+        return exception_from(given)
+    return BaseException(given)  # as gevent does with what is no exception
+
+
 cdef void start_due(PyObject *obj) noexcept:
     cdef Greenlet self = <Greenlet>obj
     self.start_timer = NULL
@@ -443,13 +468,34 @@ cdef class RawGreenlet(Fiber):
     """What :func:`spawn_raw` makes: no value, no links, nothing but the function."""
 
     cdef object target, args, kwargs
+    cdef readonly object spawning_greenlet
+    cdef object tree_locals
 
     def __init__(self, function, args, kwargs):
+        cdef greenlet current
+        if not callable(function):
+            raise TypeError(f"a greenlet cannot run {function!r}: it is not callable")
+        if track_tree:
+            current = PyGreenlet_GetCurrent()
+            self.spawning_greenlet = weak_ref(current)
+            self.tree_locals = locals_of_tree(current)
         self.hub = get_hub()
         PyGreenlet_SetParent(self, self.hub)
         self.target, self.args, self.kwargs = function, args, kwargs
         if weft_has_context():
             self.gr_context = copy_context()
+
+    @property
+    def spawn_tree_locals(self):
+        """As a :class:`Greenlet`'s."""
+        if self.tree_locals is None and self.spawning_greenlet is not None:
+            self.tree_locals = {}
+        return self.tree_locals
+
+    @property
+    def loop(self):
+        """The loop of the greenlet's hub."""
+        return self.hub.loop
 
     def run(self, *ignored):
         function, args, kwargs = self.target, self.args, self.kwargs

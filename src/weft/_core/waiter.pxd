@@ -8,3 +8,6 @@ cdef class Collector:
     cdef Py_ssize_t wanted           # how many `ready` must hold to wake the waiter
     # C only: never switches or runs Python.
     cdef int add(self, object source) except -1
+
+# The exception that the arguments of a throw() mean.
+cdef object exception_from(tuple args)
