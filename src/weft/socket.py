@@ -26,7 +26,6 @@ _READ, _WRITE = 1, 2
 
 #: What weft does itself.
 __implements__ = [
-    "SocketType",
     "create_connection",
     "create_server",
     "fromfd",
@@ -198,7 +197,6 @@ class socket(_native):
         super().shutdown(how)
 
 
-SocketType = socket
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
 
 
@@ -223,6 +221,7 @@ def _ours(name: str) -> _Any:
     return copy
 
 
+_native_socketpair = _stdlib.socketpair
 create_connection = _ours("create_connection")
 create_server = _ours("create_server")
 fromfd = _ours("fromfd")
@@ -231,9 +230,12 @@ getfqdn = _ours("getfqdn")
 
 def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0) -> _Any:
     """A pair of connected sockets, of the Unix family where there is one."""
-    pair = _stdlib.socketpair(family, type, proto)
+    # After patching, the standard function makes sockets of this class itself.
     return tuple(
-        socket(end.family, end.type, end.proto, fileno=_native.detach(end)) for end in pair
+        end
+        if isinstance(end, socket)
+        else socket(end.family, end.type, end.proto, fileno=end.detach())
+        for end in _native_socketpair(family, type, proto)
     )
 
 

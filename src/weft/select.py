@@ -1,0 +1,152 @@
+"""The standard library's select module, cooperative; nothing is left out.
+
+Each waiting call asks the system without waiting first. If nothing is ready it waits, in the hub,
+for one epoll descriptor that watches the others, and asks again.
+"""
+
+from __future__ import annotations
+
+import select as _select
+import time as _time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from weft._core.descriptor import wait_for as _wait_for
+from weft._core.hub import sleep as _sleep
+
+error = _select.error
+
+__implements__ = ["select"] + [name for name in ("poll", "epoll") if hasattr(_select, name)]
+__target__ = "select"
+__all__ = ["error", *__implements__]
+
+_READ = 1
+_T = TypeVar("_T")
+
+_native_select = _select.select
+_native_epoll: Any = getattr(_select, "epoll", None)
+_native_poll: Any = getattr(_select, "poll", None)
+_clock = _time.monotonic
+
+
+def _wait_until(ask: Callable[[], _T], wait_for: Callable[[float | None], object],
+                seconds: float | None) -> _T:
+    """Ask until the answer is not empty or *seconds* have passed; the last answer."""
+    deadline = None if seconds is None else _clock() + seconds
+    answer = ask()
+    if seconds is not None and seconds <= 0:
+        _sleep(0)
+        return answer
+    while not answer:
+        left = None if deadline is None else deadline - _clock()
+        if left is not None and left <= 0:
+            break
+        wait_for(left)
+        answer = ask()
+    return answer
+
+
+def _fileno(source: Any) -> int:
+    return source if isinstance(source, int) else source.fileno()  # type: ignore[no-any-return]
+
+
+def select(
+    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """:func:`select.select`: which of the objects can be read, written, or have something urgent.
+
+    *timeout* in seconds; None waits for ever.
+    """
+    if timeout is not None:
+        timeout = float(timeout)
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
+    lists = list(rlist), list(wlist), list(xlist)
+
+    def ask() -> Any:
+        found = _native_select(*lists, 0)
+        return found if any(found) else ()
+
+    interest: dict[int, int] = {}
+    masks = (_select.EPOLLIN, _select.EPOLLOUT, _select.EPOLLPRI)
+    for sources, mask in zip(lists, masks, strict=True):
+        for source in sources:
+            fd = _fileno(source)
+            interest[fd] = interest.get(fd, 0) | mask
+    return _watching(interest, ask, timeout) or ([], [], [])
+
+
+def _watching(interest: dict[int, int], ask: Callable[[], _T], seconds: float | None) -> _T:
+    answer = ask()
+    if answer or (seconds is not None and seconds <= 0):
+        _sleep(0)
+        return answer
+    with _native_epoll() as watcher:
+        for fd, mask in interest.items():
+            watcher.register(fd, mask)
+        return _wait_until(ask, lambda left: _wait_for(watcher.fileno(), _READ, left), seconds)
+
+
+class poll:
+    """:class:`select.poll`'s object, whose ``poll()`` lets other greenlets run."""
+
+    def __init__(self) -> None:
+        self._native = _native_poll()
+        self._interest: dict[int, int] = {}
+
+    def register(self, fd: Any, eventmask: int = 0x7, /) -> None:
+        """Watch *fd*, a descriptor or an object with ``fileno()``, for *eventmask*."""
+        self._native.register(fd, eventmask)
+        self._interest[_fileno(fd)] = eventmask
+
+    def modify(self, fd: Any, eventmask: int, /) -> None:
+        """Change what a registered *fd* is watched for; OSError if it is not registered."""
+        self._native.modify(fd, eventmask)
+        self._interest[_fileno(fd)] = eventmask
+
+    def unregister(self, fd: Any, /) -> None:
+        """Watch it no more; KeyError if it is not registered."""
+        self._native.unregister(fd)
+        del self._interest[_fileno(fd)]
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """What is ready, as pairs of descriptor and events; waits *timeout* milliseconds.
+
+        None or a negative number waits for ever.
+        """
+        seconds = None if timeout is None or timeout < 0 else timeout / 1000
+        # What cannot be watched (closed, or a regular file) makes the native call answer at once.
+        return _watching(self._interest, lambda: self._native.poll(0), seconds)  # type: ignore[no-any-return]
+
+
+if _native_epoll is not None:
+
+    class epoll:
+        """:class:`select.epoll`'s object, whose ``poll()`` lets other greenlets run."""
+
+        def __init__(self, sizehint: int = -1, flags: int = 0, *, native: Any = None) -> None:
+            self._native = _native_epoll(sizehint, flags) if native is None else native
+
+        @classmethod
+        def fromfd(cls, fd: int) -> epoll:
+            """The object for an epoll descriptor made elsewhere."""
+            return cls(native=_native_epoll.fromfd(fd))
+
+        def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+            """What is ready; waits *timeout* seconds (None or a negative number: for ever)."""
+            seconds = None if timeout is None or timeout < 0 else timeout
+            return _wait_until(  # type: ignore[no-any-return]
+                lambda: self._native.poll(0, maxevents),
+                lambda left: _wait_for(self._native.fileno(), _READ, left),
+                seconds,
+            )
+
+        def __enter__(self) -> epoll:
+            self._native.__enter__()
+            return self
+
+        def __exit__(self, *exc_info: object) -> None:
+            self._native.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._native, name)

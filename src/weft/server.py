@@ -1,0 +1,103 @@
+"""TCP, Unix and UDP servers: what gevent.server offers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from weft import socket as _socket
+from weft.baseserver import BaseServer
+
+__all__ = ["DatagramServer", "StreamServer"]
+
+
+class StreamServer(BaseServer):
+    """Serves connections: ``handle(socket, address)`` for each; see :class:`BaseServer`.
+
+    The socket is closed when the handler returns, unless something else refers to it still.
+    *backlog* is how many connections may wait to be accepted. Arguments for TLS raise TypeError.
+    """
+
+    #: How many connections may wait to be accepted, unless *backlog* says otherwise.
+    backlog = 256
+    #: Whether the address may be bound while old connections of it linger; None: not on Windows.
+    reuse_addr: bool | None = None
+
+    def __init__(
+        self,
+        listener: Any,
+        handle: Callable[..., object] | None = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        **ssl_args: Any,
+    ) -> None:
+        if ssl_args:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(ssl_args)}: no TLS here")
+        if backlog is not None:
+            self.backlog = backlog
+        super().__init__(listener, handle, spawn)
+
+    def init_socket(self) -> None:
+        """Make, bind and listen, unless a socket was given."""
+        if self.socket is None:
+            self.socket = self.get_listener(self.address, self.backlog, self.family)
+
+    @classmethod
+    def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
+        """A socket that listens on *address*."""
+        listener = _socket.socket(_socket.AF_INET if family is None else family)
+        try:
+            if cls.reuse_addr or (cls.reuse_addr is None and sys.platform != "win32"):
+                listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(cls.backlog if backlog is None else backlog)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def do_read(self) -> Any:
+        """Accept one connection."""
+        return self.socket.accept()
+
+    def do_close(self, *args: Any) -> None:
+        """Close the connection."""
+        args[0].close()
+
+
+class DatagramServer(BaseServer):
+    """Serves messages: ``handle(data, address)`` for each; see :class:`BaseServer`."""
+
+    #: Whether the address may be bound while another socket is; None: not on Windows.
+    reuse_addr: bool | None = None
+    #: The longest message that is taken whole, in bytes.
+    max_size = 65536
+
+    def init_socket(self) -> None:
+        """Make and bind the socket, unless one was given."""
+        if self.socket is None:
+            self.socket = self.get_listener(self.address, self.family)
+
+    @classmethod
+    def get_listener(cls, address: Any, family: int | None = None) -> Any:
+        """A socket bound to *address*."""
+        listener = _socket.socket(
+            _socket.AF_INET if family is None else family, _socket.SOCK_DGRAM
+        )
+        try:
+            if cls.reuse_addr:
+                listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def do_read(self) -> Any:
+        """Receive one message."""
+        return self.socket.recvfrom(self.max_size)
+
+    def sendto(self, *args: Any) -> int:
+        """Send a message from the server's socket, as :meth:`socket.sendto`."""
+        return self.socket.sendto(*args)  # type: ignore[no-any-return]

@@ -1,0 +1,200 @@
+"""The primitives under the standard library's threads, as greenlets: what gevent.thread offers.
+
+Patching puts them into ``_thread``; the classes of :mod:`threading` stay what they are.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from weft._core import locks as core
+from weft._core.greenlet import Greenlet, getcurrent
+from weft.event import Event
+
+__target__ = "_thread"
+__implements__ = [
+    "LockType",
+    "RLock",
+    "allocate",
+    "allocate_lock",
+    "get_ident",
+    "start_new",
+    "start_new_thread",
+]
+__all__ = [
+    "LockType",
+    "RLock",
+    "allocate_lock",
+    "get_ident",
+    "start_new_thread",
+]
+
+_native_get_ident = _thread.get_ident
+
+
+class LockType(core.Lock):
+    """The lock of the thread module; it may be released by somebody else than its holder."""
+
+    __slots__ = ()
+
+
+class RLock(core.RLock):
+    """The re-entrant lock of the thread module."""
+
+    __slots__ = ()
+
+
+allocate = allocate_lock = lock = LockType
+
+
+def get_ident() -> int:
+    """A number that no other living greenlet or thread has.
+
+    A thread's main greenlet has the number the thread has in the operating system.
+    """
+    current = getcurrent()
+    return _native_get_ident() if current.parent is None else id(current)
+
+
+class _GreenletThread(Greenlet):
+    """A thread of the standard library, run as a greenlet."""
+
+    sentinel: Any = None
+
+
+def start_new_thread(
+    function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, /
+) -> int:
+    """Run ``function(*args, **kwargs)`` in a new greenlet; returns its identifier.
+
+    What it raises is reported by :func:`sys.unraisablehook`, but for SystemExit.
+    """
+    if not callable(function):
+        raise TypeError("first arg must be callable")
+    if not isinstance(args, tuple):
+        raise TypeError("2nd arg must be a tuple")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise TypeError("optional 3rd arg must be a dictionary")
+    return id(_GreenletThread.spawn(_run, function, args, kwargs or {}))
+
+
+start_new = start_new_thread
+
+
+def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        function(*args, **kwargs)
+    except SystemExit:
+        pass
+    except Exception as exc:
+        _report(function, exc)
+    finally:
+        sentinel = getattr(getcurrent(), "sentinel", None)
+        if sentinel is not None and sentinel.locked():
+            sentinel.release()
+
+
+def _report(function: object, exc: BaseException) -> None:
+    sys.unraisablehook(
+        SimpleNamespace(  # type: ignore[arg-type]
+            exc_type=type(exc),
+            exc_value=exc,
+            exc_traceback=exc.__traceback__,
+            err_msg="Exception ignored in thread started by",
+            object=function,
+        )
+    )
+
+
+if sys.version_info < (3, 13):
+
+    def _set_sentinel() -> LockType:
+        """A lock that is released when the calling thread ends."""
+        current = getcurrent()
+        if not isinstance(current, _GreenletThread):
+            return _native_set_sentinel()  # type: ignore[no-any-return]
+        current.sentinel = LockType()
+        return current.sentinel  # type: ignore[no-any-return]
+
+    _native_set_sentinel = _thread._set_sentinel
+    __implements__ += ["_set_sentinel"]
+
+else:
+
+    class _ThreadHandle:
+        """What :class:`threading.Thread` knows its thread by."""
+
+        def __init__(self) -> None:
+            self.ident: int | None = None
+            self._greenlet: Any = None
+            self._done = Event()
+
+        def is_done(self) -> bool:
+            """Whether the thread has ended."""
+            return bool(self._done.is_set())
+
+        def _set_done(self) -> None:
+            self._done.set()
+
+        def join(self, timeout: float | None = None) -> None:
+            """Wait for its end, *timeout* seconds at most (None or negative: for ever)."""
+            if self._greenlet is not None and self._greenlet is getcurrent():
+                raise RuntimeError("Cannot join current thread")
+            self._done.wait(None if timeout is None or timeout < 0 else timeout)
+
+        def __repr__(self) -> str:
+            return f"<_ThreadHandle object: ident={self.ident}>"
+
+    #: Handles of the threads that the interpreter waits for at its exit.
+    _awaited_at_exit: set[_ThreadHandle] = set()
+
+    def _make_thread_handle(ident: int) -> _ThreadHandle:
+        handle = _ThreadHandle()
+        handle.ident = ident
+        return handle
+
+    def start_joinable_thread(
+        function: Callable[[], object], handle: _ThreadHandle | None = None, daemon: bool = True
+    ) -> _ThreadHandle:
+        """Run ``function()`` in a new greenlet; returns the handle to join it by."""
+        if not callable(function):
+            raise TypeError("thread function must be callable")
+        if handle is None:
+            handle = _ThreadHandle()
+        if handle.ident is not None:
+            raise RuntimeError("thread already started")
+        if not daemon:
+            _awaited_at_exit.add(handle)
+        handle._greenlet = _GreenletThread.spawn(_run_joinable, function, handle)
+        handle.ident = id(handle._greenlet)
+        return handle
+
+    _start_joinable_thread = start_joinable_thread
+
+    def _run_joinable(function: Callable[[], object], handle: _ThreadHandle) -> None:
+        try:
+            _run(function, (), {})
+        finally:
+            _awaited_at_exit.discard(handle)
+            handle._greenlet = None
+            handle._set_done()
+
+    def _shutdown() -> None:
+        """Wait for all threads that are not daemons, then for the native ones."""
+        while _awaited_at_exit:
+            next(iter(_awaited_at_exit)).join()
+        _native_shutdown()
+
+    _native_shutdown = _thread._shutdown  # type: ignore[attr-defined]
+    __implements__ += [
+        "_ThreadHandle",
+        "_make_thread_handle",
+        "_shutdown",
+        "_start_joinable_thread",
+        "lock",
+        "start_joinable_thread",
+    ]
