@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from socket import AF_INET, AF_INET6, AF_UNIX
 from typing import Any
 
 from weft import socket as _socket
 from weft.event import Event
 from weft.greenlet import Greenlet, spawn_raw
 from weft.hub import sleep
+from weft.pool import Pool
 
 __all__ = ["BaseServer"]
 
@@ -21,13 +23,13 @@ def parse_address(address: Any) -> tuple[int, Any]:
     """The family and the address that *address* means: ``(host, port)``, port, or Unix path."""
     if isinstance(address, tuple):
         host = address[0]
-        family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
+        family = AF_INET6 if ":" in host else AF_INET
         return family, address
     if isinstance(address, int):
-        return _socket.AF_INET, ("", address)
+        return AF_INET, ("", address)
     if isinstance(address, str):
-        if address.startswith("/") or address.startswith("unix:"):
-            return _socket.AF_UNIX, address.removeprefix("unix:")
+        if address.startswith(("/", "unix:")):
+            return AF_UNIX, address.removeprefix("unix:")
         host, _, port = address.rpartition(":")
         if port.isdigit():
             host = host.strip("[]")
@@ -89,8 +91,6 @@ class BaseServer:
         elif hasattr(spawn, "spawn"):
             self.pool, self._spawn = spawn, spawn.spawn
         elif isinstance(spawn, int):
-            from weft.pool import Pool
-
             self.pool = Pool(spawn)
             self._spawn = self.pool.spawn
         elif spawn is None or callable(spawn):

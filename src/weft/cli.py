@@ -70,7 +70,7 @@ def run_program(target: str, args: Sequence[str], is_module: bool, as_gevent: bo
     if is_module:
         sys.path.insert(0, os.getcwd())
         runpy._run_module_as_main(target)  # type: ignore[attr-defined]
-    elif os.path.isdir(target) or not target.endswith((".py", ".pyw")) and _is_archive(target):
+    elif os.path.isdir(target) or (not target.endswith((".py", ".pyw")) and _is_archive(target)):
         runpy.run_path(target, run_name="__main__")
     else:
         run_script(target)

@@ -1,4 +1,4 @@
-"""Locks and semaphores for greenlets, hubs and native threads alike: gevent.lock's, and Condition."""
+"""Locks and semaphores for greenlets and native threads: gevent.lock's, and Condition."""
 
 from __future__ import annotations
 

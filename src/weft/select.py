@@ -29,8 +29,9 @@ _native_poll: Any = getattr(_select, "poll", None)
 _clock = _time.monotonic
 
 
-def _wait_until(ask: Callable[[], _T], wait_for: Callable[[float | None], object],
-                seconds: float | None) -> _T:
+def _wait_until(
+    ask: Callable[[], _T], wait_for: Callable[[float | None], object], seconds: float | None
+) -> _T:
     """Ask until the answer is not empty or *seconds* have passed; the last answer."""
     deadline = None if seconds is None else _clock() + seconds
     answer = ask()
@@ -47,11 +48,15 @@ def _wait_until(ask: Callable[[], _T], wait_for: Callable[[float | None], object
 
 
 def _fileno(source: Any) -> int:
-    return source if isinstance(source, int) else source.fileno()  # type: ignore[no-any-return]
+    return source if isinstance(source, int) else source.fileno()
 
 
 def select(
-    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
+    rlist: Iterable[Any],
+    wlist: Iterable[Any],
+    xlist: Iterable[Any],
+    timeout: float | None = None,
+    /,
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """:func:`select.select`: which of the objects can be read, written, or have something urgent.
 
@@ -116,7 +121,7 @@ class poll:
         """
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
         # What cannot be watched (closed, or a regular file) makes the native call answer at once.
-        return _watching(self._interest, lambda: self._native.poll(0), seconds)  # type: ignore[no-any-return]
+        return _watching(self._interest, lambda: self._native.poll(0), seconds)
 
 
 if _native_epoll is not None:
@@ -135,7 +140,7 @@ if _native_epoll is not None:
         def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
             """What is ready; waits *timeout* seconds (None or a negative number: for ever)."""
             seconds = None if timeout is None or timeout < 0 else timeout
-            return _wait_until(  # type: ignore[no-any-return]
+            return _wait_until(
                 lambda: self._native.poll(0, maxevents),
                 lambda left: _wait_for(self._native.fileno(), _READ, left),
                 seconds,

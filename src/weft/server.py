@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from socket import AF_INET, SO_REUSEADDR, SOCK_DGRAM, SOL_SOCKET
 from typing import Any
 
 from weft import socket as _socket
@@ -44,12 +45,14 @@ class StreamServer(BaseServer):
             self.socket = self.get_listener(self.address, self.backlog, self.family)
 
     @classmethod
-    def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
+    def get_listener(
+        cls, address: Any, backlog: int | None = None, family: int | None = None
+    ) -> Any:
         """A socket that listens on *address*."""
-        listener = _socket.socket(_socket.AF_INET if family is None else family)
+        listener = _socket.socket(AF_INET if family is None else family)
         try:
             if cls.reuse_addr or (cls.reuse_addr is None and sys.platform != "win32"):
-                listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+                listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(cls.backlog if backlog is None else backlog)
         except BaseException:
@@ -82,12 +85,10 @@ class DatagramServer(BaseServer):
     @classmethod
     def get_listener(cls, address: Any, family: int | None = None) -> Any:
         """A socket bound to *address*."""
-        listener = _socket.socket(
-            _socket.AF_INET if family is None else family, _socket.SOCK_DGRAM
-        )
+        listener = _socket.socket(AF_INET if family is None else family, SOCK_DGRAM)
         try:
             if cls.reuse_addr:
-                listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+                listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             listener.bind(address)
         except BaseException:
             listener.close()

@@ -292,15 +292,16 @@ def gethostbyaddr(ip_address: str) -> tuple[str, list[str], list[str]]:
 
 # -- descriptors of others
 
+#: Stands for a new TimeoutError each time: a kept instance would collect tracebacks.
+_TIMED_OUT: _Any = TimeoutError
+
 
 def _wait(fileno: int, event: int, timeout: float | None, timeout_exc: _Any) -> None:
     if not _wait_for(fileno, event, timeout):
-        raise timeout_exc
+        raise timeout_exc("timed out") if timeout_exc is _TIMED_OUT else timeout_exc
 
 
-def wait_read(
-    fileno: int, timeout: float | None = None, timeout_exc: _Any = _stdlib.timeout("timed out")
-) -> None:
+def wait_read(fileno: int, timeout: float | None = None, timeout_exc: _Any = _TIMED_OUT) -> None:
     """Wait until the descriptor can be read; raise *timeout_exc* after *timeout* seconds."""
     _wait(fileno, _READ, timeout, timeout_exc)
 
@@ -308,7 +309,7 @@ def wait_read(
 def wait_write(
     fileno: int,
     timeout: float | None = None,
-    timeout_exc: _Any = _stdlib.timeout("timed out"),
+    timeout_exc: _Any = _TIMED_OUT,
     event: _Any = None,
 ) -> None:
     """Wait until the descriptor can be written; raise *timeout_exc* after *timeout* seconds."""
@@ -318,12 +319,12 @@ def wait_write(
 def wait_readwrite(
     fileno: int,
     timeout: float | None = None,
-    timeout_exc: _Any = _stdlib.timeout("timed out"),
+    timeout_exc: _Any = _TIMED_OUT,
     event: _Any = None,
 ) -> None:
     """Wait until the descriptor can be read or written, whichever comes first."""
     watcher = _get_hub().loop.io(fileno, _READ | _WRITE)
-    with _Timeout.start_new(timeout, timeout_exc):
+    with _Timeout(timeout, timeout_exc):
         try:
             _get_hub().wait(watcher)
         finally:

@@ -100,7 +100,7 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
 
 def _report(function: object, exc: BaseException) -> None:
     sys.unraisablehook(
-        SimpleNamespace(  # type: ignore[arg-type]
+        SimpleNamespace(
             exc_type=type(exc),
             exc_value=exc,
             exc_traceback=exc.__traceback__,
@@ -120,7 +120,7 @@ if sys.version_info < (3, 13):
         current.sentinel = LockType()
         return current.sentinel  # type: ignore[no-any-return]
 
-    _native_set_sentinel = _thread._set_sentinel
+    _native_set_sentinel = getattr(_thread, "_set_sentinel")  # noqa: B009
     __implements__ += ["_set_sentinel"]
 
 else:

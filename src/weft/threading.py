@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 if sys.version_info < (3, 12):
 
-    class _DummyThread(threading._DummyThread):  # type: ignore[misc, name-defined]
+    class _DummyThread(threading._DummyThread):
         """Stands for a greenlet that no Thread started, and goes with it.
 
         From 3.12 on threading itself forgets such objects, by way of a local object.
@@ -24,7 +24,10 @@ if sys.version_info < (3, 12):
         def __init__(self) -> None:
             super().__init__()
             weakref.finalize(
-                getcurrent(), threading._active.pop, get_ident(), None  # type: ignore[attr-defined]
+                getcurrent(),
+                vars(threading)["_active"].pop,
+                get_ident(),
+                None,
             ).atexit = False
 
     _DummyThread.__module__ = "threading"

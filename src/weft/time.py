@@ -17,11 +17,9 @@ def sleep(seconds: SupportsFloat | SupportsIndex, /) -> None:
     Raises TypeError for what is not a number, ValueError for negative numbers and NaN,
     OverflowError for more than the platform's time can hold.
     """
-    if isinstance(seconds, str | bytes) or not hasattr(seconds, "__float__"):
-        if not hasattr(seconds, "__index__"):
-            kind = type(seconds).__name__
-            raise TypeError(f"'{kind}' object cannot be interpreted as an integer")
-        seconds = seconds.__index__()
+    if not isinstance(seconds, SupportsFloat | SupportsIndex):
+        kind = type(seconds).__name__
+        raise TypeError(f"'{kind}' object cannot be interpreted as an integer")
     duration = float(seconds)
     if duration != duration:
         raise ValueError("Invalid value NaN (not a number)")

@@ -64,8 +64,11 @@ def patch_os() -> None:
 def patch_queue() -> None:
     """Make :class:`queue.SimpleQueue` let other greenlets run; the others follow the locks."""
     patch_module_by_name("queue", ["SimpleQueue"])
-    patch_item(importlib.import_module("_queue"), "SimpleQueue",
-               importlib.import_module("weft.queue").SimpleQueue)
+    patch_item(
+        importlib.import_module("_queue"),
+        "SimpleQueue",
+        importlib.import_module("weft.queue").SimpleQueue,
+    )
 
 
 DNS_NAMES = frozenset(
