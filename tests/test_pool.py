@@ -364,10 +364,12 @@ def test_imap_maxsize(name):
 
 
 def test_killed_imap_ends():
-    it = Pool(1).imap(weft.sleep, [10, 10])
+    pool = Pool(1)
+    it = pool.imap(weft.sleep, [10, 10])
     settle()
     it.kill()
     reader = weft.spawn(next, it)
     settle()
     assert not reader.ready()  # the first task still runs
     reader.kill()
+    pool.kill()

@@ -325,7 +325,7 @@ class Future(futures.Future[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._condition = Condition()
+        self._condition = Condition()  # type: ignore[assignment]
 
     def rawlink(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(self)`` in this thread's hub when it is done: for ``weft.wait``."""
