@@ -59,6 +59,7 @@ class TestResult:
         assert (kind, value) == (Expected, greenlet.exception)
         assert traceback.extract_tb(tb)[-1].name == "fail"
         assert "Expected: failed" in stream.getvalue()
+        assert repr(greenlet).endswith(": fail>")
         assert f"{greenlet!r} failed with Expected" in stream.getvalue()
 
     def test_get_does_not_wait_longer_than_it_may(self) -> None:

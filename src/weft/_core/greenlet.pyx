@@ -202,13 +202,13 @@ cdef class Greenlet(Fiber):
     cdef int finish(self, Life life, object result) except -1:
         self.life = life
         self.result = result
+        self.notify()
+        if life == FAILED:
+            # May run and block anything; the report names the call, which is forgotten after it.
+            self.hub.report(self, result)
         self.target = None
         self.args = ()
         self.keywords = None
-        self.notify()
-        if life == FAILED:
-            # May run and block anything.
-            self.hub.report(self, result)
         return 0
 
     cdef int settle_before_start(self, object exception) except -1:
