@@ -509,6 +509,39 @@ class TestLoop:
         assert loop.iteration > turns
         assert os.fstat(loop.fileno())
 
+    def test_one_that_belongs_to_no_hub(
+        self, pair: tuple[socket.socket, socket.socket], errors: list[Any]
+    ) -> None:
+        own = weft.core.loop(default=False)
+        assert not own.default
+        own.run()
+        ran: list[Any] = []
+        own.run_callback(ran.append, "callback")
+        own.timer(0.002).start(ran.append, "timer")
+        own.timer(60, ref=False).start(ran.append, "never")
+        watcher = own.io(pair[0].fileno(), WRITE)
+        watcher.start(lambda: (ran.append("io"), watcher.close()))
+        failing = own.timer(0)
+        failing.start(lambda: 1 / 0)
+        own.run()
+        assert ran == ["callback", "io", "timer"]
+        assert [context for context, _ in errors] == [failing]
+        own.timer(0.001).start(ran.append, "late")
+        own.run(nowait=True)
+        assert ran[3:] == []
+        own.run(once=True)
+        own.run(once=True)
+        assert ran[3:] == ["late"]
+        own.destroy()
+        with pytest.raises(ValueError, match="destroyed"):
+            own.run()
+
+    def test_the_hub_runs_its_own(self, loop: Any) -> None:
+        with pytest.raises(RuntimeError, match="join"):
+            loop.run()
+        with pytest.raises(TypeError, match="default=False"):
+            weft.core.loop()
+
     def test_a_destroyed_one_refuses(self) -> None:
         raised: list[BaseException] = []
 

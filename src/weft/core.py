@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from weft._core import hub as core
 from weft._core.clock import monotonic
 from weft._core.system_watchers import Child, Fork, Signal, Stat
@@ -14,7 +16,20 @@ callback = core.Callback
 
 
 class loop(Loop):
-    """A hub's callbacks and watchers; ``get_hub().loop`` is the current thread's."""
+    """A hub's callbacks and watchers; ``get_hub().loop`` is the current thread's.
+
+    ``loop(default=False)`` makes one that belongs to no hub and runs in :meth:`run`; *flags* may
+    name its poller.
+    """
+
+    def __init__(
+        self, flags: str | None = None, default: bool | None = None, hub: Any = None
+    ) -> None:
+        if hub is None:
+            if default is not False:
+                raise TypeError("a thread's loop is get_hub().loop; make others with default=False")
+            hub = core.PrivateHub(flags)
+        super().__init__(hub)
 
     def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> Signal:
         """A watcher of signal *signum*, for the main thread.

@@ -802,7 +802,7 @@ cdef class Hub(greenlet):
     def loop(self):
         """The callbacks and watchers of the hub, as gevent shows them; None once it is closed."""
         if self.loop_made is None and not self.closed:
-            self.loop_made = loop_class(self)
+            self.loop_made = loop_class(hub=self)
         return None if self.closed else self.loop_made
 
     @property
@@ -847,6 +847,38 @@ cdef class Hub(greenlet):
         self.poller.close()
         if <PyObject *>self == weft_thread_hub:
             release_from_thread()
+
+
+cdef class PrivateHub(Hub):
+    """Holds a loop that belongs to no thread and runs only while :meth:`run_loop` is called."""
+
+    def __init__(self, poller=None):
+        self.main = main_greenlet()
+        self.poller = make_poller(poller_name if poller is None else poller, False)
+        all_hubs.append(self)
+
+    def handle_error(self, context, type, value, tb):
+        """Report the exception as the thread's own hub does."""
+        get_hub().handle_error(context, type, value, tb)
+
+    def run_loop(self, bint nowait, bint once):
+        """Run callbacks and watchers until nothing is left that keeps the loop going.
+
+        With *once* only one turn; with *nowait* one turn that does not wait. Runs anything.
+        """
+        cdef bint hooked, busy
+        while not self.closed and (
+                self.ring.count > 0 or self.inbox.count > 0 or self.refs > 0
+                or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers):
+            hooked = self.turn_hook is not None and self.turn_hook.active
+            busy = nowait or hooked and self.turn_hook.before_wait()
+            next_turn(self, self.main, busy)
+            if hooked:
+                self.turn_hook.after_wait()
+            while self.turn > 0 and self.ring.count > 0:
+                self.run_next_callback()
+            if nowait or once:
+                return
 
 
 class Unraisable:

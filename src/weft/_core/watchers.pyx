@@ -201,6 +201,17 @@ cdef class Loop:
     def reinit(self):
         """Does nothing: after a fork the child's loop is made anew by itself."""
 
+    def run(self, nowait=False, once=False):
+        """Run a loop of one's own (``loop(default=False)``) until nothing keeps it going.
+
+        With *once* only one turn; with *nowait* one turn that does not wait. Raises RuntimeError
+        for a thread's loop, which its hub runs.
+        """
+        self.check_open()
+        if not isinstance(self.hub, core.PrivateHub):
+            raise RuntimeError(f"{self!r} is run by its hub; wait for it with get_hub().join()")
+        self.hub.run_loop(nowait, once)
+
     def destroy(self):
         """Stop all watchers and close the hub; true if it was open."""
         cdef Watcher watcher
