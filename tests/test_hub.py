@@ -349,6 +349,17 @@ class TestConfig:
         with pytest.raises(ValueError, match=f"{name}.*WEFT_{name.upper()}"):
             weft.config.set(name, value)
 
+    def test_values_are_understood(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value, meant in (
+            ("track_greenlet_tree", " On ", True),
+            ("threadpool_idle_task_timeout", "-1", -1),
+            ("resolver", "ares, thread", ["ares", "thread"]),
+        ):
+            monkeypatch.setattr(weft.config, name, value)
+            assert getattr(weft.config, name) == meant
+        del weft.config.resolver
+        assert weft.config.resolver[0] == "thread"
+
     def test_unknown_names(self) -> None:
         with pytest.raises(AttributeError, match="no setting is named"):
             weft.config.colour = "red"

@@ -17,6 +17,7 @@ from weft.greenlet import (
 )
 from weft.hub import Hub, get_hub, idle, iwait, reinit, sleep, wait
 from weft.hub import signal as signal_handler
+from weft.os import fork
 from weft.timeout import Timeout, with_timeout
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "Hub",
     "Timeout",
     "config",
+    "fork",
     "get_hub",
     "getcurrent",
     "getswitchinterval",

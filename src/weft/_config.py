@@ -48,12 +48,10 @@ def count(value: Any) -> int:
     return number
 
 
-def positive_seconds(value: Any) -> float | None:
-    """A positive number of seconds; None, nothing or -1 for no limit."""
-    if value is None or value == "" or float(value) == -1:
-        return None
+def positive_seconds(value: Any) -> float:
+    """A positive number of seconds, or -1 for no limit."""
     seconds = float(value)
-    if seconds <= 0:
+    if seconds <= 0 and seconds != -1:
         raise ValueError(f"{value!r} must be a positive number of seconds, or -1 for no limit")
     return seconds
 
