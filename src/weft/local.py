@@ -1,4 +1,4 @@
-"""Greenlet-local attributes: what gevent.local offers."""
+"""Attributes that each greenlet has for itself: what gevent.local offers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ __all__ = ["local"]
 
 
 class local(core.local):
-    """An object whose attributes each greenlet (and each native thread) has for itself.
+    """An object whose attributes are each greenlet's, and each native thread's, own.
 
-    :class:`threading.local`'s interface: a subclass's ``__init__`` is called once in every
-    greenlet that uses the object, with the arguments it was made with.
+    A subclass's ``__init__`` is called once in each greenlet that uses the object, with the
+    arguments it was made with. What ``__slots__`` names is shared. The attributes go when their
+    greenlet ends.
     """
+
+    __slots__ = ()

@@ -65,6 +65,7 @@ cdef class Fiber(greenlet):
     cdef readonly Hub hub
     cdef Wait wait                   # the innermost, None while it runs
     cdef bint scheduled              # its first switch is in the ring
+    cdef object trace                # what local.pyx keeps of its greenlet-local attributes
 
 
 cdef class Callback:
