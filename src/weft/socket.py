@@ -11,6 +11,7 @@ import os as _os
 import socket as _stdlib
 import types as _types
 from collections.abc import Callable as _Callable
+from time import monotonic as _monotonic
 from typing import Any as _Any
 
 from weft._core import sockets as _core
@@ -63,11 +64,11 @@ class socket(_native):
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
         super().__init__(family, type, proto, fileno)
-        self._adopt(_stdlib.getdefaulttimeout())
-
-    def _adopt(self, timeout: float | None) -> None:
+        timeout = super().gettimeout()  # the default, or 0 by SOCK_NONBLOCK
         super().settimeout(0)
-        stream = self.type == _stdlib.SOCK_STREAM
+        # On TCP alone a short read means that all is read: a Unix stream also stops at descriptors
+        # that come with the data.
+        stream = self.type == _stdlib.SOCK_STREAM and self.family in _INTERNET
         self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout)
 
     # -- timeouts
@@ -154,10 +155,12 @@ class socket(_native):
 
     def _connect(self, address: _Any) -> int:
         address = self._resolved(address)
+        timeout = self.gettimeout()
+        deadline = None if timeout is None else _monotonic() + timeout
         while True:
             error = super().connect_ex(address)
             if error == _errno.EAGAIN and self.family == getattr(_stdlib, "AF_UNIX", None):
-                self._await_unix_queue()
+                self._await_unix_queue(deadline)
             elif error in _PENDING:
                 self._state.connecting()
                 _core.wait_until_writable(self._state)
@@ -165,9 +168,9 @@ class socket(_native):
             else:
                 return 0 if error == _errno.EISCONN else error
 
-    def _await_unix_queue(self) -> None:
-        timeout = self.gettimeout()
-        if timeout is not None and timeout <= _RETRY_UNIX_CONNECT:
+    def _await_unix_queue(self, deadline: float | None) -> None:
+        # The system tells nobody when a place becomes free.
+        if deadline is not None and _monotonic() >= deadline:
             raise TimeoutError("timed out")
         _sleep(_RETRY_UNIX_CONNECT)
 

@@ -28,5 +28,6 @@ cdef class Descriptor(Pollable):
 
 # Wait until a descriptor that is not ours is ready: 1, or 0 after `timeout` nanoseconds.
 cdef int wait_foreign(int fd, int event, int64_t timeout) except -1
-# One more operation succeeded without waiting: after many, let others run.
-cdef int spend() except -1
+# Before an operation on up to `size` bytes that may not wait: after many, let others run. Never
+# after one: what is delivered to the greenlet meanwhile would lose what was received.
+cdef int spend(Py_ssize_t size) except -1

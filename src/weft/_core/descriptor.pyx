@@ -11,6 +11,7 @@ from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
 
 from weft._core.clock cimport nanoseconds, now
+from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import
 from weft._core.hub cimport (
     ON_READ,
     ON_WRITE,
@@ -26,24 +27,33 @@ from weft._core.hub cimport (
 )
 from weft._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
 
+PyGreenlet_Import()
+
 # How many operations in a row may succeed without waiting before the greenlet yields. Small
 # enough that a reader of an always-ready socket holds the thread for about a millisecond, large
 # enough that the yield does not show.
 cdef enum:
     BUDGET = 128
+    # So many bytes cost about as much as one more operation.
+    BYTES_SHIFT = 16
 
 cdef int budget = BUDGET
 
 
-cdef int spend() except -1:
+cdef int spend(Py_ssize_t size) except -1:
     global budget
+    cdef Hub hub
     cdef Wait wait
-    budget -= 1
-    if budget <= 0:
-        budget = BUDGET
-        wait = new_hub_wait(ON_YIELD, None)
-        unpark(wait)
-        park(wait, -1)
+    budget -= 1 + (size >> BYTES_SHIFT)
+    if budget > 0:
+        return 0
+    budget = BUDGET
+    hub = get_hub_if_exists()
+    if hub is None or PyGreenlet_GetCurrent() is hub:
+        return 0  # nobody else runs in this thread, or a callback, which must not wait
+    wait = new_hub_wait(ON_YIELD, None)
+    unpark(wait)
+    park(wait, -1)
     return 0
 
 
@@ -121,11 +131,16 @@ cdef class Descriptor(Pollable):
 
     cdef int register(self, Wait wait, int event) except -1:
         cdef Poller poller = wait.hub.poller
+        cdef int events
         if self.owned and poller.edge_triggered:
             if poller.slot(self.fd) is not self:
                 poller.watch(self, READ | WRITE, True)
         else:
-            poller.watch(self, self.wanted(wait.hub) | event, self.owned)
+            events = self.wanted(wait.hub) | event
+            poller.watch(self, events, self.owned)
+            if self.wanted(wait.hub) & ~events:
+                # It took over the waits of another object for this file: for them, too.
+                poller.watch(self, self.wanted(wait.hub) | events, self.owned)
         return 0
 
     cdef int wait_ready(self, int event, int64_t deadline) except -1:
@@ -191,7 +206,10 @@ cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
     cdef Wait probe = new_hub_wait(ON_READ, None)  # also refuses to wait in the hub
     cdef Pollable found = probe.hub.poller.slot(fd)
     cdef Descriptor descriptor
-    if isinstance(found, Descriptor) and not (<Descriptor>found).owned:
+    # While somebody waits on the old one only the poller can tell whether the number still means
+    # the same file; it does when another object is registered.
+    if (isinstance(found, Descriptor) and not (<Descriptor>found).owned
+            and (<Descriptor>found).wanted(None) == 0):
         descriptor = found
     else:
         descriptor = Descriptor(fd)

@@ -15,7 +15,7 @@ cdef extern from "epoll.h" nogil:
         uint32_t events
         epoll_data_t data
     enum:
-        EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET, EPOLLONESHOT, EPOLL_CLOEXEC
+        EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET, EPOLLONESHOT, EPOLL_CLOEXEC
         EPOLL_CTL_ADD, EPOLL_CTL_MOD
         EFD_CLOEXEC, EFD_NONBLOCK, O_CLOEXEC, O_NONBLOCK
     int epoll_create1(int flags)
@@ -111,7 +111,7 @@ cdef class EpollPoller(Poller):
         cdef bint known = self.slot(pollable.fd) is not None
         cdef bint added
         if owned:
-            wanted = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+            wanted = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET
         else:
             wanted = EPOLLONESHOT
             if events & READ:
@@ -191,7 +191,8 @@ cdef class EpollPoller(Poller):
                 ready |= READ
             if bits & (EPOLLOUT | EPOLLERR | EPOLLHUP):
                 ready |= WRITE
-            if bits & (EPOLLRDHUP | EPOLLERR | EPOLLHUP):
+            # Reads stop at urgent data: that one was short does not tell that all is read.
+            if bits & (EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
                 ready |= HANGUP
             pollable.ready(ready)
 

@@ -84,25 +84,27 @@ cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) e
     cdef bint waited = False
     while True:
         if io.timeout == 0 or (io.read_ready and (waited or io.readers.count == 0)):
+            if not waited and io.timeout != 0:
+                spend(size)
+            # Before the call: an edge that another thread's poller tells during it must stay.
+            io.read_ready = False
             if size > LARGE:
                 with nogil:
                     n = c_recv(io.fd, buf, size, flags)
             else:
                 n = c_recv(io.fd, buf, size, flags)
             if n >= 0:
-                if n < size and io.stream and flags == 0 and not io.hung_up and n > 0:
-                    io.read_ready = False  # drained
-                elif io.readers.count:
+                if not io.stream or n == size or n == 0 or flags != 0 or io.hung_up:
+                    io.read_ready = True  # otherwise it is drained
+                if io.readers.count:
                     io.pass_on(READ)
-                if not waited and io.timeout != 0:
-                    spend()
                 return n
+            io.read_ready |= errno != EAGAIN
             if errno == EINTR:
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or io.timeout == 0:
                 PyErr_SetFromErrno(OSError)
-            io.read_ready = False
         wait_or_time_out(io, READ, &deadline)
         waited = True
 
@@ -113,25 +115,26 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
     cdef bint waited = False
     while True:
         if io.timeout == 0 or (io.write_ready and (waited or io.writers.count == 0)):
+            if not waited and io.timeout != 0:
+                spend(size)
+            io.write_ready = False
             if size > LARGE:
                 with nogil:
                     n = c_send(io.fd, buf, size, flags)
             else:
                 n = c_send(io.fd, buf, size, flags)
             if n >= 0:
-                if n < size and io.stream and not io.hung_up:
-                    io.write_ready = False
-                elif io.writers.count:
+                if not io.stream or n == size or io.hung_up:
+                    io.write_ready = True
+                if io.writers.count:
                     io.pass_on(WRITE)
-                if not waited and io.timeout != 0:
-                    spend()
                 return n
+            io.write_ready |= errno != EAGAIN
             if errno == EINTR:
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or io.timeout == 0:
                 PyErr_SetFromErrno(OSError)
-            io.write_ready = False
         wait_or_time_out(io, WRITE, deadline)
         waited = True
 
@@ -214,6 +217,8 @@ def call_when_ready(SocketState io, int event, method, *args):
         return method(*args)
     while True:
         if waited or (io.readers if event == READ else io.writers).count == 0:
+            if not waited:
+                spend(0)
             if is_ready_now(io.fd, event):
                 try:
                     result = method(*args)
@@ -221,8 +226,6 @@ def call_when_ready(SocketState io, int event, method, *args):
                     pass  # another thread or process was faster
                 else:
                     io.pass_on(event)
-                    if not waited:
-                        spend()
                     return result
             if event == READ:
                 io.read_ready = False
