@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue as stdlib
+import sys
 from queue import Empty, Full
 from typing import TypeVar
 
@@ -22,11 +22,11 @@ __all__ = [
 
 T = TypeVar("T")
 
-if hasattr(stdlib, "ShutDown"):  # since Python 3.13
-    ShutDown = stdlib.ShutDown
+if sys.version_info >= (3, 13):
+    from queue import ShutDown
 else:
 
-    class ShutDown(Exception):  # type: ignore[no-redef]
+    class ShutDown(Exception):
         """Raised by put() and get() of a queue that was shut down."""
 
 

@@ -1,9 +1,12 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from weft._core.event import Event
 from weft._core.locks import Semaphore
 from weft._core.waiter import Collector
 
+@disjoint_base
 class Members(Collector):
     @property
     def alive(self) -> set[Any]: ...

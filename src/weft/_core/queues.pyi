@@ -2,11 +2,14 @@ from collections.abc import Iterable, Iterator, Sized
 from types import GenericAlias
 from typing import Any, Generic, TypeVar
 
+from typing_extensions import disjoint_base
+
 _T = TypeVar("_T")
 
 full_class: type[Exception]
 shutdown_class: type[Exception]
 
+@disjoint_base
 class SimpleQueue(Generic[_T]):
     queue: Any
     maxsize: int | None
@@ -41,6 +44,7 @@ class SimpleQueue(Generic[_T]):
     def __iter__(self) -> Iterator[_T]: ...
     def __next__(self) -> _T: ...
 
+@disjoint_base
 class Queue(SimpleQueue[_T]):
     unfinished_tasks: int
     def __init__(
@@ -57,6 +61,7 @@ class Queue(SimpleQueue[_T]):
 class LifoQueue(Queue[_T]): ...
 class PriorityQueue(Queue[_T]): ...
 
+@disjoint_base
 class Channel(Generic[_T]):
     def __init__(self, maxsize: int = 1) -> None: ...
     @classmethod
