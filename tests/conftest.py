@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from weft.hub import get_hub_if_exists, sleep
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,3 +35,23 @@ def fresh() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+def _armed() -> tuple[int, int]:
+    """How many timers this thread's hub has set, and how many waits keep its loop going."""
+    hub = get_hub_if_exists()
+    if hub is None:
+        return 0, 0
+    for _ in range(100):  # what is ready belongs to the test that made it so
+        if not hub.pending():
+            break
+        sleep(0)
+    return hub.timer_count(), hub.refs
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a timer, or a greenlet or watcher waiting for I/O, to the next."""
+    before = _armed()
+    yield
+    assert _armed() == before, "(timers, waits) left over"
