@@ -1,0 +1,103 @@
+"""Events and results."""
+
+import _thread
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+import weft
+from weft.event import AsyncResult, Event
+
+
+def test_set_wakes_all_who_wait() -> None:
+    event = Event()
+    waiters = [weft.spawn(event.wait, 5) for _ in range(3)]
+    weft.sleep(0)
+    event.set()
+    assert [waiter.get() for waiter in waiters] == [True, True, True]
+
+
+def test_wait_gives_up() -> None:
+    event = Event()
+    assert event.wait(0.01) is False
+    event.set()
+    assert event.wait(0) is True
+    event.clear()
+    assert not event.is_set()
+
+
+def test_a_native_thread_sets_and_waits() -> None:
+    here, there, seen = Event(), Event(), []
+
+    def thread() -> None:
+        time.sleep(0.02)
+        here.set()
+        seen.append(there.wait(5))
+
+    _thread.start_new_thread(thread, ())
+    assert here.wait(5)
+    there.set()
+    with weft.Timeout(5):
+        while not seen:
+            weft.sleep(0.001)
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("make", [Event, AsyncResult])
+def test_links_are_called_in_order_and_once(make: Any) -> None:
+    source, called = make(), []
+    source.rawlink(lambda _: called.append(1))
+    source.rawlink(lambda _: called.append(2))
+    gone = called.append
+    source.rawlink(gone)
+    source.unlink(gone)
+    source.set()
+    weft.sleep(0)
+    source.set()
+    weft.sleep(0)
+    assert called == [1, 2]
+    with pytest.raises(TypeError, match="callable"):
+        source.rawlink(5)
+
+
+def test_nothing_left_to_wake_is_said_with_who_waits() -> None:
+    # In a process without other threads: any of those might still set the event.
+    script = "import weft.event; weft.event.Event().wait()"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert "LoopExit: This operation would block forever" in ended.stderr
+    assert "main> waiting for event <Event at" in ended.stderr
+
+
+class TestAsyncResult:
+    def test_value(self) -> None:
+        result = AsyncResult()
+        weft.spawn_later(0.01, result.set, 5)
+        assert result.get() == 5
+        assert result.successful()
+        assert (result.value, result.exception) == (5, None)
+
+    def test_exception(self) -> None:
+        result = AsyncResult()
+        result.set_exception(ValueError("no"))
+        with pytest.raises(ValueError, match="no"):
+            result.get()
+        assert result.wait() is None
+        assert not result.successful()
+        assert result.exc_info[0] is ValueError
+
+    def test_not_there_yet(self) -> None:
+        with pytest.raises(weft.Timeout):
+            AsyncResult().get_nowait()
+        with pytest.raises(weft.Timeout):
+            AsyncResult().get(timeout=0.01)
+
+    def test_takes_over_a_greenlets_outcome(self) -> None:
+        result = AsyncResult()
+        weft.spawn(int, "7").rawlink(result)
+        assert result.get(timeout=5) == 7

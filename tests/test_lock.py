@@ -1,0 +1,206 @@
+"""Semaphores, locks and conditions, between greenlets and native threads."""
+
+import _thread
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import weft
+from weft.lock import BoundedSemaphore, Condition, DummySemaphore, RLock, Semaphore
+from weft.thread import LockType
+
+HANDOVERS = 2000
+
+
+def start(kind: str, function: Callable[[], object], done: list[str]) -> None:
+    def run() -> None:
+        if kind == "thread with hub":
+            weft.get_hub()
+        function()
+        done.append(kind)
+
+    if kind == "greenlet":
+        weft.spawn(run)
+    else:
+        _thread.start_new_thread(run, ())
+
+
+KINDS = ["greenlet", "thread", "thread with hub"]
+
+
+@pytest.mark.parametrize("holder", KINDS)
+@pytest.mark.parametrize("waiter", KINDS)
+def test_semaphores_are_handed_over(holder: str, waiter: str) -> None:
+    one, other = Semaphore(1), Semaphore(0)
+    done: list[str] = []
+
+    def play(mine: Semaphore, theirs: Semaphore) -> None:
+        for _ in range(HANDOVERS):
+            assert mine.acquire()
+            theirs.release()
+
+    start(holder, lambda: play(one, other), done)
+    start(waiter, lambda: play(other, one), done)
+    with weft.Timeout(60):
+        while len(done) < 2:
+            weft.sleep(0.001)
+    assert (one.counter, other.counter) == (1, 0)
+
+
+def test_permits_go_first_come_first_served() -> None:
+    semaphore, order = Semaphore(0), []
+
+    def wait(number: int) -> None:
+        semaphore.acquire()
+        order.append(number)
+
+    waiters = [weft.spawn(wait, number) for number in range(5)]
+    weft.sleep(0)
+    for _ in waiters:
+        semaphore.release()
+    assert not semaphore.acquire(blocking=False)  # they are promised already
+    weft.joinall(waiters)
+    assert order == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("make", [Semaphore, BoundedSemaphore, LockType, RLock])
+def test_no_permit_is_lost_to_kills_and_timeouts(make: Callable[[], Any]) -> None:
+    rng = random.Random(7)
+    lock = make()
+
+    def work() -> None:
+        for _ in range(20):
+            try:
+                with weft.Timeout(rng.random() * 0.002, False), lock:
+                    weft.sleep(rng.random() * 0.001)
+            finally:
+                weft.sleep(0)
+
+    workers = [weft.spawn(work) for _ in range(40)]
+    while not all(workers[number].ready() for number in range(len(workers))):
+        rng.choice(workers).kill(block=False)
+        weft.sleep(0.0005)
+    assert lock.acquire(blocking=False)
+    lock.release()
+
+
+def test_timeouts_and_errors() -> None:
+    semaphore = Semaphore(0)
+    assert semaphore.acquire(timeout=0.01) is False
+    assert semaphore.wait(timeout=0.01) == 0
+    with pytest.raises(ValueError, match="must be >= 0"):
+        Semaphore(-1)
+    with pytest.raises(ValueError, match="too many times"):
+        BoundedSemaphore(1).release()
+    with pytest.raises(RuntimeError, match="release unlocked lock"):
+        LockType().release()
+    with pytest.raises(RuntimeError, match="un-acquired"):
+        RLock().release()
+    lock = LockType()
+    with pytest.raises(ValueError, match="non-blocking"):
+        lock.acquire(False, 1)
+    with pytest.raises(ValueError, match="non-negative"):
+        lock.acquire(True, -2)
+    with pytest.raises(OverflowError):
+        lock.acquire(True, 1e100)
+
+
+def test_links_are_called_while_there_are_permits() -> None:
+    semaphore, called = Semaphore(0), []
+    semaphore.rawlink(called.append)
+    weft.sleep(0)
+    assert called == []
+    semaphore.release()
+    weft.sleep(0)
+    assert called == [semaphore]
+
+
+def test_a_spinning_greenlet_lets_others_run() -> None:
+    semaphore = Semaphore(0)
+    weft.spawn(semaphore.release)
+    with weft.Timeout(10):
+        while not semaphore.acquire(blocking=False):
+            pass
+
+
+def test_rlock_counts_for_its_owner_only() -> None:
+    lock = RLock()
+    assert lock.acquire()
+    assert lock.acquire()
+    assert not weft.spawn(lock.acquire, False).get()
+    lock.release()
+    assert lock._is_owned()
+    lock.release()
+    assert weft.spawn(lock.acquire, False).get()
+
+
+class TestCondition:
+    def test_notify_wakes_in_order(self) -> None:
+        condition, woken = Condition(), []
+
+        def wait(number: int) -> None:
+            with condition:
+                assert condition.wait(5)
+                woken.append(number)
+
+        waiters = [weft.spawn(wait, number) for number in range(3)]
+        weft.sleep(0)
+        with condition:
+            condition.notify(2)
+        weft.sleep(0.01)
+        assert woken == [0, 1]
+        with condition:
+            condition.notify_all()
+        weft.joinall(waiters)
+        assert woken == [0, 1, 2]
+
+    def test_a_timeout_while_taking_the_lock_again_leaves_it_taken(self) -> None:
+        condition, held = Condition(), []
+
+        def wait() -> None:
+            with condition:
+                try:
+                    with weft.Timeout(0.03):
+                        condition.wait()
+                except weft.Timeout:
+                    held.append(condition._is_owned())
+
+        waiter = weft.spawn(wait)
+        weft.sleep(0)
+        with condition:
+            condition.notify()
+            weft.sleep(0.06)  # the waiter is woken, cannot have the lock, and times out
+        waiter.get()
+        assert held == [True]
+        assert condition.acquire(False)
+
+    def test_a_killed_waiter_passes_its_wake_up_on(self) -> None:
+        condition, woken = Condition(), []
+
+        def wait(number: int) -> None:
+            with condition:
+                condition.wait()
+                woken.append(number)
+
+        first, second = weft.spawn(wait, 1), weft.spawn(wait, 2)
+        weft.sleep(0)
+        with condition:
+            condition.notify()
+            first.kill(block=False)
+        weft.joinall([first, second], timeout=5)
+        assert woken == [2]
+
+    def test_needs_the_lock(self) -> None:
+        with pytest.raises(RuntimeError, match="un-acquired"):
+            Condition().wait()
+        with pytest.raises(RuntimeError, match="un-acquired"):
+            Condition().notify()
+
+
+def test_dummy_never_blocks() -> None:
+    dummy = DummySemaphore()
+    assert dummy.acquire()
+    assert dummy.acquire(False)
+    assert not dummy.locked()
