@@ -318,7 +318,7 @@ def test_timeout_that_comes_with_the_place_can_be_cancelled():
     events = []
 
     def put():
-        with weft.Timeout(0.01):
+        with weft.Timeout(0.1):
             q.put(2)
             events.append("put")
         weft.sleep(0.02)
@@ -332,8 +332,8 @@ def test_timeout_that_comes_with_the_place_can_be_cancelled():
 
 
 def get_at_expiry(q):
-    """Take an item in the turn in which a timeout of 0.01 s set before expires too."""
-    taker = weft.spawn_later(0.005, lambda: (busy(0.01), q.get()))
+    """Take an item in the turn in which a timeout of 0.1 s set before expires too."""
+    taker = weft.spawn_later(0.05, lambda: (busy(0.1), q.get()))
     taker.get()
 
 

@@ -1,0 +1,14 @@
+"""Read the pages that the command line names, all at once, by urllib. Run it by `weft run`."""
+
+import sys
+from urllib.request import urlopen
+
+import weft
+
+
+def fetch(url: str) -> None:
+    with urlopen(url) as response:
+        print(f"{len(response.read())} bytes from {url}")
+
+
+weft.joinall([weft.spawn(fetch, url) for url in sys.argv[1:]], raise_error=True)

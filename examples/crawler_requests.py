@@ -1,0 +1,16 @@
+"""Read the pages that the command line names, all at once, by requests. Run it by `weft run`."""
+
+import sys
+
+import requests
+
+import weft
+
+
+def fetch(url: str) -> None:
+    response = requests.get(url, timeout=30)
+    if response.status_code == 200:
+        print(f"{len(response.content)} bytes from {url}")
+
+
+weft.joinall([weft.spawn(fetch, url) for url in sys.argv[1:]], raise_error=True)

@@ -1,0 +1,24 @@
+"""The same ten tasks one by one, then all at once. Run it by `weft run`."""
+
+import time
+
+import weft
+
+
+def task(number: int) -> None:
+    time.sleep(0.1)
+    print("done", number)
+
+
+def timed(label: str, started: float) -> None:
+    print(f"{label}: {time.monotonic() - started:.1f} s")
+
+
+started = time.monotonic()
+for number in range(10):
+    task(number)
+timed("one by one", started)
+
+started = time.monotonic()
+weft.joinall([weft.spawn(task, number) for number in range(10)])
+timed("all at once", started)

@@ -1,0 +1,226 @@
+"""Patching and the command line, each in a process of its own."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import weft
+from weft.monkey._private import PRIVATE_NAMES
+
+
+def run(script: str, *arguments: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, *arguments, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+PATCHED = """
+import threading, logging, queue, concurrent.futures, socket, select, selectors
+from time import sleep as early_sleep
+class Holder:
+    lock = threading.RLock()
+early_lock = threading.Lock()
+early_condition = threading.Condition()
+early_queue = queue.Queue()
+from weft import monkey
+assert monkey.patch_all() is True
+assert monkey.patch_all() is None
+import weft, time
+"""
+
+CASES = {
+    "threads are greenlets": """
+started = time.monotonic()
+order = []
+def work(name):
+    for step in range(3):
+        order.append(f"{name}{step}")
+        time.sleep(0.05)
+threads = [threading.Thread(target=work, args=(name,)) for name in "ABC"]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert order == "A0 B0 C0 A1 B1 C1 A2 B2 C2".split(), order
+assert time.monotonic() - started < 0.4
+assert not any(thread.is_alive() for thread in threads)
+""",
+    "early references are re-bound": """
+ticks = []
+weft.spawn(lambda: ticks.append(1))
+early_sleep(0.01)
+assert ticks == [1]
+""",
+    "early locks are upgraded": """
+def hold(lock):
+    with lock: time.sleep(0.02)
+for lock in (early_lock, early_condition, Holder.lock, logging._lock):
+    holder = weft.spawn(hold, lock)
+    time.sleep(0)
+    with lock: pass
+    assert holder.ready()
+weft.spawn_later(0.01, early_queue.put, 5)
+assert early_queue.get(timeout=5) == 5
+""",
+    "queues, pools and timers": """
+numbers = queue.Queue(2)
+def produce():
+    for number in range(10): numbers.put(number)
+    numbers.put(None)
+threading.Thread(target=produce).start()
+assert list(iter(numbers.get, None)) == list(range(10))
+with concurrent.futures.ThreadPoolExecutor(5) as executor:
+    assert list(executor.map(lambda n: (time.sleep(0.01), n)[1], range(10))) == list(range(10))
+fired = []
+timer = threading.Timer(0.01, fired.append, [1])
+timer.start(); timer.join()
+assert fired == [1]
+simple = queue.SimpleQueue()
+weft.spawn_later(0.01, simple.put, 1)
+assert simple.get(timeout=5) == 1
+barrier = threading.Barrier(3)
+waiters = [weft.spawn(barrier.wait) for _ in range(3)]
+assert sorted(waiter.get(timeout=5) for waiter in waiters) == [0, 1, 2]
+""",
+    "names of greenlets do not pile up": """
+def name(): return threading.current_thread().name
+assert weft.spawn(name).get().startswith("Dummy-")
+for _ in range(100): weft.spawn(name).get()
+import gc; gc.collect()
+assert len(threading._active) <= 3, threading._active
+""",
+    "locals belong to greenlets": """
+data = threading.local()
+data.x = 1
+def look():
+    before = hasattr(data, "x")
+    data.x = 2
+    return before
+assert weft.spawn(look).get() is False
+assert data.x == 1
+""",
+    "sockets, select and selectors cooperate": """
+left, right = socket.socketpair()
+weft.spawn_later(0.01, left.send, b"x")
+assert select.select([right], [], [], 5)[0] == [right]
+assert right.recv(1) == b"x"
+with selectors.DefaultSelector() as selector:
+    selector.register(right, selectors.EVENT_READ)
+    weft.spawn_later(0.01, left.send, b"x")
+    assert len(selector.select(5)) == 1
+left.close(); right.close()
+""",
+    "a forked child runs nothing of the parent's": """
+import os
+ran = []
+def tick():
+    while True:
+        ran.append(os.getpid()); time.sleep(0.001)
+others = [weft.spawn(tick) for _ in range(20)]
+time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    time.sleep(0.05)
+    os._exit(7 if os.getpid() in ran else 0)
+assert os.waitpid(child, 0)[1] == 0
+before = len(ran)
+time.sleep(0.02)
+assert len(ran) > before
+weft.killall(others)
+""",
+    "the program waits for threads that are no daemons": """
+def late():
+    time.sleep(0.05)
+    print("late")
+threading.Thread(target=late).start()
+""",
+    "originals stay reachable": """
+assert monkey.is_module_patched("time") and monkey.is_object_patched("time", "sleep")
+assert not monkey.is_module_patched("math")
+assert type(monkey.get_original("time", "sleep")).__name__ == "builtin_function_or_method"
+assert monkey.get_original("socket", ["socket", "getaddrinfo"])[0] is not socket.socket
+""",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_patched(case: str) -> None:
+    printed = run(PATCHED + CASES[case], "-X", "dev")
+    assert printed == ("late\n" if case.startswith("the program") else "")
+
+
+def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
+    package = Path(weft.__file__).parent / "monkey"
+    used = set()
+    for path in [*package.glob("*.py"), package.parent / "threading.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                ours = node.value.id in ("self", "cls")
+                if node.attr.startswith("_") and not node.attr.startswith("__") and not ours:
+                    used.add(node.attr)
+    assert used <= set(PRIVATE_NAMES)
+
+
+class TestCommandLine:
+    def weft(self, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run(
+            [sys.executable, "-m", "weft", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert ended.returncode == status, ended.stderr
+        return ended
+
+    def test_version(self) -> None:
+        text = self.weft("version").stdout
+        assert weft.__version__ in text
+        for word in ("python", "greenlet", "poller", "clock", "platform"):
+            assert word in text
+
+    def test_demo(self) -> None:
+        ended = self.weft("demo", "--pages", 40, "--delay", 0.1)
+        assert "all at once: 40 pages" in ended.stdout
+        assert ended.stderr == ""  # no bar where there is no terminal
+
+    def test_run_script(self, tmp_path: pathlib.Path) -> None:
+        script = tmp_path / "program.py"
+        script.write_text(
+            "import sys, time, helper\n"
+            "print(__name__, sys.argv[1:], helper.x, time.sleep.__module__)\n"
+            "sys.exit(3)\n"
+        )
+        (tmp_path / "helper.py").write_text("x = 5\n")
+        ended = self.weft("run", script, "a", "--b", status=3)
+        assert ended.stdout == "__main__ ['a', '--b'] 5 weft.time\n"
+
+    def test_run_module(self) -> None:
+        ended = self.weft("run", "-m", "base64", "-t")
+        assert "Aladdin" in ended.stdout
+
+    def test_run_nothing(self) -> None:
+        assert "can't open file" in self.weft("run", "no/such.py", status=2).stderr
+
+    def test_gevent_alias(self, tmp_path: pathlib.Path) -> None:
+        script = tmp_path / "program.py"
+        script.write_text(
+            "import gevent, gevent.pool, weft\n"
+            "from gevent.event import Event\n"
+            "from gevent import monkey; monkey.patch_all()\n"
+            "assert gevent is weft and gevent.pool.Pool is weft.pool.Pool\n"
+            "assert gevent.__spec__.name == 'weft'\n"
+            "try: import gevent.no_such_module\n"
+            "except ModuleNotFoundError as exc: print(exc.name)\n"
+        )
+        assert self.weft("run", "--gevent", script).stdout == "gevent.no_such_module\n"
+        assert os.path.exists(script)
