@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, final
 
 from typing_extensions import disjoint_base
 
@@ -12,4 +12,5 @@ class local:
     def __delattr__(self, name: str, /) -> None: ...
     def __copy__(self) -> local: ...
 
+@final
 class Trace(Collector): ...
