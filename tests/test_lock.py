@@ -176,6 +176,25 @@ class TestCondition:
         assert held == [True]
         assert condition.acquire(False)
 
+    def test_a_kill_after_a_timeout_is_not_lost(self) -> None:
+        condition, log = Condition(), []
+
+        def wait() -> None:
+            with condition, weft.Timeout(0.01, False):
+                condition.wait()
+            weft.sleep(5)
+            log.append("lives on")
+
+        waiter = weft.spawn(wait)
+        weft.sleep(0)
+        with condition:
+            weft.sleep(0.05)  # the timeout has come, the lock is waited for
+            waiter.kill(block=False)
+            weft.sleep(0)
+        waiter.join(2)
+        assert waiter.dead
+        assert log == []
+
     def test_a_killed_waiter_passes_its_wake_up_on(self) -> None:
         condition, woken = Condition(), []
 

@@ -14,6 +14,14 @@ from typing import Any, TypeVar
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import sleep as _sleep
 
+#: What is the standard library's own: the constants, and what is not made for waiting.
+__imports__ = [
+    name
+    for name in dir(_select)
+    if not name.startswith("_") and name not in ("select", "poll", "epoll")
+]
+globals().update({name: getattr(_select, name) for name in __imports__})
+
 error = _select.error
 
 __implements__ = ["select"] + [name for name in ("poll", "epoll") if hasattr(_select, name)]

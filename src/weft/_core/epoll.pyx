@@ -83,7 +83,10 @@ cdef class EpollPoller(Poller):
         return 0
 
     cdef int decline_signals(self) except -1:
-        previous = set_wakeup_fd(-1)
+        try:
+            previous = set_wakeup_fd(-1)
+        except ValueError:
+            return 0  # in a child whose main thread is another: nothing is written for it here
         if previous != self.signal_pipe[1] and previous != -1:
             set_wakeup_fd(previous)
         return 0

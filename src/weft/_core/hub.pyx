@@ -932,7 +932,12 @@ cdef class HubHolder:
     cdef Hub hub
 
     def __dealloc__(self):
-        if self.hub is not None and not self.hub.closed and not weft_is_finalizing():
+        if self.hub is None or self.hub.closed or weft_is_finalizing():
+            return
+        if os.getpid() != last_pid:
+            # A forked child drops the parent's threads before any hook runs; see there.
+            left_by_forks.append(self.hub)
+        else:
             self.hub.close()
 
 

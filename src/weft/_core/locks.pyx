@@ -16,6 +16,7 @@ from weft._core.hub cimport (
     Wait,
     WaitQueue,
     get_hub_if_exists,
+    interrupt,
     new_wait,
     park,
     unpark,
@@ -326,9 +327,11 @@ cdef class Condition:
             park(wait, nanoseconds(timeout))
         except:
             self.waiters.remove(wait)
-            self.acquire_shielded(state)
+            later = self.acquire_shielded(state)
             if wait.granted:
                 self.waiters.grant()
+            if later is not None and wait.hub is not None:
+                interrupt(wait.hub, wait.waiter, later)
             raise
         self.waiters.remove(wait)
         self.acquire_again(wait, state)
@@ -348,7 +351,12 @@ cdef class Condition:
         return 0
 
     cdef object acquire_shielded(self, state):
-        """Take the lock whatever is raised meanwhile; returns the first of that."""
+        """Take the lock whatever is raised meanwhile; returns the first of that.
+
+        What came after it, a kill perhaps, is raised where the greenlet waits next.
+        """
+        cdef Hub hub = get_hub_if_exists()
+        cdef list later = []
         pending = None
         while True:
             try:
@@ -356,10 +364,14 @@ cdef class Condition:
                     self._lock._acquire_restore(state)
                 else:
                     self._lock.acquire()
+                for exc in later:
+                    interrupt(hub, PyGreenlet_GetCurrent(), exc)
                 return pending
             except BaseException as exc:
                 if pending is None:
                     pending = exc
+                elif hub is not None:
+                    later.append(exc)
 
     def wait_for(self, predicate, timeout=None):
         """Wait until ``predicate()`` is true; returns its last value.

@@ -39,6 +39,6 @@ cdef class Channel:
     cdef Py_ssize_t promised         # getters on their way to take an item
     cdef object __weakref__
 
-    cdef Py_ssize_t offered(self) except -1
+    cdef Py_ssize_t offered(self) except? -2
     cdef int settle(self) except -1
     cdef bint await_item(self, object timeout) except -1

@@ -502,7 +502,7 @@ cdef class Channel:
         if maxsize != 1:
             raise ValueError(f"a Channel has a maxsize of 1, not {maxsize!r}")
 
-    cdef Py_ssize_t offered(self) except -1:
+    cdef Py_ssize_t offered(self) except? -2:
         """How many items are to be had; less than 0 if putters gave up on their getters."""
         return len(self.handed) + self.putting.count - self.promised
 
