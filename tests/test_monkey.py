@@ -158,6 +158,21 @@ def test_patched(case: str) -> None:
     assert printed == ("late\n" if case.startswith("the program") else "")
 
 
+def test_an_error_in_a_bare_thread_is_reported() -> None:
+    script = """
+from weft import monkey; monkey.patch_all()
+import _thread, time
+_thread.start_new_thread(lambda: 1 / 0, ())
+time.sleep(0.01)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0
+    assert "ZeroDivisionError" in ended.stderr
+    assert "TypeError" not in ended.stderr
+
+
 def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
     package = Path(weft.__file__).parent / "monkey"
     used = set()

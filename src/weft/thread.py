@@ -8,12 +8,12 @@ from __future__ import annotations
 import _thread
 import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from weft._core import locks as core
 from weft._core.greenlet import Greenlet, getcurrent
 from weft.event import Event
+from weft.hub import get_hub
 
 __target__ = "_thread"
 __implements__ = [
@@ -71,7 +71,7 @@ def start_new_thread(
 ) -> int:
     """Run ``function(*args, **kwargs)`` in a new greenlet; returns its identifier.
 
-    What it raises is reported by :func:`sys.unraisablehook`, but for SystemExit.
+    What it raises is reported by the hub's ``handle_error``, but for SystemExit.
     """
     if not callable(function):
         raise TypeError("first arg must be callable")
@@ -91,23 +91,12 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
     except SystemExit:
         pass
     except Exception as exc:
-        _report(function, exc)
+        # Not sys.unraisablehook: it takes no argument but the interpreter's own.
+        get_hub().handle_error(function, type(exc), exc, exc.__traceback__)
     finally:
         sentinel = getattr(getcurrent(), "sentinel", None)
         if sentinel is not None and sentinel.locked():
             sentinel.release()
-
-
-def _report(function: object, exc: BaseException) -> None:
-    sys.unraisablehook(
-        SimpleNamespace(
-            exc_type=type(exc),
-            exc_value=exc,
-            exc_traceback=exc.__traceback__,
-            err_msg="Exception ignored in thread started by",
-            object=function,
-        )
-    )
 
 
 if sys.version_info < (3, 13):
