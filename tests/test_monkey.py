@@ -220,8 +220,8 @@ class TestCommandLine:
         assert ended.stdout == "__main__ ['a', '--b'] 5 weft.time\n"
 
     def test_run_module(self) -> None:
-        ended = self.weft("run", "-m", "base64", "-t")
-        assert "Aladdin" in ended.stdout
+        ended = self.weft("run", "-m", "calendar", "2026")
+        assert "November" in ended.stdout
 
     def test_run_nothing(self) -> None:
         assert "can't open file" in self.weft("run", "no/such.py", status=2).stderr

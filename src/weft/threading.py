@@ -7,6 +7,7 @@ import threading
 import weakref
 
 from weft._core.greenlet import getcurrent
+from weft.local import local
 from weft.thread import get_ident
 
 __implements__: list[str] = []
@@ -32,3 +33,8 @@ if sys.version_info < (3, 12):
 
     _DummyThread.__module__ = "threading"
     __implements__ = ["_DummyThread"]
+
+else:
+    #: Keeps the object that takes a greenlet's dummy thread away when the greenlet ends.
+    _thread_local_info = local()
+    __implements__ = ["_thread_local_info"]
