@@ -28,6 +28,7 @@ def shout(connection: Any, address: Any) -> None:
 
 
 def test_many_clients_of_an_upper_casing_server() -> None:
+    weft.get_hub()  # with descriptors of its own
     before = set(os.listdir("/proc/self/fd"))
 
     def client(number: int, port: int) -> None:

@@ -13,15 +13,16 @@ cdef class Descriptor(Pollable):
     cdef WaitQueue readers, writers
     cdef object __weakref__
 
-    # Wait for READ or WRITE until `deadline` (-1: for ever): 1, or 0 when it passed.
-    cdef int wait_ready(self, int event, int64_t deadline) except -1
+    # Wait for READ or WRITE until `deadline` (-1: for ever): 1, or 0 when it passed. `again`: the
+    # caller was woken but others were faster, and keeps its place before all who wait.
+    cdef int wait_ready(self, int event, int64_t deadline, bint again=*) except -1
     # After a call, or instead of one: if there is still something to do, the next one's turn.
     cdef int pass_on(self, int event) except -1
     # The descriptor is closed or given away: raise EBADF in all who wait, forget it.
     cdef int detach(self) except -1
     cdef int register(self, Wait wait, int event) except -1
     cdef int wanted(self, object hub) except -1
-    cdef void wake(self, WaitQueue queue) noexcept
+    cdef void wake(self, WaitQueue queue, bint was_ready) noexcept
     cdef void rearm(self) noexcept
     cdef void fail(self, object exc) noexcept
 

@@ -59,8 +59,7 @@ cdef int spend(Py_ssize_t size) except -1:
 
 cdef class Descriptor(Pollable):
 
-    def __cinit__(self, int fd, bint owned=False, **kwargs):
-        self.owned = owned
+    def __cinit__(self, *args, **kwargs):
         self.read_ready = self.write_ready = True
         self.readers = WaitQueue()
         self.writers = WaitQueue()
@@ -69,20 +68,20 @@ cdef class Descriptor(Pollable):
         if events & HANGUP:
             self.hung_up = True
         if events & READ:
+            self.wake(self.readers, self.read_ready)
             self.read_ready = True
-            self.wake(self.readers)
         if events & WRITE:
+            self.wake(self.writers, self.write_ready)
             self.write_ready = True
-            self.wake(self.writers)
         self.rearm()
 
-    cdef void wake(self, WaitQueue queue) noexcept:
+    cdef void wake(self, WaitQueue queue, bint was_ready) noexcept:
         # Who waits for a descriptor of others only wants to know. Of the readers of a socket one
-        # reads and passes on what is left.
+        # reads and passes on what is left; where the flag was set, that one was woken before.
         if not self.owned or self.hung_up:
             while queue.grant() is not None:
                 pass
-        else:
+        elif not was_ready:
             queue.grant()
 
     cdef void rearm(self) noexcept:
@@ -112,8 +111,11 @@ cdef class Descriptor(Pollable):
             self.fail(closed_error())
             return
         heir = other
-        move_waits(self.readers, heir.readers)
-        move_waits(self.writers, heir.writers)
+        # Registering reports anew what is ready, so nothing is lost by waiting for it.
+        if move_waits(self.readers, heir.readers):
+            heir.read_ready = False
+        if move_waits(self.writers, heir.writers):
+            heir.write_ready = False
 
     cdef void fail(self, exc) noexcept:
         cdef WaitQueue queue
@@ -143,7 +145,7 @@ cdef class Descriptor(Pollable):
                 poller.watch(self, self.wanted(wait.hub) | events, self.owned)
         return 0
 
-    cdef int wait_ready(self, int event, int64_t deadline) except -1:
+    cdef int wait_ready(self, int event, int64_t deadline, bint again=False) except -1:
         cdef Wait wait
         cdef WaitQueue queue = self.readers if event == READ else self.writers
         cdef int64_t timeout = -1
@@ -155,7 +157,10 @@ cdef class Descriptor(Pollable):
         self.register(wait, event)
         if queue.count == 0 and (self.read_ready if event == READ else self.write_ready):
             return 1  # a regular file, or another hub's event came meanwhile
-        queue.append(wait)
+        if again:
+            queue.prepend(wait)
+        else:
+            queue.append(wait)
         wait.hub.refs += 1
         try:
             park(wait, timeout)
@@ -196,10 +201,11 @@ cdef object closed_error():
     return OSError(EBADF, "File descriptor was closed in another greenlet")
 
 
-cdef int move_waits(WaitQueue source, WaitQueue target) except -1:
+cdef bint move_waits(WaitQueue source, WaitQueue target) noexcept:
+    cdef bint any = source.count > 0
     while source.count:
         target.append(source.pop())
-    return 0
+    return any
 
 
 cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
@@ -215,7 +221,13 @@ cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
         descriptor = Descriptor(fd)
     # One-shot: what it once said tells nothing of now.
     descriptor.read_ready = descriptor.write_ready = descriptor.hung_up = False
-    return descriptor.wait_ready(event, -1 if timeout < 0 else now() + timeout)
+    try:
+        return descriptor.wait_ready(event, -1 if timeout < 0 else now() + timeout)
+    finally:
+        # If a socket of ours took the wait over, it may have been woken in a reader's place.
+        found = probe.hub.poller.slot(fd)
+        if found is not descriptor and isinstance(found, Descriptor):
+            (<Descriptor>found).pass_on(event)
 
 
 def wait_for(int fd, int event, timeout=None) -> bool:

@@ -151,6 +151,7 @@ cdef class EpollPoller(Poller):
         else:
             with nogil:
                 n = weft_epoll_wait(self.epfd, self.events, BATCH, timeout)
+        self.blocking = False
         if n < 0:
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)

@@ -54,6 +54,7 @@ cdef class WaitQueue:
     cdef PyObject *last
     cdef readonly Py_ssize_t count
     cdef int append(self, Wait wait) except -1
+    cdef int prepend(self, Wait wait) except -1
     cdef void remove(self, Wait wait) noexcept   # does nothing if it is not in it
     cdef Wait pop(self)                          # None if empty
     # Unpark the first wait that can still run, after marking it granted; None if there is none.
@@ -94,7 +95,6 @@ cdef class Hub(greenlet):
     cdef readonly uint64_t turns     # made so far
     cdef size_t turn                 # entries left of this turn
     cdef uint64_t last_look          # at timers and poller, in ticks
-    cdef bint polling                # blocked in the poller: whoever adds something must wake it
     cdef bint waits_for_threads      # it polls for ever because other threads may wake it
     cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it
     cdef bint for_main_thread

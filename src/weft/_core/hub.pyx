@@ -173,6 +173,19 @@ cdef class WaitQueue:
         Py_INCREF(wait)
         return 0
 
+    cdef int prepend(self, Wait wait) except -1:
+        wait.queue = self
+        wait.prev = NULL
+        wait.next = self.first
+        if self.first == NULL:
+            self.last = <PyObject *>wait
+        else:
+            (<Wait>self.first).prev = <PyObject *>wait
+        self.first = <PyObject *>wait
+        self.count += 1
+        Py_INCREF(wait)
+        return 0
+
     cdef void remove(self, Wait wait) noexcept:
         if wait.queue is not self:
             return
@@ -465,7 +478,7 @@ cdef bint enqueue(Hub hub, object obj, int kind) noexcept:
         ring_push(&hub.ring, obj, kind)
     else:
         ring_push(&hub.inbox, obj, kind)
-    if hub.polling:
+    if hub.poller.blocking:
         hub.poller.wake()
     return True
 
@@ -495,7 +508,7 @@ cdef int note_sleeping_thread() except -1:
     """The last thread that could wake the others goes to sleep: let the main hub look again."""
     cdef Hub hub
     for hub in all_hubs:
-        if hub.polling and hub.waits_for_threads:
+        if hub.poller.blocking and hub.waits_for_threads:
             hub.poller.wake()
     return 0
 
@@ -548,12 +561,12 @@ cdef int block(Hub hub, int64_t deadline) except -1:
             return 0
     if deadline >= 0:
         timeout = min(max(deadline - now(), 0), LONGEST_POLL)
-    hub.polling = True
+    hub.poller.blocking = True
     try:
         # Between the look at the inbox and here nothing ran without the GIL.
         hub.poller.wait(timeout)
     finally:
-        hub.polling = hub.waits_for_threads = False
+        hub.poller.blocking = hub.waits_for_threads = False
     return 0
 
 
@@ -1052,7 +1065,7 @@ def after_fork_in_child():
     all_hubs = [own] if own is not None else []
     if own is not None:
         own.for_main_thread = True
-        own.forking = own.polling = False
+        own.forking = own.poller.blocking = False
         if own.keeps_greenlets:
             own.poller.renew_and_rewatch()
         else:

@@ -22,6 +22,9 @@ cdef class Pollable:
 cdef class Poller:
     cdef readonly bint edge_triggered
     cdef list slots  # descriptor -> the Pollable registered for it, or None
+    # A wait is about to block, or does: whoever has something for the hub must wake() it. Set by
+    # the hub, cleared by wait() before it tells the Pollables.
+    cdef bint blocking
 
     # Report events of `pollable`. `owned`, on an edge-triggered poller: in both directions until
     # forgotten. Otherwise: once, for `events`, replacing what was asked for before. Asking again

@@ -162,7 +162,9 @@ cdef class SelectorsPoller(Poller):
 
     cdef int wait(self, int64_t timeout) except -1:
         cdef Pollable pollable
-        for key, events in self.selector.select(None if timeout < 0 else timeout / 1e9):
+        cdef list found = self.selector.select(None if timeout < 0 else timeout / 1e9)
+        self.blocking = False
+        for key, events in found:
             if key.data is None:
                 self.drain()
                 continue

@@ -5,7 +5,7 @@ never an exception. Their errors and arguments are those of the standard library
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -37,11 +37,17 @@ cdef extern from "Python.h":
 # and 5 ms while another thread computes.
 cdef enum:
     LARGE = 65536
+    SCRATCH = 16384
+
+# Where small messages are received before their bytes object is made: nobody runs in between, and
+# a greenlet that waits for one holds no memory for it.
+cdef char[SCRATCH] scratch
 
 
 cdef class SocketState(Descriptor):
 
-    def __cinit__(self, int fd, bint owned=True, *, bint stream=False, timeout=None):
+    def __cinit__(self, int fd, *, bint stream=False, timeout=None):
+        self.owned = True
         self.stream = stream
         self.set_timeout(timeout)
 
@@ -69,11 +75,11 @@ cdef inline int64_t deadline_of(SocketState io) except? -1:
     return -1 if io.timeout < 0 else now() + io.timeout
 
 
-cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline) except -1:
+cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline, bint again) except -1:
     """Wait until trying is worth while. `deadline`: -2 where none was computed yet."""
     if deadline[0] == -2:
         deadline[0] = deadline_of(io)
-    if not io.wait_ready(event, deadline[0]):
+    if not io.wait_ready(event, deadline[0], again):
         raise TimeoutError("timed out")
     return 0
 
@@ -105,7 +111,7 @@ cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) e
                 continue
             if errno != EAGAIN or io.timeout == 0:
                 PyErr_SetFromErrno(OSError)
-        wait_or_time_out(io, READ, &deadline)
+        wait_or_time_out(io, READ, &deadline, waited)
         waited = True
 
 
@@ -135,7 +141,7 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
                 continue
             if errno != EAGAIN or io.timeout == 0:
                 PyErr_SetFromErrno(OSError)
-        wait_or_time_out(io, WRITE, deadline)
+        wait_or_time_out(io, WRITE, deadline, waited)
         waited = True
 
 
@@ -144,6 +150,9 @@ def recv(self, Py_ssize_t bufsize, int flags=0):
     cdef SocketState io = self._state
     cdef PyObject *data
     cdef Py_ssize_t n
+    if 0 <= bufsize <= SCRATCH:
+        n = receive(io, scratch, bufsize, flags)
+        return PyBytes_FromStringAndSize(scratch, n)
     if bufsize < 0:
         raise ValueError("negative buffersize in recv")
     data = new_bytes(NULL, bufsize)
@@ -231,11 +240,11 @@ def call_when_ready(SocketState io, int event, method, *args):
                 io.read_ready = False
             else:
                 io.write_ready = False
-        wait_or_time_out(io, event, &deadline)
+        wait_or_time_out(io, event, &deadline, waited)
         waited = True
 
 
 def wait_until_writable(SocketState io):
     """Wait for the end of a connection attempt, by the socket's timeout."""
     cdef int64_t deadline = -2
-    wait_or_time_out(io, WRITE, &deadline)
+    wait_or_time_out(io, WRITE, &deadline, False)
