@@ -33,7 +33,7 @@ def extension(source: str) -> Extension:
         include_dirs=[os.path.dirname(greenlet.__file__), CORE],
         depends=glob(f"{CORE}/*.h"),
         define_macros=MACROS,
-        extra_compile_args=["-O3", "-Wno-unreachable-code", "-Wno-unused-variable"]
+        extra_compile_args=["-O2", "-Wno-unreachable-code", "-Wno-unused-variable"]
         if os.name == "posix"
         else [],
     )

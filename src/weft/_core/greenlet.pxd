@@ -1,3 +1,5 @@
+from cpython.object cimport PyObject
+
 from weft._core.hub cimport Fiber, weft_timer
 
 
@@ -22,6 +24,8 @@ cdef class Greenlet(Fiber):
     cdef object tree_locals
 
     cdef int begin(self) except -1
+    cdef PyObject *call(self) noexcept
+    cdef int finish_by_error(self) except -1
     cdef void cancel_start(self) noexcept
     cdef int finish(self, Life life, object result) except -1
     cdef int settle_before_start(self, object exception) except -1

@@ -1,11 +1,14 @@
 """The greenlet that people spawn: a function, its result, and who waits for it."""
 
 import sys
+
+cimport cython
 from contextvars import copy_context
 from weakref import ref as weak_ref
 
+from cpython.exc cimport PyErr_Fetch
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from greenlet import GreenletExit
 
@@ -44,6 +47,13 @@ cdef extern from *:
     #define weft_has_context() (PyThreadState_Get()->context != NULL)
     """
     bint weft_has_context()
+
+cdef extern from "Python.h":
+    # Without Cython's handling of errors: NULL and an exception set.
+    PyObject *call_object "PyObject_Call"(PyObject *f, PyObject *args, PyObject *kwargs) noexcept
+    PyObject *get_attribute "PyObject_GetAttrString"(PyObject *o, const char *name) noexcept
+    void PyErr_NormalizeException(PyObject **type, PyObject **value, PyObject **tb)
+    int PyException_SetTraceback(object exc, object tb) except -1
 
 PyGreenlet_Import()
 
@@ -170,28 +180,52 @@ cdef class Greenlet(Fiber):
         new.start_later(seconds)
         return new
 
+    @cython.binding(False)  # each frame under a parked greenlet is memory
     def run(self):
         """Call the function; greenlet calls this on the first switch."""
-        cdef Life life = FINISHED
+        cdef PyObject *result
+        self.hub.starting = None
         if self.life != FRESH:
             return
         self.cancel_start()
         self.life = RUNNING
-        run = self.target if self.target is not None else self._run
-        try:
-            if run is None:
-                result = None
-            elif self.keywords is None:
-                result = run(*self.args)
-            else:
-                result = run(*self.args, **self.keywords)
-        except GreenletExit as exc:
-            result = exc
-        except BaseException as exc:
-            result = exc
-            life = FAILED
-        run = None
-        self.finish(life, result)
+        # Not by try, nor with temporaries: they would lie in every parked greenlet's stack.
+        result = self.call()
+        if result != NULL:
+            self.finish(FINISHED, <object>result)
+            Py_DECREF(<object>result)
+        else:
+            self.finish_by_error()
+
+    cdef PyObject *call(self) noexcept:
+        """What the function returns (a new reference); NULL and an exception set if it raises."""
+        cdef PyObject *run = <PyObject *>self.target
+        cdef PyObject *result
+        if self.target is not None:
+            Py_INCREF(<object>run)
+        else:
+            run = get_attribute(<PyObject *>self, "_run")
+            if run == NULL or <object>run is None:
+                return run
+        result = call_object(run, <PyObject *>self.args,
+                             NULL if self.keywords is None else <PyObject *>self.keywords)
+        Py_DECREF(<object>run)
+        return result
+
+    cdef int finish_by_error(self) except -1:
+        cdef PyObject *type
+        cdef PyObject *value
+        cdef PyObject *tb
+        PyErr_Fetch(&type, &value, &tb)
+        PyErr_NormalizeException(&type, &value, &tb)
+        if tb != NULL:
+            PyException_SetTraceback(<object>value, <object>tb)
+            Py_DECREF(<object>tb)
+        Py_DECREF(<object>type)
+        exc = <object>value
+        Py_DECREF(exc)
+        self.finish(FINISHED if isinstance(exc, GreenletExit) else FAILED, exc)
+        return 0
 
     cdef void cancel_start(self) noexcept:
         self.scheduled = False
@@ -499,7 +533,7 @@ cdef class RawGreenlet(Fiber):
 
     def run(self, *ignored):
         function, args, kwargs = self.target, self.args, self.kwargs
-        self.target = self.args = self.kwargs = None
+        self.target = self.args = self.kwargs = self.hub.starting = None
         return function(*args, **kwargs)
 
 

@@ -13,3 +13,14 @@ cdef extern from "greenlet.h":
     int PyGreenlet_SetParent(greenlet g, greenlet parent) except -1
     bint PyGreenlet_ACTIVE(greenlet g)
     bint PyGreenlet_STARTED(greenlet g)
+
+
+cdef extern from *:
+    """
+    static inline PyObject *weft_switch(PyObject *g)
+    {
+        return PyGreenlet_Switch((PyGreenlet *)g, NULL, NULL);
+    }
+    """
+    # PyGreenlet_Switch() that holds no reference while the caller is suspended.
+    object weft_switch(PyObject *g)

@@ -99,6 +99,7 @@ cdef class Hub(greenlet):
     cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it
     cdef bint for_main_thread
     cdef readonly bint closed
+    cdef Fiber starting              # kept until it runs
     cdef bint forking                # between the first at-fork hook and ours
     cdef public bint keeps_greenlets # whether a forked child goes on with the parent's greenlets
     cdef readonly unsigned int generation  # one more after each fork that left greenlets behind

@@ -7,13 +7,16 @@ import os
 import sys
 
 cimport cython
+from cpython.exc cimport PyErr_Fetch, PyErr_Restore
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint64_t
 
 from weft._core.clock cimport idle_until, is_replaced, nanoseconds, now
 from weft._core.greenlet_api cimport (
+    weft_switch,
     PyGreenlet_ACTIVE,
+    PyGreenlet_STARTED,
     PyGreenlet_GetCurrent,
     PyGreenlet_Import,
     PyGreenlet_SetParent,
@@ -314,15 +317,23 @@ cdef int park(Wait wait, int64_t timeout) except -1:
         wait.deadline = now() + timeout
         wait.timer = timers_add(&hub.timers, wait.deadline, wait, wait_expired)
     enter(hub, wait)
-    try:
-        run_others(hub, wait)
-    except:
-        leave(hub, wait)
-        raise
+    # Not by try: what Cython keeps for it would lie in every parked greenlet's stack.
+    if (<int (*)(Hub, Wait) noexcept>run_others)(hub, wait) < 0:
+        return leave_by_error(hub, wait)
     leave(hub, wait)
     if wait.exc is not None:
         raise wait.exc
     return not wait.expired
+
+
+cdef int leave_by_error(Hub hub, Wait wait) except -1:
+    cdef PyObject *type
+    cdef PyObject *value
+    cdef PyObject *tb
+    PyErr_Fetch(&type, &value, &tb)
+    leave(hub, wait)
+    PyErr_Restore(type, value, tb)
+    return -1
 
 
 cdef PyTypeObject *last_fiber_type = NULL
@@ -377,37 +388,48 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
 
 cdef int run_others(Hub hub, Wait wait) except -1:
     """Switch to whoever is next, or poll, until `wait` was taken from the ring."""
-    cdef Wait other
-    cdef greenlet target
+    cdef PyObject *target
     while wait.state != DONE:
-        if hub.in_callback:
-            leave_for(hub, wait)
+        target = next_to_run(hub, wait)
+        if target == NULL:
             continue
-        if hub.turn == 0 or hub.ring.count == 0:
-            if hub.turn_hook is not None and hub.turn_hook.active:
-                leave_for(hub, wait)
-            else:
-                next_turn(hub, wait.waiter, False)
-            continue
-        if ring_head_kind(&hub.ring) == WAIT:
-            other = take_wait(hub)
-            if other is not None and other is not wait:
-                target, other = other.waiter, None  # do not keep alive what it waited for
-                leave_for(target, wait)
-                target = None
-        else:
-            # Callbacks belong into the hub. So do first switches: a greenlet's stack begins where
-            # its starter's stood, so starting one from the other would nest them without end.
-            leave_for(hub, wait)
+        # Nothing here keeps `target` or what it waited for alive while this greenlet is parked.
+        weft_switch(target)  # runs anything
+        if wait.state != DONE:
+            raise switched_by_others(wait)
     return 0
 
 
-cdef inline int leave_for(greenlet target, Wait wait) except -1:
-    PyGreenlet_Switch(target, NULL, NULL)  # runs anything
-    if wait.state != DONE:
-        raise InvalidSwitchError(
-            f"{wait!r} was switched to by something else than what it waits for")
-    return 0
+cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
+    """The greenlet to switch to; NULL if `wait` is over, or something else is to be looked at.
+
+    Borrowed: a parked greenlet is kept by its Wait, the hub by the thread.
+    """
+    cdef Wait other
+    if hub.in_callback:
+        return <PyObject *>hub
+    if hub.turn == 0 or hub.ring.count == 0:
+        if hub.turn_hook is not None and hub.turn_hook.active:
+            return <PyObject *>hub
+        next_turn(hub, wait.waiter, False)
+        return NULL
+    if ring_head_kind(&hub.ring) == START and wait.waiter is hub.main and PyGreenlet_STARTED(hub):
+        hub.starting = take_start(hub)
+        return NULL if hub.starting is None else <PyObject *>hub.starting
+    if ring_head_kind(&hub.ring) != WAIT:
+        # Callbacks belong into the hub. So do first switches: a greenlet's stack begins where
+        # its starter's stood, so starting one from the other would nest them without end; only
+        # the main greenlet's is no part of that.
+        return <PyObject *>hub
+    other = take_wait(hub)
+    if other is None or other is wait:
+        return NULL
+    return <PyObject *>other.waiter
+
+
+cdef object switched_by_others(Wait wait):
+    return InvalidSwitchError(
+        f"{wait!r} was switched to by something else than what it waits for")
 
 
 cdef inline Wait take_wait(Hub hub):
@@ -1115,17 +1137,19 @@ def sleep(seconds=0, ref=True) -> None:
     cdef Wait wait
     if ns < 0:
         raise TypeError("sleep() needs a number of seconds, not None")
+    wait = new_hub_wait(ON_SLEEP if ns > 0 else ON_YIELD, None)
     if ns == 0:
-        wait = new_hub_wait(ON_YIELD, None)
         unpark(wait)
-        park(wait, -1)
-        return
-    wait = new_hub_wait(ON_SLEEP, None)
-    if ref:
+        ns = -1
+    if ref or ns < 0:
         park(wait, ns)
-        return
+    else:
+        park_unref(wait, ns)
+
+
+cdef int park_unref(Wait wait, int64_t timeout) except -1:
     wait.hub.unref_timers += 1
     try:
-        park(wait, ns)
+        return park(wait, timeout)
     finally:
         wait.hub.unref_timers -= 1
