@@ -14,15 +14,15 @@ from libc.stdint cimport int64_t, uint64_t
 
 from weft._core.clock cimport idle_until, is_replaced, nanoseconds, now
 from weft._core.greenlet_api cimport (
-    weft_switch,
     PyGreenlet_ACTIVE,
-    PyGreenlet_STARTED,
     PyGreenlet_GetCurrent,
     PyGreenlet_Import,
     PyGreenlet_SetParent,
+    PyGreenlet_STARTED,
     PyGreenlet_Switch,
     PyGreenlet_Throw,
     greenlet,
+    weft_switch,
 )
 from weft._core.poller cimport Poller
 
@@ -40,6 +40,7 @@ cdef extern from "ring.h":
     int ring_push_front(weft_ring *ring, object obj, int kind) except -1
     int ring_head_kind(weft_ring *ring)
     PyObject *ring_pop(weft_ring *ring)
+    void ring_trim(weft_ring *ring)
     void ring_free(weft_ring *ring)
 
 cdef extern from "timers.h":
@@ -558,6 +559,7 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
         obj = ring_pop(&hub.inbox)
         ring_push(&hub.ring, <object>obj, kind)
         Py_DECREF(<object>obj)
+    ring_trim(&hub.ring)
     hub.turn = hub.ring.count
     hub.turns += 1
     return 0

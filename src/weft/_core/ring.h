@@ -19,10 +19,11 @@ typedef struct {
     size_t count;
 } weft_ring;
 
-static inline int ring_reserve(weft_ring *ring)
+/* Rings above this capacity are made smaller when a burst is over. */
+#define WEFT_RING_KEPT 1024
+
+static inline int ring_resize(weft_ring *ring, size_t capacity)
 {
-    size_t old = ring->entries ? ring->mask + 1 : 0;
-    size_t capacity = old ? old * 2 : 64;
     weft_entry *grown = PyMem_RawMalloc(capacity * sizeof(weft_entry));
     if (grown == NULL) {
         PyErr_NoMemory();
@@ -35,6 +36,19 @@ static inline int ring_reserve(weft_ring *ring)
     ring->mask = capacity - 1;
     ring->head = 0;
     return 0;
+}
+
+static inline int ring_reserve(weft_ring *ring)
+{
+    return ring_resize(ring, ring->entries ? (ring->mask + 1) * 2 : 64);
+}
+
+/* To be called now and then: give back what at most an eighth is used of. */
+static inline void ring_trim(weft_ring *ring)
+{
+    if (ring->mask >= WEFT_RING_KEPT && ring->count < (ring->mask + 1) / 8
+        && ring_resize(ring, (ring->mask + 1) / 4) < 0)
+        PyErr_Clear();  /* it stays as it is */
 }
 
 static inline int ring_push(weft_ring *ring, PyObject *obj, int kind)
