@@ -101,3 +101,43 @@ class TestAsyncResult:
         result = AsyncResult()
         weft.spawn(int, "7").rawlink(result)
         assert result.get(timeout=5) == 7
+
+
+def test_a_link_is_called_even_if_the_event_is_cleared_at_once() -> None:
+    event = Event()
+    called: list[Any] = []
+    event.rawlink(called.append)
+    event.set()
+    event.clear()
+    weft.sleep(0)
+    weft.sleep(0)
+    assert called == [event]
+
+
+def test_a_link_that_links_again_lets_others_run() -> None:
+    event = Event()
+    calls: list[int] = []
+    seen: list[int] = []
+
+    def link(_: Any) -> None:
+        calls.append(1)
+        if len(calls) < 50:
+            event.rawlink(link)
+
+    event.set()
+    event.rawlink(link)
+    while len(calls) < 50:
+        seen.append(len(calls))
+        weft.sleep(0)
+    assert len(seen) > 10
+
+
+def test_getting_an_error_again_does_not_lengthen_its_traceback() -> None:
+    result = AsyncResult()
+    lengths: list[int] = []
+    result.set_exception(ValueError("no"))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no") as caught:
+            result.get()
+        lengths.append(len(caught.traceback))
+    assert len(set(lengths)) == 1

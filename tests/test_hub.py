@@ -196,6 +196,15 @@ class TestErrors:
         weft.sleep(0.001)
         assert [one.exc_type for one in seen] == [ZeroDivisionError]
 
+    def test_a_handler_that_fails_is_reported_by_the_default_hook(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+        monkeypatch.setattr(get_hub(), "handle_error", lambda *args: 1 / 0)
+        weft.spawn(int, "x").join()
+        weft.sleep(0.001)
+        assert "ZeroDivisionError" in capsys.readouterr().err
+
     @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, SystemError])
     def test_system_errors_reach_the_main_greenlet(
         self, kind: type[BaseException], stream: io.StringIO

@@ -2,12 +2,14 @@
 
 import _thread
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import weft
+from weft import thread
 from weft.lock import BoundedSemaphore, Condition, DummySemaphore, RLock, Semaphore
 from weft.thread import LockType
 
@@ -101,7 +103,7 @@ def test_timeouts_and_errors() -> None:
     lock = LockType()
     with pytest.raises(ValueError, match="non-blocking"):
         lock.acquire(False, 1)
-    with pytest.raises(ValueError, match="non-negative"):
+    with pytest.raises(ValueError, match="timeout value must be"):
         lock.acquire(True, -2)
     with pytest.raises(OverflowError):
         lock.acquire(True, 1e100)
@@ -223,3 +225,49 @@ def test_dummy_never_blocks() -> None:
     assert dummy.acquire()
     assert dummy.acquire(False)
     assert not dummy.locked()
+
+
+@pytest.mark.parametrize("make", [thread.RLock, thread.allocate_lock])
+def test_a_condition_of_threading_locks_again_despite_a_kill(make: Callable[[], Any]) -> None:
+    condition = threading.Condition(make())
+    held: list[bool] = []
+    waiting = thread.allocate_lock()
+    waiting.acquire()
+
+    def waiter() -> None:
+        with condition:
+            state = condition._release_save()
+            try:
+                waiting.acquire()
+            finally:
+                try:
+                    condition._acquire_restore(state)
+                finally:
+                    held.append(condition._is_owned())
+
+    greenlet = weft.spawn(waiter)
+    weft.sleep(0)
+    with condition:
+        waiting.release()
+        weft.sleep(0)
+        greenlet.kill(block=False)
+        weft.sleep(0)
+        assert held == []
+    greenlet.join()
+    assert held == [True]
+    assert condition.acquire(False)
+
+
+@pytest.mark.parametrize("make", [thread.RLock, thread.allocate_lock])
+def test_spinning_on_a_held_lock_lets_its_holder_run(make: Callable[[], Any]) -> None:
+    lock = make()
+
+    def hold() -> None:
+        with lock:
+            weft.sleep(0.01)
+
+    weft.spawn(hold)
+    weft.sleep(0)
+    with weft.Timeout(5):
+        while not lock.acquire(False):
+            pass

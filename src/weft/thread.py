@@ -7,6 +7,14 @@ from __future__ import annotations
 
 import _thread
 import sys
+from _thread import (
+    TIMEOUT_MAX,
+    error,
+    exit,
+    get_native_id,
+    interrupt_main,
+    stack_size,
+)
 from collections.abc import Callable
 from typing import Any
 
@@ -26,10 +34,16 @@ __implements__ = [
     "start_new_thread",
 ]
 __all__ = [
+    "TIMEOUT_MAX",
     "LockType",
     "RLock",
     "allocate_lock",
+    "error",
+    "exit",
     "get_ident",
+    "get_native_id",
+    "interrupt_main",
+    "stack_size",
     "start_new_thread",
 ]
 
@@ -127,10 +141,16 @@ else:
             return bool(self._done.is_set())
 
         def _set_done(self) -> None:
+            self._check_started()
             self._done.set()
+
+        def _check_started(self) -> None:
+            if self.ident is None:
+                raise RuntimeError("thread not started")
 
         def join(self, timeout: float | None = None) -> None:
             """Wait for its end, *timeout* seconds at most (None or negative: for ever)."""
+            self._check_started()
             if self._greenlet is not None and self._greenlet is getcurrent():
                 raise RuntimeError("Cannot join current thread")
             self._done.wait(None if timeout is None or timeout < 0 else timeout)

@@ -12,4 +12,5 @@ cdef enum Outcome:
 cdef class AsyncResult(Linkable):
     cdef Outcome outcome
     cdef object result_or_error
+    cdef object error_traceback
     cdef int settle(self, Outcome outcome, object value) except -1

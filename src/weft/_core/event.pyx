@@ -79,6 +79,7 @@ cdef class AsyncResult(Linkable):
             exception = exception()
         if not isinstance(exception, BaseException):
             raise TypeError(f"set_exception() needs an exception, not {exception!r}")
+        self.error_traceback = exception.__traceback__
         self.settle(ERROR, exception)
 
     @property
@@ -108,7 +109,8 @@ cdef class AsyncResult(Linkable):
             if not block or not self.wait_in(self.waiters, ON_RESULT, timeout):
                 raise timeout_class()(timeout if block else None)
         if self.outcome == ERROR:
-            raise self.result_or_error
+            # Each from where it was set: it must not collect the tracebacks of all who get it.
+            raise self.result_or_error.with_traceback(self.error_traceback)
         return self.result_or_error
 
     def result(self, timeout=None):

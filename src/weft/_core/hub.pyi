@@ -87,16 +87,6 @@ class PrivateHub(Hub):
 @final
 class HubHolder: ...
 
-class Unraisable:
-    def __init__(
-        self,
-        exc_type: type[BaseException],
-        exc_value: BaseException,
-        exc_traceback: TracebackType | None,
-        err_msg: str,
-        object: object,
-    ) -> None: ...
-
 def before_fork() -> None: ...
 def after_fork_in_parent() -> None: ...
 def after_fork_in_child() -> None: ...

@@ -7,7 +7,7 @@ import os
 import sys
 
 cimport cython
-from cpython.exc cimport PyErr_Fetch, PyErr_Restore
+from cpython.exc cimport PyErr_Fetch, PyErr_Restore, PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint64_t
@@ -827,8 +827,7 @@ cdef class Hub(greenlet):
             self.handle_error(context, type(exc), exc, exc.__traceback__)
         except BaseException as error:
             # An error in the handler must not end the hub.
-            sys.unraisablehook(Unraisable(type(error), error, error.__traceback__,
-                                          "Exception in handle_error of", self))
+            write_unraisable(error, self)
         return 0
 
     def handle_error(self, context, type, value, tb):
@@ -918,15 +917,11 @@ cdef class PrivateHub(Hub):
                 return
 
 
-class Unraisable:
-    """The argument of sys.unraisablehook."""
-
-    def __init__(self, exc_type, exc_value, exc_traceback, err_msg, object):
-        self.exc_type = exc_type
-        self.exc_value = exc_value
-        self.exc_traceback = exc_traceback
-        self.err_msg = err_msg
-        self.object = object
+cdef int write_unraisable(exc, context) except -1:
+    """Hand an exception that nobody can take to sys.unraisablehook."""
+    PyErr_SetObject(type(exc), exc)
+    PyErr_WriteUnraisable(context)
+    return 0
 
 
 cdef greenlet main_greenlet():

@@ -11,6 +11,7 @@ cdef class Linkable:
     # Wait in `queue` until granted, at most `timeout` seconds (None: for ever). Whether it was;
     # where an exception comes instead, `forgo` gives back what had been granted.
     cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout) except -1
+    cdef bint tells_all(self) noexcept       # its links hear of it even if it is over by then
     cdef int forgo(self) except -1
     # Grant all who wait in `queue`.
     cdef int grant_all(self, WaitQueue queue) except -1

@@ -12,6 +12,9 @@ cdef class Linkable:
     cdef bint is_ready(self) noexcept:
         return False
 
+    cdef bint tells_all(self) noexcept:
+        return True
+
     cdef int forgo(self) except -1:
         return 0
 
@@ -56,7 +59,8 @@ cdef class Linkable:
         if self.links is not None:
             for hub in {link[1] for link in self.links}:
                 if not hub.closed:
-                    post_callback(hub, run_links, (self, hub))
+                    links = [link for link in self.links if link[1] is hub]
+                    post_callback(hub, run_links, (self, hub, links))
         return 0
 
     def linkcount(self):
@@ -64,17 +68,15 @@ cdef class Linkable:
         return self.waiters.count + (0 if self.links is None else len(self.links))
 
 
-def run_links(Linkable self, Hub hub):
-    """Call the links of this hub while the object is ready; each may run anything."""
-    while self.links is not None and self.is_ready():
-        for link in self.links:
-            if link[1] is hub:
-                break
-        else:
+def run_links(Linkable self, Hub hub, list links):
+    """Call those of *links* that are still linked; each may run anything."""
+    for link in links:
+        if not self.tells_all() and not self.is_ready():
             return
-        self.links.remove(link)
-        if not self.links:
-            self.links = None
+        kept = [other for other in self.links or () if other is not link]
+        if self.links is None or len(kept) == len(self.links):
+            continue  # unlinked, or called already
+        self.links = kept or None
         try:
             link[0](self)
         except BaseException as exc:

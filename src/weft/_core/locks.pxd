@@ -3,14 +3,18 @@ from weft._core.hub cimport WaitQueue
 from weft._core.linkable cimport Linkable
 
 
+cdef struct Spin:
+    void *greenlet               # who failed to acquire without blocking last, never followed
+    int failures                 # how often in a row
+
+
 cdef class Semaphore(Linkable):
     cdef public Py_ssize_t counter
     cdef WaitQueue watchers      # in wait(): told of a permit, without taking it
-    cdef void *spinner           # who failed to acquire without blocking last, never followed
-    cdef int spins               # how often in a row
+    cdef Spin spin
 
     cdef bint take(self, bint blocking, object timeout) except -1
-    cdef int note_failure(self) except -1
+    cdef object retake(self)
     cdef int give(self) except -1
 
 
@@ -26,8 +30,10 @@ cdef class RLock:
     cdef WaitQueue waiters
     cdef greenlet owner          # None while free, or handed to a waiter that did not run yet
     cdef Py_ssize_t count
+    cdef Spin spin
     cdef object __weakref__
 
     cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1
     cdef int give(self) except -1
+    cdef object retake(self, Py_ssize_t count)
     cdef bint owned(self) noexcept

@@ -23,6 +23,10 @@ from weft._core.hub cimport (
 )
 from weft._core.linkable cimport Linkable
 
+import sys
+
+from weft.exceptions import LoopExit
+
 PyGreenlet_Import()
 
 # A greenlet that fails this often in a row to acquire without blocking is spinning: let others
@@ -32,6 +36,37 @@ cdef enum:
 
 # threading.TIMEOUT_MAX: what the lock of the thread module takes, in seconds.
 cdef double TIMEOUT_MAX = 9223372036.0
+cdef str NEGATIVE_TIMEOUT = ("timeout value must be a non-negative number"
+                             if sys.version_info >= (3, 13) else "timeout value must be positive")
+
+
+cdef int note_failure(Spin *spin) except -1:
+    """Count a failure to acquire without blocking; lets others run if the caller is spinning."""
+    cdef Hub hub = get_hub_if_exists()
+    cdef greenlet current
+    cdef Wait wait
+    if hub is None:
+        return 0
+    current = PyGreenlet_GetCurrent()
+    spin.failures = spin.failures + 1 if spin.greenlet == <void *>current else 1
+    spin.greenlet = <void *>current
+    if spin.failures >= SPINS and current is not hub:
+        spin.greenlet = NULL
+        wait = new_wait(ON_YIELD, None)
+        unpark(wait)
+        park(wait, -1)
+    return 0
+
+
+cdef object first_of(list raised):
+    """The first exception, or None; what came after it, a kill perhaps, is raised at the next wait."""
+    cdef Hub hub = get_hub_if_exists()
+    if not raised:
+        return None
+    for exc in raised[1:]:
+        if hub is not None:
+            interrupt(hub, PyGreenlet_GetCurrent(), exc)
+    return raised[0]
 
 
 cdef class Semaphore(Linkable):
@@ -46,34 +81,33 @@ cdef class Semaphore(Linkable):
     cdef bint is_ready(self) noexcept:
         return self.counter > 0
 
+    cdef bint tells_all(self) noexcept:
+        return False
+
     cdef int forgo(self) except -1:
         return self.give()
 
     cdef bint take(self, bint blocking, object timeout) except -1:
         if self.counter > 0:
             self.counter -= 1
-            self.spinner = NULL
+            self.spin.greenlet = NULL
             return True
         if not blocking or (timeout is not None and timeout <= 0):
-            self.note_failure()
+            note_failure(&self.spin)
             return False
         return self.wait_in(self.waiters, ON_LOCK, timeout)
 
-    cdef int note_failure(self) except -1:
-        cdef Hub hub = get_hub_if_exists()
-        cdef greenlet current
-        cdef Wait wait
-        if hub is None:
-            return 0
-        current = PyGreenlet_GetCurrent()
-        self.spins = self.spins + 1 if self.spinner == <void *>current else 1
-        self.spinner = <void *>current
-        if self.spins >= SPINS and current is not hub:
-            self.spinner = NULL
-            wait = new_wait(ON_YIELD, self)
-            unpark(wait)
-            park(wait, -1)
-        return 0
+    cdef object retake(self):
+        """Take a permit whatever is raised meanwhile; returns what is to be raised then, or None."""
+        cdef list raised = []
+        while True:
+            try:
+                self.take(True, None)
+                return first_of(raised)
+            except LoopExit:
+                raise  # nobody can ever give one back
+            except BaseException as exc:
+                raised.append(exc)
 
     cdef int give(self) except -1:
         if self.waiters.grant() is None:
@@ -147,8 +181,10 @@ cdef object checked_timeout(object blocking, object timeout):
         return None
     if not blocking:
         raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout != timeout:
+        raise ValueError("Invalid value NaN (not a number)")
     if timeout < 0:
-        raise ValueError("timeout value must be a non-negative number")
+        raise ValueError(NEGATIVE_TIMEOUT)
     if timeout > TIMEOUT_MAX:
         raise OverflowError("timeout value is too large")
     return timeout
@@ -176,6 +212,20 @@ cdef class Lock(Semaphore):
     release_lock = release
     locked_lock = Semaphore.locked
 
+    # What threading.Condition uses if a lock has it. Its own way would leave the lock unlocked
+    # when a kill or Timeout arrives while it locks again.
+
+    def _release_save(self):
+        self.release()
+
+    def _acquire_restore(self, state):
+        pending = self.retake()
+        if pending is not None:
+            raise pending
+
+    def _is_owned(self):
+        return self.counter <= 0
+
     def _at_fork_reinit(self):
         self.waiters = WaitQueue()
         self.counter = 1
@@ -202,11 +252,13 @@ cdef class RLock:
         if self.count == 0:
             self.owner = current
             self.count = count
+            self.spin.greenlet = NULL
             return True
         if self.owner is current:
             self.count += count
             return True
         if not blocking or (timeout is not None and timeout <= 0):
+            note_failure(&self.spin)
             return False
         wait = new_wait(ON_LOCK, self)
         self.waiters.append(wait)
@@ -271,8 +323,22 @@ cdef class RLock:
         self.give()
         return state
 
+    cdef object retake(self, Py_ssize_t count):
+        """Lock it whatever is raised meanwhile; returns what is to be raised then, or None."""
+        cdef list raised = []
+        while True:
+            try:
+                self.take(count, True, None)
+                return first_of(raised)
+            except LoopExit:
+                raise  # nobody can ever unlock it
+            except BaseException as exc:
+                raised.append(exc)
+
     def _acquire_restore(self, state):
-        self.take(state[0], True, None)
+        pending = self.retake(state[0])
+        if pending is not None:
+            raise pending
 
     def _at_fork_reinit(self):
         self.waiters = WaitQueue()
@@ -351,27 +417,23 @@ cdef class Condition:
         return 0
 
     cdef object acquire_shielded(self, state):
-        """Take the lock whatever is raised meanwhile; returns the first of that.
-
-        What came after it, a kill perhaps, is raised where the greenlet waits next.
-        """
-        cdef Hub hub = get_hub_if_exists()
-        cdef list later = []
-        pending = None
+        """Take the lock whatever is raised meanwhile; returns what is to be raised then, or None."""
+        cdef list raised = []
+        if isinstance(self._lock, RLock):
+            return (<RLock>self._lock).retake(state[0])
+        if isinstance(self._lock, Semaphore):
+            return (<Semaphore>self._lock).retake()
         while True:
             try:
                 if hasattr(self._lock, "_acquire_restore"):
                     self._lock._acquire_restore(state)
                 else:
                     self._lock.acquire()
-                for exc in later:
-                    interrupt(hub, PyGreenlet_GetCurrent(), exc)
-                return pending
+                return first_of(raised)
+            except LoopExit:
+                raise
             except BaseException as exc:
-                if pending is None:
-                    pending = exc
-                elif hub is not None:
-                    later.append(exc)
+                raised.append(exc)
 
     def wait_for(self, predicate, timeout=None):
         """Wait until ``predicate()`` is true; returns its last value.
