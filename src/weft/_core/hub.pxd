@@ -109,6 +109,8 @@ cdef class Hub(greenlet):
     cdef public Py_ssize_t unref_timers  # timers that do not keep the loop alive
 
     cdef int take_turn(self) except -1
+    cdef int shut(self) except -1
+    cdef int unwind(self) except -1
     cdef int resume(self, greenlet target) except -1
     cdef int run_next_callback(self) except -1
     cdef int report(self, context, exc) except -1

@@ -26,6 +26,8 @@ from weft._core.greenlet_api cimport (
 )
 from weft._core.poller cimport Poller
 
+from greenlet import GreenletExit
+
 from weft._core import chunks
 from weft._core.poller import SelectorsPoller
 from weft.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
@@ -49,6 +51,7 @@ cdef extern from "timers.h":
     int64_t timers_next(weft_timers *timers)
     PyObject *timers_pop_due(weft_timers *timers, int64_t now, weft_fire *fire)
     size_t timers_live(const weft_timers *timers)
+    void timers_free(weft_timers *timers)
     PyObject *timers_take(weft_timers *timers, weft_fire fire)
 
 cdef extern from "ticks.h" nogil:
@@ -759,6 +762,7 @@ cdef class Hub(greenlet):
     def __dealloc__(self):
         ring_free(&self.ring)
         ring_free(&self.inbox)
+        timers_free(&self.timers)
 
     def run(self, *ignored):
         """Run callbacks and the loop; gives control to greenlets as they become ready."""
@@ -875,14 +879,24 @@ cdef class Hub(greenlet):
 
     def close(self):
         """Let go of the loop and its descriptors; what was parked here never runs again."""
-        if self.closed:
-            return
+        if not self.closed:
+            if <PyObject *>self == weft_thread_hub:
+                release_from_thread()
+            self.shut()
+
+    cdef int shut(self) except -1:
         self.closed = True
         all_hubs.remove(self)
         abandon(self, left_by_threads)
         self.poller.close()
-        if <PyObject *>self == weft_thread_hub:
-            release_from_thread()
+        return self.unwind()
+
+    cdef int unwind(self) except -1:
+        """End the hub greenlet, which would keep the hub; not if a callback of a user's is in it."""
+        if (PyGreenlet_ACTIVE(self) and not self.in_callback
+                and PyGreenlet_GetCurrent() is self.main):
+            PyGreenlet_Throw(self, GreenletExit, None, None)
+        return 0
 
 
 cdef class PrivateHub(Hub):
@@ -964,13 +978,16 @@ cdef class HubHolder:
     cdef Hub hub
 
     def __dealloc__(self):
+        global weft_thread_hub
         if self.hub is None or self.hub.closed or weft_is_finalizing():
             return
         if os.getpid() != last_pid:
             # A forked child drops the parent's threads before any hook runs; see there.
             left_by_forks.append(self.hub)
         else:
-            self.hub.close()
+            # The thread state has given up its dictionary, and would make another if asked.
+            weft_thread_hub = NULL
+            self.hub.shut()
 
 
 cdef str HOLDER = "weft.hub"
@@ -990,7 +1007,7 @@ cdef int release_from_thread() except -1:
     cdef PyObject *state = PyThreadState_GetDict()
     weft_thread_hub = NULL
     if state != NULL:
-        (<dict>state).pop(HOLDER, None)
+        (<HubHolder>(<dict>state).pop(HOLDER)).hub = None  # the caller ends it
     return 0
 
 

@@ -185,6 +185,21 @@ static inline PyObject *timers_take(weft_timers *timers, weft_fire fire)
     return NULL;
 }
 
+/* Forget all that is set. */
+static inline void timers_free(weft_timers *timers)
+{
+    for (size_t i = 0; i < timers->count; i++) {
+        Py_XDECREF(timers->heap[i].timer->obj);
+        PyMem_RawFree(timers->heap[i].timer);
+    }
+    for (weft_timer *node = timers->free, *next; node != NULL; node = next) {
+        next = node->next_free;
+        PyMem_RawFree(node);
+    }
+    PyMem_RawFree(timers->heap);
+    memset(timers, 0, sizeof *timers);
+}
+
 static inline size_t timers_live(const weft_timers *timers)
 {
     return timers->count - timers->dead;

@@ -1,0 +1,534 @@
+"""cancellation.py SCENARIO SEED STRIKES: random kills and timeouts, and then the books are checked.
+
+Twenty greenlets work on one primitive. Meanwhile another strikes them `STRIKES` times at random
+(kills that wait or don't, with GreenletExit or another exception), each victim being replaced,
+and each worker puts some of its own operations under a tiny Timeout. At the end the survivors
+are told to stop, must be able to, and every permit, item and count must be accounted for.
+"""
+
+import json
+import random
+import sys
+from collections import Counter
+from itertools import count
+
+import weft
+from weft import queue
+from weft.event import AsyncResult, Event
+from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from weft.pool import Group, Pool
+from weft.timeout import Timeout
+
+WORKERS = 20
+TINY = 0.0004  # seconds; the order of a few rounds of the ring
+PATIENCE = 20  # seconds for the survivors to stop by themselves
+
+
+class Struck(Exception):
+    """What a strike raises in its victim when it is no GreenletExit."""
+
+
+class Scenario:
+    """Greenlets at work on something that must stay whole. Subclasses say on what."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.running = True
+        self.expired = 0
+        self.tick = 0
+
+    def work(self):
+        """One operation by one worker; it may be struck wherever it switches."""
+        raise NotImplementedError
+
+    def wind_up(self):
+        """Make workers that wait able to end, once `running` is false."""
+
+    def check(self):
+        """Assert that nothing is missing or left over."""
+        raise NotImplementedError
+
+    def worker(self):
+        while self.running:
+            if self.rng.random() < 0.3:
+                with Timeout(self.rng.random() * TINY) as timer:
+                    try:
+                        self.work()
+                    except Timeout as expired:
+                        assert expired is timer
+                        self.expired += 1
+            else:
+                self.work()
+            if self.rng.random() < 0.2:
+                weft.sleep(0)
+
+    def patience(self):
+        """A timeout argument: none, or a tiny one."""
+        return self.rng.random() * TINY if self.rng.random() < 0.3 else None
+
+    def linger(self):
+        for _ in range(self.rng.randrange(3)):
+            weft.sleep(0)
+
+
+class Permits(Scenario):
+    """At most `permits` workers are inside; every permit is back at the end."""
+
+    permits = 3
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.semaphore = self.make()
+        self.inside = 0
+
+    def make(self):
+        return Semaphore(self.permits)
+
+    def work(self):
+        if self.semaphore.acquire(timeout=self.patience()):
+            self.inside += 1
+            assert self.inside <= self.permits
+            try:
+                self.linger()
+            finally:
+                self.inside -= 1
+                self.semaphore.release()
+        else:
+            self.expired += 1
+
+    def check(self):
+        assert self.inside == 0
+        assert self.semaphore.counter == self.permits, self.semaphore
+        assert self.semaphore.linkcount() == 0, self.semaphore
+        for _ in range(self.permits):
+            assert self.semaphore.acquire(blocking=False)
+        assert not self.semaphore.acquire(blocking=False)
+
+
+class BoundedPermits(Permits):
+    def make(self):
+        return BoundedSemaphore(self.permits)
+
+
+class WithBlock(Permits):
+    """The same through the `with` statement."""
+
+    def work(self):
+        with self.semaphore:
+            self.inside += 1
+            assert self.inside <= self.permits
+            try:
+                self.linger()
+            finally:
+                self.inside -= 1
+
+
+class ReentrantLock(Scenario):
+    """One owner at a time, however deep; nobody dead owns it."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.lock = RLock()
+        self.owner = None
+
+    def work(self):
+        if not self.lock.acquire(timeout=-1 if (t := self.patience()) is None else t):
+            self.expired += 1
+            return
+        try:
+            assert self.owner is None
+            self.owner = weft.getcurrent()
+            try:
+                with self.lock, self.lock:
+                    self.linger()
+                    assert self.owner is weft.getcurrent()
+                self.linger()
+            finally:
+                self.owner = None
+        finally:
+            self.lock.release()
+
+    def check(self):
+        assert self.owner is None
+        assert self.lock.acquire(blocking=False), self.lock
+        self.lock.release()
+
+
+class Conditions(Scenario):
+    """Whatever hits a wait, the waiter owns the lock again when it comes out; tokens add up."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.condition = Condition()
+        self.inside = 0
+        self.tokens = 0
+        self.made = 0
+        self.taken = 0
+
+    def entered(self):
+        assert self.inside == 0
+        self.inside = 1
+
+    def left(self):
+        assert self.inside == 1
+        self.inside = 0
+
+    def work(self):
+        with self.condition:
+            self.entered()
+            try:
+                self.give() if self.rng.random() < 0.5 else self.take()
+            finally:
+                self.left()
+
+    def give(self):
+        self.tokens += 1
+        self.made += 1
+        self.linger()
+        self.rng.choice((self.condition.notify, self.condition.notify_all))()
+
+    def take(self):
+        if not self.tokens and self.running:
+            self.left()
+            try:
+                self.condition.wait(self.patience())
+            finally:
+                self.entered()
+        if self.tokens:
+            self.tokens -= 1
+            self.taken += 1
+
+    def wind_up(self):
+        with self.condition:
+            self.condition.notify_all()
+
+    def check(self):
+        assert self.inside == 0
+        assert self.made == self.taken + self.tokens
+        assert self.condition.acquire(blocking=False)
+        self.condition.release()
+
+
+class Queues(Scenario):
+    """What a put accepted comes out of exactly one get; what a put refused never does."""
+
+    make = staticmethod(lambda: queue.Queue(2))
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.queue = self.make()
+        self.number = count()
+        self.accepted = set()
+        self.refused = set()
+        self.got = Counter()
+
+    def work(self):
+        self.put() if self.rng.random() < 0.5 else self.get()
+
+    def put(self):
+        item = next(self.number)
+        try:
+            self.queue.put(item, timeout=self.patience())
+        except queue.Full:
+            self.expired += 1
+            self.refused.add(item)
+        except BaseException:
+            self.refused.add(item)
+            raise
+        else:
+            self.accepted.add(item)
+
+    def get(self):
+        try:
+            item = self.queue.get(timeout=self.patience())
+        except queue.Empty:
+            self.expired += 1
+        else:
+            self.got[item] += 1
+            self.took()
+
+    def took(self):
+        """An item has been taken from the queue."""
+
+    def drain(self):
+        while True:
+            try:
+                self.got[self.queue.get_nowait()] += 1
+            except queue.Empty:
+                return
+            self.took()
+
+    def wind_up(self):
+        # Nobody is left to serve a worker that waits, so the main greenlet does: it takes what
+        # waits to be put, and then gives to those who wait to get.
+        while any(not g.dead for g in self.staff):
+            self.drain()
+            weft.sleep(0)
+            if self.queue.empty():
+                try:
+                    item = next(self.number)
+                    self.queue.put_nowait(item)
+                    self.accepted.add(item)
+                except queue.Full:
+                    self.refused.add(item)
+            weft.sleep(0)
+
+    def check(self):
+        self.drain()
+        assert set(self.got.values()) <= {1}, "duplicated"
+        assert not self.accepted - set(self.got), f"lost: {self.accepted - set(self.got)}"
+        assert not self.refused & set(self.got), "came out although the put raised"
+        assert self.queue.qsize() == 0
+
+
+class LifoQueues(Queues):
+    make = staticmethod(lambda: queue.LifoQueue(2))
+
+
+class PriorityQueues(Queues):
+    make = staticmethod(lambda: queue.PriorityQueue(2))
+
+
+class UnboundedQueues(Queues):
+    make = staticmethod(queue.SimpleQueue)
+
+
+class JoinableQueues(Queues):
+    """And the count of unfinished tasks is that of the accepted items not yet done."""
+
+    make = staticmethod(lambda: queue.JoinableQueue(2))
+
+    def took(self):
+        self.queue.task_done()
+
+    def check(self):
+        super().check()
+        assert self.queue.unfinished_tasks == 0
+        assert self.queue.join(timeout=1)
+
+
+class Channels(Queues):
+    """A rendezvous: a strike may hit a putter whose item has just been taken.
+
+    Its put then raises although the item arrived, as it may from any call that has done its
+    work; so what a put refused may come out, but nothing is lost or doubled.
+    """
+
+    make = staticmethod(queue.Channel)
+
+    def check(self):
+        self.drain()
+        assert set(self.got.values()) <= {1}, "duplicated"
+        assert not self.accepted - set(self.got), f"lost: {self.accepted - set(self.got)}"
+        assert self.queue.qsize() == 0
+
+
+class Events(Scenario):
+    """Those who wait when it is set all wake; those who were struck are not on its list."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.event = Event()
+        self.waiting = set()
+
+    def work(self):
+        if self.rng.random() < 0.3:
+            self.event.set()
+            self.linger()
+            if self.running:
+                self.event.clear()
+            return
+        self.waiting.add(weft.getcurrent())
+        try:
+            if not self.event.wait(self.patience()):
+                self.expired += 1
+        finally:
+            self.waiting.discard(weft.getcurrent())
+
+    def wind_up(self):
+        self.event.set()
+
+    def check(self):
+        assert not self.waiting
+        assert self.event.is_set()
+        assert self.event.linkcount() == 0, self.event
+
+
+class Results(Scenario):
+    """Each result, set by one worker for many: all who were not struck see the one value."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.serial = count()
+        self.results = []
+        self.renew()
+
+    def renew(self):
+        self.result = AsyncResult()
+        self.expected = next(self.serial)
+        self.results.append(self.result)
+
+    def work(self):
+        if self.rng.random() < 0.2:
+            result, value = self.result, self.expected
+            self.renew()
+            result.set(value)
+            return
+        result, value = self.result, self.expected
+        try:
+            assert result.get(timeout=self.patience()) == value
+        except Timeout:
+            self.expired += 1
+
+    def wind_up(self):
+        self.result.set(self.expected)
+
+    def check(self):
+        assert all(r.ready() and r.linkcount() == 0 for r in self.results)
+
+
+class Pools(Scenario):
+    """A pool's free places are all free when its last greenlet is gone."""
+
+    size = 4
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.pool = Pool(self.size)
+        self.inside = 0
+
+    def task(self):
+        self.inside += 1
+        assert self.inside <= self.size
+        try:
+            self.linger()
+        finally:
+            self.inside -= 1
+        return 1
+
+    def work(self):
+        kind = self.rng.randrange(5)
+        if kind == 0:
+            task = self.pool.spawn(self.task)
+            task.join()
+        elif kind == 1:
+            assert self.pool.apply(self.task) == 1
+        elif kind == 2:
+            assert self.pool.map(lambda _: self.task(), range(3)) == [1, 1, 1]
+        elif kind == 3:
+            assert sum(self.pool.imap_unordered(lambda _: self.task(), range(3))) == 3
+        else:
+            self.pool.spawn(self.task).kill(block=self.rng.random() < 0.5)
+
+    def check(self):
+        assert self.pool.join(timeout=PATIENCE), self.pool
+        assert self.inside == 0
+        assert len(self.pool) == 0
+        assert self.pool.free_count() == self.size
+
+
+class Groups(Scenario):
+    """A group holds the greenlets that live, whoever of its users was struck."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.group = Group()
+        self.inside = 0
+
+    def task(self):
+        self.inside += 1
+        try:
+            self.linger()
+        finally:
+            self.inside -= 1
+
+    def work(self):
+        kind = self.rng.randrange(4)
+        if kind == 0:
+            self.group.spawn(self.task).join()
+        elif kind == 1:
+            self.group.map(lambda _: self.task(), range(3))
+        elif kind == 2:
+            self.group.join(timeout=self.patience())
+        else:
+            self.group.killone(self.group.spawn(self.task), block=self.rng.random() < 0.5)
+
+    def check(self):
+        assert self.group.join(timeout=PATIENCE) is not False
+        assert len(self.group) == 0
+        assert self.inside == 0
+
+
+class Joins(Scenario):
+    """Joining and getting: links of those who were struck are gone, values reach the others."""
+
+    def work(self):
+        other = weft.spawn(self.linger)
+        kind = self.rng.randrange(3)
+        if kind == 0:
+            other.join(self.patience())
+        elif kind == 1:
+            patience = self.patience()
+            try:
+                assert other.get(timeout=patience) is None
+            except Timeout:
+                if patience is None:
+                    raise
+        else:
+            weft.joinall([other, weft.spawn(self.linger)], timeout=self.patience())
+
+    def check(self):
+        pass
+
+
+SCENARIOS = {
+    "semaphore": Permits,
+    "bounded_semaphore": BoundedPermits,
+    "semaphore_with": WithBlock,
+    "rlock": ReentrantLock,
+    "condition": Conditions,
+    "queue": Queues,
+    "lifo_queue": LifoQueues,
+    "priority_queue": PriorityQueues,
+    "simple_queue": UnboundedQueues,
+    "joinable_queue": JoinableQueues,
+    "channel": Channels,
+    "event": Events,
+    "async_result": Results,
+    "pool": Pools,
+    "group": Groups,
+    "join": Joins,
+}
+
+
+def strike(rng, victim):
+    """Kill `victim` in one of the ways there are."""
+    exception = rng.choice((weft.GreenletExit, Struck, Struck("instance")))
+    victim.kill(exception, block=rng.random() < 0.3, timeout=rng.choice((None, TINY)))
+
+
+def main(name, seed, strikes):
+    rng = random.Random(seed)
+    scenario = SCENARIOS[name](rng)
+    # A struck worker's exception is expected; nothing else is.
+    weft.get_hub().NOT_ERROR += (Struck,)
+    staff = scenario.staff = [weft.spawn(scenario.worker) for _ in range(WORKERS)]
+    for _ in range(strikes):
+        for _ in range(rng.randrange(4)):
+            weft.sleep(0)
+        i = rng.randrange(WORKERS)
+        strike(rng, staff[i])
+        retired, staff[i] = staff[i], weft.spawn(scenario.worker)
+        if retired.dead and not retired.successful():
+            assert isinstance(retired.exception, Struck), retired.exception
+    scenario.running = False
+    with Timeout(PATIENCE, AssertionError(f"{name}: survivors could not stop")):
+        scenario.wind_up()
+        weft.joinall(staff, raise_error=True)
+    for _ in range(3):
+        weft.sleep(0)
+    scenario.check()
+    print(json.dumps({"strikes": strikes, "expired": scenario.expired}))
+
+
+main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

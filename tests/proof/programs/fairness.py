@@ -1,0 +1,281 @@
+"""fairness.py CASE SECONDS: a 10 ms heartbeat beside something that is always ready.
+
+Prints the worst gap between two beats in milliseconds. Time in which the kernel had this thread
+ready but ran another process is not the scheduler's and is taken off (/proc's run-queue delay).
+"""
+
+import json
+import os
+import socket as native
+import subprocess
+import sys
+import threading
+import time
+
+import weft
+from weft import socket
+from weft.queue import Queue
+
+PERIOD = 0.010
+
+FLOOD = """
+import os, sys
+block = bytes(65536)
+try:
+    while True:
+        os.write(int(sys.argv[1]), block)
+except (BrokenPipeError, ConnectionResetError):
+    pass
+"""
+DATAGRAMS = """
+import socket, sys
+out = socket.socket(fileno=int(sys.argv[1]))
+try:
+    while True:
+        out.send(bytes(64))
+except (BrokenPipeError, ConnectionResetError, ConnectionRefusedError):
+    pass
+"""
+DRAIN = """
+import os, sys
+while os.read(int(sys.argv[1]), 1 << 20):
+    pass
+"""
+CALLER = """
+import socket, sys, struct
+address = ("127.0.0.1", int(sys.argv[1]))
+try:
+    while True:
+        with socket.create_connection(address) as s:
+            # Reset on close: a thousand connections a second leave no port behind.
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+except (ConnectionRefusedError, ConnectionResetError):
+    pass
+"""
+METRONOME = """
+import os, sys, time
+stat = os.open("/proc/self/schedstat", os.O_RDONLY)
+try:
+    while True:
+        time.sleep(0.010)
+        delay = int(os.pread(stat, 100, 0).split()[1])
+        os.write(int(sys.argv[1]), b"%-20d%-20d" % (delay, time.monotonic_ns()))
+except BrokenPipeError:
+    pass
+"""
+
+children = []
+
+
+def child(source, argument, *keep):
+    """A process of its own at the other end; it ends when our end of the socket closes."""
+    command = [sys.executable, "-c", source, str(argument)]
+    process = subprocess.Popen(command, pass_fds=[s.fileno() for s in keep])
+    children.append(process)
+    for s in keep:
+        s.close()
+    return process
+
+
+def flooded(source=FLOOD, kind=native.SOCK_STREAM):
+    """A cooperative socket whose other end is written without pause by another process."""
+    ours, theirs = native.socketpair(native.AF_UNIX, kind)
+    child(source, theirs.fileno(), theirs)
+    return socket.socket(ours.family, ours.type, fileno=ours.detach())
+
+
+class RunQueue:
+    """Nanoseconds this thread has waited for a processor although it was ready."""
+
+    def __init__(self):
+        path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+        self.fd = os.open(path, os.O_RDONLY)
+
+    def __call__(self):
+        return int(os.pread(self.fd, 100, 0).split()[1])
+
+
+def beat_by_timer(until):
+    """The longest time between two beats of `sleep(10 ms)`, net and gross, in nanoseconds."""
+    delay = RunQueue()
+    net = gross = 0
+    last, waited = time.monotonic_ns(), delay()
+    while last < until:
+        weft.sleep(PERIOD)
+        now, lag = time.monotonic_ns(), delay()
+        gross = max(gross, now - last)
+        net = max(net, now - last - (lag - waited))
+        last, waited = now, lag
+    return net, gross
+
+
+def beat_by_socket(until):
+    """The longest time from a byte's being sent by another process to its being read here."""
+    source = flooded(METRONOME)
+    delay = RunQueue()
+    net = gross = late = their_delay = 0
+    now = time.monotonic_ns()
+    while now < until:
+        our_delay = delay()
+        beat = source.recv(40)
+        now = time.monotonic_ns()
+        # What the other process lost after taking the time of the last beat came with this one.
+        net = max(net, late - (int(beat[:20]) - their_delay))
+        their_delay = int(beat[:20])
+        gross = max(gross, now - int(beat[20:]))
+        late = now - int(beat[20:]) - (delay() - our_delay)
+    source.close()
+    return net, gross
+
+
+def read_little():
+    source = flooded()
+    while source.recv(64):
+        yield
+
+
+def read_much():
+    source = flooded()
+    while source.recv(65536):
+        yield
+
+
+def read_into():
+    source, buffer = flooded(), bytearray(512)
+    while source.recv_into(buffer):
+        yield
+
+
+def read_datagrams():
+    source = flooded(DATAGRAMS, native.SOCK_DGRAM)
+    while source.recv(64):
+        yield
+
+
+def write():
+    sink = flooded(DRAIN)
+    while sink.send(bytes(64)):
+        yield
+
+
+def write_all():
+    sink = flooded(DRAIN)
+    while True:
+        sink.sendall(bytes(1 << 16))
+        yield
+
+
+def accept():
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    for _ in range(2):
+        child(CALLER, listener.getsockname()[1])
+    while True:
+        listener.accept()[0].close()
+        yield
+
+
+def spin():
+    while True:
+        weft.sleep(0)
+        yield
+
+
+def short_sleeps():
+    while True:
+        weft.sleep(1e-9)
+        yield
+
+
+def queue():
+    line = Queue(1)
+
+    def put():
+        while True:
+            line.put(None)
+
+    weft.spawn(put)
+    while True:
+        line.get()
+        yield
+
+
+def spawn():
+    counted = iter(int, 1)
+
+    def again():
+        next(counted)
+        weft.spawn(again)
+
+    again()
+    yield from spin()
+
+
+def callback():
+    loop = weft.get_hub().loop
+
+    def again():
+        loop.run_callback(again)
+
+    again()
+    yield from spin()
+
+
+def timer():
+    watchers = [weft.get_hub().loop.timer(0) for _ in range(10)]
+
+    def again(watcher):
+        watcher.stop()
+        watcher.start(again, watcher)
+
+    for watcher in watchers:
+        watcher.start(again, watcher)
+    yield from spin()
+
+
+NEIGHBOURS = {
+    f.__name__: f
+    for f in (
+        read_little,
+        read_much,
+        read_into,
+        read_datagrams,
+        write,
+        write_all,
+        accept,
+        spin,
+        short_sleeps,
+        queue,
+        spawn,
+        callback,
+        timer,
+    )
+}
+BEATS = {"timer": beat_by_timer, "socket": beat_by_socket}
+
+
+def main(neighbour, beat, seconds):
+    turns = 0
+
+    def busy():
+        nonlocal turns
+        for _ in NEIGHBOURS[neighbour]():
+            turns += 1
+
+    other = weft.spawn(busy)
+    while turns < 100 and not other.dead:
+        weft.sleep(PERIOD)  # until the process at the other end has started
+    before = turns
+    net, gross = BEATS[beat](time.monotonic_ns() + int(seconds * 1e9))
+    done = turns - before
+    for process in children:
+        process.kill()
+        process.wait()
+    print(json.dumps({"net_ms": net / 1e6, "gross_ms": gross / 1e6, "turns": done}))
+    # The neighbour never ends; a report that comes first is all that is wanted of it.
+    sys.stdout.flush()
+    os._exit(0 if not other.dead else 1)
+
+
+main(sys.argv[1], sys.argv[2], float(sys.argv[3]))

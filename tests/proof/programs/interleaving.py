@@ -1,0 +1,125 @@
+"""interleaving.py: a program with all sorts of waits, and none on real time; prints who ran when."""
+
+import weft
+from weft import queue, socket
+from weft._core import clock
+from weft.event import AsyncResult, Event
+from weft.lock import Condition, Semaphore
+from weft.pool import Pool
+
+
+def record(sockets=False):
+    """Run it once; the list of (who, step) in the order of events.
+
+    How many turns pass before a byte that was sent is seen depends on how fast they are, as a
+    turn of a few microseconds does not ask the system each time; so `sockets` are for a clock
+    that stands still. And which of its turns a greenlet loses to the fairness budget depends on
+    what was read before; so they are for a process that did nothing else.
+    """
+    seen = []
+
+    def note(who, step=None):
+        seen.append((who, step))
+
+    items, narrow, channel = queue.Queue(), queue.Queue(2), queue.Channel()
+    permits, happened, result, changed = Semaphore(2), Event(), AsyncResult(), Condition()
+    left, right = socket.socketpair()
+
+    def spinner(name, turns):
+        for turn in range(turns):
+            note(name, turn)
+            weft.sleep(0)
+
+    def holder(name):
+        with permits:
+            note(name, "in")
+            weft.sleep(0)
+        note(name, "out")
+
+    def producer(name):
+        for i in range(4):
+            narrow.put((name, i))
+            note(name, i)
+        channel.put(name)
+        note(name, "taken")
+
+    def consumer(name):
+        for _ in range(4):
+            note(name, narrow.get())
+        note(name, channel.get())
+
+    def waiter(name):
+        with changed:
+            changed.wait()
+        note(name, "notified")
+        note(name, happened.wait())
+        note(name, result.get())
+
+    def setter():
+        weft.sleep(0)
+        with changed:
+            changed.notify(2)
+            changed.notify_all()
+        happened.set()
+        result.set("value")
+        note("setter")
+
+    def talker():
+        for i in range(3):
+            left.sendall(b"%d" % i)
+            note("talker", left.recv(10))
+
+    def listener():
+        for _ in range(3):
+            heard = right.recv(10)
+            note("listener", heard)
+            right.sendall(heard)
+
+    def victim():
+        try:
+            items.get()
+        finally:
+            note("victim", "killed")
+
+    def task(i):
+        for _ in range(i % 3):
+            weft.sleep(0)
+        note("task", i)
+        return i
+
+    greenlets = []
+    for i in range(3):
+        greenlets.append(weft.spawn(spinner, f"spinner {i}", 3 + i))
+        greenlets.append(weft.spawn(holder, f"holder {i}"))
+        greenlets.append(weft.spawn(producer, f"producer {i}"))
+        greenlets.append(weft.spawn(consumer, f"consumer {i}"))
+        greenlets.append(weft.spawn(waiter, f"waiter {i}"))
+    greenlets += [weft.spawn(f) for f in (setter, *((talker, listener) if sockets else ()))]
+    for i, greenlet in enumerate(greenlets):
+        greenlet.link(lambda _, i=i: note("link", i))
+    doomed = weft.spawn(victim)
+    loop = weft.get_hub().loop
+    loop.run_callback(lambda: note("callback"))
+    note("pool", Pool(2).map(task, range(6)))
+    note("unordered", list(Pool(3).imap_unordered(task, range(6))))
+    doomed.kill()
+    weft.joinall(greenlets, raise_error=True)
+    weft.sleep(0)
+    left.close()
+    right.close()
+    return seen
+
+
+class Still:
+    """A clock that stands still."""
+
+    def now(self):
+        return 1
+
+    def idle(self, deadline):
+        return False
+
+
+if __name__ == "__main__":
+    clock.replace(Still())
+    print(record(sockets=True))

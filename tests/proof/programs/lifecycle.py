@@ -1,0 +1,622 @@
+"""lifecycle.py CASE [ARGUMENT]: lives and ends of a process with 1,000 parked greenlets.
+
+Each case is a whole program; how it ends (exit code, output, and no word on stderr) is what the
+tests look at. A case that expects a signal prints "ready" when it may come.
+"""
+
+import atexit
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import weft
+from parked import park
+from weft import socket
+from weft.event import AsyncResult, Event
+from weft.lock import Semaphore
+from weft.queue import Queue
+
+COUNT = 1000
+
+
+def say(text):
+    """Write a line; not by print(), whose buffer a signal handler must not enter twice."""
+    os.write(1, f"{text}\n".encode())
+
+
+def ready():
+    """Say so, when the main greenlet waits."""
+    weft.spawn(say, "ready")
+
+
+def use_weft():
+    """A little of everything: an engine that is well passes."""
+    order = []
+    timer = weft.Timeout.start_new(60)
+    result, items, permits = AsyncResult(), Queue(1), Semaphore(0)
+
+    def work(i):
+        weft.sleep(0.001 * (3 - i))
+        order.append(i)
+        items.put(i)
+
+    greenlets = [weft.spawn(work, i) for i in range(3)]
+    weft.spawn(result.set, "value")
+    weft.spawn_later(0.001, permits.release)
+    assert [items.get() for _ in range(3)] == order
+    assert result.get() == "value"
+    assert permits.acquire()
+    weft.joinall(greenlets, raise_error=True)
+    left, right = socket.socketpair()
+    with left, right:
+        reader = weft.spawn(left.recv, 10)
+        weft.sleep(0)
+        right.sendall(b"hello")
+        assert reader.get() == b"hello"
+    timer.close()
+
+
+# -- a full collection
+
+
+def collect(kind="all"):
+    greenlets = park(kind, COUNT)
+    for _ in range(3):
+        gc.collect()
+        weft.sleep(0)
+    assert not any(g.dead for g in greenlets)
+    weft.killall(greenlets)
+    assert all(g.dead for g in greenlets)
+    del greenlets
+    gc.collect()
+    use_weft()
+    say("done")
+
+
+def collect_forgotten(kind="all"):
+    """Nobody else knows these greenlets, nor (but for sleepers and sockets) what they wait on."""
+    park(kind, COUNT)
+    for _ in range(3):
+        gc.collect()
+        weft.sleep(0)
+    use_weft()
+    say("done")
+
+
+def collect_in_hub():
+    """The collection happens in a callback, where no greenlet may be switched to."""
+    greenlets = park("all", COUNT)
+    weft.get_hub().loop.run_callback(gc.collect)
+    weft.sleep(0)
+    weft.sleep(0)
+    assert not any(g.dead for g in greenlets)
+    use_weft()
+    say("done")
+
+
+# -- the end of the interpreter
+
+
+def end(kind="all"):
+    keep = park(kind, COUNT)
+    say("end")
+    assert keep
+
+
+def end_without_references(kind="all"):
+    park(kind, COUNT)
+    say("end")
+
+
+def end_with_finally():
+    """Greenlets that would wait again when they are unwound."""
+
+    def stubborn():
+        while True:
+            try:
+                weft.sleep(3600)
+            finally:
+                weft.sleep(0)
+
+    global keep
+    keep = [weft.spawn(stubborn) for _ in range(COUNT)]
+    weft.sleep(0)
+    say("end")
+
+
+def end_in_cycles():
+    """Parked greenlets that only the interpreter's own last collection finds."""
+
+    class Node:
+        pass
+
+    for _ in range(COUNT):
+        node = Node()
+        node.event = Event()
+        node.greenlet = weft.spawn(lambda node=node: node.event.wait())
+    weft.sleep(0)
+    say("end")
+
+
+def exit_main():
+    park("all", COUNT)
+    sys.exit(3)
+
+
+def exit_greenlet():
+    park("all", COUNT)
+    weft.spawn(sys.exit, 4)
+    Event().wait()
+    say("never")
+
+
+def exit_greenlet_text():
+    park("all", COUNT)
+    weft.spawn(sys.exit, "so long")
+    weft.sleep(60)
+    say("never")
+
+
+def exit_callback():
+    park("all", COUNT)
+    weft.get_hub().loop.run_callback(sys.exit, 4)
+    weft.sleep(60)
+    say("never")
+
+
+def exit_caught():
+    """SystemExit from a greenlet arrives in the main greenlet, where it can be caught."""
+    greenlets = park("all", COUNT)
+    weft.spawn(sys.exit, 4)
+    try:
+        weft.sleep(60)
+    except SystemExit as exc:
+        say(f"caught {exc.code}")
+    assert not any(g.dead for g in greenlets)
+    use_weft()
+
+
+def exit_now():
+    park("all", COUNT)
+    os._exit(7)
+
+
+def raise_main():
+    park("all", COUNT)
+    raise ZeroDivisionError("in main")
+
+
+def raise_greenlet():
+    park("all", COUNT)
+
+    def fail():
+        raise ZeroDivisionError("in a greenlet")
+
+    weft.spawn(fail).join()
+    use_weft()
+    say("end")
+
+
+def at_exit():
+    """An exit function may use greenlets while others are parked."""
+    park("all", COUNT)
+
+    @atexit.register
+    def last():
+        use_weft()
+        say("last")
+
+    say("end")
+
+
+def destroy_hub():
+    park("all", COUNT)
+    weft.get_hub().destroy()
+    use_weft()
+    say("end")
+
+
+# -- signals
+
+WAITS = {
+    "sleep": lambda: weft.sleep(60),
+    "event": lambda: Event().wait(),
+    "event_timeout": lambda: Event().wait(60),
+    "queue": lambda: Queue().get(),
+    "recv": lambda pair=socket.socketpair(): pair[0].recv(1),
+    "join": lambda: weft.spawn(weft.sleep, 60).join(),
+    "joinall": lambda: weft.joinall([weft.spawn(weft.sleep, 60) for _ in range(3)]),
+    "hub_join": lambda: weft.get_hub().join(),
+    "spin": lambda: all(weft.sleep(0) is None for _ in iter(int, 1)),
+}
+
+
+def interrupt(wait="event"):
+    """Ends as plain Python does: with a traceback, by the signal."""
+    park("all", COUNT)
+    ready()
+    WAITS[wait]()
+    say("never")
+
+
+def interrupt_caught(wait="event"):
+    greenlets = park("all", COUNT)
+    ready()
+    try:
+        WAITS[wait]()
+    except KeyboardInterrupt:
+        say("interrupted")
+    assert not any(g.dead for g in greenlets)
+    use_weft()
+    say("end")
+
+
+def interrupt_greenlet():
+    """The signal comes while another greenlet computes: that one ends, and main is told too."""
+    greenlets = park("all", COUNT)
+    victim = weft.spawn(signal.raise_signal, signal.SIGINT)
+    try:
+        weft.sleep(60)
+    except KeyboardInterrupt:
+        say("interrupted")
+    assert isinstance(victim.exception, KeyboardInterrupt)
+    assert not any(g.dead for g in greenlets)
+    use_weft()
+    say("end")
+
+
+def terminate():
+    park("all", COUNT)
+
+    def stop(number, frame):
+        raise SystemExit(5)
+
+    signal.signal(signal.SIGTERM, stop)
+    ready()
+    Event().wait(60)
+    say("never")
+
+
+def terminate_by_watcher():
+    park("all", COUNT)
+    watcher = weft.signal_handler(signal.SIGTERM, sys.exit, 6)
+    ready()
+    weft.sleep(60)
+    watcher.cancel()
+
+
+def terminate_by_default():
+    park("all", COUNT)
+    ready()
+    Event().wait(60)
+
+
+def handle():
+    """A handler that raises nothing runs promptly, and the wait goes on."""
+    park("all", COUNT)
+    happened = Event()
+
+    def note(number, frame):
+        say("handled")
+        happened.set()
+
+    signal.signal(signal.SIGTERM, note)
+    ready()
+    assert happened.wait(60)
+    use_weft()
+    say("end")
+
+
+# -- threads
+
+
+def in_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+def thread_ends(kind="all"):
+    in_thread(lambda: park(kind, COUNT))
+    gc.collect()
+    use_weft()
+    say("end")
+
+
+def thread_ends_before_its_greenlets(kind="all"):
+    """The main thread holds the greenlets of a thread that is gone, and lets go of them."""
+    kept = []
+    in_thread(lambda: kept.extend(park(kind, COUNT)))
+    gc.collect()
+    use_weft()
+    kept.clear()
+    gc.collect()
+    use_weft()
+    say("end")
+
+
+def thread_ends_twice():
+    """Both threads have parked greenlets; one ends and then the interpreter."""
+    keep = park("all", COUNT)
+    in_thread(lambda: park("all", COUNT))
+    use_weft()
+    say("end")
+    assert keep
+
+
+def thread_raises():
+    """What ends the thread is no business of its greenlets."""
+
+    def run():
+        park("all", COUNT)
+        raise SystemExit
+
+    in_thread(run)
+    use_weft()
+    say("end")
+
+
+def thread_still_waits():
+    """A daemon thread waits in its own hub when the interpreter ends."""
+    reached = threading.Event()
+
+    def run():
+        park("all", COUNT)
+        weft.spawn(reached.set)
+        weft.sleep(3600)
+
+    threading.Thread(target=run, daemon=True).start()
+    reached.wait()
+    say("end")
+
+
+def thread_works_on():
+    """Python waits for a thread that is no daemon; its hub works until then."""
+
+    def run():
+        park("all", COUNT)
+        threading.main_thread().join()
+        use_weft()
+        say("thread")
+
+    threading.Thread(target=run).start()
+    say("end")
+
+
+# -- fork
+
+
+class Watched:
+    """Greenlets of all kinds, and some that are ready, which tell when they run in a child."""
+
+    def __init__(self):
+        self.parent = os.getpid()
+        self.strangers, self.report = os.pipe()
+        os.set_blocking(self.strangers, False)
+        self.greenlets = park("all", COUNT)
+        self.turns = 0
+        self.sleepers = [weft.spawn(self.due) for _ in range(10)]
+        self.spinners = [weft.spawn(self.spin) for _ in range(10)]
+        self.links = [weft.spawn(weft.sleep, 0.02) for _ in range(10)]
+        for link in self.links:
+            link.link(self.check)
+        weft.sleep(0)
+
+    def check(self, _=None):
+        if os.getpid() != self.parent:
+            os.write(self.report, b"!")
+        self.turns += 1
+
+    def due(self):
+        while True:
+            weft.sleep(0.01)
+            self.check()
+
+    def spin(self):
+        while True:
+            self.check()
+            weft.sleep(0)
+
+    def assert_untouched(self):
+        """In the parent, after the child's end."""
+        try:
+            ran = os.read(self.strangers, 100)
+        except BlockingIOError:
+            ran = b""
+        assert not ran, "the parent's greenlets ran in the child"
+        before = self.turns
+        weft.sleep(0.05)
+        assert self.turns > before + 20
+        assert not any(g.dead for g in self.greenlets + self.sleepers + self.spinners)
+        weft.killall(self.greenlets + self.sleepers + self.spinners)
+        use_weft()
+        for fd in (self.strangers, self.report):
+            os.close(fd)
+
+
+def fork_and_wait(child, fork=os.fork):
+    """Run `child` in a forked process; returns its exit code."""
+    pid = fork()
+    if pid == 0:
+        child()
+        return None
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def child_uses_weft():
+    weft.sleep(0.05)
+    use_weft()
+    gc.collect()
+    use_weft()
+
+
+def child_exits_now():
+    child_uses_weft()
+    os._exit(0)
+
+
+def fork():
+    watched = Watched()
+    assert fork_and_wait(child_exits_now) == 0
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_by_weft():
+    watched = Watched()
+    assert fork_and_wait(child_exits_now, weft.os.fork) == 0
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_in_greenlet():
+    watched = Watched()
+    assert weft.spawn(fork_and_wait, child_exits_now).get() == 0
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_in_thread():
+    """The thread has no hub; the main thread's is not its child's."""
+    watched = Watched()
+    codes = []
+    in_thread(lambda: codes.append(fork_and_wait(child_exits_now)))
+    assert codes == [0]
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_in_hub_thread():
+    watched = Watched()
+    codes = []
+
+    def run():
+        weft.sleep(0)
+        park("all", 100)
+        codes.append(fork_and_wait(child_exits_now))
+        use_weft()
+
+    in_thread(run)
+    assert codes == [0]
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_twice():
+    """A child of a child."""
+    watched = Watched()
+
+    def child():
+        child_uses_weft()
+        park("all", 100)
+        os._exit(fork_and_wait(child_exits_now))
+
+    assert fork_and_wait(child) == 0
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_child_returns():
+    """The child runs to the end of the program, with an interpreter's full end."""
+    watched = Watched()
+    code = fork_and_wait(child_uses_weft)
+    if code is None:
+        return
+    assert code == 0
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_child_exits():
+    watched = Watched()
+
+    def child():
+        child_uses_weft()
+        sys.exit(9)
+
+    assert fork_and_wait(child) == 9
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_child_parks():
+    """The child ends with parked greenlets of its own."""
+    watched = Watched()
+    code = fork_and_wait(lambda: park("all", COUNT))
+    if code is None:
+        return
+    assert code == 0
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_hook():
+    """An at-fork hook that yields runs nobody's greenlets in the child."""
+    watched = Watched()
+    os.register_at_fork(after_in_child=lambda: weft.sleep(0))
+    assert fork_and_wait(child_exits_now) == 0
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_exec():
+    """Nothing of the parent's runs between fork and exec, even if the hook there yields."""
+    watched = Watched()
+    for _ in range(5):
+        subprocess.run(["/bin/true"], preexec_fn=lambda: weft.sleep(0), check=True)
+        subprocess.run(["/bin/true"], check=True)
+    watched.assert_untouched()
+    say("end")
+
+
+def fork_at_once():
+    """Ten children at once, from ten greenlets that let others run between."""
+    watched = Watched()
+
+    def one(i):
+        weft.sleep(0.001 * (i % 3))
+        return fork_and_wait(child_exits_now)
+
+    assert [g.get() for g in [weft.spawn(one, i) for i in range(10)]] == [0] * 10
+    watched.assert_untouched()
+    say("end")
+
+
+# -- nothing can ever wake anybody
+
+
+def loop_exit():
+    """Uncaught: the traceback's last lines say who waits for what."""
+    happened, permits, items = Event(), Semaphore(0), Queue()
+
+    def named(name, wait):
+        greenlet = weft.Greenlet(wait)
+        greenlet.name = name
+        greenlet.start()
+        return greenlet
+
+    global keep
+    keep = [
+        named("alice", happened.wait),
+        named("bob", permits.acquire),
+        named("carol", items.get),
+    ]
+    AsyncResult().get()
+
+
+def loop_exit_parked():
+    """With 1,000 of them the text stays of a readable length."""
+    park("event", COUNT)
+    try:
+        Event().wait()
+    except weft.hub.LoopExit as exc:
+        assert "Event" in str(exc)
+        assert len(str(exc)) < 20_000
+        say("caught")
+    use_weft()
+
+
+globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,317 @@
+"""memory.py CASE COUNT: what is left behind after doing something COUNT times.
+
+A tenth of it is done first, so that caches and free lists have their size. Prints by how much
+resident memory (KiB), objects known to the collector, allocated blocks and open descriptors grew.
+"""
+
+import gc
+import json
+import os
+import resource
+import struct
+import sys
+import threading
+
+import weft
+from weft import local, queue, socket
+from weft.event import AsyncResult, Event
+from weft.lock import Condition, Semaphore
+from weft.pool import Pool
+from weft.server import StreamServer
+from weft.timeout import Timeout
+
+BATCH = 1000
+HOUR = 3600
+PAGE_KIB = resource.getpagesize() // 1024
+
+
+def measure():
+    for _ in range(3):
+        weft.sleep(0)
+        gc.collect()
+    with open("/proc/self/statm") as statm:
+        resident = int(statm.read().split()[1]) * PAGE_KIB
+    return {
+        "resident_kib": resident,
+        "objects": len(gc.get_objects()),
+        "blocks": sys.getallocatedblocks(),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+    }
+
+
+class Expected(Exception):
+    """Not to be reported."""
+
+
+def nothing():
+    pass
+
+
+def fail():
+    raise Expected
+
+
+def batches(one_batch):
+    """A case that works through its count in batches."""
+
+    def case(count):
+        for _ in range(count // BATCH):
+            one_batch()
+
+    case.__name__ = one_batch.__name__
+    return case
+
+
+@batches
+def ended():
+    weft.joinall([weft.spawn(nothing) for _ in range(BATCH)])
+
+
+@batches
+def slept():
+    weft.joinall([weft.spawn(weft.sleep, 0) for _ in range(BATCH)])
+
+
+@batches
+def forgotten():
+    for _ in range(BATCH):
+        weft.spawn(nothing)
+    weft.sleep(0)
+
+
+@batches
+def raised():
+    weft.joinall([weft.spawn(fail) for _ in range(BATCH)])
+
+
+@batches
+def killed():
+    greenlets = [weft.spawn(weft.sleep, HOUR) for _ in range(BATCH)]
+    weft.sleep(0)
+    weft.killall(greenlets)
+
+
+@batches
+def killed_before_start():
+    weft.killall([weft.spawn(nothing) for _ in range(BATCH)])
+    weft.sleep(0)
+
+
+@batches
+def killed_in_waits():
+    event, semaphore, items = Event(), Semaphore(0), queue.Queue()
+    changed = Condition()
+
+    def in_condition():
+        with changed:
+            changed.wait()
+
+    waits = [event.wait, semaphore.acquire, items.get, in_condition]
+    greenlets = [weft.spawn(waits[i % len(waits)]) for i in range(BATCH)]
+    weft.sleep(0)
+    weft.killall(greenlets)
+
+
+@batches
+def raw():
+    for _ in range(BATCH):
+        weft.spawn_raw(nothing)
+    weft.sleep(0)
+
+
+@batches
+def later():
+    weft.joinall([weft.spawn_later(0, nothing) for _ in range(BATCH)])
+
+
+@batches
+def linked():
+    greenlets = [weft.spawn(nothing) for _ in range(BATCH)]
+    for greenlet in greenlets:
+        greenlet.link(lambda g: g.value)
+    weft.joinall(greenlets)
+    weft.sleep(0)
+
+
+@batches
+def pooled():
+    pool = Pool(10)
+    pool.map(int, range(BATCH))
+    list(pool.imap_unordered(int, range(BATCH)))
+
+
+@batches
+def in_cycles():
+    """Greenlets that refer to themselves and that only the collector can free."""
+    greenlets = [weft.Greenlet(nothing) for _ in range(BATCH)]
+    for greenlet in greenlets:
+        greenlet.me = greenlet
+        greenlet.start()
+    weft.joinall(greenlets)
+
+
+@batches
+def cancelled_timeouts():
+    for _ in range(BATCH):
+        with Timeout(HOUR):
+            pass
+
+
+@batches
+def outstanding_timeouts():
+    timers = [Timeout.start_new(HOUR) for _ in range(BATCH)]
+    for timer in timers:
+        timer.close()
+
+
+@batches
+def expired_timeouts():
+    for _ in range(BATCH):
+        with Timeout(0, False):
+            weft.sleep(HOUR)
+
+
+@batches
+def waits_timed_out():
+    event, semaphore, result = Event(), Semaphore(0), AsyncResult()
+    items = queue.Queue()
+    for _ in range(BATCH // 4):
+        event.wait(0)
+        semaphore.acquire(timeout=0)
+        result.wait(0)
+        try:
+            items.get(timeout=0)
+        except queue.Empty:
+            pass
+    assert event.linkcount() == semaphore.linkcount() == result.linkcount() == 0
+
+
+@batches
+def waits_woken():
+    def work():
+        for _ in range(BATCH):
+            there.put(None)
+            back.get(timeout=HOUR)
+
+    there, back = queue.Queue(), queue.Queue()
+    other = weft.spawn(work)
+    for _ in range(BATCH):
+        there.get(timeout=HOUR)
+        back.put(None)
+    other.join()
+
+
+@batches
+def callbacks():
+    loop = weft.get_hub().loop
+    for _ in range(BATCH):
+        loop.run_callback(nothing)
+    weft.sleep(0)
+
+
+@batches
+def watchers():
+    loop = weft.get_hub().loop
+    for _ in range(BATCH):
+        with loop.timer(HOUR) as timer:
+            timer.start(nothing)
+
+
+@batches
+def greenlet_locals():
+    data = local.local()
+
+    def work():
+        data.value = bytearray(100)
+
+    weft.joinall([weft.spawn(work) for _ in range(BATCH)])
+
+
+def connections(count):
+    """Through a server on the loopback, a hundred at a time, each asking and being answered."""
+
+    def answer(connection, address):
+        connection.sendall(connection.recv(100).upper())
+        assert connection.recv(1) == b""  # the client has shut its side down
+        connection.close()
+
+    def ask():
+        for _ in range(count // 100):
+            with socket.create_connection(server.address) as s:
+                s.sendall(b"hello")
+                assert s.recv(100) == b"HELLO"
+                s.shutdown(socket.SHUT_WR)
+                assert s.recv(1) == b""
+                # Both sides are done; no port is to stay behind in TIME_WAIT.
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    server = StreamServer(("127.0.0.1", 0), answer, backlog=128)
+    server.start()
+    weft.joinall([weft.spawn(ask) for _ in range(100)], raise_error=True)
+    server.stop()
+
+
+@batches
+def socketpairs():
+    for _ in range(BATCH):
+        left, right = socket.socketpair()
+        with left, right:
+            reader = weft.spawn(left.recv, 1)
+            weft.sleep(0)
+            right.send(b"!")
+            assert reader.get() == b"!"
+
+
+@batches
+def dropped_sockets():
+    """Never closed, only forgotten, while they are registered with the poller."""
+    for _ in range(BATCH):
+        left, right = socket.socketpair()
+        reader = weft.spawn(left.recv, 1)
+        weft.sleep(0)
+        reader.kill()
+
+
+@batches
+def datagrams():
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with left, right:
+        for _ in range(BATCH):
+            reader = weft.spawn(left.recv, 1)
+            weft.sleep(0)
+            right.send(b"!")
+            assert reader.get() == b"!"
+
+
+@batches
+def threadpool():
+    pool = weft.get_hub().threadpool
+    for _ in range(BATCH):
+        pool.apply(nothing)
+
+
+def hubs(count):
+    """Native threads that have a hub, and end."""
+
+    def run():
+        weft.joinall([weft.spawn(weft.sleep, 0.0001) for _ in range(3)])
+
+    for _ in range(count):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+
+def main(case, count):
+    weft.get_hub().NOT_ERROR += (Expected,)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    function = globals()[case]
+    function(max(count // 10, BATCH if count > BATCH else count // 10))
+    before = measure()
+    function(count)
+    after = measure()
+    print(json.dumps({key: after[key] - before[key] for key in after}))
+
+
+main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,197 @@
+"""Greenlets parked in each kind of wait there is; used by the programs beside this file."""
+
+import resource
+import time
+from select import POLLIN
+
+import weft
+from weft import queue, select, socket
+from weft.event import AsyncResult, Event
+from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from weft.pool import Pool
+from weft.timeout import Timeout
+
+HOUR = 3600
+
+
+def sleeping():
+    return lambda: weft.sleep(HOUR)
+
+
+def under_timeout():
+    def wait():
+        with Timeout(HOUR):
+            weft.sleep(2 * HOUR)
+
+    return wait
+
+
+def event():
+    return Event().wait
+
+
+def event_with_timeout():
+    happened = Event()
+    return lambda: happened.wait(HOUR)
+
+
+def result():
+    return AsyncResult().get
+
+
+def semaphore():
+    taken = Semaphore(0)
+    return taken.acquire
+
+
+def bounded_semaphore():
+    taken = BoundedSemaphore(1)
+    taken.acquire()
+    return taken.acquire
+
+
+def rlock():
+    taken = RLock()
+    taken.acquire()
+    return taken.acquire
+
+
+def condition():
+    changed = Condition()
+
+    def wait():
+        with changed:
+            changed.wait()
+
+    return wait
+
+
+def queue_get():
+    return queue.Queue().get
+
+
+def queue_put():
+    full = queue.Queue(1)
+    full.put(None)
+    return lambda: full.put(None)
+
+
+def joinable_queue():
+    unfinished = queue.JoinableQueue()
+    unfinished.put(None)
+    return unfinished.join
+
+
+def simple_queue():
+    return queue.SimpleQueue().get
+
+
+def channel():
+    return queue.Channel().get
+
+
+def channel_put():
+    empty = queue.Channel()
+    return lambda: empty.put(None)
+
+
+def pool():
+    full = Pool(1)
+    full.spawn(weft.sleep, HOUR)
+    return lambda: full.spawn(weft.sleep, 0)
+
+
+def join():
+    other = weft.spawn(weft.sleep, HOUR)
+    return other.join
+
+
+def recv():
+    pair = socket.socketpair()
+    return lambda pair=pair: pair[0].recv(1)
+
+
+def recv_with_timeout():
+    pair = socket.socketpair()
+    pair[0].settimeout(HOUR)
+    return lambda pair=pair: pair[0].recv(1)
+
+
+def send():
+    pair = socket.socketpair()
+    return lambda pair=pair: pair[0].sendall(bytes(1 << 24))
+
+
+def accept():
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    return listener.accept
+
+
+def wait_read():
+    pair = socket.socketpair()
+    return lambda pair=pair: socket.wait_read(pair[0].fileno())
+
+
+def poll():
+    pair = socket.socketpair()
+    poller = select.poll()
+    poller.register(pair[0], POLLIN)
+    return lambda pair=pair: poller.poll()
+
+
+def threadpool():
+    """Behind a native thread's task that takes half a second."""
+    pool = weft.get_hub().threadpool
+    if not pool.size:
+        pool.maxsize = 1
+        pool.spawn(time.sleep, 0.5)
+    return lambda: pool.apply(int)
+
+
+KINDS = {
+    f.__name__: f
+    for f in (
+        sleeping,
+        under_timeout,
+        event,
+        event_with_timeout,
+        result,
+        semaphore,
+        bounded_semaphore,
+        rlock,
+        condition,
+        queue_get,
+        queue_put,
+        joinable_queue,
+        simple_queue,
+        channel,
+        channel_put,
+        pool,
+        join,
+        recv,
+        recv_with_timeout,
+        send,
+        accept,
+        wait_read,
+        poll,
+    )
+}
+
+
+def park(kind, count):
+    """Spawn `count` greenlets, each waiting on an object of its own, and let them reach it.
+
+    `kind` is "threadpool", a name of `KINDS`, or "all": each of these in turn. The thread pool
+    is not among them because it makes threads, and most cases are about processes without.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    kinds = [*KINDS.values()] if kind == "all" else [{**KINDS, "threadpool": threadpool}[kind]]
+    greenlets = [weft.spawn(kinds[i % len(kinds)]()) for i in range(count)]
+    for _ in range(3):
+        weft.sleep(0)
+    for greenlet in greenlets:
+        assert not greenlet.dead, greenlet.exception
+    return greenlets

@@ -1,0 +1,79 @@
+"""Run a program of this folder in a child process and see how it ended.
+
+What is measured or may crash or hang runs in its own interpreter: nothing of pytest's is in the
+figures, and one hang is one failed test whose report holds the stacks of the child's threads.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import weft
+
+PROGRAMS = Path(__file__).with_name("programs")
+LIBRARY = Path(weft.__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child ended: its exit code (negative: the signal that ended it) and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """What a program that ended well printed last, as JSON; its stderr if it did not."""
+        assert self.code == 0, f"exit code {self.code}\n{self.out}\n{self.err}"
+        return json.loads(self.out.splitlines()[-1])
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The child's variables: it finds the weft under test, and no setting changes its warnings."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "GEVENT", "WEFT"))}
+    path = [str(LIBRARY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**env, "PYTHONPATH": os.pathsep.join(path), **more}
+
+
+def start(
+    name: str, *args: object, flags: tuple[str, ...] = (), **variables: str
+) -> "subprocess.Popen[str]":
+    """Start programs/`name`.py; SIGABRT makes it write its threads' stacks."""
+    command = [sys.executable, "-X", "faulthandler", *flags, str(PROGRAMS / f"{name}.py")]
+    return subprocess.Popen(
+        [*command, *map(str, args)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(**variables),
+        text=True,
+        # SIGINT may be ignored in a background job's children, and its tests need it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+
+
+def finish(child: "subprocess.Popen[str]", limit: float) -> Outcome:
+    """Wait `limit` seconds for the child's end; a hang fails the test with the child's stacks."""
+    try:
+        out, err = child.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGABRT)
+        out, err = child.communicate()
+        raise AssertionError(f"no end after {limit} s: {child.args}\n{out}\n{err}") from None
+    return Outcome(child.returncode, out, err)
+
+
+def run(
+    name: str,
+    *args: object,
+    flags: tuple[str, ...] = (),
+    limit: float = 60,
+    **variables: str,
+) -> Outcome:
+    """Run programs/`name`.py with `args` to its end."""
+    return finish(start(name, *args, flags=flags, **variables), limit)

@@ -1,0 +1,37 @@
+"""Every primitive between greenlets, native threads, and greenlets of other threads' hubs."""
+
+from itertools import product
+
+import pytest
+
+from . import support
+
+COUNT = 10_000
+KINDS = ["greenlet", "native", "hub"]
+PRIMITIVES = [
+    "semaphore",
+    "semaphore_timeout",
+    "bounded_semaphore",
+    "rlock",
+    "condition",
+    "event",
+    "async_result",
+    "queue",
+    "lifo_queue",
+    "priority_queue",
+    "joinable_queue",
+    "simple_queue",
+    "channel",
+]
+
+
+@pytest.mark.parametrize("primitive", PRIMITIVES)
+@pytest.mark.parametrize(("holder", "waiter"), list(product(KINDS, KINDS)))
+def test_hand_over(primitive, holder, waiter):
+    support.run("handover", primitive, holder, waiter, COUNT).json()
+
+
+@pytest.mark.parametrize("waiter", KINDS)
+@pytest.mark.parametrize("holder", ["greenlet", "hub"])
+def test_join(holder, waiter):
+    support.run("handover", "join", holder, waiter, COUNT).json()
