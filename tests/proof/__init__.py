@@ -1,1 +1,1 @@
-"""What weft promises as a whole: fairness, cancellation, hand-over, life and death, memory, order."""
+"""What weft promises as a whole: fairness, cancellation, hand-over, life, memory, order."""

@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 
-import weft
 from parked import park
+
+import weft
 
 HOUR = 3600
 

@@ -1,4 +1,4 @@
-"""interleaving.py: a program with all sorts of waits, and none on real time; prints who ran when."""
+"""interleaving.py: all sorts of waits, and none on real time; prints who ran when."""
 
 import weft
 from weft import queue, socket

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 
-import weft
 from parked import park
+
+import weft
 from weft import socket
 from weft.event import AsyncResult, Event
 from weft.lock import Semaphore
@@ -226,7 +227,7 @@ WAITS = {
     "event": lambda: Event().wait(),
     "event_timeout": lambda: Event().wait(60),
     "queue": lambda: Queue().get(),
-    "recv": lambda pair=socket.socketpair(): pair[0].recv(1),
+    "recv": lambda: (lambda pair: pair[0].recv(1))(socket.socketpair()),
     "join": lambda: weft.spawn(weft.sleep, 60).join(),
     "joinall": lambda: weft.joinall([weft.spawn(weft.sleep, 60) for _ in range(3)]),
     "hub_join": lambda: weft.get_hub().join(),

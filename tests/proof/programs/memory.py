@@ -4,6 +4,7 @@ A tenth of it is done first, so that caches and free lists have their size. Prin
 resident memory (KiB), objects known to the collector, allocated blocks and open descriptors grew.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -179,10 +180,8 @@ def waits_timed_out():
         event.wait(0)
         semaphore.acquire(timeout=0)
         result.wait(0)
-        try:
+        with contextlib.suppress(queue.Empty):
             items.get(timeout=0)
-        except queue.Empty:
-            pass
     assert event.linkcount() == semaphore.linkcount() == result.linkcount() == 0
 
 
@@ -266,7 +265,7 @@ def socketpairs():
 def dropped_sockets():
     """Never closed, only forgotten, while they are registered with the poller."""
     for _ in range(BATCH):
-        left, right = socket.socketpair()
+        left, _right = socket.socketpair()
         reader = weft.spawn(left.recv, 1)
         weft.sleep(0)
         reader.kill()
