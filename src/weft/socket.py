@@ -213,15 +213,23 @@ def _is_numeric(host: str) -> bool:
     return False
 
 
-def _ours(name: str) -> _Any:
-    """A function of the standard module that makes its sockets of this module's class."""
-    function = getattr(_stdlib, name)
+def _rebound(function: _Any, namespace: dict[str, _Any]) -> _Any:
+    """The same function, but the names it uses are those of *namespace*."""
     copy = _types.FunctionType(
-        function.__code__, globals(), name, function.__defaults__, function.__closure__
+        function.__code__,
+        namespace,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__doc__ = function.__doc__
     return copy
+
+
+def _ours(name: str) -> _Any:
+    """A function of the standard module that makes its sockets of this module's class."""
+    return _rebound(getattr(_stdlib, name), globals())
 
 
 _native_socketpair = _stdlib.socketpair

@@ -8,3 +8,9 @@ cdef class SocketState(Descriptor):
     cdef bint stream
     cdef int64_t timeout     # nanoseconds; -1 waits for ever, 0 never
     cdef object seconds      # the same as it was given
+
+
+# When an operation that begins now has to end, on the loop's clock; -1: never.
+cdef int64_t deadline_of(SocketState io) except? -1
+# Whether the kernel would let a call go on, whatever the flags say.
+cdef bint is_ready_now(int fd, int event) noexcept

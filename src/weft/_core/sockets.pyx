@@ -71,7 +71,7 @@ cdef class SocketState(Descriptor):
         self.write_ready = self.hung_up = False
 
 
-cdef inline int64_t deadline_of(SocketState io) except? -1:
+cdef int64_t deadline_of(SocketState io) except? -1:
     return -1 if io.timeout < 0 else now() + io.timeout
 
 

@@ -18,6 +18,7 @@ from weft.monkey._saved import (
     is_anything_patched,
     is_module_patched,
     is_object_patched,
+    note_change_inside,
     patch_item,
     patch_module,
     patch_module_by_name,
@@ -39,6 +40,7 @@ __all__ = [
     "patch_queue",
     "patch_select",
     "patch_socket",
+    "patch_ssl",
     "patch_sys",
     "patch_thread",
     "patch_time",
@@ -91,6 +93,28 @@ def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
     patch_module_by_name("socket", [name for name in implemented if name not in DNS_NAMES])
     if dns:
         patch_dns()
+
+
+def patch_ssl() -> None:
+    """Make TLS sockets let other greenlets run, whoever made their contexts, and whenever.
+
+    The classes stay. What each context calls to make a socket makes one of the same class, or of
+    the program's own, upon :class:`weft.ssl.SSLSocket`. Without :mod:`ssl` it does nothing.
+    """
+    try:
+        ssl: Any = importlib.import_module("ssl")
+    except ImportError:
+        return
+    if is_object_patched("ssl", "SSLSocket"):
+        return
+    cooperative = importlib.import_module("weft.ssl").cooperative
+    create = ssl.SSLSocket._create.__func__
+
+    def create_cooperative(cls: type, *args: Any, **kwargs: Any) -> Any:
+        return create(cooperative(cls), *args, **kwargs)
+
+    ssl.SSLSocket._create = classmethod(create_cooperative)
+    note_change_inside(ssl, "SSLSocket")
 
 
 def patch_select(aggressive: bool = True) -> None:
@@ -153,7 +177,7 @@ def patch_all(
 ) -> bool | None:
     """Patch everything that is not switched off; call it first thing in the program.
 
-    *ssl*, *subprocess*, *signal*, *builtins* and *contextvars* are accepted for gevent's sake and
+    *subprocess*, *signal*, *builtins* and *contextvars* are accepted for gevent's sake and
     change nothing yet. References that other modules took before are re-bound, and so are locks.
     True on the first call; calling it again is harmless and patches what was off before. Other
     keyword arguments are ignored, as in gevent, with None as the result if nothing was done.
@@ -168,6 +192,8 @@ def patch_all(
         patch_thread(Event=Event)
     if socket:
         patch_socket(dns=dns, aggressive=aggressive)
+    if ssl:
+        patch_ssl()
     if select:
         patch_select(aggressive=aggressive)
     if queue:

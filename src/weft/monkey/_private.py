@@ -7,8 +7,10 @@ A test fails on any other.
 PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_DummyThread": ("threading", "3.11 to 3.13"),
     "_active": ("threading", "3.11 to 3.13"),
+    "_create": ("ssl.SSLSocket", "3.11 to 3.14"),
     "_is_owned": ("_thread.RLock", "3.11 to 3.13"),
     "_lock": ("threading.Condition", "3.11 to 3.13"),
+    "_sslobj": ("ssl.SSLSocket", "3.11 to 3.14"),
     "_thread_local_info": ("threading", "3.12 and 3.13"),
     "_waiters": ("threading.Condition", "3.11 to 3.13"),
 }

@@ -61,6 +61,11 @@ def patch_item(module: ModuleType, attr: str, newitem: Any) -> None:
     setattr(module, attr, newitem)
 
 
+def note_change_inside(module: ModuleType, attr: str) -> None:
+    """Count the attribute as patched: it stays, something within it was replaced."""
+    saved.setdefault(module.__name__, {}).setdefault(attr, getattr(module, attr))
+
+
 def remove_item(module: ModuleType, attr: str) -> None:
     """Remove one attribute of a module, if it is there, and remember what it was."""
     if hasattr(module, attr):

@@ -1,0 +1,785 @@
+"""TLS: sockets of weft.ssl against each other and against the standard library's."""
+
+import array
+import contextlib
+import errno
+import socket as native_socket
+import ssl as native
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import weft
+from weft import socket, ssl
+from weft.event import Event
+
+HOST = "localhost"
+
+
+class Certificates:
+    """An authority, a certificate for localhost, one for a client, and contexts that use them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = trustme.CA()
+        self.certificate = self.authority.issue_cert(HOST, "127.0.0.1")
+        self.client_certificate = self.authority.issue_cert("client@example.org")
+        self.trusted = folder / "authority.pem"
+        self.authority.cert_pem.write_to_path(self.trusted)
+
+    def server(self, module: Any = ssl) -> Any:
+        context = module.SSLContext(module.PROTOCOL_TLS_SERVER)
+        self.certificate.configure_cert(context)
+        self.authority.configure_trust(context)
+        return context
+
+    def client(self, module: Any = ssl) -> Any:
+        context = module.create_default_context()
+        self.authority.configure_trust(context)
+        return context
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def wrapped(certificates: Certificates, left: Any, right: Any, **options: Any) -> tuple[Any, Any]:
+    """A client and a server at the ends of a connection, after their handshake."""
+    server_context = options.pop("server", None) or certificates.server()
+    client_context = options.pop("client", None) or certificates.client()
+    server = weft.spawn(server_context.wrap_socket, right, server_side=True)
+    client = client_context.wrap_socket(left, server_hostname=HOST, **options)
+    return client, server.get(timeout=10)
+
+
+@pytest.fixture
+def pair(certificates: Certificates) -> Iterator[tuple[Any, Any]]:
+    client, server = wrapped(certificates, *socket.socketpair())
+    with client, server:
+        yield client, server
+
+
+def settled() -> None:
+    """Let everybody run until all wait."""
+    for _ in range(20):
+        weft.sleep(0)
+    weft.sleep(0.01)
+
+
+def fill(connection: Any) -> int:
+    """Write until the system takes no more; returns how many bytes that were."""
+    sent = 0
+    connection.setblocking(False)
+    with contextlib.suppress(native.SSLWantWriteError):
+        while True:
+            sent += connection.send(b"f" * 1000)
+    connection.setblocking(True)
+    return sent
+
+
+# -- exchanging data
+
+
+def test_echo_of_all_sizes(pair: Any) -> None:
+    client, server = pair
+
+    def echo() -> None:
+        while data := server.recv(70_000):
+            server.sendall(data)
+        server.unwrap()
+
+    echoing = weft.spawn(echo)
+    for size in (1, 100, 16_384, 16_385, 1_000_000):
+        message = bytes(range(256)) * (size // 256 + 1)
+        message = message[:size]
+        sending = weft.spawn(client.sendall, message)
+        received = bytearray()
+        while len(received) < size:
+            received += client.recv(size)
+        assert received == message
+        sending.get(timeout=5)
+    assert client.unwrap() is client
+    echoing.get(timeout=5)
+
+
+def test_every_way_to_read_and_write(pair: Any, tmp_path: Path) -> None:
+    client, server = pair
+    assert client.send(b"send") == 4
+    assert server.recv(100) == b"send"
+    assert client.write(array.array("H", [1, 2])) == 4
+    assert server.read() == struct.pack("HH", 1, 2)
+    client.sendall(memoryview(array.array("I", range(10_000))))
+    received = bytearray()
+    while len(received) < 40_000:
+        received += server.recv(40_000)
+    assert received == struct.pack("10000I", *range(10_000))
+    client.sendall(b"")
+    client.sendall(b"into")
+    buffer = bytearray(10)
+    assert server.recv_into(buffer) == 4
+    assert buffer[:4] == b"into"
+    client.sendall(b"some more")
+    assert server.recv_into(buffer, 4) == 4
+    assert server.pending() == 5
+    assert server.recv(0) == b""
+    assert server.recv_into(bytearray(), 0) == 0
+    assert server.recv(100) == b" more"
+    path = tmp_path / "file"
+    path.write_bytes(b"contents" * 5000)
+    with path.open("rb") as file:
+        sending = weft.spawn(client.sendfile, file)
+        with server.makefile("rb") as reader:
+            assert reader.read(40_000) == b"contents" * 5000
+    assert sending.get(timeout=5) == 40_000
+    for call in (lambda: client.send(b"x", 1), lambda: client.sendall(b"x", 1)):
+        with pytest.raises(ValueError, match="non-zero flags"):
+            call()
+    with pytest.raises(NotImplementedError):
+        client.recvmsg(1)
+    with pytest.raises(ValueError, match="not allowed"):
+        client.sendto(b"x", ("127.0.0.1", 1))
+
+
+def test_bytes_that_are_decrypted_already_are_not_waited_for(pair: Any) -> None:
+    client, server = pair
+    reading = weft.spawn(server.recv, 1)
+    settled()
+    client.sendall(b"abc")
+    assert reading.get(timeout=5) == b"a"  # it waited, so the next read looks before it tries
+    assert [server.recv(1) for _ in range(2)] == [b"b", b"c"]
+
+
+def test_records_that_came_together_are_all_read(pair: Any) -> None:
+    client, server = pair
+    reading = weft.spawn(server.recv, 100)
+    settled()
+    for letter in (b"a", b"b", b"c"):
+        client.sendall(letter)
+    assert reading.get(timeout=5) == b"a"
+    assert [server.recv(100), server.recv(100)] == [b"b", b"c"]
+
+
+def test_the_end_is_seen_by_a_reader_that_waited_before(pair: Any) -> None:
+    client, server = pair
+    reading = weft.spawn(server.recv, 100)
+    settled()
+    client.sendall(b"last")
+    assert reading.get(timeout=5) == b"last"
+    saying_good_bye = weft.spawn(client.unwrap)  # the connection itself stays open
+    assert server.recv(100) == b""
+    assert server.recv(100) == b""
+    assert server.unwrap() is server
+    saying_good_bye.get(timeout=5)
+
+
+# -- what the handshake agreed on
+
+
+def test_details_of_the_connection(certificates: Certificates) -> None:
+    server_context, client_context = certificates.server(), certificates.client()
+    server_context.set_alpn_protocols(["h2", "http/1.1"])
+    client_context.set_alpn_protocols(["http/1.1"])
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    certificates.client_certificate.configure_cert(client_context)
+    client, server = wrapped(
+        certificates, *socket.socketpair(), server=server_context, client=client_context
+    )
+    with client, server:
+        assert isinstance(client, ssl.SSLSocket)
+        assert isinstance(client, native.SSLSocket)
+        assert isinstance(client, socket.socket)
+        assert client.version() == server.version() == "TLSv1.3"
+        assert client.cipher() == server.cipher()
+        assert client.selected_alpn_protocol() == server.selected_alpn_protocol() == "http/1.1"
+        names = dict(client.getpeercert()["subjectAltName"])
+        assert names["DNS"] == HOST
+        assert ("email", "client@example.org") in server.getpeercert()["subjectAltName"]
+        assert client.getpeercert(binary_form=True)
+        assert client.context is client_context
+        assert (client.server_side, server.server_side) == (False, True)
+        assert client.server_hostname == HOST
+        assert server.get_channel_binding("tls-unique") is not None
+        assert client.session is not None
+
+
+def test_sessions_are_reused(certificates: Certificates) -> None:
+    contexts = {"server": certificates.server(), "client": certificates.client()}
+    contexts["client"].maximum_version = ssl.TLSVersion.TLSv1_2
+    first, server = wrapped(certificates, *socket.socketpair(), **contexts)
+    with first, server:
+        assert not first.session_reused
+        session = first.session
+    second, server = wrapped(certificates, *socket.socketpair(), session=session, **contexts)
+    with second, server:
+        assert second.session_reused
+        assert server.session_reused
+
+
+def test_a_callback_for_the_servers_name_may_choose_the_context_and_wait(
+    certificates: Certificates,
+) -> None:
+    context, other = certificates.server(), certificates.server()
+    asked = []
+
+    def choose(connection: Any, name: str, _context: Any) -> None:
+        weft.sleep(0.01)
+        asked.append(name)
+        connection.context = other
+
+    context.sni_callback = choose
+    client, server = wrapped(certificates, *socket.socketpair(), server=context)
+    with client, server:
+        assert asked == [HOST]
+        assert server.context is other
+
+
+def test_client_certificates_may_be_asked_for_later(certificates: Certificates) -> None:
+    server_context, client_context = certificates.server(), certificates.client()
+    server_context.post_handshake_auth = client_context.post_handshake_auth = True
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    certificates.client_certificate.configure_cert(client_context)
+    client, server = wrapped(
+        certificates, *socket.socketpair(), server=server_context, client=client_context
+    )
+    with client, server:
+        assert server.getpeercert() is None
+        server.verify_client_post_handshake()
+        server.sendall(b"?")
+        answering = weft.spawn(lambda: (client.recv(1), client.sendall(b"!")))
+        assert server.recv(1) == b"!"
+        answering.get(timeout=5)
+        assert server.getpeercert()
+
+
+def test_wrong_names_and_unknown_authorities_are_refused(certificates: Certificates) -> None:
+    def attempt(context: Any, name: str) -> None:
+        left, right = socket.socketpair()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                certificates.server().wrap_socket(right, server_side=True).close()
+
+        serving = weft.spawn(serve)
+        with left:
+            try:
+                context.wrap_socket(left, server_hostname=name)
+            finally:
+                left.close()
+                serving.join(timeout=5)
+                right.close()
+
+    with pytest.raises(native.SSLCertVerificationError, match="mismatch"):
+        attempt(certificates.client(), "example.org")
+    with pytest.raises(native.SSLCertVerificationError, match="verify failed"):
+        attempt(ssl.create_default_context(), HOST)
+
+
+def test_the_deferred_handshake(certificates: Certificates) -> None:
+    client, server = socket.socketpair()
+    serving = weft.spawn(certificates.server().wrap_socket, server, server_side=True)
+    deferred = certificates.client().wrap_socket(
+        client, server_hostname=HOST, do_handshake_on_connect=False
+    )
+    with deferred:
+        assert deferred.version() is None
+        deferred.do_handshake()
+        assert deferred.version() == "TLSv1.3"
+        serving.get(timeout=5).close()
+
+
+# -- connecting and accepting
+
+
+def test_connect_and_accept(certificates: Certificates) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with certificates.server().wrap_socket(listener, server_side=True) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, address = server.accept()
+                assert isinstance(connection, ssl.SSLSocket)
+                assert address[0] == "127.0.0.1"
+                with connection:
+                    connection.sendall(connection.recv(10))
+
+        serving = weft.spawn(serve)
+        for connect in ("connect", "connect_ex"):
+            plain = socket.socket()
+            with certificates.client().wrap_socket(plain, server_hostname=HOST) as client:
+                client.settimeout(5)
+                assert not getattr(client, connect)(("127.0.0.1", port))
+                client.sendall(b"hello")
+                assert client.recv(10) == b"hello"
+        serving.get(timeout=5)
+
+
+def test_get_server_certificate(certificates: Certificates) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            certificates.server().wrap_socket(connection, server_side=True).close()
+
+        serving = weft.spawn(serve)
+        found = ssl.get_server_certificate(
+            listener.getsockname(), ca_certs=str(certificates.trusted), timeout=5
+        )
+        serving.get(timeout=5)
+        assert "BEGIN CERTIFICATE" in found
+
+
+@pytest.mark.parametrize("ours", ["client", "server"])
+def test_against_the_standard_library_in_a_thread(certificates: Certificates, ours: str) -> None:
+    left, right = native_socket.socketpair()
+    message = bytes(300_000)
+
+    def other_side() -> None:
+        context = certificates.server(native) if ours == "client" else certificates.client(native)
+        options = {"server_side": True} if ours == "client" else {"server_hostname": HOST}
+        with context.wrap_socket(right, **options) as connection:
+            received = 0
+            while received < len(message):
+                received += len(connection.recv(100_000))
+            connection.sendall(message)
+            connection.unwrap()
+
+    thread = threading.Thread(target=other_side)
+    thread.start()
+    context = certificates.client() if ours == "client" else certificates.server()
+    options = {"server_hostname": HOST} if ours == "client" else {"server_side": True}
+    with context.wrap_socket(left, **options) as connection:
+        connection.sendall(message)
+        received = bytearray()
+        while data := connection.recv(100_000):
+            received += data
+        assert received == message
+        connection.unwrap()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+
+
+# -- not waiting, and waiting for some time only
+
+
+def test_a_socket_that_does_not_wait(pair: Any) -> None:
+    client, server = pair
+    client.setblocking(False)
+    with pytest.raises(native.SSLWantReadError):
+        client.recv(1)
+    assert fill(client) > 16_384
+    server.sendall(b"x")
+    assert client.recv(1) == b"x"
+
+
+def test_a_handshake_that_does_not_wait(certificates: Certificates) -> None:
+    left, right = socket.socketpair()
+    serving = weft.spawn(certificates.server().wrap_socket, right, server_side=True)
+    left.setblocking(False)
+    context = certificates.client()
+    with pytest.raises(ValueError, match="non-blocking"):
+        context.wrap_socket(left.dup(), server_hostname=HOST)
+    client = context.wrap_socket(left, server_hostname=HOST, do_handshake_on_connect=False)
+    wants = 0
+    while True:
+        try:
+            client.do_handshake()
+            break
+        except native.SSLWantReadError:
+            wants += 1
+            socket.wait_read(client.fileno(), timeout=5)
+    assert wants
+    with client, serving.get(timeout=5):
+        assert client.version() == "TLSv1.3"
+
+
+def test_timeouts_say_what_the_standard_librarys_say(pair: Any) -> None:
+    client, _ = pair
+    client.settimeout(0.02)
+    for _ in range(2):
+        with pytest.raises(TimeoutError, match=r"^The read operation timed out$"):
+            client.recv(1)
+    with pytest.raises(TimeoutError, match=r"^The write operation timed out$"):
+        client.sendall(bytes(100_000_000))
+
+
+def test_each_timeout_raises_its_own_exception(pair: Any) -> None:
+    client, _ = pair
+    client.settimeout(0.01)
+    errors = []
+    for _ in range(2):
+        with pytest.raises(TimeoutError) as caught:
+            client.recv(1)
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+
+
+def test_a_handshake_has_one_deadline_however_much_arrives(certificates: Certificates) -> None:
+    left, right = socket.socketpair()
+    left.settimeout(0.1)
+
+    def dribble() -> None:
+        with contextlib.suppress(OSError):
+            right.sendall(b"\x16\x03\x03\x3f\xff")  # a long handshake record, byte by byte
+            while True:
+                right.sendall(b"\0")
+                weft.sleep(0.01)
+
+    dribbling = weft.spawn(dribble)
+    with weft.Timeout(5), pytest.raises(TimeoutError, match="The handshake operation timed out"):
+        certificates.client().wrap_socket(left, server_hostname=HOST)
+    dribbling.join(timeout=5)
+    assert left.fileno() == -1
+    right.close()
+
+
+# -- ends
+
+
+def test_an_end_without_good_bye(certificates: Certificates) -> None:
+    left, right = socket.socketpair()
+    client, server = wrapped(certificates, left, right, suppress_ragged_eofs=False)
+    with client:
+        waiting = weft.spawn(client.recv, 1)
+        settled()
+        server.close()
+        with pytest.raises(native.SSLEOFError):
+            waiting.get(timeout=5)
+    client, server = wrapped(certificates, *socket.socketpair())
+    with client:
+        waiting = weft.spawn(client.recv, 1)
+        settled()
+        server.close()
+        assert waiting.get(timeout=5) == b""
+
+
+def reset(certificates: Certificates, sockets: Any, tls: Any, waiting: Any, shake: Any) -> Any:
+    """What a reader's call raises when the other side resets the connection, by *waiting*."""
+    with sockets.create_server(("127.0.0.1", 0)) as listener:
+        left = sockets.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    shaking = shake(lambda: certificates.server(tls).wrap_socket(right, server_side=True))
+    client = certificates.client(tls).wrap_socket(
+        left, server_hostname=HOST, suppress_ragged_eofs=False
+    )
+    server = shaking()
+    with client:
+
+        def read() -> BaseException | None:
+            try:
+                client.recv(1)
+            except OSError as exc:
+                return exc
+            return None
+
+        reading = waiting(read)
+        server.setsockopt(
+            native_socket.SOL_SOCKET, native_socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        server.close()
+        return reading()
+
+
+def test_a_reset_means_what_it_means_to_the_standard_library(certificates: Certificates) -> None:
+    def later(function: Callable[[], Any]) -> Callable[[], Any]:
+        greenlet = weft.spawn(function)
+        settled()
+        return lambda: greenlet.get(timeout=5)
+
+    def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(function()))
+        thread.start()
+        return lambda: (thread.join(timeout=5), answers[0])[1]
+
+    ours = reset(certificates, socket, ssl, later, later)
+    theirs = reset(certificates, native_socket, native, in_thread, in_thread)
+    assert (type(ours), ours.errno) == (type(theirs), theirs.errno)
+    assert isinstance(ours, OSError)
+
+
+def test_clear_text_after_unwrap(pair: Any) -> None:
+    client, server = pair
+    unwrapping = weft.spawn(server.unwrap)
+    plain = client.unwrap()
+    assert unwrapping.get(timeout=5) is server
+    assert plain is client
+    client.sendall(b"in the clear")
+    assert server.recv(100) == b"in the clear"
+    waiting = weft.spawn(server.recv, 100)
+    settled()
+    client.sendall(b"again")
+    assert waiting.get(timeout=5) == b"again"
+    with pytest.raises(ValueError, match="No SSL wrapper"):
+        client.unwrap()
+
+
+def test_unwrap_while_another_greenlet_reads(pair: Any) -> None:
+    client, server = pair
+    reading = weft.spawn(client.recv, 10)
+    settled()
+    serving = weft.spawn(lambda: (server.recv(10), server.unwrap()))
+    client.unwrap()
+    with pytest.raises(native.SSLZeroReturnError):
+        reading.get(timeout=5)
+    serving.get(timeout=5)
+    weft.spawn_later(0.01, server.sendall, b"clear")
+    assert client.recv(10) == b"clear"
+
+
+@pytest.mark.parametrize("how", ["close", "shutdown"])
+def test_closing_ends_the_waits_of_others(pair: Any, how: str) -> None:
+    client, _ = pair
+    readers = [weft.spawn(client.recv, 1) for _ in range(3)]
+    settled()
+    if how == "close":
+        client.close()
+        for reader in readers:
+            with pytest.raises(OSError, match=r"closed|Bad file descriptor") as caught:
+                reader.get(timeout=5)
+            assert caught.value.errno == errno.EBADF
+    else:
+        client.shutdown(socket.SHUT_RDWR)
+        assert [reader.get(timeout=5) for reader in readers] == [b"", b"", b""]
+
+
+def test_the_number_of_a_closed_socket_is_not_used_again(pair: Any) -> None:
+    client, server = pair
+    reading = weft.spawn(client.recv, 10)
+    settled()
+    server.sendall(b"secret")
+    number = client.fileno()
+    client.close()
+    left, right = native_socket.socketpair()
+    with left, right:
+        assert number in (left.fileno(), right.fileno())
+        with pytest.raises(OSError, match=r"closed|Bad file descriptor"):
+            reading.get(timeout=5)
+
+
+# -- many greenlets
+
+
+def test_readers_take_turns_while_others_write(pair: Any) -> None:
+    client, server = pair
+    readers = [weft.spawn(server.recv, 1) for _ in range(4)]
+    writers = [weft.spawn(server.sendall, bytes([65 + number]) * 100_000) for number in range(3)]
+    settled()
+    client.sendall(b"abcd")
+    assert [reader.get(timeout=5) for reader in readers] == [b"a", b"b", b"c", b"d"]
+    received = bytearray()
+    while len(received) < 300_000:
+        received += client.recv(100_000)
+    weft.joinall(writers, timeout=5, raise_error=True)
+    assert received == b"A" * 100_000 + b"B" * 100_000 + b"C" * 100_000
+
+
+def test_a_killed_reader_loses_nothing(pair: Any) -> None:
+    client, server = pair
+    first, second = weft.spawn(server.recv, 1), weft.spawn(server.recv, 1)
+    settled()
+    client.send(b"a")
+    weft.spawn(first.kill, block=False)
+    assert second.get(timeout=5) == b"a" or first.value == b"a"
+    third = weft.spawn(server.recv, 1)
+    settled()
+    third.kill()
+    client.send(b"b")
+    assert server.recv(1) == b"b" or second.value == b"b"
+
+
+@pytest.mark.parametrize("following", [b"y" * 1000, b"z" * 20_000, b"k" * 5000])
+def test_a_killed_writer_leaves_whole_records(pair: Any, following: bytes) -> None:
+    client, server = pair
+    sent = 0
+    killed = None
+    while killed is None or killed.ready():
+        killed = weft.spawn(client.send, b"k" * 5000)
+        settled()
+        sent += killed.value or 0
+    killed.kill()
+    writing = weft.spawn(client.sendall, following)
+    received = bytearray()
+    while not received.endswith(following) or not writing.ready():
+        received += server.recv(100_000)
+    started = b"" if following.startswith(b"k") else b"k" * 5000
+    assert received == b"k" * sent + started + following
+
+
+def test_a_killed_handshake_closes_the_connection(certificates: Certificates) -> None:
+    left, right = socket.socketpair()
+    shaking = weft.spawn(certificates.client().wrap_socket, left, server_hostname=HOST)
+    settled()
+    shaking.kill()
+    with right:
+        data = b""
+        while more := right.recv(10_000):
+            data += more
+        assert data[0] == 22  # the greeting, and then the end
+
+
+def test_a_busy_connection_starves_nobody(pair: Any) -> None:
+    client, server = pair
+    stop = Event()
+
+    def flood() -> None:
+        block = bytes(16_000)
+        while not stop.ready():
+            client.sendall(block)
+        client.unwrap()
+
+    def drain() -> None:
+        while server.recv(100_000):
+            pass
+        server.unwrap()
+
+    busy = [weft.spawn(flood), weft.spawn(drain)]
+    turns = []
+    for _ in range(50):
+        weft.sleep(0)
+        turns.append(1)
+    stop.set()
+    weft.joinall(busy, timeout=10, raise_error=True)
+    assert len(turns) == 50
+
+
+def test_memory_buffers_need_no_socket(certificates: Certificates) -> None:
+    here, there = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = certificates.client().wrap_bio(here, there, server_hostname=HOST)
+    server = certificates.server().wrap_bio(there, here, server_side=True)
+    ends = [client, server]
+    for _ in range(10):
+        for end in ends:
+            with contextlib.suppress(native.SSLWantReadError):
+                end.do_handshake()
+    client.write(b"through memory")
+    assert server.read(100) == b"through memory"
+
+
+# -- the module
+
+
+def test_the_module_has_the_whole_surface_of_the_standard_one() -> None:
+    assert [name for name in dir(native) if not hasattr(ssl, name)] == []
+    for make in (ssl.create_default_context, ssl._create_unverified_context):
+        assert type(make()) is ssl.SSLContext
+    assert ssl.SSLError is native.SSLError
+
+
+PATCHED_LATE = """
+import requests, urllib3, ssl, logging, concurrent.futures
+import http.server, sys, threading
+from ssl import SSLSocket, SSLContext, create_default_context
+class Early(SSLSocket):
+    pass
+server_context = SSLContext(ssl.PROTOCOL_TLS_SERVER)
+server_context.load_cert_chain(sys.argv[2])
+early_context = create_default_context(cafile=sys.argv[1])
+own_context = create_default_context(cafile=sys.argv[1])
+own_context.sslsocket_class = Early
+session = requests.Session()
+from weft import monkey
+monkey.patch_all()
+assert monkey.is_module_patched("ssl") and monkey.is_object_patched("ssl", "SSLSocket")
+import time, weft, socket
+
+all_here = threading.Barrier(5)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(0.05)
+        if self.path == "/meet":
+            all_here.wait(timeout=30)
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+    def log_message(self, *arguments):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server.socket = server_context.wrap_socket(server.socket, server_side=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+url = f"https://localhost:{server.server_port}/"
+ticks = []
+def tick():
+    while True:
+        ticks.append(1)
+        time.sleep(0.001)
+weft.spawn(tick)
+
+def with_requests():
+    return session.get(url, verify=sys.argv[1]).content
+def with_urllib3():
+    return urllib3.PoolManager(ca_certs=sys.argv[1]).request("GET", url).data
+def with_urllib():
+    import urllib.request
+    with urllib.request.urlopen(url, context=early_context) as answer:
+        return answer.read()
+for fetch in (with_requests, with_urllib3, with_urllib):
+    before = len(ticks)
+    assert fetch() == b"hello"
+    assert len(ticks) - before > 10, (fetch, len(ticks) - before)
+url += "meet"
+with concurrent.futures.ThreadPoolExecutor(5) as executor:
+    assert [*executor.map(lambda _: with_urllib3(), range(5))] == [b"hello"] * 5
+for context in (early_context, own_context):
+    with socket.create_connection(("localhost", server.server_port)) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            assert isinstance(connection, SSLSocket)
+            assert isinstance(connection, socket.socket)
+            assert isinstance(connection, Early) is (context is own_context)
+            context.options |= ssl.OP_NO_TICKET
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+server.shutdown()
+print("fetched")
+"""
+
+
+@pytest.mark.parametrize("first", ["everything", "nothing"])
+def test_https_after_patching(
+    certificates: Certificates, tmp_path: Path, fresh: Callable[..., str], first: str
+) -> None:
+    server = tmp_path / "server.pem"
+    certificates.certificate.private_key_and_cert_chain_pem.write_to_path(server)
+    program = PATCHED_LATE
+    if first == "nothing":
+        patching = "from weft import monkey\nmonkey.patch_all()\n"
+        program = patching + program.replace(patching, "")
+    assert fresh(program, str(certificates.trusted), str(server)) == "fetched\n"
+
+
+ASYNCIO = """
+import sys
+from weft import monkey; monkey.patch_all()
+import asyncio, ssl
+async def main():
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(sys.argv[2])
+    async def shout(reader, writer):
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+    server = await asyncio.start_server(shout, "127.0.0.1", 0, ssl=server_context)
+    port = server.sockets[0].getsockname()[1]
+    context = ssl.create_default_context(cafile=sys.argv[1])
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
+    writer.write(b"hello\\n")
+    print(await reader.readline())
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+asyncio.run(main())
+"""
+
+
+def test_asyncio_goes_on_with_its_own_tls(
+    certificates: Certificates, tmp_path: Path, fresh: Callable[..., str]
+) -> None:
+    server = tmp_path / "server.pem"
+    certificates.certificate.private_key_and_cert_chain_pem.write_to_path(server)
+    assert fresh(ASYNCIO, str(certificates.trusted), str(server)) == "b'HELLO\\n'\n"
