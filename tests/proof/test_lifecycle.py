@@ -13,8 +13,9 @@ import pytest
 
 from . import support
 
-# Sockets that are open at the end are the case itself, and not what is looked for.
-QUIET = ("-W", "ignore::ResourceWarning")
+# Sockets that are open at the end are the case itself, and not what is looked for; nor is what
+# CPython 3.12 and later say to a fork beside other threads.
+QUIET = ("-W", "ignore::ResourceWarning", "-W", "ignore:This process (pid:DeprecationWarning")
 
 
 def until_asleep(pid):

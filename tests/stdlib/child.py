@@ -1,0 +1,92 @@
+"""child.py MODULE RECORD plain|patched LIMIT [SKIPPED...]: run one module's tests, recording each.
+
+RECORD gets a line of JSON when a test begins and one when it ends, so that a crash or a hang leaves
+what is known. A test that takes LIMIT seconds ends the process, with the stacks on stderr. The
+SKIPPED are ids of tests that are not run.
+"""
+
+import faulthandler
+import json
+import sys
+import unittest
+
+OK, SKIPPED = "ok", "skipped"
+
+
+class Recorder(unittest.TestResult):
+    """Writes down how each test ended: "ok", "skipped", or what went wrong."""
+
+    def __init__(self, record, limit, skipped):
+        super().__init__()
+        self.record, self.limit, self.skipped = record, limit, skipped
+        self.outcome = None
+
+    def write(self, **line):
+        print(json.dumps(line), file=self.record, flush=True)
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.outcome = OK
+        self.write(begin=test.id())
+        faulthandler.dump_traceback_later(self.limit, exit=True, file=sys.__stderr__)
+
+    def stopTest(self, test):
+        faulthandler.cancel_dump_traceback_later()
+        self.write(end=test.id(), outcome=self.outcome)
+        super().stopTest(test)
+
+    def failed(self, test, error):
+        text = self._exc_info_to_string(error, test)
+        self.outcome = text
+        if not isinstance(test, unittest.TestCase):  # setUpClass, setUpModule
+            self.write(end=test.id(), outcome=text)
+
+    def addError(self, test, err):
+        self.failed(test, err)
+
+    def addFailure(self, test, err):
+        self.failed(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            self.failed(test, err)
+
+    def addSkip(self, test, reason):
+        if self.outcome in (None, OK):
+            self.outcome = SKIPPED
+
+    def addExpectedFailure(self, test, err):
+        pass
+
+    def addUnexpectedSuccess(self, test):
+        self.outcome = "unexpected success"
+
+
+def leave_out(suite, skipped):
+    """The suite without the tests of these ids."""
+    kept = suite.__class__()
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            kept.addTest(leave_out(test, skipped))
+        elif test.id() not in skipped:
+            kept.addTest(test)
+    return kept
+
+
+def main(module, record, mode, limit, *skipped):
+    if mode == "patched":
+        from weft import monkey
+
+        monkey.patch_all()
+    import test.support
+
+    # As python -m test without -u: loopback only, and nothing that takes long.
+    test.support.use_resources = []
+    suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
+    with open(record, "a") as file:
+        leave_out(suite, set(skipped)).run(Recorder(file, float(limit), set(skipped)))
+        print(json.dumps({"done": True}), file=file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
