@@ -74,17 +74,23 @@ def select(
         timeout = float(timeout)
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
-    lists = list(rlist), list(wlist), list(xlist)
+    # fileno() may do anything, to the lists as well: it is asked once, and no list is copied first.
+    given = [[(source, _fileno(source)) for source in sources] for sources in (rlist, wlist, xlist)]
+    reads, writes, urgent = numbers = [[fd for _, fd in pairs] for pairs in given]
 
     def ask() -> Any:
-        found = _native_select(*lists, 0)
-        return found if any(found) else ()
+        found = _native_select(reads, writes, urgent, 0)
+        if not any(found):
+            return ()
+        return tuple(
+            [source for source, fd in pairs if fd in ready]
+            for pairs, ready in zip(given, map(set, found), strict=True)
+        )
 
     interest: dict[int, int] = {}
     masks = (_select.EPOLLIN, _select.EPOLLOUT, _select.EPOLLPRI)
-    for sources, mask in zip(lists, masks, strict=True):
-        for source in sources:
-            fd = _fileno(source)
+    for fds, mask in zip(numbers, masks, strict=True):
+        for fd in fds:
             interest[fd] = interest.get(fd, 0) | mask
     return _watching(interest, ask, timeout) or ([], [], [])
 
