@@ -15,6 +15,9 @@ class WaitIterator:
 
     def __init__(self, objects: Iterable[Any], timeout: float | None, count: int | None) -> None:
         self._objects = list(objects)
+        for obj in self._objects:
+            if not hasattr(obj, "rawlink"):
+                raise TypeError(f"cannot wait for {obj!r}: it has no rawlink()")
         self._timeout = timeout
         total = len(self._objects)
         self._left = total if count is None else min(count, total)

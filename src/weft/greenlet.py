@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from greenlet import GreenletExit
+from greenlet import greenlet as RawGreenlet
 
 from weft._core.greenlet import Greenlet as CoreGreenlet
 from weft._core.greenlet import getcurrent, kill_raw, spawn_callbacks, spawn_raw
@@ -202,6 +203,8 @@ def joinall(
 
 def kill(greenlet: Any, exception: BaseException | type[BaseException] = GreenletExit) -> None:
     """Raise *exception* in *greenlet* soon, without waiting; raw greenlets are taken too."""
+    if not isinstance(greenlet, RawGreenlet):
+        raise TypeError(f"kill() takes greenlets, not {greenlet!r}")
     if greenlet.dead:
         return
     if hasattr(greenlet, "kill"):

@@ -1,8 +1,12 @@
 """Who belongs to a group of greenlets, and how many places are left."""
 
 from weft._core.greenlet cimport FINISHED, Greenlet
+from weft._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from weft._core.locks cimport Semaphore
 from weft._core.waiter cimport Collector
+
+
+PyGreenlet_Import()
 
 
 cdef class Members(Collector):
@@ -34,6 +38,8 @@ cdef class Members(Collector):
         """Let *member* in until it ends, waiting for a place if *blocking*; whether that worked."""
         if member in self.alive:
             return True
+        if not isinstance(member, greenlet) and not hasattr(member, "rawlink"):
+            raise TypeError(f"the members of a group are greenlets, not {member!r}")
         if self.places is not None and not self.places.take(blocking, timeout):
             return False
         # From here to the link nothing waits, so no kill or Timeout can come between.

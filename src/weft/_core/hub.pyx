@@ -672,6 +672,8 @@ cdef int interrupt_main(Hub hub, object exc) except -1:
 
 cdef int interrupt(Hub hub, greenlet target, object exc) except -1:
     cdef Wait wait = wait_of(hub, target)
+    if hub.closed:
+        raise RuntimeError(f"{target!r} will never run again: its {hub!r} is closed")
     if wait is None or not unpark_with(wait, exc):
         post_callback(hub, deliver, (target, exc))
     return 0

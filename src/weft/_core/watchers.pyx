@@ -93,6 +93,8 @@ cdef class Loop:
         destroyed.
         """
         self.check_open()
+        if not callable(func):
+            raise TypeError(f"a callback must be callable, not {func!r}")
         return post_callback(self.hub, func, args)
 
     run_callback_threadsafe = run_callback

@@ -1,0 +1,227 @@
+"""Wrong arguments and impossible requests: a clear exception, and nothing lost by it."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import greenlet
+import pytest
+
+import weft
+from weft import queue, socket
+from weft.event import AsyncResult, Event
+from weft.exceptions import BlockingSwitchOutError
+from weft.hub import get_hub
+from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from weft.pool import Group, Pool
+from weft.server import StreamServer
+from weft.threadpool import ThreadPool
+
+
+def a_closed_pipe() -> int:
+    for fd in (ends := os.pipe()):
+        os.close(fd)
+    return ends[0]
+
+
+def closed_socket() -> Any:
+    sock = socket.socket()
+    sock.close()
+    return sock
+
+
+NAN = math.nan
+
+# call, exception, and a piece of its text
+TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
+    # wrong types
+    "sleep a str": (lambda: weft.sleep("x"), TypeError, "not str"),
+    "sleep None": (lambda: weft.sleep(None), TypeError, "sleep"),
+    "spawn 5": (lambda: weft.spawn(5), TypeError, "5: it is not callable"),
+    "spawn_raw 5": (lambda: weft.spawn_raw(5), TypeError, "5: it is not callable"),
+    "spawn_later a str": (lambda: weft.spawn_later("x", int), TypeError, "not str"),
+    "joinall 5": (lambda: weft.joinall([5]), TypeError, "5: it has no rawlink"),
+    "wait 5": (lambda: weft.wait([5]), TypeError, "5: it has no rawlink"),
+    "kill 5": (lambda: weft.kill(5), TypeError, "not 5"),
+    "Timeout a str": (lambda: weft.Timeout("x").start(), TypeError, "not str"),
+    "Event.wait a str": (lambda: Event().wait("x"), TypeError, "not str"),
+    "rawlink 5": (lambda: Event().rawlink(5), TypeError, "not 5"),
+    "Greenlet.rawlink 5": (lambda: weft.Greenlet(int).rawlink(5), TypeError, "not 5"),
+    "set_exception 5": (lambda: AsyncResult().set_exception(5), TypeError, "not 5"),
+    "Semaphore a str": (lambda: Semaphore("x"), TypeError, "str"),
+    "acquire a str": (lambda: Semaphore(0).acquire(timeout="x"), TypeError, "str"),
+    "Queue a str": (lambda: queue.Queue("x"), TypeError, "str"),
+    "Pool a str": (lambda: Pool("x"), TypeError, "str"),
+    "Pool.map 5": (lambda: Pool(2).map(5, [1]), TypeError, "5: it is not callable"),
+    "run_callback 5": (lambda: get_hub().loop.run_callback(5), TypeError, "5"),
+    "loop.timer a str": (lambda: get_hub().loop.timer("x"), TypeError, "not str"),
+    "send a str": (lambda: socket.socketpair()[0].send("x"), TypeError, "not 'str'"),
+    "connect 5": (lambda: socket.socket().connect(5), TypeError, "not int"),
+    # out of range
+    "sleep NaN": (lambda: weft.sleep(NAN), ValueError, "NaN"),
+    "Timeout NaN": (lambda: weft.Timeout(NAN).start(), ValueError, "NaN"),
+    "settimeout -1": (lambda: socket.socket().settimeout(-1), ValueError, "out of range"),
+    "settimeout NaN": (lambda: socket.socket().settimeout(NAN), ValueError, "NaN"),
+    "recv -1": (lambda: socket.socket().recv(-1), ValueError, "negative"),
+    "Queue.get -1": (lambda: queue.Queue().get(timeout=-1), ValueError, "non-negative"),
+    "Channel of 5": (lambda: queue.Channel(5), ValueError, "not 5"),
+    "Semaphore -1": (lambda: Semaphore(-1), ValueError, ">= 0"),
+    "Pool -1": (lambda: Pool(-1), ValueError, "-1"),
+    "ThreadPool -1": (lambda: ThreadPool(-1), ValueError, "-1"),
+    "loop.io of 99": (lambda: get_hub().loop.io(0, 99), ValueError, "not 99"),
+    "loop.signal 999": (lambda: get_hub().loop.signal(999), ValueError, "999"),
+    "port 99999": (lambda: StreamServer(("127.0.0.1", 99999), int).start(), OverflowError, "port"),
+    # out of turn
+    "RLock.release": (lambda: RLock().release(), RuntimeError, "un-acquired"),
+    "Condition.wait": (lambda: Condition().wait(), RuntimeError, "un-acquired"),
+    "Condition.notify": (lambda: Condition().notify(), RuntimeError, "un-acquired"),
+    "released too often": (lambda: BoundedSemaphore(1).release(), ValueError, "too many times"),
+    "task_done": (lambda: queue.JoinableQueue().task_done(), ValueError, "too many times"),
+    "join itself": (lambda: get_joined(lambda: weft.getcurrent().join()), RuntimeError, "own end"),
+    # descriptors that are closed, foreign or none
+    "wait_read -1": (lambda: socket.wait_read(-1), ValueError, "-1"),
+    "wait_read 9999": (lambda: socket.wait_read(9999), OSError, "Bad file descriptor"),
+    "wait_read closed": (lambda: socket.wait_read(a_closed_pipe()), OSError, "Bad file descriptor"),
+    "recv closed": (lambda: closed_socket().recv(1), OSError, "Bad file descriptor"),
+    "send closed": (lambda: closed_socket().send(b"x"), OSError, "Bad file descriptor"),
+    "accept closed": (lambda: closed_socket().accept(), OSError, "Bad file descriptor"),
+    "socket of 9999": (lambda: socket.socket(fileno=9999), OSError, "Bad file descriptor"),
+}
+
+
+def get_joined(function: Callable[[], object]) -> object:
+    get_hub().handle_error, kept = lambda *args: None, get_hub().handle_error
+    try:
+        return weft.spawn(function).get()
+    finally:
+        get_hub().handle_error = kept
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_clear_exception_and_the_hub_goes_on(name: str) -> None:
+    call, exception, text = TABLE[name]
+    with pytest.raises(exception) as caught:
+        call()
+    assert text in str(caught.value)
+    assert weft.spawn(weft.sleep, 0.001).join(1) is None
+    assert weft.spawn(lambda: 7).get(timeout=1) == 7
+
+
+BLOCKING: dict[str, Callable[[], object]] = {
+    "sleep": lambda: weft.sleep(1),
+    "sleep(0)": lambda: weft.sleep(0),
+    "Event": lambda: Event().wait(),
+    "AsyncResult": lambda: AsyncResult().get(),
+    "Semaphore": lambda: Semaphore(0).acquire(),
+    "Queue": lambda: queue.Queue().get(),
+    "Channel": lambda: queue.Channel().put(1),
+    "join": lambda: weft.spawn(int).join(),
+    "wait_read": lambda: socket.wait_read(0),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKING)
+def test_the_hub_never_waits(name: str) -> None:
+    seen = AsyncResult()
+
+    def callback() -> None:
+        try:
+            BLOCKING[name]()
+        except BaseException as exc:
+            seen.set(exc)
+
+    get_hub().loop.run_callback(callback)
+    error = seen.get(timeout=5)
+    assert isinstance(error, BlockingSwitchOutError)
+    assert "spawn a greenlet" in str(error)
+    weft.sleep(0.001)
+
+
+def in_a_thread(function: Callable[[], object]) -> object:
+    """What the function returns or raises in a native thread, while this one's hub runs."""
+    seen: list[object] = []
+
+    def run() -> None:
+        try:
+            seen.append(function())
+        except BaseException as exc:
+            seen.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive():
+        weft.sleep(0.001)
+    return seen[0]
+
+
+def test_nobody_switches_across_threads() -> None:
+    sleeper = weft.spawn(weft.sleep, 30)
+    weft.sleep(0)
+    for switch in (sleeper.switch, lambda: sleeper.throw(ValueError), get_hub().switch):
+        error = in_a_thread(switch)
+        assert isinstance(error, greenlet.error)
+        assert "different thread" in str(error)
+    assert not sleeper.dead
+    assert in_a_thread(sleeper.kill) is None  # what threads may do
+    assert sleeper.dead
+
+
+def test_a_callback_that_raises_is_reported_and_the_others_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(get_hub(), "handle_error", lambda *args: reported.append(args[1]))
+    ran: list[str] = []
+    event = Event()
+    event.rawlink(lambda _: 1 / 0)
+    event.rawlink(lambda _: ran.append("link"))
+    event.set()
+    get_hub().loop.run_callback(lambda: 1 / 0)
+    get_hub().loop.run_callback(ran.append, "callback")
+    timer = get_hub().loop.timer(0)
+    timer.start(lambda: 1 / 0)
+    done = weft.spawn(int)
+    done.link(lambda _: 1 / 0)
+    weft.sleep(0.01)
+    assert reported == [ZeroDivisionError] * 4
+    assert sorted(ran) == ["callback", "link"]
+
+
+def test_primitives_outlive_their_hub() -> None:
+    """Made and waited on in a thread that has ended: they serve the next one."""
+    made: dict[str, Any] = {}
+
+    def run() -> None:
+        made.update(
+            event=Event(), semaphore=Semaphore(0), queue=queue.Queue(), result=AsyncResult()
+        )
+        for primitive in (made["event"].wait, made["semaphore"].acquire, made["queue"].get):
+            weft.spawn(primitive)
+        made["greenlet"] = weft.spawn(made["result"].get)
+        weft.sleep(0)
+
+    in_a_thread(run)
+    made["event"].set()
+    made["semaphore"].release()
+    made["queue"].put("item")
+    made["result"].set(7)
+    assert made["event"].wait(1)
+    assert made["semaphore"].acquire(timeout=1)
+    assert made["queue"].get(timeout=1) == "item"
+    assert made["result"].get(timeout=1) == 7
+    with pytest.raises(RuntimeError, match="never run again"):
+        made["greenlet"].kill()
+
+
+def test_a_member_must_be_a_greenlet() -> None:
+    with pytest.raises(TypeError, match="not 5"):
+        Group().add(5)
+    pool = Pool(1)
+    with pytest.raises(TypeError, match="not 5"):
+        pool.add(5)
+    assert pool.free_count() == 1
