@@ -33,7 +33,19 @@ LAYERS = {
     ),
     **dict.fromkeys(["_config", "_waiting", "events", "thread", "time", "util"], 1),
     **dict.fromkeys(
-        ["os", "resolver", "select", "selectors", "signal", "socket", "ssl", "threadpool"], 2
+        [
+            "_pipes",
+            "os",
+            "resolver",
+            "select",
+            "selectors",
+            "signal",
+            "socket",
+            "ssl",
+            "subprocess",
+            "threadpool",
+        ],
+        2,
     ),
     **dict.fromkeys(["baseserver", "monkey", "native", "server"], 3),
     **dict.fromkeys(["", "__main__", "cli", "compat", "demo"], 4),

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import fcntl as _fcntl
 import os as _os
+from contextlib import suppress as _suppress
 from typing import Any
 
 from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import wait_for as _wait_for
 from weft.hub import get_hub as _get_hub
+from weft.timeout import Timeout as _Timeout
 
-__implements__ = ["close", "fork"]
+__implements__ = ["close", "fork", "system", "wait", "wait3", "wait4", "waitid", "waitpid"]
 __target__ = "os"
-__all__ = ["close", "fork", "make_nonblocking", "nb_read", "nb_write", "tp_read", "tp_write"]
+__all__ = [
+    *__implements__,
+    "make_nonblocking",
+    "nb_read",
+    "nb_write",
+    "tp_read",
+    "tp_write",
+    "wait_for_child",
+]
 
 _native_close = _os.close
 _native_fork = _os.fork
 _native_read = _os.read
 _native_write = _os.write
+
+_native_system = _os.system
+_native_wait3 = _os.wait3
+_native_wait4 = _os.wait4
+_native_waitid = _os.waitid
+_native_waitpid = _os.waitpid
+_native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
 
@@ -74,3 +91,96 @@ def tp_read(fd: int, n: int) -> bytes:
 def tp_write(fd: int, buf: Any) -> int:
     """:func:`os.write` in a worker thread, for descriptors that block."""
     return _get_hub().threadpool.apply(_native_write, (fd, buf))  # type: ignore[no-any-return]
+
+
+# -- children
+
+
+def wait_for_child(pid: int, timeout: float | None = None) -> bool:
+    """Wait until the child *pid* has ended, leaving it to be reaped; False after *timeout* seconds.
+
+    True at once for what is no child of this process, or was reaped.
+    """
+    return _until_changed(_os.P_PID, pid, _os.WEXITED, timeout)
+
+
+def _until_changed(kind: int, number: int, events: int, timeout: float | None = None) -> bool:
+    if kind == _os.P_PID and events == _os.WEXITED and _native_pidfd_open is not None:
+        try:
+            pidfd = _native_pidfd_open(number)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            pass  # an old kernel, or a sandbox
+        else:
+            try:
+                return _wait_for(pidfd, _READ, timeout)
+            finally:
+                _native_close(pidfd)
+    # In a thread, and without reaping: whoever gives up waiting must not lose a child's status.
+    arguments = (kind, number, events | _os.WNOWAIT)
+    with _Timeout(timeout, False):
+        with _suppress(ChildProcessError):
+            _get_hub().threadpool.apply(_native_waitid, arguments)
+        return True
+    return False
+
+
+def _events(options: int) -> int:
+    events = _os.WEXITED
+    if options & _os.WUNTRACED:
+        events |= _os.WSTOPPED
+    if options & _os.WCONTINUED:
+        events |= _os.WCONTINUED
+    return events
+
+
+def _whose(pid: int) -> tuple[int, int]:
+    """What waitid() calls the children that waitpid() calls *pid*."""
+    if pid > 0:
+        return _os.P_PID, pid
+    if pid == -1:
+        return _os.P_ALL, 0
+    return _os.P_PGID, -pid or _os.getpgrp()
+
+
+def _reap(call: Any, pid: int, options: int) -> Any:
+    while True:
+        found = call(options | _os.WNOHANG)
+        if found[0] or options & _os.WNOHANG:
+            return found
+        _until_changed(*_whose(pid), _events(options))
+
+
+def waitpid(pid: int, options: int, /) -> tuple[int, int]:
+    """:func:`os.waitpid`; other greenlets run while it waits."""
+    return _reap(lambda how: _native_waitpid(pid, how), pid, options)  # type: ignore[no-any-return]
+
+
+def wait() -> tuple[int, int]:
+    """:func:`os.wait`; other greenlets run while it waits."""
+    return waitpid(-1, 0)
+
+
+def wait3(options: int) -> tuple[int, int, Any]:
+    """:func:`os.wait3`; other greenlets run while it waits."""
+    return _reap(_native_wait3, -1, options)  # type: ignore[no-any-return]
+
+
+def wait4(pid: int, options: int) -> tuple[int, int, Any]:
+    """:func:`os.wait4`; other greenlets run while it waits."""
+    return _reap(lambda how: _native_wait4(pid, how), pid, options)  # type: ignore[no-any-return]
+
+
+def waitid(idtype: int, id: int, options: int, /) -> Any:
+    """:func:`os.waitid`; other greenlets run while it waits."""
+    while True:
+        found = _native_waitid(idtype, id, options | _os.WNOHANG)
+        if found is not None or options & _os.WNOHANG:
+            return found
+        _until_changed(idtype, id, options & ~(_os.WNOHANG | _os.WNOWAIT))
+
+
+def system(command: Any) -> int:
+    """:func:`os.system`, in a worker thread."""
+    return _get_hub().threadpool.apply(_native_system, (command,))  # type: ignore[no-any-return]

@@ -41,6 +41,7 @@ __all__ = [
     "patch_select",
     "patch_socket",
     "patch_ssl",
+    "patch_subprocess",
     "patch_sys",
     "patch_thread",
     "patch_time",
@@ -61,6 +62,11 @@ def patch_time() -> None:
 def patch_os() -> None:
     """Make :func:`os.fork` give the child a clean hub, and :func:`os.close` wake who waits."""
     patch_module_by_name("os")
+
+
+def patch_subprocess() -> None:
+    """Make the waits and the pipes of :class:`subprocess.Popen` let other greenlets run."""
+    patch_module_by_name("subprocess", ["Popen"])
 
 
 def patch_queue() -> None:
@@ -177,7 +183,7 @@ def patch_all(
 ) -> bool | None:
     """Patch everything that is not switched off; call it first thing in the program.
 
-    *subprocess*, *signal*, *builtins* and *contextvars* are accepted for gevent's sake and
+    *signal*, *builtins* and *contextvars* are accepted for gevent's sake and
     change nothing yet. References that other modules took before are re-bound, and so are locks.
     True on the first call; calling it again is harmless and patches what was off before. Other
     keyword arguments are ignored, as in gevent, with None as the result if nothing was done.
@@ -196,6 +202,8 @@ def patch_all(
         patch_ssl()
     if select:
         patch_select(aggressive=aggressive)
+    if subprocess:
+        patch_subprocess()
     if queue:
         patch_queue()
     rebind_imported_names()

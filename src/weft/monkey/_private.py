@@ -11,6 +11,8 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_is_owned": ("_thread.RLock", "3.11 to 3.13"),
     "_lock": ("threading.Condition", "3.11 to 3.13"),
     "_sslobj": ("ssl.SSLSocket", "3.11 to 3.14"),
+    "_communicate": ("subprocess.Popen", "3.11 to 3.13"),
     "_thread_local_info": ("threading", "3.12 and 3.13"),
+    "_wait": ("subprocess.Popen", "3.11 to 3.13"),
     "_waiters": ("threading.Condition", "3.11 to 3.13"),
 }

@@ -1,0 +1,68 @@
+"""The standard library's subprocess module, cooperative: what gevent.subprocess offers.
+
+:class:`Popen` is a subclass of the standard one, so children are started by the interpreter's own
+C code (vfork, where it uses that) with no Python between fork and exec.
+"""
+
+from __future__ import annotations
+
+import subprocess as _stdlib
+import types as _types
+from typing import Any as _Any
+
+from weft._pipes import cooperative as _cooperative
+from weft.os import wait_for_child as _wait_for_child
+from weft.selectors import PollSelector as _PollSelector
+
+#: What weft does itself.
+__implements__ = [
+    "Popen",
+    "call",
+    "check_call",
+    "check_output",
+    "getoutput",
+    "getstatusoutput",
+    "run",
+]
+#: What is the standard library's own.
+__imports__ = [
+    name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
+]
+globals().update({name: getattr(_stdlib, name) for name in __imports__})
+__all__ = list(_stdlib.__all__)
+
+
+def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
+    """A function of the standard module that finds its names in *namespace*."""
+    copy = _types.FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__doc__ = function.__doc__
+    return copy
+
+
+class Popen(_stdlib.Popen[_Any]):
+    """:class:`subprocess.Popen`, whose pipes and waits let other greenlets run."""
+
+    def __init__(self, *args: _Any, **kwargs: _Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stdin = _cooperative(self.stdin)
+        self.stdout = _cooperative(self.stdout)
+        self.stderr = _cooperative(self.stderr)
+
+    def _wait(self, timeout: float | None) -> int:
+        # Without the lock of those who reap: they take it once the child has ended.
+        if self.returncode is None and not _wait_for_child(self.pid, timeout):
+            raise _stdlib.TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
+        code: int = super()._wait(timeout=None)  # type: ignore[misc]
+        return code
+
+    _communicate = _ours(
+        _stdlib.Popen._communicate,  # type: ignore[attr-defined]
+        {**vars(_stdlib), "_PopenSelector": _PollSelector},
+    )
+
+
+for _name in __implements__[1:]:
+    globals()[_name] = _ours(getattr(_stdlib, _name), globals())

@@ -1,0 +1,191 @@
+"""Children: started by the standard library, waited for and read by greenlets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+import weft
+from weft import os as weft_os
+from weft import subprocess
+
+PYTHON = sys.executable
+
+
+@pytest.fixture
+def ticks() -> Callable[[], int]:
+    """How often another greenlet has run by now."""
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        while True:
+            weft.sleep(0.005)
+            count += 1
+
+    ticker = weft.spawn(tick)
+    yield lambda: count  # type: ignore[misc]
+    ticker.kill()
+
+
+def test_a_hundred_waits_at_once(ticks: Callable[[], int]) -> None:
+    begun = time.monotonic()
+    codes = [
+        weft.spawn(subprocess.call, ["sh", "-c", f"sleep 0.3; exit {number % 7}"])
+        for number in range(100)
+    ]
+    assert [code.get() for code in codes] == [number % 7 for number in range(100)]
+    assert time.monotonic() - begun < 5
+    assert ticks() > 10
+
+
+def test_output_of_a_slow_child(ticks: Callable[[], int]) -> None:
+    shell = "echo one; sleep 0.1; echo two >&2; sleep 0.1; cat"
+    with subprocess.Popen(
+        ["sh", "-c", shell],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.communicate("three") == ("one\nthree", "two\n")
+    assert child.returncode == 0
+    assert ticks() > 10
+
+
+def test_one_pipe_alone(ticks: Callable[[], int]) -> None:
+    assert subprocess.check_output(["sh", "-c", "sleep 0.2; echo done"]) == b"done\n"
+    assert ticks() > 10
+
+
+def test_lines_as_they_come(ticks: Callable[[], int]) -> None:
+    source = "import time\nfor i in range(4): print(i, flush=True); time.sleep(0.05)"
+    with subprocess.Popen([PYTHON, "-c", source], stdout=subprocess.PIPE, text=True) as child:
+        assert [line.strip() for line in child.stdout] == ["0", "1", "2", "3"]
+    assert ticks() > 10
+
+
+def test_much_both_ways() -> None:
+    data = os.urandom(1 << 20) * 4
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+
+        def feed() -> None:
+            child.stdin.write(data)
+            child.stdin.close()
+
+        feeder = weft.spawn(feed)
+        assert child.stdout.read() == data
+        feeder.get()
+
+
+def test_a_pipeline_of_children() -> None:
+    """The second one reads from the end that the first one's object holds."""
+    first = subprocess.Popen(["sh", "-c", "sleep 0.1; seq 20000"], stdout=subprocess.PIPE)
+    second = subprocess.Popen(["wc", "-l"], stdin=first.stdout, stdout=subprocess.PIPE)
+    first.stdout.close()
+    assert second.communicate()[0].strip() == b"20000"
+    assert (first.wait(), second.returncode) == (0, 0)
+
+
+def test_timeouts() -> None:
+    child = subprocess.Popen(["sleep", "30"], stdout=subprocess.PIPE)
+    for wait in (child.wait, child.communicate):
+        with pytest.raises(subprocess.TimeoutExpired) as caught:
+            wait(timeout=0.02)
+        assert caught.value.timeout == 0.02
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(["sleep", "30"], timeout=0.02)
+    child.kill()
+    assert child.wait(timeout=5) == -signal.SIGKILL
+    child.stdout.close()
+
+
+def test_a_wait_that_is_killed_leaves_the_child_to_the_next() -> None:
+    child = subprocess.Popen(["sh", "-c", "sleep 0.2; exit 5"])
+    first = weft.spawn(child.wait)
+    weft.sleep(0.01)
+    first.kill()
+    others = [weft.spawn(child.wait) for _ in range(3)]
+    assert [other.get() for other in others] == [5, 5, 5]
+
+
+@pytest.mark.parametrize("pidfd", [True, False])
+def test_waitpid(monkeypatch: pytest.MonkeyPatch, ticks: Callable[[], int], pidfd: bool) -> None:
+    if not pidfd:
+        monkeypatch.setattr(weft_os, "_native_pidfd_open", None)
+    pid = os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", "sleep 0.1; exit 3")
+    assert weft_os.waitpid(pid, os.WNOHANG) == (0, 0)
+    assert weft_os.waitpid(pid, 0) == (pid, 3 << 8)
+    with pytest.raises(ChildProcessError):
+        weft_os.waitpid(pid, 0)
+    assert ticks() > 5
+
+
+def test_wait_for_any(ticks: Callable[[], int]) -> None:
+    pids = {os.spawnlp(os.P_NOWAIT, "sleep", "sleep", f"0.{number}") for number in (2, 1)}
+    assert {weft_os.wait()[0], weft_os.wait3(0)[0]} == pids
+    with pytest.raises(ChildProcessError):
+        weft_os.wait()
+    assert ticks() > 10
+
+
+def test_wait4_and_waitid() -> None:
+    pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "0.05")
+    found = weft_os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert (found.si_pid, found.si_status) == (pid, 0)
+    reaped, status, usage = weft_os.wait4(pid, 0)
+    assert (reaped, status) == (pid, 0)
+    assert usage.ru_maxrss > 0
+
+
+def test_stops_are_told() -> None:
+    child = subprocess.Popen(["sleep", "30"])
+    waiting = weft.spawn(weft_os.waitpid, child.pid, os.WUNTRACED)
+    weft.sleep(0.02)
+    child.send_signal(signal.SIGSTOP)
+    pid, status = waiting.get(timeout=5)
+    assert pid == child.pid
+    assert os.WIFSTOPPED(status)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+
+
+def test_system(ticks: Callable[[], int]) -> None:
+    assert weft_os.system("sleep 0.1; exit 4") == 4 << 8
+    assert ticks() > 5
+
+
+def test_the_programs_own_handler_is_called() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: seen.append(number))
+    try:
+        assert subprocess.call(["true"]) == 0
+        weft.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert seen == [signal.SIGCHLD]
+
+
+def test_patched(fresh: Callable[..., str]) -> None:
+    source = """
+import subprocess, time
+from subprocess import check_output
+from weft import monkey
+monkey.patch_all()
+import os, threading
+begun = time.monotonic()
+threads = [threading.Thread(target=job, args=("sleep 0.3",)) for job in [
+    lambda c: subprocess.check_call(c, shell=True), os.system, lambda c: os.popen(c).close(),
+    lambda c: check_output(c, shell=True),
+    lambda c: os.waitpid(os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", c), 0),
+] * 4]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(time.monotonic() - begun < 1.5)
+"""
+    assert fresh(source) == "True\n"
