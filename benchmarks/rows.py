@@ -7,7 +7,7 @@ from typing import Literal
 
 from .contestants import NAMES
 
-Kind = Literal["calls", "sleepers", "echo"]
+Kind = Literal["calls", "sleepers", "echo", "tls_echo"]
 Unit = Literal["s", "B"]
 
 
@@ -80,6 +80,14 @@ ROWS = (
         5_000,
         (Figure("cpu", "echo, CPU per message", "s", (Target("C epoll", 1.25),)),),
         NAMES,
+    ),
+    Row(
+        "tls_echo",
+        "tls_echo",
+        20_000,
+        5_000,
+        (Figure("cpu", "TLS echo, CPU per message", "s", (Target("gevent", 0.6),)),),
+        tuple(name for name in NAMES if name != "C epoll"),
     ),
     _sleepers("sleepers_100k", 100_000, 100_000, 1000, 0),
     _sleepers("sleepers_1m", 1_000_000, 0, 3, ROOM_FOR_A_MILLION),

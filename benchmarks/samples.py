@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from . import native
 from .rows import Row
 
+trustme: Any = import_module("trustme") if find_spec("trustme") else None
 ROOT = Path(__file__).parent.parent
 LIMIT = 600.0
 CONNECTIONS = 100
@@ -47,6 +50,8 @@ class Sampler:
         count = row.quick if self.quick else row.count
         if row.kind == "echo":
             return self._echo(contestant, count)
+        if row.kind == "tls_echo":
+            return self._tls_echo(contestant, count)
         _require_memory(row.needs_memory)
         call = "sleepers" if row.kind == "sleepers" else row.name
         return self._call(contestant, call, count)
@@ -62,12 +67,22 @@ class Sampler:
             command = [str(load), str(port), str(server.pid), str(CONNECTIONS), str(MESSAGE)]
             return Sample(version, json.loads(_run([*command, str(messages // 5), str(messages)])))
 
+    def _tls_echo(self, contestant: str, messages: int) -> Sample:
+        authority, certificate = make_certificates(self.programs)
+        with self._server(contestant, "--certificate", str(certificate)) as running:
+            server, port, version = running
+            command = [self.python, "-m", "benchmarks.tls_load", str(authority), str(port)]
+            command += [str(server.pid), str(CONNECTIONS), str(MESSAGE)]
+            return Sample(version, json.loads(_run([*command, str(messages // 5), str(messages)])))
+
     @contextmanager
-    def _server(self, contestant: str) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
+    def _server(
+        self, contestant: str, *options: str
+    ) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
         if contestant == "C epoll":
             command = [str(self._build("echo_server"))]
         else:
-            command = [*self._worker(contestant), "--serve"]
+            command = [*self._worker(contestant), "--serve", *options]
         with (
             tempfile.TemporaryFile("w+") as errors,
             subprocess.Popen(
@@ -96,6 +111,18 @@ class Sampler:
             return native.build(program, self.programs)
         except native.NoCompiler as error:
             raise Missing(str(error)) from None
+
+
+def make_certificates(folder: Path) -> tuple[Path, Path]:
+    """The authority, and a certificate for localhost with its key, made once. Raises Missing."""
+    authority, certificate = folder / "authority.pem", folder / "localhost.pem"
+    if trustme is None:
+        raise Missing("the certificates are made with trustme, which is not installed")
+    if not certificate.exists():
+        maker = trustme.CA()
+        maker.cert_pem.write_to_path(str(authority))
+        maker.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    return authority, certificate
 
 
 def _run(command: list[str]) -> str:

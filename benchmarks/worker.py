@@ -55,7 +55,9 @@ def main() -> None:
     try:
         contestant = load(options.contestant)
         if options.serve:
-            contestant.serve_echo(lambda port: reply(version=contestant.version, port=port))
+            contestant.serve_echo(
+                lambda port: reply(version=contestant.version, port=port), options.certificate
+            )
         else:
             reply(**measure(contestant, options))
     except ImportError as error:
@@ -80,6 +82,7 @@ def _parse() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--call")
     what.add_argument("--serve", action="store_true")
+    parser.add_argument("--certificate", help="serve over TLS with this certificate and key")
     parser.add_argument("--count", type=int, default=1000)
     return parser.parse_args()
 

@@ -1,7 +1,8 @@
 """Who takes part, and how to load one in a process of its own.
 
 A contestant offers calls (row name -> function of an operation count) and an echo server, which
-announces the port it listens on and serves for ever. What its users cannot do it leaves out.
+announces the port it listens on and serves for ever, over TLS if it is given the path of a
+certificate with its key. What its users cannot do it leaves out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from importlib import import_module
 
 Call = Callable[[int], object]
 Announce = Callable[[int], None]
-Server = Callable[[Announce], object]
+Server = Callable[[Announce, str | None], object]
 
 # In the order of the table; "C epoll" is a program, not a Python contestant.
 NAMES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import import_module
@@ -19,8 +20,16 @@ def load(package: str, variant: str) -> Contestant:
     return Contestant(
         package_version(package),
         {} if variant else calls,
-        lambda announce: runner.run(serve(announce)),
+        lambda announce, certificate: runner.run(serve(announce, _tls(certificate))),
     )
+
+
+def _tls(certificate: str | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 def _run(runner: asyncio.Runner, call: Coroutine, count: int) -> object:
@@ -104,14 +113,14 @@ async def _sleepers(count: int) -> object:
     return tasks
 
 
-async def _serve_streams(announce: Announce) -> None:
+async def _serve_streams(announce: Announce, tls: ssl.SSLContext | None) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(4096):
             writer.write(data)
             await writer.drain()
         writer.close()
 
-    await _serve(await asyncio.start_server(echo, "127.0.0.1", 0), announce)
+    await _serve(await asyncio.start_server(echo, "127.0.0.1", 0, ssl=tls), announce)
 
 
 class _Echo(asyncio.Protocol):
@@ -124,9 +133,9 @@ class _Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
-async def _serve_protocol(announce: Announce) -> None:
+async def _serve_protocol(announce: Announce, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
-    await _serve(await loop.create_server(_Echo, "127.0.0.1", 0), announce)
+    await _serve(await loop.create_server(_Echo, "127.0.0.1", 0, ssl=tls), announce)
 
 
 async def _serve(server: asyncio.Server, announce: Announce) -> None:

@@ -94,8 +94,16 @@ def _sleepers(package: str, count: int) -> object:
     return greenlets
 
 
-def _serve_echo(package: str, announce: Announce) -> None:
+def _serve_echo(package: str, announce: Announce, certificate: str | None) -> None:
+    tls: Any = None
+    if certificate is not None:
+        ssl = _part(package, "ssl")
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+
     def echo(client: Any, _address: object) -> None:
+        if tls is not None:
+            client = tls.wrap_socket(client, server_side=True)
         while data := client.recv(4096):
             client.sendall(data)
 

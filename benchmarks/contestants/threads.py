@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -72,8 +73,15 @@ def _threadpool(count: int) -> None:
             pool.submit(nothing).result()
 
 
-def _serve_echo(announce: Announce) -> None:
+def _serve_echo(announce: Announce, certificate: str | None) -> None:
+    tls: ssl.SSLContext | None = None
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+
     def echo(client: socket) -> None:
+        if tls is not None:
+            client = tls.wrap_socket(client, server_side=True)
         with client:
             while data := client.recv(4096):
                 client.sendall(data)
