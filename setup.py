@@ -14,6 +14,7 @@ DIRECTIVES = {
     "language_level": 3,
     "binding": True,
     "embedsignature": True,
+    "embedsignature.format": "clinic",
     "boundscheck": False,
     "wraparound": False,
     "cdivision": True,

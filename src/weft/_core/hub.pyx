@@ -1,3 +1,5 @@
+# cython: binding=False
+# Calls of what is not subclassed in Python are faster so.
 """The scheduler: how a greenlet stops (park), how it is woken (unpark), and the hub between.
 
 HACKING.md explains the vocabulary and the invariants.

@@ -13,6 +13,7 @@ cdef class Semaphore(Linkable):
     cdef WaitQueue watchers      # in wait(): told of a permit, without taking it
     cdef Spin spin
 
+    cdef bint take_free(self) noexcept
     cdef bint take(self, bint blocking, object timeout) except -1
     cdef object retake(self)
     cdef int give(self) except -1

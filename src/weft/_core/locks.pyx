@@ -87,10 +87,15 @@ cdef class Semaphore(Linkable):
     cdef int forgo(self) except -1:
         return self.give()
 
+    cdef inline bint take_free(self) noexcept:
+        if self.counter <= 0:
+            return False
+        self.counter -= 1
+        self.spin.greenlet = NULL
+        return True
+
     cdef bint take(self, bint blocking, object timeout) except -1:
-        if self.counter > 0:
-            self.counter -= 1
-            self.spin.greenlet = NULL
+        if self.take_free():
             return True
         if not blocking or (timeout is not None and timeout <= 0):
             note_failure(&self.spin)
@@ -110,7 +115,7 @@ cdef class Semaphore(Linkable):
                 raised.append(exc)
 
     cdef int give(self) except -1:
-        if self.waiters.grant() is None:
+        if self.waiters.count == 0 or self.waiters.grant() is None:
             self.counter += 1
             if self.watchers is not None:
                 self.grant_all(self.watchers)
@@ -123,7 +128,7 @@ cdef class Semaphore(Linkable):
 
         If there is none: wait if *blocking* is true, at most *timeout* seconds (None: for ever).
         """
-        return self.take(blocking, timeout)
+        return self.take_free() or self.take(blocking, timeout)
 
     def release(self):
         """Give a permit back, to the first who waits for one; returns the counter."""
