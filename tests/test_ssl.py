@@ -3,6 +3,7 @@
 import array
 import contextlib
 import errno
+import random
 import socket as native_socket
 import ssl as native
 import struct
@@ -118,7 +119,8 @@ def test_every_way_to_read_and_write(pair: Any, tmp_path: Path) -> None:
     while len(received) < 40_000:
         received += server.recv(40_000)
     assert received == struct.pack("10000I", *range(10_000))
-    client.sendall(b"")
+    for nothing in (b"", bytearray(), memoryview(b"")):
+        client.sendall(nothing)
     client.sendall(b"into")
     buffer = bytearray(10)
     assert server.recv_into(buffer) == 4
@@ -613,6 +615,56 @@ def test_a_killed_writer_leaves_whole_records(pair: Any, following: bytes) -> No
         received += server.recv(100_000)
     assert received == expected
     writing.get(timeout=5)
+
+
+def test_a_writer_killed_in_a_later_record_leaves_whole_records(pair: Any) -> None:
+    client, server = pair
+    filled = fill(client)
+    killed = weft.spawn(client.sendall, b"k" * 2_000_000)
+    settled()
+    received = bytearray()
+    while len(received) < filled + 100_000:
+        received += server.recv(1000)
+    settled()
+    assert not killed.ready()
+    killed.kill()
+    writing = weft.spawn(client.sendall, b"next")
+    with weft.Timeout(10):
+        while not received.endswith(b"next"):
+            received += server.recv(100_000)
+    writing.get(timeout=5)
+    assert received.lstrip(b"f").lstrip(b"k") == b"next"
+
+
+def test_killing_writers_at_random_leaves_whole_records(pair: Any) -> None:
+    client, server = pair
+    chance = random.Random(1)
+    received = bytearray()
+    over = Event()
+
+    def write(number: int) -> None:
+        send = client.sendall if number % 2 else client.send
+        while not over.ready():
+            send(bytes([number]) * chance.choice([10, 3000, 16_384, 40_000]))
+
+    def read() -> None:
+        while data := server.recv(chance.choice([100, 20_000, 100_000])):
+            received.extend(data)
+            weft.sleep(chance.choice([0, 0.001]))
+        server.unwrap()
+
+    reader = weft.spawn(read)
+    writers = [weft.spawn(write, number) for number in range(6)]
+    for _ in range(100):
+        weft.sleep(0.001)
+        number = chance.randrange(6)
+        writers[number].kill()
+        writers[number] = weft.spawn(write, number)
+    over.set()
+    weft.joinall(writers, timeout=20, raise_error=True)
+    client.unwrap()
+    reader.get(timeout=20)
+    assert set(received) == set(range(6))
 
 
 def test_a_killed_handshake_closes_the_connection(certificates: Certificates) -> None:

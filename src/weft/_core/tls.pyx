@@ -20,7 +20,8 @@ from weft._core.locks cimport Semaphore
 from weft._core.poller cimport READ, WRITE
 from weft._core.sockets cimport SocketState, deadline_of, is_ready_now
 
-# The longest a record can be: what one write may leave half sent.
+# The longest a record can be. No more is given to the native object at once: a try again after
+# it wanted to wait must begin with all that the first one was given.
 cdef enum:
     RECORD = 16384
 
@@ -80,24 +81,25 @@ cdef class TLSConnection:
     def write(self, data):
         """Encrypt and send what fits into one record; returns how many bytes of *data* that were."""
         cdef int64_t deadline = -2
+        octets = data if type(data) is bytes else memoryview(data).cast("B")
         self.begin(self.writing, &deadline, "write")
         try:
-            return self.write_record(data, &deadline)
+            return self.write_record(octets, &deadline)
         finally:
             self.end(self.writing)
 
     def write_all(self, data):
         """Send all of *data*; no other greenlet's data comes in between."""
         cdef int64_t deadline = -2
-        rest = data if type(data) is bytes else memoryview(data).cast("B")
+        octets = data if type(data) is bytes else memoryview(data).cast("B")
         self.begin(self.writing, &deadline, "write")
         try:
-            while len(rest) > RECORD:
-                rest = memoryview(rest)[self.write_record(rest, &deadline):]
+            while octets:
+                sent = self.write_record(octets, &deadline)
+                if sent == len(octets):
+                    break
+                octets = memoryview(octets)[sent:]
                 deadline = -2  # each record has the whole timeout, as in the standard library
-            while rest:
-                rest = rest[self.write_record(rest, &deadline):]
-                deadline = -2
         finally:
             self.end(self.writing)
 
@@ -180,19 +182,21 @@ cdef class TLSConnection:
         return (not self.native_pending() and self.io.fd >= 0
                 and not is_ready_now(self.io.fd, READ))
 
-    cdef Py_ssize_t write_record(self, data, int64_t *deadline) except -1:
-        if self.half_sent is not None:
-            self.finish_half_sent(data, deadline)
+    cdef Py_ssize_t write_record(self, octets, int64_t *deadline) except -1:
         if self.io.timeout != 0:
             spend(0)
-        return self.write_now(data, deadline)
+        if len(octets) > RECORD:
+            octets = memoryview(octets)[:RECORD]
+        if self.half_sent is not None:
+            self.finish_half_sent(octets, deadline)
+        return self.write_now(octets, deadline)
 
-    cdef Py_ssize_t write_now(self, data, int64_t *deadline) except -1:
+    cdef Py_ssize_t write_now(self, octets, int64_t *deadline) except -1:
         cdef int event
         while True:
             self.prepare(WRITE)
             try:
-                return self.native_write(data)
+                return self.native_write(octets)
             except SSLWantWriteError:
                 event = WRITE
                 if self.io.timeout == 0:
@@ -205,17 +209,17 @@ cdef class TLSConnection:
                 self.wait(event, deadline, "write")
             except:
                 if event == WRITE:
-                    self.half_sent = bytes(memoryview(data).cast("B")[:RECORD])
+                    self.half_sent = bytes(octets)
                 raise
 
-    cdef int finish_half_sent(self, data, int64_t *deadline) except -1:
-        """Send the rest of a cancelled write's record, unless *data* is a new try of the same.
+    cdef int finish_half_sent(self, octets, int64_t *deadline) except -1:
+        """Send the rest of a cancelled write's record, unless this is a new try of the same.
 
         The other side would take anything else for the missing part of that record.
         """
         cdef bytes rest = self.half_sent
         self.half_sent = None
-        if memoryview(data).cast("B")[:len(rest)] == rest:
+        if octets[:len(rest)] == rest:
             return 0
         while rest:
             try:
