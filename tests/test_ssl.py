@@ -18,6 +18,7 @@ import trustme
 import weft
 from weft import socket, ssl
 from weft.event import Event
+from weft.server import StreamServer
 
 HOST = "localhost"
 
@@ -319,6 +320,33 @@ def test_connect_and_accept(certificates: Certificates) -> None:
                 client.sendall(b"hello")
                 assert client.recv(10) == b"hello"
         serving.get(timeout=5)
+
+
+@pytest.mark.parametrize("by", ["context", "files"])
+def test_a_server(certificates: Certificates, tmp_path: Path, by: str) -> None:
+    path = tmp_path / "server.pem"
+    certificates.certificate.private_key_and_cert_chain_pem.write_to_path(path)
+    tls = {"certfile": path} if by == "files" else {"ssl_context": certificates.server()}
+
+    def shout(connection: Any, _address: Any) -> None:
+        while data := connection.recv(100):
+            connection.sendall(data.upper())
+        connection.unwrap()
+
+    def client(number: int) -> bytes:
+        plain = socket.create_connection(server.address)
+        with certificates.client().wrap_socket(plain, server_hostname=HOST) as connection:
+            connection.sendall(b"hello %d" % number)
+            answer: bytes = connection.recv(100)
+            connection.unwrap()
+        return answer
+
+    with StreamServer(("127.0.0.1", 0), shout, **tls) as server:
+        assert server.ssl_enabled
+        clients = [weft.spawn(client, number) for number in range(10)]
+        assert [each.get(timeout=10) for each in clients] == [b"HELLO %d" % n for n in range(10)]
+    with pytest.raises(TypeError, match="give ssl_context"):
+        StreamServer(("127.0.0.1", 0), shout, keyfile=path)
 
 
 def test_get_server_certificate(certificates: Certificates) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from socket import AF_INET, SO_REUSEADDR, SOCK_DGRAM, SOL_SOCKET
@@ -17,7 +18,11 @@ class StreamServer(BaseServer):
     """Serves connections: ``handle(socket, address)`` for each; see :class:`BaseServer`.
 
     The socket is closed when the handler returns, unless something else refers to it still.
-    *backlog* is how many connections may wait to be accepted. Arguments for TLS raise TypeError.
+    *backlog* is how many connections may wait to be accepted.
+
+    Other arguments make it serve TLS: *ssl_context*, one of :mod:`weft.ssl` or, after patching, of
+    :mod:`ssl`, with those of its ``wrap_socket``; or *certfile* and *keyfile*, paths of PEM files.
+    A handshake that fails is reported as an error of its handler would be.
     """
 
     #: How many connections may wait to be accepted, unless *backlog* says otherwise.
@@ -33,11 +38,36 @@ class StreamServer(BaseServer):
         spawn: Any = "default",
         **ssl_args: Any,
     ) -> None:
-        if ssl_args:
-            raise TypeError(f"{type(self).__name__} takes no {', '.join(ssl_args)}: no TLS here")
+        self.ssl_args = {"server_side": True, **ssl_args} if ssl_args else None
+        self._ssl_context = self._take_context(self.ssl_args) if self.ssl_args else None
         if backlog is not None:
             self.backlog = backlog
         super().__init__(listener, handle, spawn)
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether it serves TLS."""
+        return self.ssl_args is not None
+
+    @staticmethod
+    def _take_context(ssl_args: dict[str, Any]) -> Any:
+        """Remove from the arguments those that make a context, and return it."""
+        context = ssl_args.pop("ssl_context", None)
+        if context is None:
+            if "certfile" not in ssl_args:
+                raise TypeError("to serve TLS give ssl_context, or certfile (and keyfile)")
+            ssl = importlib.import_module("weft.ssl")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(ssl_args.pop("certfile"), ssl_args.pop("keyfile", None))
+        return context
+
+    def _handle_and_end(self, *args: Any) -> None:
+        if self._ssl_context is None:
+            super()._handle_and_end(*args)
+            return
+        with args[0]:  # until the other takes its descriptor over
+            client = self._ssl_context.wrap_socket(args[0], **(self.ssl_args or {}))
+        super()._handle_and_end(client, *args[1:])
 
     def init_socket(self) -> None:
         """Make, bind and listen, unless a socket was given."""
