@@ -664,6 +664,21 @@ def test_a_writer_killed_in_a_later_record_leaves_whole_records(pair: Any) -> No
     assert received.lstrip(b"f").lstrip(b"k") == b"next"
 
 
+def test_good_bye_after_a_killed_writer(pair: Any) -> None:
+    client, server = pair
+    fill(client)
+    killed = weft.spawn(client.sendall, b"k" * 2_000_000)
+    settled()
+    killed.kill()
+    leaving = weft.spawn(client.unwrap)
+    received = bytearray()
+    while data := server.recv(100_000):
+        received += data
+    server.unwrap()
+    assert leaving.get(timeout=5) is client
+    assert set(received.lstrip(b"f")) == {ord("k")}
+
+
 def test_killing_writers_at_random_leaves_whole_records(pair: Any) -> None:
     client, server = pair
     chance = random.Random(1)

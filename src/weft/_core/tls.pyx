@@ -115,6 +115,8 @@ cdef class TLSConnection:
         cdef int64_t deadline = -2
         self.begin(self.writing, &deadline, "write")
         try:
+            if self.half_sent is not None:
+                self.finish_half_sent(b"", &deadline)
             return self.complete(self.native.shutdown, None)
         finally:
             self.end(self.writing)
