@@ -34,6 +34,7 @@ LAYERS = {
     **dict.fromkeys(["_config", "_waiting", "events", "thread", "time", "util"], 1),
     **dict.fromkeys(
         [
+            "_loops",
             "_pipes",
             "os",
             "resolver",

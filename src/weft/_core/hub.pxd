@@ -38,6 +38,7 @@ cdef class Wait:
     cdef bint expired                # ended by its deadline
     cdef bint granted                # whoever unparked handed over what was waited for
     cdef bint settled                # its call is done and must return: no exception may end it now
+    cdef bint beside_loops           # its greenlet has taken asyncio's notes along
     cdef bint shadowed               # an inner wait of the same greenlet is on
     cdef int64_t deadline            # of the loop's clock, in nanoseconds; -1: none
     cdef unsigned int generation     # of the hub; an older one was left behind by a fork
@@ -129,6 +130,8 @@ cdef Wait new_hub_wait(Reason reason, object on)
 # Let others run until unparked (1) or `timeout` nanoseconds passed (0; -1: no limit).
 # Raises what was delivered. Switches.
 cdef int park(Wait wait, int64_t timeout) except -1
+# Only park() calls it. Declared, so that the compiler keeps its frame out of park's.
+cdef int park_beside_loops(Wait wait, int64_t timeout) except -1
 # End a wait; from any thread, never switches. False if it was ended already or its hub is gone.
 cdef bint unpark(Wait wait) noexcept
 # End it by raising `exc` (instance or class) in it, even if it was unparked but did not run yet;

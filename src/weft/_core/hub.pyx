@@ -313,8 +313,32 @@ cdef Wait new_thread_wait(Reason reason, object on):
     return wait
 
 
+# While an asyncio loop runs in some greenlet: what takes the thread's notes of it away before a
+# greenlet waits (None if there are none), and what puts them back.
+cdef object suspend_loop = None
+cdef object resume_loop = None
+
+
+def guard_loops(suspend, resume):
+    """Call ``suspend()`` before each wait and ``resume(what it returned)`` after it, unless None."""
+    global suspend_loop, resume_loop
+    suspend_loop, resume_loop = suspend, resume
+
+
+cdef int park_beside_loops(Wait wait, int64_t timeout) except -1:
+    wait.beside_loops = True
+    loop, resume = suspend_loop(), resume_loop
+    try:
+        return park(wait, timeout)
+    finally:
+        if loop is not None:
+            resume(loop)
+
+
 cdef int park(Wait wait, int64_t timeout) except -1:
     cdef Hub hub = wait.hub
+    if suspend_loop is not None and not wait.beside_loops:
+        return park_beside_loops(wait, timeout)
     if hub is None:
         return park_thread(wait, timeout)
     if hub.forking:

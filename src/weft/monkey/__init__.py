@@ -33,6 +33,7 @@ __all__ = [
     "is_module_patched",
     "is_object_patched",
     "patch_all",
+    "patch_asyncio",
     "patch_dns",
     "patch_item",
     "patch_module",
@@ -130,6 +131,11 @@ def patch_select(aggressive: bool = True) -> None:
     patch_module_by_name("selectors")
 
 
+def patch_asyncio() -> None:
+    """Let each greenlet have a running loop of its own; see also :func:`patch_select`."""
+    importlib.import_module("weft._loops").install()
+
+
 def patch_thread(
     threading: bool = True,
     _threading_local: bool = True,
@@ -202,6 +208,7 @@ def patch_all(
         patch_ssl()
     if select:
         patch_select(aggressive=aggressive)
+        patch_asyncio()
     if subprocess:
         patch_subprocess()
     if queue:
