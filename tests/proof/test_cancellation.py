@@ -42,7 +42,7 @@ def test_random_strikes(scenario):
     print(f"seed {SEED}")
     seen = support.run("cancellation", scenario, SEED, STRIKES).json()
     assert seen["strikes"] == STRIKES
-    assert seen["expired"] > STRIKES / 100, "hardly any timeout came in time to matter"
+    assert seen["expired"] > STRIKES / 10, "hardly any timeout came in time to matter"
 
 
 # The moment between being granted something and running again, which random strikes hit by luck.

@@ -14,6 +14,7 @@ from itertools import count
 
 import weft
 from weft import queue
+from weft._core import clock
 from weft.event import AsyncResult, Event
 from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
 from weft.pool import Group, Pool
@@ -22,6 +23,22 @@ from weft.timeout import Timeout
 WORKERS = 20
 TINY = 0.0004  # seconds; the order of a few rounds of the ring
 PATIENCE = 20  # seconds for the survivors to stop by themselves
+
+
+class Clock:
+    """Advances a little whenever it is read, so that a seed gives the same program everywhere."""
+
+    time = 0  # nanoseconds
+
+    def now(self):
+        self.time += 10_000
+        return self.time
+
+    def idle(self, deadline):
+        if deadline is None:
+            return False
+        self.time = max(self.time, deadline)
+        return True
 
 
 class Struck(Exception):
@@ -290,7 +307,12 @@ class PriorityQueues(Queues):
 
 
 class UnboundedQueues(Queues):
+    """No put ever waits, so there are more gets: they are to wait."""
+
     make = staticmethod(queue.SimpleQueue)
+
+    def work(self):
+        self.put() if self.rng.random() < 0.3 else self.get()
 
 
 class JoinableQueues(Queues):
@@ -509,6 +531,7 @@ def strike(rng, victim):
 
 def main(name, seed, strikes):
     rng = random.Random(seed)
+    clock.replace(Clock())
     scenario = SCENARIOS[name](rng)
     # A struck worker's exception is expected; nothing else is.
     weft.get_hub().NOT_ERROR += (Struck,)
