@@ -12,6 +12,7 @@ PRIMITIVES = [
     "semaphore",
     "semaphore_timeout",
     "bounded_semaphore",
+    "lock",
     "rlock",
     "condition",
     "event",
@@ -22,6 +23,7 @@ PRIMITIVES = [
     "joinable_queue",
     "simple_queue",
     "channel",
+    "threadpool",
 ]
 
 

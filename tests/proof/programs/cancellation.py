@@ -13,11 +13,12 @@ from collections import Counter
 from itertools import count
 
 import weft
-from weft import queue
+from weft import queue, socket
 from weft._core import clock
 from weft.event import AsyncResult, Event
 from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
 from weft.pool import Group, Pool
+from weft.thread import allocate_lock
 from weft.timeout import Timeout
 
 WORKERS = 20
@@ -138,6 +139,31 @@ class WithBlock(Permits):
                 self.linger()
             finally:
                 self.inside -= 1
+
+
+class Lock(Scenario):
+    """A lock of weft.thread: one is inside, and it is free at the end."""
+
+    def __init__(self, rng):
+        super().__init__(rng)
+        self.lock = allocate_lock()
+        self.inside = 0
+
+    def work(self):
+        if not self.lock.acquire(timeout=-1 if (t := self.patience()) is None else t):
+            self.expired += 1
+            return
+        try:
+            assert self.inside == 0
+            self.inside = 1
+            self.linger()
+        finally:
+            self.inside = 0
+            self.lock.release()
+
+    def check(self):
+        assert self.inside == 0
+        assert not self.lock.locked()
 
 
 class ReentrantLock(Scenario):
@@ -345,6 +371,55 @@ class Channels(Queues):
         assert self.queue.qsize() == 0
 
 
+class Datagrams:
+    """A pair of sockets as a queue; the system's own buffer is its bound."""
+
+    def __init__(self):
+        self.left, self.right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def put(self, item, timeout=None):
+        self.left.settimeout(timeout)
+        try:
+            self.left.send(item.to_bytes(8, "big"))
+        except (TimeoutError, BlockingIOError):
+            raise queue.Full from None
+
+    def get(self, timeout=None, flags=0):
+        self.right.settimeout(timeout)
+        try:
+            return int.from_bytes(self.right.recv(8, flags), "big")
+        except (TimeoutError, BlockingIOError):
+            raise queue.Empty from None
+
+    def put_nowait(self, item):
+        self.put(item, 0)
+
+    def get_nowait(self):
+        return self.get(0)
+
+    def empty(self):
+        try:
+            self.get(0, socket.MSG_PEEK)
+        except queue.Empty:
+            return True
+        return False
+
+    def qsize(self):
+        return int(not self.empty())
+
+
+class Sockets(Queues):
+    """A message is sent or the send raises, and it is received once, whoever is struck."""
+
+    make = staticmethod(Datagrams)
+
+    def check(self):
+        super().check()
+        assert len(self.got) > 1000, "hardly any message was sent"
+        self.queue.left.close()
+        self.queue.right.close()
+
+
 class Events(Scenario):
     """Those who wait when it is set all wake; those who were struck are not on its list."""
 
@@ -507,6 +582,7 @@ SCENARIOS = {
     "semaphore": Permits,
     "bounded_semaphore": BoundedPermits,
     "semaphore_with": WithBlock,
+    "lock": Lock,
     "rlock": ReentrantLock,
     "condition": Conditions,
     "queue": Queues,
@@ -515,6 +591,7 @@ SCENARIOS = {
     "simple_queue": UnboundedQueues,
     "joinable_queue": JoinableQueues,
     "channel": Channels,
+    "sockets": Sockets,
     "event": Events,
     "async_result": Results,
     "pool": Pools,

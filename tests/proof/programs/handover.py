@@ -23,6 +23,8 @@ from weft import queue
 from weft.event import AsyncResult, Event
 from weft.hub import get_hub_if_exists
 from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from weft.thread import allocate_lock
+from weft.threadpool import ThreadPool
 
 
 class Given(Exception):
@@ -65,6 +67,14 @@ class BoundedSemaphores(Semaphores):
         semaphore = BoundedSemaphore(1)
         semaphore.acquire()
         return semaphore
+
+
+class Locks(Semaphores):
+    @staticmethod
+    def make():
+        lock = allocate_lock()
+        lock.acquire()
+        return lock
 
 
 class TimedSemaphores(Semaphores):
@@ -332,10 +342,38 @@ class Joins:
         assert self.values == list(range(self.count))
 
 
+class ThreadPools:
+    """The holder gives a native thread of a pool a task; the waiter waits for its result."""
+
+    def __init__(self, count):
+        self.count = count
+        self.pool = ThreadPool(1)
+        self.results = deque()
+        self.there, self.back = Semaphore(0), Semaphore(0)
+        self.values = []
+
+    def hold(self):
+        for i in range(self.count):
+            self.results.append(self.pool.spawn(int, i))
+            self.there.release()
+            self.back.acquire()
+
+    def wait(self):
+        for _ in range(self.count):
+            self.there.acquire()
+            self.values.append(self.results.popleft().get())
+            self.back.release()
+
+    def check(self):
+        assert self.values == list(range(self.count))
+        self.pool.kill()
+
+
 PRIMITIVES = {
     "semaphore": Semaphores,
     "semaphore_timeout": TimedSemaphores,
     "bounded_semaphore": BoundedSemaphores,
+    "lock": Locks,
     "rlock": RLocks,
     "condition": Conditions,
     "event": Events,
@@ -347,6 +385,7 @@ PRIMITIVES = {
     "simple_queue": SimpleQueues,
     "channel": Channels,
     "join": Joins,
+    "threadpool": ThreadPools,
 }
 
 
