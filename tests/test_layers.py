@@ -31,7 +31,7 @@ LAYERS = {
         ],
         1,
     ),
-    **dict.fromkeys(["_config", "_waiting", "events", "thread", "time", "util"], 1),
+    **dict.fromkeys(["_config", "_crew", "_waiting", "events", "thread", "time", "util"], 1),
     **dict.fromkeys(
         [
             "_loops",

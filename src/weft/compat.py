@@ -8,11 +8,14 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
+
+from weft._config import config, environment_key
 
 __all__ = ["install"]
 
@@ -76,6 +79,7 @@ class AliasFinder(importlib.abc.MetaPathFinder):
 def install() -> None:
     """Let ``import gevent`` mean weft from now on; a second call does nothing.
 
+    The environment variable ``GEVENT_RESOLVER`` then counts, unless ``WEFT_RESOLVER`` is set.
     Raises ImportError if the real gevent was imported before.
     """
     present = sys.modules.get(ALIAS)
@@ -86,3 +90,6 @@ def install() -> None:
         )
     if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, AliasFinder())
+    resolver = os.environ.get("GEVENT_RESOLVER")
+    if resolver and environment_key("resolver") not in os.environ:
+        config.resolver = resolver

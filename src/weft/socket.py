@@ -10,10 +10,11 @@ import errno as _errno
 import os as _os
 import socket as _stdlib
 import types as _types
-from collections.abc import Callable as _Callable
 from time import monotonic as _monotonic
 from typing import Any as _Any
 
+# Here, for look-ups as the interpreter ends: nothing can be imported then.
+import weft.resolver.thread as _default_resolver  # noqa: F401
 from weft._core import sockets as _core
 from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import wait_for as _wait_for
@@ -21,6 +22,7 @@ from weft._core.sockets import SocketState as _SocketState
 from weft._core.sockets import call_when_ready as _call_when_ready
 from weft.hub import get_hub as _get_hub
 from weft.hub import sleep as _sleep
+from weft.resolver import is_address as _is_address
 from weft.timeout import Timeout as _Timeout
 
 _READ, _WRITE = 1, 2
@@ -139,7 +141,7 @@ class socket(_native):
     def connect(self, address: _Any) -> None:
         """Connect to *address*, waiting by the timeout."""
         if self.gettimeout() == 0:
-            return super().connect(address)
+            return super().connect(self._resolved(address))
         error = self._connect(address)
         if error:
             raise OSError(error, _os.strerror(error))
@@ -147,7 +149,7 @@ class socket(_native):
     def connect_ex(self, address: _Any) -> int:
         """The same, returning the error number instead of raising, or 0."""
         if self.gettimeout() == 0:
-            return super().connect_ex(address)
+            return super().connect_ex(self._resolved(address))
         try:
             return self._connect(address)
         except TimeoutError:
@@ -179,9 +181,9 @@ class socket(_native):
         if self.family not in _INTERNET or not isinstance(address, tuple) or len(address) < 2:
             return address
         host = address[0]
-        if not isinstance(host, str) or not host or _is_numeric(host):
+        if not isinstance(host, str | bytes) or host in _NOT_NAMES or _is_address(host):
             return address
-        found = getaddrinfo(host, address[1], self.family, self.type, self.proto)
+        found = getaddrinfo(host, None, self.family, self.type, self.proto)
         return (found[0][4][0], *address[1:])
 
     # -- ends
@@ -201,16 +203,8 @@ class socket(_native):
 
 
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
-
-
-def _is_numeric(host: str) -> bool:
-    for family in _INTERNET:
-        try:
-            _stdlib.inet_pton(family, host.partition("%")[0])
-        except OSError:
-            continue
-        return True
-    return False
+#: Hosts that the native calls know by themselves.
+_NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
 
 
 def _rebound(function: _Any, namespace: dict[str, _Any]) -> _Any:
@@ -253,52 +247,31 @@ def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto
 # -- names
 
 
-def _in_thread(function: _Callable[..., _Any], *args: _Any) -> _Any:
-    return _get_hub().threadpool.apply(function, args)
-
-
-_native_getaddrinfo = _stdlib.getaddrinfo
-_native_getnameinfo = _stdlib.getnameinfo
-_native_gethostbyname = _stdlib.gethostbyname
-_native_gethostbyname_ex = _stdlib.gethostbyname_ex
-_native_gethostbyaddr = _stdlib.gethostbyaddr
-
-
-def _encoded(host: _Any) -> _Any:
-    """Names in other scripts are encoded here: a worker thread must not import the codec."""
-    return host.encode("idna") if isinstance(host, str) and not host.isascii() else host
-
-
 def getaddrinfo(
     host: _Any, port: _Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
 ) -> list[_Any]:
-    """:func:`socket.getaddrinfo`, in a worker thread unless *host* is an address already."""
-    numeric = host is None or (isinstance(host, str) and _is_numeric(host))
-    if numeric and (port is None or isinstance(port, int) or str(port).isdigit()):
-        return _native_getaddrinfo(host, port, family, type, proto, flags)
-    return _in_thread(_native_getaddrinfo, _encoded(host), port, family, type, proto, flags)  # type: ignore[no-any-return]
+    """:func:`socket.getaddrinfo`, by the hub's resolver."""
+    return _get_hub().resolver.getaddrinfo(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
 
 
 def getnameinfo(sockaddr: _Any, flags: int) -> tuple[str, str]:
-    """:func:`socket.getnameinfo`, in a worker thread."""
-    return _in_thread(_native_getnameinfo, sockaddr, flags)  # type: ignore[no-any-return]
+    """:func:`socket.getnameinfo`, by the hub's resolver."""
+    return _get_hub().resolver.getnameinfo(sockaddr, flags)  # type: ignore[no-any-return]
 
 
-def gethostbyname(hostname: str) -> str:
-    """:func:`socket.gethostbyname`, in a worker thread unless it is an address already."""
-    if isinstance(hostname, str) and _is_numeric(hostname):
-        return _native_gethostbyname(hostname)
-    return _in_thread(_native_gethostbyname, _encoded(hostname))  # type: ignore[no-any-return]
+def gethostbyname(hostname: _Any) -> str:
+    """:func:`socket.gethostbyname`, by the hub's resolver."""
+    return _get_hub().resolver.gethostbyname(hostname)  # type: ignore[no-any-return]
 
 
-def gethostbyname_ex(hostname: str) -> tuple[str, list[str], list[str]]:
-    """:func:`socket.gethostbyname_ex`, in a worker thread."""
-    return _in_thread(_native_gethostbyname_ex, _encoded(hostname))  # type: ignore[no-any-return]
+def gethostbyname_ex(hostname: _Any) -> tuple[str, list[str], list[str]]:
+    """:func:`socket.gethostbyname_ex`, by the hub's resolver."""
+    return _get_hub().resolver.gethostbyname_ex(hostname)  # type: ignore[no-any-return]
 
 
-def gethostbyaddr(ip_address: str) -> tuple[str, list[str], list[str]]:
-    """:func:`socket.gethostbyaddr`, in a worker thread."""
-    return _in_thread(_native_gethostbyaddr, _encoded(ip_address))  # type: ignore[no-any-return]
+def gethostbyaddr(ip_address: _Any) -> tuple[str, list[str], list[str]]:
+    """:func:`socket.gethostbyaddr`, by the hub's resolver."""
+    return _get_hub().resolver.gethostbyaddr(ip_address)  # type: ignore[no-any-return]
 
 
 # -- descriptors of others

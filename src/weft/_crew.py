@@ -1,0 +1,120 @@
+"""Native threads that call functions: beneath the thread pools and the look-ups of names."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from weft._core.native import get_ident, start_new_thread
+from weft.event import Event
+from weft.queue import Empty, Queue
+
+
+class Worker:
+    """One native thread."""
+
+    __slots__ = ("ident",)
+
+    def __init__(self) -> None:
+        self.ident = 0
+
+
+class Crew:
+    """The workers of a pool and what they have to do; knows nothing of the pool.
+
+    Everything here may be called from any thread.
+    """
+
+    def __init__(self, idle_seconds: float | None) -> None:
+        self.idle_seconds = idle_seconds
+        #: What to call; None tells one worker to leave.
+        self.tasks: Queue[partial[None] | None] = Queue()
+        self.workers: set[Worker] = set()
+        self.worker_left = Event()
+
+    def submit(self, task: partial[None], limit: int) -> None:
+        """Have *task* called by a worker; at most *limit* of them.
+
+        Where no thread can be started any more, because the interpreter is ending, it is called
+        right here.
+        """
+        if sys.is_finalizing():
+            task()
+            return
+        self.tasks.put(task)
+        # What is promised to an idle worker does not count.
+        if self.tasks.qsize() > 0 and len(self.workers) < limit:
+            try:
+                self.start_worker()
+            except RuntimeError:
+                if not self.workers:
+                    self.work_here()
+
+    def start_worker(self) -> None:
+        """Start a native thread."""
+        worker = Worker()
+        self.workers.add(worker)
+        try:
+            start_new_thread(work, (self, worker))
+        except BaseException:
+            self.workers.discard(worker)
+            raise
+
+    def work_here(self) -> None:
+        """Do everything there is to do, in the calling thread."""
+        while self.tasks.qsize() > 0:
+            self.do_next(self.tasks.get())
+
+    def do_next(self, task: partial[None] | None) -> bool:
+        """Call *task*, which must not raise; whether there was one."""
+        try:
+            if task is not None:
+                task()
+            return task is not None
+        finally:
+            del task  # it holds the arguments, and the result the exception's frames
+            self.tasks.task_done()
+
+    def dismiss(self, count: int) -> None:
+        """Let *count* workers leave once they have done what is waiting now."""
+        for _ in range(count):
+            self.tasks.put(None)
+
+    def await_size(self, size: int) -> None:
+        """Wait until at most *size* workers are left."""
+        while len(self.workers) > size:
+            self.worker_left.clear()
+            self.worker_left.wait()
+        if not self.workers:
+            self.work_here()  # tokens for workers that left by themselves
+
+    def is_worker(self) -> bool:
+        """Whether the calling thread is one of them."""
+        ident = get_ident()
+        return any(worker.ident == ident for worker in self.workers)
+
+
+def work(crew: Crew, worker: Worker) -> None:
+    """The main function of a worker's thread."""
+    worker.ident = get_ident()
+    try:
+        while crew.do_next(next_task(crew, worker)):
+            pass
+    except Empty:
+        pass
+    finally:
+        crew.workers.discard(worker)
+        crew.worker_left.set()
+
+
+def next_task(crew: Crew, worker: Worker) -> partial[None] | None:
+    """Wait for a task; raises Empty if the worker has been idle for too long."""
+    while True:
+        try:
+            return crew.tasks.get(timeout=crew.idle_seconds)
+        except Empty:
+            # Whoever submits from here on does not count this worker; whoever did before may have.
+            crew.workers.discard(worker)
+            if crew.tasks.empty():
+                raise
+            crew.workers.add(worker)
