@@ -6,7 +6,7 @@ import pytest
 
 from . import support
 
-COUNT = 10_000
+COUNT = 10_000 if support.FULL else 500
 KINDS = ["greenlet", "native", "hub"]
 PRIMITIVES = [
     "semaphore",

@@ -149,6 +149,8 @@ def in_cycles():
         greenlet.me = greenlet
         greenlet.start()
     weft.joinall(greenlets)
+    del greenlets, greenlet
+    gc.collect()  # here, or the peak and with it the rest depends on when the collector ran
 
 
 @batches
