@@ -9,7 +9,7 @@ from __future__ import annotations
 import select as _select
 import time as _time
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import sleep as _sleep
@@ -29,6 +29,8 @@ __target__ = "select"
 __all__ = ["error", *__implements__]
 
 _READ = 1
+#: The longest wait of the system's poll(), in milliseconds: a C int.
+_LONGEST_POLL = 0x7FFFFFFF
 _T = TypeVar("_T")
 
 _native_select = _select.select
@@ -56,7 +58,13 @@ def _wait_until(
 
 
 def _fileno(source: Any) -> int:
-    return source if isinstance(source, int) else source.fileno()
+    if isinstance(source, int):
+        return source
+    try:
+        fileno = source.fileno
+    except AttributeError:
+        raise TypeError("argument must be an int, or have a fileno() method.") from None
+    return fileno()  # type: ignore[no-any-return]
 
 
 def select(
@@ -71,6 +79,8 @@ def select(
     *timeout* in seconds; None waits for ever.
     """
     if timeout is not None:
+        if not isinstance(timeout, SupportsFloat | SupportsIndex):
+            raise TypeError("timeout must be a number or None")
         timeout = float(timeout)
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
@@ -112,6 +122,7 @@ class poll:
     def __init__(self) -> None:
         self._native = _native_poll()
         self._interest: dict[int, int] = {}
+        self._polling = False
 
     def register(self, fd: Any, eventmask: int = 0x7, /) -> None:
         """Watch *fd*, a descriptor or an object with ``fileno()``, for *eventmask*."""
@@ -131,11 +142,21 @@ class poll:
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         """What is ready, as pairs of descriptor and events; waits *timeout* milliseconds.
 
-        None or a negative number waits for ever.
+        None or a negative number waits for ever. Raises OverflowError for more than a C int
+        holds, RuntimeError while another greenlet is in this object's ``poll()``.
         """
+        if timeout is not None and abs(timeout) > _LONGEST_POLL:
+            raise OverflowError("timeout is too large")
+        if self._polling:
+            raise RuntimeError("concurrent poll() invocation")
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
-        # What cannot be watched (closed, or a regular file) makes the native call answer at once.
-        return _watching(self._interest, lambda: self._native.poll(0), seconds)
+        self._polling = True
+        try:
+            # What cannot be watched (closed, or a regular file) makes the native call answer
+            # at once.
+            return _watching(self._interest, lambda: self._native.poll(0), seconds)
+        finally:
+            self._polling = False
 
 
 if _native_epoll is not None:

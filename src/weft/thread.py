@@ -27,6 +27,7 @@ __target__ = "_thread"
 __implements__ = [
     "LockType",
     "RLock",
+    "_count",
     "allocate",
     "allocate_lock",
     "get_ident",
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 _native_get_ident = _thread.get_ident
+_native_count = _thread._count
 
 
 class LockType(core.Lock):
@@ -98,8 +100,18 @@ def start_new_thread(
 
 start_new = start_new_thread
 
+#: The greenlets that are in :func:`_run`.
+_running: set[Any] = set()
+
+
+def _count() -> int:
+    """How many threads the module started that have not ended, native ones included."""
+    return _native_count() + len(_running)
+
 
 def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    current = getcurrent()
+    _running.add(current)
     try:
         function(*args, **kwargs)
     except SystemExit:
@@ -108,7 +120,8 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
         # Not sys.unraisablehook: it takes no argument but the interpreter's own.
         get_hub().handle_error(function, type(exc), exc, exc.__traceback__)
     finally:
-        sentinel = getattr(getcurrent(), "sentinel", None)
+        _running.discard(current)
+        sentinel = getattr(current, "sentinel", None)
         if sentinel is not None and sentinel.locked():
             sentinel.release()
 

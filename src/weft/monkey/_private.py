@@ -7,6 +7,7 @@ A test fails on any other.
 PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_DummyThread": ("threading", "3.11 to 3.13"),
     "_active": ("threading", "3.11 to 3.13"),
+    "_count": ("_thread", "3.11 to 3.13"),
     "_create": ("ssl.SSLSocket", "3.11 to 3.14"),
     "_get_running_loop": ("asyncio.events", "3.11 to 3.14"),
     "_is_owned": ("_thread.RLock", "3.11 to 3.13"),
