@@ -35,6 +35,7 @@ LAYERS = {
     **dict.fromkeys(
         [
             "_loops",
+            "_multiprocessing",
             "_pipes",
             "os",
             "resolver",

@@ -37,6 +37,7 @@ __all__ = [
     "patch_dns",
     "patch_item",
     "patch_module",
+    "patch_multiprocessing",
     "patch_os",
     "patch_queue",
     "patch_select",
@@ -68,6 +69,24 @@ def patch_os() -> None:
 def patch_subprocess() -> None:
     """Make the waits and the pipes of :class:`subprocess.Popen` let other greenlets run."""
     patch_module_by_name("subprocess", ["Popen"])
+
+
+def patch_multiprocessing() -> None:
+    """Make the semaphores and connections of :mod:`multiprocessing` let other greenlets run.
+
+    Where the interpreter was built without them, and on Windows, it does nothing.
+    """
+    try:
+        native = importlib.import_module("_multiprocessing")
+        connection: Any = importlib.import_module("multiprocessing.connection")
+        source = importlib.import_module("weft._multiprocessing")
+    except ImportError:
+        return
+    if sys.platform == "win32" or is_object_patched("_multiprocessing", "SemLock"):
+        return
+    patch_module(native, source)
+    source.make_cooperative(connection.Connection)
+    note_change_inside(connection, "Connection")
 
 
 def patch_queue() -> None:
@@ -211,6 +230,7 @@ def patch_all(
         patch_asyncio()
     if subprocess:
         patch_subprocess()
+        patch_multiprocessing()
     if queue:
         patch_queue()
     rebind_imported_names()

@@ -1,0 +1,124 @@
+"""multiprocessing under patch_all(), with every way to start a process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.synchronize
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import weft
+from weft._multiprocessing import SemLock
+
+PROGRAM = """
+from weft import monkey
+monkey.patch_all()
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+import weft
+
+def square(x):
+    return x * x
+
+def echo(connection):
+    while (message := connection.recv()) is not None:
+        connection.send(message)
+
+def put(queue, lock):
+    with lock:
+        time.sleep(0.02)
+        queue.put(os.getpid())
+
+def main(method):
+    ctx = multiprocessing.get_context(method)
+    ticks = []
+    def tick():
+        while True:
+            time.sleep(0.005)
+            ticks.append(1)
+    weft.spawn(tick)
+
+    ours, theirs = ctx.Pipe()
+    child = ctx.Process(target=echo, args=(theirs,))
+    child.start()
+    ours.send("x" * 300_000)
+    assert len(ours.recv()) == 300_000
+    ours.send(None)
+    child.join()
+    assert child.exitcode == 0
+
+    queue, lock = ctx.Queue(), ctx.Lock()
+    children = [ctx.Process(target=put, args=(queue, lock)) for _ in range(3)]
+    for child in children:
+        child.start()
+    got = sorted(queue.get() for _ in children)
+    for child in children:
+        child.join()
+    assert got == sorted(child.pid for child in children)
+
+    with ctx.Pool(2) as pool:
+        assert pool.map(square, range(5)) == [0, 1, 4, 9, 16]
+    with ctx.Manager() as manager:
+        shared = manager.dict()
+        shared[1] = 2
+        assert dict(shared) == {1: 2}
+    with ProcessPoolExecutor(2, mp_context=ctx) as executor:
+        assert list(executor.map(square, range(5))) == [0, 1, 4, 9, 16]
+    assert len(ticks) > 10
+    print("ok")
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pipes_queues_pools_and_managers(tmp_path: Path, method: str) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", script, method],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("ok\n", "", 0)
+
+
+def semaphore(kind: int, value: int) -> SemLock:
+    name = multiprocessing.synchronize.SemLock._make_name()
+    return SemLock(kind, value, value or 1, name, True)
+
+
+def test_permits_of_those_who_gave_up_are_given_back() -> None:
+    lock = semaphore(1, 1)
+    assert lock.acquire()
+    assert not lock.acquire(block=False)
+    assert not lock.acquire(timeout=0.01)
+    killed = weft.spawn(lock.acquire)
+    waiting = [weft.spawn(lock.acquire, timeout=5) for _ in range(3)]
+    weft.sleep(0.02)
+    killed.kill()
+    for waiter in waiting:
+        lock.release()
+        assert waiter.get(timeout=5)
+    lock.release()
+    with pytest.raises(ValueError, match="too many times"):
+        lock.release()
+    assert lock.acquire(timeout=5)
+    assert lock._is_zero()
+
+
+def test_a_recursive_one_belongs_to_a_greenlet() -> None:
+    lock = semaphore(0, 1)
+    with lock, lock:
+        assert (lock._count(), lock._is_mine()) == (2, True)
+        other = weft.spawn(lambda: (lock._is_mine(), lock.acquire(timeout=0.01)))
+        assert other.get() == (False, False)
+        with pytest.raises(AssertionError, match="not owned"):
+            weft.spawn(lock.release).get()
+    assert weft.spawn(lock.acquire, timeout=5).get()
