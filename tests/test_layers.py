@@ -37,6 +37,7 @@ LAYERS = {
             "_loops",
             "_multiprocessing",
             "_pipes",
+            "fileobject",
             "os",
             "resolver",
             "select",

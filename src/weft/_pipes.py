@@ -45,6 +45,10 @@ class PipeIO(_io.RawIOBase):
         """Whether it is an end to write to."""
         return self._raw.writable()
 
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._raw.isatty()
+
     @property
     def name(self) -> Any:
         """The descriptor, as files that were opened from one have it."""

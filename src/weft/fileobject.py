@@ -1,0 +1,152 @@
+"""Files that let other greenlets run while they wait: what gevent.fileobject offers."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from functools import wraps
+from types import TracebackType
+from typing import Any
+
+from weft._pipes import cooperative
+from weft.hub import get_hub
+from weft.lock import DummySemaphore, Semaphore
+
+__all__ = ["FileObject", "FileObjectBlock", "FileObjectPosix", "FileObjectThread"]
+
+
+def _either(name: str, value: Any, old_name: str, old_value: Any, default: Any) -> Any:
+    if value is not None and old_value is not None:
+        raise TypeError(f"give {name}={value!r} or {old_name}={old_value!r}, not both")
+    return next((each for each in (value, old_value) if each is not None), default)
+
+
+class FileObjectBlock:
+    """A file whose calls block the thread; what the others are made upon.
+
+    *fobj* is a descriptor, a path, or a file, of which the descriptor is taken; the other arguments
+    are those of :func:`open`. *close* and *bufsize* are gevent's older names of *closefd* and
+    *buffering*. With *closefd* false, :meth:`close` leaves *fobj* open.
+    """
+
+    def __init__(
+        self,
+        fobj: Any,
+        mode: str = "r",
+        bufsize: int | None = None,
+        close: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        buffering: int | None = None,
+        closefd: bool | None = None,
+    ) -> None:
+        closes = _either("closefd", closefd, "close", close, True)
+        buffering = _either("buffering", buffering, "bufsize", bufsize, -1)
+        is_file = hasattr(fobj, "fileno")
+        is_path = not is_file and not isinstance(fobj, int)
+        self._owner = fobj if is_file and closes else None
+        self._kept = fobj  # its descriptor must live as long as this
+        self._io: Any = self._cooperating(
+            open(  # noqa: SIM115
+                fobj.fileno() if is_file else fobj,
+                mode,
+                buffering,
+                encoding,
+                errors,
+                newline,
+                closefd=is_path or (closes and not is_file),
+            )
+        )
+
+    def _cooperating(self, file: Any) -> Any:
+        return file
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_io":  # the file could not be opened
+            raise AttributeError(name)
+        return getattr(self._io, name)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return bool(self._io.closed)
+
+    def close(self) -> None:
+        """Flush and close it; who waits for it gets an OSError (EBADF)."""
+        owner, self._owner = self._owner, None
+        try:
+            self._io.close()
+        finally:
+            if owner is not None:
+                owner.close()
+
+    def __iter__(self) -> FileObjectBlock:
+        return self
+
+    def __next__(self) -> Any:
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def __enter__(self) -> FileObjectBlock:
+        return self
+
+    def __exit__(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._io!r}>"
+
+
+class FileObjectPosix(FileObjectBlock):
+    """A file over a pipe, a terminal or another descriptor that can be waited for.
+
+    The descriptor stays a blocking one, because O_NONBLOCK would hold for all processes that share
+    it, as those of a shell share standard input. Regular files are always ready: their calls
+    block the thread while the disk works; :class:`FileObjectThread` is for them.
+    """
+
+    def _cooperating(self, file: Any) -> Any:
+        return file if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else cooperative(file)
+
+
+class FileObjectThread(FileObjectBlock):
+    """A file whose calls are made in the threads of *threadpool*, by default the hub's.
+
+    One at a time, unless *lock* is false.
+    """
+
+    def __init__(
+        self, *args: Any, lock: bool = True, threadpool: Any = None, **kwargs: Any
+    ) -> None:
+        self._lock: Any = Semaphore() if lock else DummySemaphore()
+        self._threadpool = get_hub().threadpool if threadpool is None else threadpool
+        super().__init__(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        value = super().__getattr__(name)
+        return self._in_thread(value) if callable(value) and name != "fileno" else value
+
+    def close(self) -> None:
+        """Flush and close it, once the call that is going on has ended."""
+        self._in_thread(super().close)()
+
+    def _in_thread(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                return self._threadpool.apply(method, args, kwargs)
+
+        return call
+
+
+#: The class for whatever descriptor comes: waits without a thread.
+FileObject = FileObjectPosix

@@ -1,0 +1,94 @@
+"""weft.fileobject: files over descriptors and in threads, beside what open() does."""
+
+import os
+import pty
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import weft
+from weft.fileobject import FileObject, FileObjectBlock, FileObjectPosix, FileObjectThread
+
+KINDS = [FileObjectPosix, FileObjectThread, FileObjectBlock]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reads_and_writes_like_open(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with kind(path, "w", encoding="utf-8", newline="") as file:
+        assert file.write("gr\u00fcn\r\nzwei\n") == 11
+    assert file.closed
+    assert path.read_bytes() == "gr\u00fcn\r\nzwei\n".encode()
+    with kind(str(path), "r", encoding="utf-8") as file:
+        assert list(file) == ["gr\u00fcn\n", "zwei\n"]
+    with kind(path, "rb", buffering=0) as file:
+        assert file.read(3) == "gr\u00fc".encode()[:3]
+        file.seek(0)
+        assert file.readline() == "gr\u00fcn\r\n".encode()
+    with kind(path, "ab") as file:
+        file.write(b"3")
+    assert path.read_bytes().endswith(b"\n3")
+
+
+@pytest.mark.parametrize("kind", [FileObject, FileObjectThread])
+def test_others_run_while_a_pipe_is_read(kind: Any) -> None:
+    reading, writing = os.pipe()
+    with kind(reading, "rb") as reader:
+        greenlet = weft.spawn(reader.readline)
+        weft.sleep(0.02)
+        assert not greenlet.ready()
+        with kind(writing, "wb", 0) as writer:
+            writer.write(b"line\n")
+            assert greenlet.get(timeout=5) == b"line\n"
+    for fd in (reading, writing):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+
+def test_a_full_pipe_is_written_piece_by_piece() -> None:
+    reading, writing = os.pipe()
+    data = os.urandom(300_000)
+    with FileObject(reading, "rb") as reader:
+        everything = weft.spawn(reader.read)
+        with FileObject(writing, "wb") as writer:
+            writer.write(data)
+        assert everything.get(timeout=10) == data
+
+
+def test_the_descriptor_stays_blocking() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as reader, FileObject(writing, "wb") as writer:
+        assert os.get_blocking(reader.fileno())
+        assert os.get_blocking(writer.fileno())
+
+
+def test_a_terminal_is_read_by_lines() -> None:
+    controller, terminal = pty.openpty()
+    with FileObject(terminal, "r") as reader:
+        assert reader.isatty()
+        greenlet = weft.spawn(reader.readline)
+        weft.sleep(0.02)
+        os.write(controller, b"typed\n")
+        assert greenlet.get(timeout=5) == "typed\n"
+    os.close(controller)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_closefd_decides_what_stays_open(kind: Any, tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as native:
+        kind(native, "wb", closefd=False).close()
+        assert not native.closed
+        kind(native.fileno(), "wb", close=False).close()
+        os.fstat(native.fileno())
+        kind(native, "wb").close()
+        assert native.closed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_open_refuses_is_refused(kind: Any, tmp_path: Path) -> None:
+    for args in [(tmp_path / "none",), (tmp_path, "q"), (tmp_path, "rb", 1, None, "utf-8")]:
+        with pytest.raises((OSError, ValueError)):
+            kind(*args)
+    with pytest.raises(TypeError, match="not both"):
+        kind(0, buffering=1, bufsize=1)
