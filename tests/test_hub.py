@@ -3,6 +3,8 @@
 import io
 import sys
 import threading
+import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -154,6 +156,12 @@ class TestSwitching:
         with pytest.raises(LoopExit, match="would block forever"):
             get_hub().switch()
         weft.sleep(0)
+
+    @pytest.mark.timeout(method="signal")
+    def test_the_last_that_could_wake_us_ends(self) -> None:
+        start_new_thread(time.sleep, (0.1,))
+        with pytest.raises(LoopExit, match="would block forever"):
+            get_hub().switch()
 
     def test_a_watcher_is_waited_for_and_cancelled(self) -> None:
         hub = get_hub()

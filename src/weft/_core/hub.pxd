@@ -96,7 +96,7 @@ cdef class Hub(greenlet):
     cdef readonly uint64_t turns     # made so far
     cdef size_t turn                 # entries left of this turn
     cdef uint64_t last_look          # at timers and poller, in ticks
-    cdef bint waits_for_threads      # it polls for ever because other threads may wake it
+    cdef bint waits_for_threads      # nothing but another thread can wake it
     cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it
     cdef bint for_main_thread
     cdef readonly bint closed

@@ -109,6 +109,9 @@ cdef enum:
 cdef uint64_t LOOK_INTERVAL = weft_ticks_per_20us()
 # Longest wait handed to the system at once (about 11 days), far below every poller's limit.
 cdef int64_t LONGEST_POLL = 1_000_000_000_000_000
+# How often, in nanoseconds, a hub that only another thread can wake looks whether one is left:
+# nothing tells of a thread's end, or that the last one went to sleep.
+cdef int64_t THREADS_CHECK = 500_000_000
 
 cdef list REASONS = [
     "sleeping", "yielding", "switched to the hub", "joining", "waiting for", "waiting for the loop",
@@ -544,7 +547,6 @@ cdef int park_thread(Wait wait, int64_t timeout) except -1:
     wait.state = PARKED
     if us < 0:
         sleeping_threads += 1
-        note_sleeping_thread()
     else:
         wait.deadline = 0
     with nogil:
@@ -554,15 +556,6 @@ cdef int park_thread(Wait wait, int64_t timeout) except -1:
     if wait.exc is not None:
         raise wait.exc
     return not wait.expired
-
-
-cdef int note_sleeping_thread() except -1:
-    """The last thread that could wake the others goes to sleep: let the main hub look again."""
-    cdef Hub hub
-    for hub in all_hubs:
-        if hub.poller.blocking and hub.waits_for_threads:
-            hub.poller.wake()
-    return 0
 
 
 # ---------------------------------------------------------------- the loop
@@ -614,12 +607,14 @@ cdef int block(Hub hub, int64_t deadline) except -1:
             return 0
     if deadline >= 0:
         timeout = min(max(deadline - now(), 0), LONGEST_POLL)
+    if hub.waits_for_threads:
+        timeout = min(timeout, THREADS_CHECK)
     hub.poller.blocking = True
     try:
         # Between the look at the inbox and here nothing ran without the GIL.
         hub.poller.wait(timeout)
     finally:
-        hub.poller.blocking = hub.waits_for_threads = False
+        hub.poller.blocking = False
     return 0
 
 
@@ -640,14 +635,15 @@ cdef int fire_timers(Hub hub) except -1:
 
 cdef bint can_wake(Hub hub) except -1:
     """Whether anything can ever make this hub's loop go on."""
+    hub.waits_for_threads = False
     if hub.refs > 0 or <Py_ssize_t>timers_live(&hub.timers) > hub.unref_timers:
         return True
     if hub.join_waits:
         return False  # Hub.join() waits for what the loop itself knows of, not for threads
-    # Other threads may, unless they all sleep until somebody wakes them. In a thread that is not
-    # the main one, the main thread is one of the others.
-    hub.waits_for_threads = (not weft_is_main_thread()
-                             or weft_other_threads() > sleeping_threads)
+    if not weft_is_main_thread():
+        return True  # the main thread can
+    # Other threads can, unless they all sleep until somebody wakes them.
+    hub.waits_for_threads = weft_other_threads() > sleeping_threads
     return hub.waits_for_threads
 
 
