@@ -31,7 +31,8 @@ LAYERS = {
         ],
         1,
     ),
-    **dict.fromkeys(["_config", "_crew", "_waiting", "events", "thread", "time", "util"], 1),
+    **dict.fromkeys(["_config", "_crew", "_event_interfaces", "_waiting", "events"], 1),
+    **dict.fromkeys(["thread", "time", "util"], 1),
     **dict.fromkeys(
         [
             "_loops",
@@ -61,6 +62,7 @@ INSIDE_FUNCTIONS = {
     ("weft._core.poller", "_socket"): "only the portable poller pays for it",
     ("weft._core.poller", "selectors"): "the same; it must be imported before patching or never",
     ("weft._core.poller", "socket"): "the same, and only on Windows",
+    ("weft.events", "weft._event_interfaces"): "only for who has zope.interface, and asks",
     ("weft.events", "importlib.metadata"): "imports much, for whoever patches only",
     ("weft.cli", "weft.compat"): "only a program that is run needs it",
     ("weft.cli", "weft.demo"): "it imports what a program that is run must find patched",

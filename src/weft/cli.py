@@ -59,13 +59,13 @@ def run_program(target: str, args: Sequence[str], is_module: bool, as_gevent: bo
     if not is_module and not os.path.exists(target):
         print(f"weft: can't open file {target!r}: no such file", file=sys.stderr)
         return 2
-    from weft import monkey
-
-    monkey.patch_all()
     if as_gevent:
         from weft import compat
 
         compat.install()
+    from weft import monkey
+
+    monkey.patch_all()
     sys.argv = [target, *args]
     if is_module:
         sys.path.insert(0, os.getcwd())

@@ -16,6 +16,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from weft._config import config, environment_key
+from weft.events import plugin_owners
 
 __all__ = ["install"]
 
@@ -90,6 +91,7 @@ def install() -> None:
         )
     if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, AliasFinder())
+        plugin_owners.append(ALIAS)
     resolver = os.environ.get("GEVENT_RESOLVER")
     if resolver and environment_key("resolver") not in os.environ:
         config.resolver = resolver

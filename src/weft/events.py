@@ -1,13 +1,17 @@
 """What weft tells subscribers of: gevent.events' patch events.
 
 Append a function of one argument to :data:`subscribers`; it is called with every event. Installed
-packages may instead name a function in the entry-point group of an event, under gevent's names of
-the groups, so that what was written for gevent is found.
+packages may instead name a function in an entry-point group: an event whose ``ENTRY_POINT_NAME`` is
+``gevent.plugins.monkey.did_patch_all`` calls what stands in ``weft.plugins.monkey.did_patch_all``,
+and where ``import gevent`` means weft, also what stands in the group of gevent's name.
+
+gevent's zope interfaces (``IGeventPatchEvent`` and so on) are here too where the package
+zope.interface is installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 __all__ = [
@@ -25,23 +29,38 @@ __all__ = [
     "subscribers",
 ]
 
-#: Called with each event, in order; what one raises goes to whoever notifies.
-subscribers: list[Callable[[Any], object]] = []
+try:
+    # gevent's are these; who subscribed to them there gets weft's events as well.
+    from zope.event import notify, subscribers
+except ImportError:
+    #: Called with each event, in order; what one raises goes to whoever notifies.
+    subscribers = []
+
+    def notify(event: object) -> None:
+        """Call all :data:`subscribers` with *event*."""
+        for subscriber in subscribers:
+            subscriber(event)
 
 
-def notify(event: object) -> None:
-    """Call all :data:`subscribers` with *event*."""
-    for subscriber in subscribers:
-        subscriber(event)
+#: Under which packages' names plug-ins are looked for; the alias adds gevent's.
+plugin_owners = ["weft"]
 
 
 def notify_and_call_entry_points(event: Any) -> None:
-    """Call all subscribers, then what installed packages name in ``event.ENTRY_POINT_NAME``."""
+    """Call all subscribers, then what installed packages name in the event's group."""
     notify(event)
+    topic = event.ENTRY_POINT_NAME.partition(".")[2]
+    for owner in plugin_owners:
+        for plugin in _entry_points().select(group=f"{owner}.{topic}"):
+            if plugin.module.partition(".")[0] != "gevent":  # what the real gevent tells itself
+                plugin.load()(event)
+
+
+@functools.cache
+def _entry_points() -> Any:
     from importlib.metadata import entry_points  # imports much, for whoever patches only
 
-    for plugin in entry_points(group=event.ENTRY_POINT_NAME):
-        plugin.load()(event)
+    return entry_points()
 
 
 class DoNotPatch(BaseException):
@@ -130,3 +149,12 @@ class GeventDidPatchAllEvent(_PatchAllEvent, GeventDidPatchEvent):
     """``patch_all()`` has ended."""
 
     ENTRY_POINT_NAME = "gevent.plugins.monkey.did_patch_all"
+
+
+def __getattr__(name: str) -> Any:
+    if name[:1] == "I" and name[1:] in __all__:
+        from weft._event_interfaces import declare  # needs zope.interface, for whoever asks only
+
+        declare(globals())
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

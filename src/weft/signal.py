@@ -7,4 +7,5 @@ has descriptors for processes.
 
 from signal import getsignal, signal
 
+__implements__ = ["getsignal", "signal"]
 __all__ = ["getsignal", "signal"]

@@ -14,6 +14,7 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_create": ("ssl.SSLSocket", "3.11 to 3.14"),
     "_get_running_loop": ("asyncio.events", "3.11 to 3.14"),
     "_get_value": ("_multiprocessing.SemLock", "3.11 to 3.13"),
+    "_getframe": ("sys", "3.11 to 3.14"),
     "_handle": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
     "_is_mine": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_is_owned": ("_thread.RLock", "3.11 to 3.13"),

@@ -22,6 +22,7 @@ def rebind_imported_names() -> None:
     replacements = {
         id(old): (old, getattr(sys.modules[module], name))
         for module, items in saved.items()
+        if module in sys.modules
         for name, old in items.items()
         if callable(old)
     }

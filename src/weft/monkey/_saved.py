@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
@@ -52,10 +51,8 @@ def _original_of(modules: list[str], name: str) -> Any:
 
 
 def patch_item(module: ModuleType, attr: str, newitem: Any) -> None:
-    """Replace one attribute of a module and remember what it was."""
+    """Set one attribute of a module and remember what it was."""
     olditem = getattr(module, attr, _MISSING)
-    if olditem is newitem:
-        return
     if olditem is not _MISSING:
         saved.setdefault(module.__name__, {}).setdefault(attr, olditem)
     setattr(module, attr, newitem)
@@ -71,33 +68,3 @@ def remove_item(module: ModuleType, attr: str) -> None:
     if hasattr(module, attr):
         saved.setdefault(module.__name__, {}).setdefault(attr, getattr(module, attr))
         delattr(module, attr)
-
-
-def patch_module(
-    target_module: ModuleType, source_module: ModuleType, items: Iterable[str] | None = None
-) -> bool:
-    """Replace in *target_module* what *source_module* implements.
-
-    Without *items*, that is what its ``__implements__`` lists. Names the target does not have
-    are left out. True if there was anything to replace.
-    """
-    names = source_module.__implements__ if items is None else items
-    done = False
-    for name in names:
-        if hasattr(target_module, name) and hasattr(source_module, name):
-            patch_item(target_module, name, getattr(source_module, name))
-            done = True
-    return done
-
-
-def patch_module_by_name(name: str, items: Iterable[str] | None = None) -> ModuleType:
-    """Patch the standard module *name* with weft's module of the same name; return the former."""
-    source = importlib.import_module(f"weft.{name}")
-    target = importlib.import_module(getattr(source, "__target__", name))
-    patch_module(target, source, items)
-    return target
-
-
-def loaded(name: str) -> ModuleType | None:
-    """The module of this name if something imported it already."""
-    return sys.modules.get(name)

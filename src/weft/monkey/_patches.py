@@ -1,0 +1,188 @@
+"""What each part of the standard library gets: one function for each."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from weft.monkey._modules import (
+    did_patch,
+    implemented,
+    patch_module,
+    patch_module_by_name,
+    replace,
+    source_and_target,
+    vetoable,
+    will_patch,
+)
+from weft.monkey._repair import LockUpgrade, rebind_imported_names
+from weft.monkey._saved import is_object_patched, note_change_inside, patch_item
+
+DNS_NAMES = frozenset(
+    {"getaddrinfo", "getfqdn", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo"}
+)
+
+
+@vetoable
+def patch_time() -> None:
+    """Make :func:`time.sleep` let other greenlets run."""
+    patch_module_by_name("time")
+
+
+@vetoable
+def patch_os() -> None:
+    """Make :func:`os.fork` give the child a clean hub, and :func:`os.close` wake who waits."""
+    patch_module_by_name("os")
+
+
+@vetoable
+def patch_subprocess() -> None:
+    """Make the waits and the pipes of :class:`subprocess.Popen` let other greenlets run."""
+    patch_module_by_name("subprocess", ["Popen"])
+
+
+@vetoable
+def patch_multiprocessing() -> None:
+    """Make the semaphores and connections of :mod:`multiprocessing` let other greenlets run.
+
+    Where the interpreter was built without them, and on Windows, it does nothing.
+    """
+    try:
+        native = importlib.import_module("_multiprocessing")
+        connection: Any = importlib.import_module("multiprocessing.connection")
+        source = importlib.import_module("weft._multiprocessing")
+    except ImportError:
+        return
+    if sys.platform == "win32" or is_object_patched("_multiprocessing", "SemLock"):
+        return
+    if patch_module(native, source):
+        source.make_cooperative(connection.Connection)
+        note_change_inside(connection, "Connection")
+
+
+@vetoable
+def patch_queue() -> None:
+    """Make :class:`queue.SimpleQueue` let other greenlets run; the others follow the locks."""
+    if patch_module_by_name("queue", ["SimpleQueue"]):
+        source, target = source_and_target("queue")
+        patch_item(importlib.import_module("_queue"), "SimpleQueue", source.SimpleQueue)
+        for name in ("LifoQueue", "PriorityQueue", "Queue"):
+            note_change_inside(target, name)
+
+
+@vetoable
+def patch_dns() -> None:
+    """Make the look-ups of :mod:`socket` let other greenlets run."""
+    patch_module_by_name("socket", DNS_NAMES)
+
+
+@vetoable
+def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
+    """Make sockets let other greenlets run.
+
+    With *dns* false, name look-ups stay as they are. *aggressive* is accepted for gevent's sake:
+    everything :mod:`weft.socket` implements is always replaced.
+    """
+    implemented = source_and_target("socket")[0].__implements__
+    patch_module_by_name("socket", [n for n in implemented if dns or n not in DNS_NAMES])
+
+
+@vetoable
+def patch_ssl() -> None:
+    """Make TLS sockets let other greenlets run, whoever made their contexts, and whenever.
+
+    The classes stay. What each context calls to make a socket makes one of the same class, or of
+    the program's own, upon :class:`weft.ssl.SSLSocket`. Without :mod:`ssl` it does nothing.
+    """
+    try:
+        source, ssl = source_and_target("ssl")
+    except ImportError:
+        return
+    names = ["SSLSocket"]
+    if is_object_patched("ssl", "SSLSocket") or not will_patch(ssl, source, names):
+        return
+    _make_sockets_by(source.cooperative, ssl.SSLSocket)
+    note_change_inside(ssl, "SSLSocket")
+    did_patch(ssl, source, names)
+
+
+def _make_sockets_by(cooperative: Any, ssl_socket: Any) -> None:
+    create = ssl_socket._create.__func__
+
+    def create_cooperative(cls: type, *args: Any, **kwargs: Any) -> Any:
+        return create(cooperative(cls), *args, **kwargs)
+
+    ssl_socket._create = classmethod(create_cooperative)
+
+
+@vetoable
+def patch_select(aggressive: bool = True) -> None:
+    """Make :mod:`select` let other greenlets run; *aggressive* or not, nothing is removed."""
+    importlib.import_module("weft._core.poller").pin_selector()
+    patch_module_by_name("select")
+
+
+@vetoable
+def patch_selectors(aggressive: bool = True) -> None:
+    """Make :mod:`selectors` let other greenlets run; *aggressive* or not, nothing is removed."""
+    patch_module_by_name("selectors")
+
+
+def patch_asyncio() -> None:
+    """Let each greenlet have a running loop of its own; see also :func:`patch_select`."""
+    importlib.import_module("weft._loops").install()
+
+
+@vetoable
+def patch_signal() -> None:
+    """Count :mod:`signal` as patched: its handlers run while greenlets wait, as they are."""
+    patch_module_by_name("signal")
+
+
+@vetoable
+def patch_thread(
+    threading: bool = True,
+    _threading_local: bool = True,
+    Event: bool = True,
+    logging: bool = True,
+    existing_locks: bool = True,
+) -> bool | None:
+    """Make threads greenlets, and locks cooperate.
+
+    *existing_locks* upgrades the native locks that modules and the standard library's objects
+    hold already, unless somebody holds them. *Event* and *logging* are accepted for gevent's
+    sake: both follow the locks. *threading* false leaves :mod:`threading` itself as it is.
+    """
+    source, target = source_and_target("thread")
+    names = implemented(source)
+    if not will_patch(target, source, names):
+        return False
+    replace(target, source, names)
+    threads = source_and_target("threading")
+    patched_threading = threading and _patch_threading(*threads, _threading_local)
+    if patched_threading and existing_locks:
+        LockUpgrade(source.allocate_lock, source.RLock).replace_everywhere()
+    did_patch(target, source, names, "thread")
+    if patched_threading:
+        did_patch(threads[1], threads[0], implemented(threads[0]))
+    return None
+
+
+def _patch_threading(source: ModuleType, target: ModuleType, local: bool) -> bool:
+    names = implemented(source)
+    if not will_patch(target, source, names):
+        return False
+    if local:
+        for name, attr in (
+            ("_thread", "_local"),
+            ("threading", "local"),
+            ("_threading_local", "local"),
+        ):
+            patch_item(
+                importlib.import_module(name), attr, importlib.import_module("weft.local").local
+            )
+    replace(target, source, names)
+    rebind_imported_names()
+    return True
