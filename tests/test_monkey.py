@@ -143,6 +143,44 @@ def late():
     print("late")
 threading.Thread(target=late).start()
 """,
+    "what a signal handler raises reaches the main thread": """
+import signal
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+finished = []
+def compute():
+    signal.raise_signal(signal.SIGINT)
+    finished.append(True)
+thread = threading.Thread(target=compute)
+try:
+    thread.start()
+    thread.join()
+except KeyboardInterrupt:
+    thread.join()
+else:
+    raise AssertionError("nothing was raised")
+assert finished == [True]
+def handler(number, frame): raise LookupError(number)
+assert signal.signal(signal.SIGINT, handler) is signal.default_int_handler
+assert signal.getsignal(signal.SIGINT) is handler
+assert signal.signal(signal.SIGINT, signal.SIG_DFL) is handler
+assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+""",
+    "the signals that a thread blocks reach the others": """
+import signal, os
+def blocked(): return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+seen = []
+def block():
+    seen.append(signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2]))
+    seen.append(signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2]))
+    seen.append(blocked())
+    try: signal.pthread_sigmask(signal.SIG_BLOCK, [0])
+    except ValueError: seen.append(blocked())
+thread = threading.Thread(target=block)
+thread.start(); thread.join()
+one, two = {signal.SIGUSR1}, {signal.SIGUSR1, signal.SIGUSR2}
+assert seen == [set(), two, one, one], seen
+assert blocked() == set()
+""",
     "originals stay reachable": """
 assert monkey.is_module_patched("time") and monkey.is_object_patched("time", "sleep")
 assert not monkey.is_module_patched("math")

@@ -143,7 +143,7 @@ assert not monkey.is_anything_patched()
 monkey.patch_signal()
 assert monkey.is_module_patched("signal")
 import signal
-assert monkey.get_original("signal", "signal") is signal.signal
+assert monkey.get_original("signal", "signal") is not signal.signal
 """,
     "saved names what was replaced": """
 monkey.patch_all()

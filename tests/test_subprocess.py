@@ -189,3 +189,13 @@ for thread in threads: thread.join()
 print(time.monotonic() - begun < 1.5)
 """
     assert fresh(source) == "True\n"
+
+
+def test_a_buffer_of_the_size_that_was_asked_for() -> None:
+    for text in (False, True):
+        child = subprocess.Popen(["true"], stdin=subprocess.PIPE, bufsize=1 << 20, text=text)
+        assert child.stdin is not None
+        child.stdin.write("x" * 200_000 if text else b"x" * 200_000)  # nobody reads it
+        assert child.wait() == 0
+        with pytest.raises(BrokenPipeError):
+            child.stdin.close()

@@ -67,8 +67,11 @@ class PipeIO(_io.RawIOBase):
         super().close()
 
 
-def cooperative(file: Any) -> Any:
-    """The same as *file*, a new one that nothing was read from, over the same pipe."""
+def cooperative(file: Any, bufsize: int | None = None) -> Any:
+    """The same as *file*, a new one that nothing was read from, over the same pipe.
+
+    Its buffer takes *bufsize* bytes if that is more than 1, otherwise what buffers take.
+    """
     if file is None or isinstance(file, PipeIO):
         return file
     if isinstance(file, _io.FileIO):
@@ -80,7 +83,8 @@ def cooperative(file: Any) -> Any:
             "line_buffering": file.line_buffering,
             "write_through": file.write_through,
         }
-        return _io.TextIOWrapper(cooperative(file.detach()), **settings)
+        return _io.TextIOWrapper(cooperative(file.detach(), bufsize), **settings)
     if isinstance(getattr(file, "raw", None), PipeIO):
         return file
-    return type(file)(cooperative(file.detach()))
+    size = bufsize if bufsize and bufsize > 1 else _io.DEFAULT_BUFFER_SIZE
+    return type(file)(cooperative(file.detach()), size)

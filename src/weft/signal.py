@@ -1,11 +1,95 @@
 """Signal handlers: what gevent.signal offers.
 
-The standard functions as they are. Handlers run promptly, in whichever greenlet is current, and a
-handler of SIGCHLD works beside weft's watching of children, which takes no signal where the system
-has descriptors for processes.
+Handlers run promptly, in whichever greenlet is current. A handler of SIGCHLD works beside weft's
+watching of children, which takes no signal where the system has descriptors for processes.
 """
 
-from signal import getsignal, signal
+from __future__ import annotations
+
+import functools as _functools
+import signal as _stdlib
+import threading as _threading
+from typing import Any
+
+from weft._core.hub import get_existing_hub as _get_existing_hub
+from weft.greenlet import getcurrent as _getcurrent
+from weft.thread import ThreadGreenlet as _ThreadGreenlet
 
 __implements__ = ["getsignal", "signal"]
+__target__ = "signal"
 __all__ = ["getsignal", "signal"]
+
+_native_getsignal = _stdlib.getsignal
+_native_signal = _stdlib.signal
+
+
+class _Handler:
+    """A handler of the program's, whose exceptions are the main greenlet's.
+
+    A greenlet that is current by chance would swallow them, or die of them.
+    """
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def __call__(self, number: int, frame: Any) -> None:
+        try:
+            self.handler(number, frame)
+        except BaseException as exc:
+            hub = _get_existing_hub()
+            if hub is None or _getcurrent() is hub.main:
+                raise
+            hub.interrupt_main(exc)
+
+
+def _handler_in(found: Any) -> Any:
+    return found.handler if isinstance(found, _Handler) else found
+
+
+@_functools.wraps(_native_signal)
+def signal(signalnum: Any, handler: Any) -> Any:
+    return _handler_in(
+        _native_signal(signalnum, _Handler(handler) if callable(handler) else handler)
+    )
+
+
+@_functools.wraps(_native_getsignal)
+def getsignal(signalnum: Any) -> Any:
+    return _handler_in(_native_getsignal(signalnum))
+
+
+def adopt_handlers() -> None:
+    """Have the handlers that are set already treated as those that :func:`signal` sets.
+
+    Only the main thread may: elsewhere it does nothing.
+    """
+    if _threading.current_thread() is not _threading.main_thread():
+        return
+    for number in _stdlib.valid_signals():
+        handler = _native_getsignal(number)
+        if callable(handler) and not isinstance(handler, _Handler):
+            _native_signal(number, _Handler(handler))
+
+
+if hasattr(_stdlib, "pthread_sigmask"):
+    _native_sigmask = _stdlib.pthread_sigmask
+
+    @_functools.wraps(_native_sigmask)
+    def pthread_sigmask(how: int, mask: Any, /) -> Any:
+        # What a thread blocks others still get: multiprocessing's helpers block all there are.
+        thread = _getcurrent()
+        if not isinstance(thread, _ThreadGreenlet):
+            return _native_sigmask(how, mask)
+        of_all = _native_sigmask(_stdlib.SIG_BLOCK, ())
+        try:
+            if thread.signal_mask is not None:
+                _native_sigmask(_stdlib.SIG_SETMASK, thread.signal_mask)
+            before = _native_sigmask(how, mask)
+            thread.signal_mask = _native_sigmask(_stdlib.SIG_BLOCK, ())
+        finally:
+            _native_sigmask(_stdlib.SIG_SETMASK, of_all)
+        return before
+
+    __implements__.append("pthread_sigmask")

@@ -45,11 +45,11 @@ def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
 class Popen(_stdlib.Popen[_Any]):
     """:class:`subprocess.Popen`, whose pipes and waits let other greenlets run."""
 
-    def __init__(self, *args: _Any, **kwargs: _Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.stdin = _cooperative(self.stdin)
-        self.stdout = _cooperative(self.stdout)
-        self.stderr = _cooperative(self.stderr)
+    def __init__(self, args: _Any, bufsize: int | None = -1, *others: _Any, **kwargs: _Any) -> None:
+        super().__init__(args, bufsize, *others, **kwargs)  # type: ignore[arg-type]
+        self.stdin = _cooperative(self.stdin, bufsize)
+        self.stdout = _cooperative(self.stdout, bufsize)
+        self.stderr = _cooperative(self.stderr, bufsize)
 
     def _wait(self, timeout: float | None) -> int:
         # Without the lock of those who reap: they take it once the child has ended.

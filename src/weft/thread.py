@@ -76,10 +76,12 @@ def get_ident() -> int:
     return _native_get_ident() if current.parent is None else id(current)
 
 
-class _GreenletThread(Greenlet):
+class ThreadGreenlet(Greenlet):
     """A thread of the standard library, run as a greenlet."""
 
     sentinel: Any = None
+    #: The signals it blocks, once it has said which.
+    signal_mask: Any = None
 
 
 def start_new_thread(
@@ -95,7 +97,7 @@ def start_new_thread(
         raise TypeError("2nd arg must be a tuple")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
-    return id(_GreenletThread.spawn(_run, function, args, kwargs or {}))
+    return id(ThreadGreenlet.spawn(_run, function, args, kwargs or {}))
 
 
 start_new = start_new_thread
@@ -131,7 +133,7 @@ if sys.version_info < (3, 13):
     def _set_sentinel() -> LockType:
         """A lock that is released when the calling thread ends."""
         current = getcurrent()
-        if not isinstance(current, _GreenletThread):
+        if not isinstance(current, ThreadGreenlet):
             return _native_set_sentinel()  # type: ignore[no-any-return]
         current.sentinel = LockType()
         return current.sentinel  # type: ignore[no-any-return]
@@ -191,7 +193,7 @@ else:
             raise RuntimeError("thread already started")
         if not daemon:
             _awaited_at_exit.add(handle)
-        handle._greenlet = _GreenletThread.spawn(_run_joinable, function, handle)
+        handle._greenlet = ThreadGreenlet.spawn(_run_joinable, function, handle)
         handle.ident = id(handle._greenlet)
         return handle
 

@@ -43,30 +43,32 @@ def once(module: str, mode: str, skipped: list[str]) -> tuple[list[dict[str, obj
     with tempfile.TemporaryDirectory(prefix="weft-stdlib-") as folder:
         record = Path(folder, "record")
         record.touch()
+        errors = Path(folder, "errors")  # no pipe: what a test leaves behind would keep it open
         work = Path(folder, "work")
         work.mkdir()
         command = [sys.executable, "-X", "faulthandler", str(CHILD), module, str(record), mode]
-        child = subprocess.Popen(
-            [*command, str(TEST_LIMIT), *skipped],
-            cwd=work,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"TMPDIR": str(work), "PYTHONWARNINGS": "", "PYTHONPATH": LIBRARY},
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        with errors.open("wb") as stderr:
+            child = subprocess.Popen(
+                [*command, str(TEST_LIMIT), *skipped],
+                cwd=work,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=os.environ | {"TMPDIR": str(work), "PYTHONWARNINGS": "", "PYTHONPATH": LIBRARY},
+                start_new_session=True,
+            )
+        why = ""
         try:
-            stderr = child.communicate(timeout=MODULE_LIMIT)[1]
+            child.wait(MODULE_LIMIT)
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            stderr = child.communicate()[1] + f"\nthe module took {MODULE_LIMIT} s"
+            why = f"the module took {MODULE_LIMIT} s, "
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)  # what its tests left behind
+                os.killpg(child.pid, signal.SIGKILL)  # also what its tests left behind
+            child.wait()
+        why += f"ended by {child.returncode}: {errors.read_text(errors='replace')[-3000:]}"
         lines = []
         for text in record.read_text().splitlines():
             with contextlib.suppress(ValueError):  # cut off by the end of the process
                 lines.append(json.loads(text))
-    return lines, f"ended by {child.returncode}: {stderr[-3000:]}"
+    return lines, why

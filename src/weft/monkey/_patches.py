@@ -137,8 +137,12 @@ def patch_asyncio() -> None:
 
 @vetoable
 def patch_signal() -> None:
-    """Count :mod:`signal` as patched: its handlers run while greenlets wait, as they are."""
+    """Raise what signal handlers raise in the main greenlet; threads block signals for themselves.
+
+    The handlers of before are included, unless it is called outside the main thread.
+    """
     patch_module_by_name("signal")
+    importlib.import_module("weft.signal").adopt_handlers()
 
 
 @vetoable
