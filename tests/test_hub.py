@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 import weft
+import weft.resolver.blocking
+import weft.resolver.thread
+from weft._config import Config, ImportableSetting
 from weft.exceptions import (
     BlockingSwitchOutError,
     ConcurrentObjectUseError,
@@ -370,12 +373,30 @@ class TestConfig:
         for name, value, meant in (
             ("track_greenlet_tree", " On ", True),
             ("threadpool_idle_task_timeout", "-1", -1),
-            ("resolver", "ares, thread", ["ares", "thread"]),
+            ("max_memory_usage", "2kB", 2048),
+            ("resolver_nameservers", "::1, 127.0.0.1", ["::1", "127.0.0.1"]),
+            ("resolver", "weft.no.such, block", weft.resolver.blocking.Resolver),
         ):
             monkeypatch.setattr(weft.config, name, value)
             assert getattr(weft.config, name) == meant
         del weft.config.resolver
-        assert weft.config.resolver[0] == "thread"
+        assert weft.config.resolver is weft.resolver.thread.Resolver
+
+    def test_what_cannot_be_imported(self) -> None:
+        setting = ImportableSetting()
+        with pytest.raises(ImportError, match="empty list"):
+            setting.import_one_of([])
+        for path in ("nothing", "no/such.thing", "weft.pool.Puddle", "weft.puddle.Pool"):
+            with pytest.raises(ImportError):
+                setting.import_one_of([path])
+        assert setting.import_one_of(["weft.puddle.Pool", "weft.pool.Pool"]) is weft.pool.Pool
+
+    def test_the_environment_is_read_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WEFT_MAX_BLOCKING_TIME", "2.5")
+        config = Config()
+        assert config.max_blocking_time == 2.5
+        monkeypatch.setenv("WEFT_MAX_BLOCKING_TIME", "3")
+        assert config.max_blocking_time == 2.5
 
     def test_unknown_names(self) -> None:
         with pytest.raises(AttributeError, match="no setting is named"):

@@ -31,8 +31,9 @@ LAYERS = {
         ],
         1,
     ),
-    **dict.fromkeys(["_config", "_crew", "_event_interfaces", "_waiting", "events"], 1),
-    **dict.fromkeys(["thread", "time", "util"], 1),
+    **dict.fromkeys(["_config", "_crew", "_event_interfaces", "_monitor", "_tracer"], 1),
+    **dict.fromkeys(["_waiting", "contextvars"], 1),
+    **dict.fromkeys(["builtins", "events", "thread", "time", "util", "win32util"], 1),
     **dict.fromkeys(
         [
             "_loops",
@@ -41,6 +42,7 @@ LAYERS = {
             "fileobject",
             "os",
             "resolver",
+            "resolver_thread",
             "select",
             "selectors",
             "signal",
@@ -51,7 +53,7 @@ LAYERS = {
         ],
         2,
     ),
-    **dict.fromkeys(["baseserver", "monkey", "native", "server"], 3),
+    **dict.fromkeys(["backdoor", "baseserver", "monkey", "native", "server"], 3),
     **dict.fromkeys(["", "__main__", "cli", "compat", "demo"], 4),
 }
 
@@ -63,6 +65,7 @@ INSIDE_FUNCTIONS = {
     ("weft._core.poller", "selectors"): "the same; it must be imported before patching or never",
     ("weft._core.poller", "socket"): "the same, and only on Windows",
     ("weft.events", "weft._event_interfaces"): "only for who has zope.interface, and asks",
+    ("weft.compat._finder", "weft.compat._metadata"): "loads what patching must come before",
     ("weft.events", "importlib.metadata"): "imports much, for whoever patches only",
     ("weft.cli", "weft.compat"): "only a program that is run needs it",
     ("weft.cli", "weft.demo"): "it imports what a program that is run must find patched",

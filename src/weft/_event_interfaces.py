@@ -56,9 +56,46 @@ class IGeventDidPatchAllEvent(IGeventDidPatchEvent):
     """``patch_all()`` has ended."""
 
 
+class IPeriodicMonitorThread(Interface):
+    """What watches a hub from a native thread."""
+
+    def add_monitoring_function(function, period):
+        """Call *function* with the hub every *period* seconds; None: no more."""
+
+
+class IPeriodicMonitorThreadStartedEvent(Interface):
+    """A hub has started its monitor."""
+
+    monitor = Attribute("The monitor, an IPeriodicMonitorThread.")
+
+
+class IEventLoopBlocked(Interface):
+    """A greenlet does not wait, and so keeps the others from running."""
+
+    greenlet = Attribute("The greenlet.")
+    blocking_time = Attribute("For about how many seconds.")
+    info = Attribute("A list of lines about it; it may be changed.")
+    hub = Attribute("The hub, or None.")
+
+
+class IMemoryUsageThresholdExceeded(Interface):
+    """The process uses more memory than allowed."""
+
+    mem_usage = Attribute("How many bytes it uses.")
+    max_allowed = Attribute("How many it may use.")
+    memory_info = Attribute("What psutil says of it.")
+
+
+class IMemoryUsageUnderThreshold(IMemoryUsageThresholdExceeded):
+    """The process uses no more memory than allowed, after it did."""
+
+    max_memory_usage = Attribute("How many bytes that were at most.")
+
+
 def declare(namespace: dict[str, Any]) -> None:
     """Put the interfaces beside the classes of *namespace*, and say which of them has which."""
     for interface in list(globals().values()):
         if isinstance(interface, type(Interface)) and interface.__module__ == __name__:
-            classImplements(namespace[interface.__name__[1:]], interface)
+            if interface is not IPeriodicMonitorThread:  # its class is no event
+                classImplements(namespace[interface.__name__[1:]], interface)
             namespace[interface.__name__] = interface

@@ -204,7 +204,8 @@ class BaseServer:
         """Let go of the handler's arguments when it has ended."""
 
     def __enter__(self) -> BaseServer:
-        self.start()
+        if not self.started:
+            self.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:

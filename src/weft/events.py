@@ -1,4 +1,4 @@
-"""What weft tells subscribers of: gevent.events' patch events.
+"""What weft tells subscribers of: gevent.events' events.
 
 Append a function of one argument to :data:`subscribers`; it is called with every event. Installed
 packages may instead name a function in an entry-point group: an event whose ``ENTRY_POINT_NAME`` is
@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = [
     "DoNotPatch",
+    "EventLoopBlocked",
     "GeventDidPatchAllEvent",
     "GeventDidPatchBuiltinModulesEvent",
     "GeventDidPatchEvent",
@@ -24,6 +25,9 @@ __all__ = [
     "GeventWillPatchAllEvent",
     "GeventWillPatchEvent",
     "GeventWillPatchModuleEvent",
+    "MemoryUsageThresholdExceeded",
+    "MemoryUsageUnderThreshold",
+    "PeriodicMonitorThreadStartedEvent",
     "notify",
     "notify_and_call_entry_points",
     "subscribers",
@@ -151,8 +155,59 @@ class GeventDidPatchAllEvent(_PatchAllEvent, GeventDidPatchEvent):
     ENTRY_POINT_NAME = "gevent.plugins.monkey.did_patch_all"
 
 
+class PeriodicMonitorThreadStartedEvent:
+    """A hub has started its *monitor*; functions may be added to that."""
+
+    ENTRY_POINT_NAME = "gevent.plugins.hub.periodic_monitor_thread_started"
+
+    def __init__(self, monitor: Any) -> None:
+        self.monitor = monitor
+
+
+class EventLoopBlocked:
+    """*greenlet* has not waited for about *blocking_time* seconds; *info* are lines about it.
+
+    Published in the monitor's native thread. *info* may be changed.
+    """
+
+    def __init__(
+        self, greenlet: Any, blocking_time: float, info: list[str], *, hub: Any = None
+    ) -> None:
+        self.greenlet = greenlet
+        self.blocking_time = blocking_time
+        self.info = info
+        self.hub = hub
+
+
+class _MemoryEvent:
+    def __init__(self, mem_usage: int, max_allowed: int, memory_info: Any) -> None:
+        self.mem_usage = mem_usage
+        self.max_allowed = max_allowed
+        self.memory_info = memory_info
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} used={self.mem_usage} max={self.max_allowed} "
+            f"details={self.memory_info!r}>"
+        )
+
+
+class MemoryUsageThresholdExceeded(_MemoryEvent):
+    """The process uses more bytes than allowed, and more than when that was said last."""
+
+
+class MemoryUsageUnderThreshold(_MemoryEvent):
+    """The process uses no more bytes than allowed, after it did: *max_memory_usage* of them."""
+
+    def __init__(
+        self, mem_usage: int, max_allowed: int, memory_info: Any, max_memory_usage: int
+    ) -> None:
+        super().__init__(mem_usage, max_allowed, memory_info)
+        self.max_memory_usage = max_memory_usage
+
+
 def __getattr__(name: str) -> Any:
-    if name[:1] == "I" and name[1:] in __all__:
+    if name[:1] == "I" and (name[1:] in __all__ or name == "IPeriodicMonitorThread"):
         from weft._event_interfaces import declare  # needs zope.interface, for whoever asks only
 
         declare(globals())

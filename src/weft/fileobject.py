@@ -9,6 +9,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any
 
+from weft._config import config
 from weft._pipes import cooperative
 from weft.hub import get_hub
 from weft.lock import DummySemaphore, Semaphore
@@ -148,5 +149,6 @@ class FileObjectThread(FileObjectBlock):
         return call
 
 
-#: The class for whatever descriptor comes: waits without a thread.
-FileObject = FileObjectPosix
+#: The class for whatever descriptor comes, by ``weft.config.fileobject``; waits without a thread
+#: unless that says otherwise.
+FileObject: type[FileObjectBlock] = config.fileobject

@@ -7,10 +7,11 @@ import traceback
 from _weakref import ref as weak_ref
 from collections.abc import Callable
 from heapq import heappop, heappush
+from importlib import import_module
 from types import TracebackType
 from typing import Any, TextIO
 
-from weft._config import config, load
+from weft._config import config
 from weft._core import hub as core
 from weft._core.hub import get_current_hub as get_hub
 from weft._core.hub import get_existing_hub as get_hub_if_exists
@@ -18,7 +19,7 @@ from weft._core.hub import sleep
 from weft._core.waiter import Waiter as CoreWaiter
 from weft._core.watchers import Watcher
 from weft._waiting import iwait, wait
-from weft.core import loop
+from weft.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry_points
 from weft.exceptions import HubDestroyed, InvalidSwitchError, LoopExit
 from weft.greenlet import Greenlet, GreenletExit, getcurrent, kill, spawn_raw
 
@@ -73,15 +74,6 @@ class IdentRegistry:
         heappush(self._free, self._idents.pop(reference))
 
 
-#: Short names of resolvers for ``weft.config.resolver``.
-RESOLVERS = {
-    "ares": "weft.resolver.ares.Resolver",
-    "block": "weft.resolver.blocking.Resolver",
-    "dnspython": "weft.resolver.dnspython.Resolver",
-    "thread": "weft.resolver.thread.Resolver",
-}
-
-
 class Hub(core.Hub):
     """The greenlet that runs a thread's callbacks, with gevent's error handling."""
 
@@ -95,7 +87,8 @@ class Hub(core.Hub):
 
     _hubs_made = 0
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Any = None, default: bool | None = None) -> None:
+        """*loop* and *default* are gevent's: a hub makes its loop itself."""
         super().__init__()
         Hub._hubs_made += 1
         #: A number that no other hub of the process has had.
@@ -104,9 +97,13 @@ class Hub(core.Hub):
         #: The most threads that :attr:`threadpool` has, if changed before that is first used.
         self.threadpool_size: int = config.threadpool_size
         #: Names the context of an error in its report.
-        self.format_context: Callable[[object], str] = load("format_context", config.format_context)
+        self.format_context: Callable[[object], str] = config.format_context
         self._threadpool: Any = None
         self._resolver: Any = None
+        #: Reports who blocks the hub, once :meth:`start_periodic_monitoring_thread` was called.
+        self.periodic_monitoring_thread: Any = None
+        if config.monitor_thread:
+            self.loop.run_callback(self.start_periodic_monitoring_thread)
 
     # -- what it works with
 
@@ -114,7 +111,7 @@ class Hub(core.Hub):
     def threadpool(self) -> Any:
         """The hub's pool of native threads, made when first asked for; may be assigned."""
         if self._threadpool is None:
-            self._threadpool = load("threadpool", config.threadpool)(
+            self._threadpool = config.threadpool(
                 self.threadpool_size,
                 hub=self,
                 idle_task_timeout=config.threadpool_idle_task_timeout,
@@ -133,7 +130,7 @@ class Hub(core.Hub):
     def resolver(self) -> Any:
         """Who looks names up for the hub, made when first asked for; may be assigned."""
         if self._resolver is None:
-            self._resolver = load("resolver", config.resolver, RESOLVERS)(hub=self)
+            self._resolver = config.resolver(hub=self)
         return self._resolver
 
     @resolver.setter
@@ -143,6 +140,24 @@ class Hub(core.Hub):
     @resolver.deleter
     def resolver(self) -> None:
         self._resolver = None
+
+    def start_periodic_monitoring_thread(self) -> Any:
+        """Start a native thread that reports who blocks the hub, unless there is one; return it.
+
+        To be called in the hub's thread. Subscribers of events are told of a new one. The setting
+        ``monitor_thread`` does it for each hub.
+        """
+        monitor = self.periodic_monitoring_thread
+        if monitor is None:
+            module = import_module("weft._monitor")
+            describe = import_module("weft.util").format_run_info
+            monitor = self.periodic_monitoring_thread = module.PeriodicMonitoringThread(
+                self, describe
+            )
+            if config.max_memory_usage or monitor.can_monitor_memory_usage():
+                monitor.install_monitor_memory_usage()
+            notify_and_call_entry_points(PeriodicMonitorThreadStartedEvent(monitor))
+        return monitor
 
     # -- errors
 
@@ -159,7 +174,7 @@ class Hub(core.Hub):
         lists, or has no context, is raised in the main greenlet; the rest is printed to
         :attr:`exception_stream` unless ``NOT_ERROR`` lists it.
         """
-        type, value, tb = _normalized(type, value, tb)
+        type, value, tb = self._normalize_exception(type, value, tb)
         if type is HubDestroyed:
             raise value
         if not issubclass(type, self.NOT_ERROR):
@@ -174,7 +189,7 @@ class Hub(core.Hub):
         tb: TracebackType | None = None,
     ) -> None:
         """Raise the exception in the main greenlet, before anything else runs."""
-        self.interrupt_main(_normalized(type, value, tb)[1])
+        self.interrupt_main(self._normalize_exception(type, value, tb)[1])
 
     def print_exception(
         self,
@@ -187,11 +202,24 @@ class Hub(core.Hub):
         stream = self.exception_stream
         if not stream:
             return
-        type, value, tb = _normalized(type, value, tb)
+        type, value, tb = self._normalize_exception(type, value, tb)
         traceback.print_exception(type, value, tb, file=stream)
         if context is not None:
             text = context if isinstance(context, str) else self.format_context(context)
             stream.write(f"{text} failed with {type.__name__}\n\n")
+
+    @staticmethod
+    def _normalize_exception(
+        type: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """The parts of an exception; those of the one that is being handled if all are None."""
+        if type is None and value is None:
+            type, value, tb = sys.exc_info()
+        if type is None:
+            raise TypeError("an error's type may only be None while an exception is being handled")
+        if not isinstance(value, BaseException):
+            value = type() if value is None else type(value)
+        return type, value, tb
 
     @property
     def exception_stream(self) -> TextIO | None:
@@ -261,6 +289,9 @@ class Hub(core.Hub):
         if self._threadpool is not None:
             self._threadpool.kill()
         self._resolver = self._threadpool = None
+        if self.periodic_monitoring_thread is not None:
+            self.periodic_monitoring_thread.kill()
+            self.periodic_monitoring_thread = None
         self.loop.destroy()
 
     def __repr__(self) -> str:
@@ -272,21 +303,12 @@ class Hub(core.Hub):
         return f"<{kind}{name} at {id(self):#x} {state} thread_ident={self.thread_ident:#x}>"
 
 
-def _normalized(
-    type: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
-) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """The parts of an exception; those of the one that is being handled if all are None."""
-    if type is None and value is None:
-        type, value, tb = sys.exc_info()
-    if type is None:
-        raise TypeError("an error's type may only be None while an exception is being handled")
-    if not isinstance(value, BaseException):
-        value = type() if value is None else type(value)
-    return type, value, tb
+def _make_loop(hub: Hub) -> Any:
+    return config.loop(hub=hub)
 
 
 core.hub_class = Hub
-core.loop_class = loop
+core.loop_class = _make_loop
 
 
 def set_default_hub_class(hub_class: type[Hub]) -> None:

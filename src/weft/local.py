@@ -6,6 +6,9 @@ from weft._core import local as core
 
 __all__ = ["local"]
 
+#: gevent's name of what debugging tools ask: ``((class, id), attributes)`` of a greenlet's locals.
+all_local_dicts_for_greenlet = core.dictionaries_of
+
 
 class local(core.local):
     """An object whose attributes are each greenlet's, and each native thread's, own.

@@ -30,6 +30,11 @@ cdef int64_t nanoseconds(object seconds) except? -2:
     cdef double value
     if seconds is None:
         return -1
+    if not isinstance(seconds, (int, float)):
+        # A Timeout may stand for its seconds.
+        seconds = getattr(seconds, "seconds", seconds)
+        if seconds is None:
+            return -1
     value = seconds
     if isnan(value):
         raise ValueError("a timeout must be a number of seconds, not NaN")

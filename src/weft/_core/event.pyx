@@ -2,7 +2,7 @@
 
 from weft._core.hub cimport ON_EVENT, ON_RESULT
 from weft._core.linkable cimport Linkable
-from weft._core.timeout cimport timeout_class
+from weft._core.timeout cimport timeout_error
 
 
 cdef class Event(Linkable):
@@ -107,7 +107,7 @@ cdef class AsyncResult(Linkable):
         """
         if self.outcome == UNSET:
             if not block or not self.wait_in(self.waiters, ON_RESULT, timeout):
-                raise timeout_class()(timeout if block else None)
+                raise timeout_error(timeout if block else None)
         if self.outcome == ERROR:
             # Each from where it was set: it must not collect the tracebacks of all who get it.
             raise self.result_or_error.with_traceback(self.error_traceback)

@@ -39,7 +39,7 @@ from weft._core.hub cimport (
     set_timer,
     unpark,
 )
-from weft._core.timeout cimport timeout_class
+from weft._core.timeout cimport timeout_error
 from weft._core.waiter cimport Collector, exception_from
 
 cdef extern from *:
@@ -315,7 +315,7 @@ cdef class Greenlet(Fiber):
         Raises :class:`~weft.Timeout` after *timeout* seconds, or at once if not *block*.
         """
         if self.life < FINISHED and not (block and self.wait_for_end(timeout)):
-            raise timeout_class()(timeout if block else None)
+            raise timeout_error(timeout if block else None)
         if self.life == FAILED:
             raise self.result
         return self.result

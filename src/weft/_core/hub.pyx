@@ -874,6 +874,11 @@ cdef class Hub(greenlet):
         """Whether it is the main thread's hub."""
         return self.for_main_thread
 
+    @property
+    def idle(self):
+        """Whether the thread waits for events, with nothing to run."""
+        return self.poller is not None and self.poller.blocking
+
     def interrupt_main(self, exc):
         """Raise *exc* in this thread's main greenlet, before anything else runs."""
         interrupt_main(self, exc)

@@ -1,5 +1,6 @@
 from typing import Any, final
 
+import greenlet
 from typing_extensions import disjoint_base
 
 from weft._core.waiter import Collector
@@ -14,3 +15,5 @@ class local:
 
 @final
 class Trace(Collector): ...
+
+def dictionaries_of(of: greenlet.greenlet) -> list[tuple[tuple[type, int], dict[str, Any]]]: ...

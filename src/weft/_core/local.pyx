@@ -146,3 +146,16 @@ cdef class local:
         mine.clear()
         mine.update(copy.copy(attributes))
         return other
+
+
+def dictionaries_of(greenlet of):
+    """What *of* keeps in locals: ``((class, id), attributes)`` for each one it has used."""
+    cdef Trace trace
+    cdef local each
+    found = (<Fiber>of).trace if isinstance(of, Fiber) else of.__dict__.get(TRACE)
+    if found is None:
+        return []
+    trace = found
+    alive = [reference() for reference in trace.locals]
+    return [((type(each), id(each)), each.dicts[trace.key]) for each in alive
+            if each is not None and trace.key in each.dicts]

@@ -4,5 +4,5 @@ from libc.stdint cimport int64_t
 from weft._core.hub cimport Wait
 cdef int park_or_raise(Wait wait, object seconds) except -1
 
-# The public Timeout, filled from above.
-cdef object timeout_class()
+# What to raise after so many seconds; for a Timeout that stands for them, what that raises.
+cdef object timeout_error(object timeout)

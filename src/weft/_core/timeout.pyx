@@ -23,13 +23,15 @@ PyGreenlet_Import()
 public_class = None
 
 
-cdef object timeout_class():
-    return public_class
+cdef object timeout_error(object timeout):
+    if isinstance(timeout, Timeout):
+        return (<Timeout>timeout).to_raise()
+    return public_class(timeout)
 
 
 cdef int park_or_raise(Wait wait, object seconds) except -1:
     if not park(wait, nanoseconds(seconds)):
-        raise public_class(seconds)
+        raise timeout_error(seconds)
     return 0
 
 

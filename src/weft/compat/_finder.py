@@ -1,34 +1,22 @@
-"""Let programs that say ``import gevent`` run on weft.
-
-Call :func:`install` as the first line of a program, or use ``weft run --gevent``.
-"""
+"""Finds ``gevent`` and what belongs to it in weft."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.abc
 import importlib.util
-import os
-import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from weft._config import config, environment_key
-from weft.events import plugin_owners
-
-__all__ = ["install"]
-
 ALIAS = "gevent"
 HOME = "weft"
-
-
-def _home_of(fullname: str) -> str | None:
-    """The weft module that a gevent module's name means; None for other names."""
-    if fullname == ALIAS or fullname.startswith(ALIAS + "."):
-        return HOME + fullname[len(ALIAS) :]
-    return None
+#: The release whose API and behaviour the alias stands for.
+VERSION = "26.9.0"
+#: The modules that stand for gevent's own, under gevent's names.
+OWN_MODULES = str(Path(__file__).with_name(ALIAS))
 
 
 class AliasLoader(importlib.abc.InspectLoader):
@@ -70,28 +58,29 @@ class AliasFinder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        home = _home_of(fullname)
-        if home is None or importlib.util.find_spec(home) is None:
+        parent = fullname.rpartition(".")[0]
+        if fullname == ALIAS:
+            return PathFinder.find_spec(fullname, [str(Path(OWN_MODULES).parent)])
+        if not fullname.startswith(ALIAS + "."):
             return None
+        home = HOME + fullname[len(ALIAS) :]
+        own = PathFinder.find_spec(fullname, [OWN_MODULES]) if parent == ALIAS else None
+        if own is not None or not _exists(home):
+            return own
         loader = AliasLoader(home)
         return ModuleSpec(fullname, loader, is_package=loader.is_package(fullname))
 
+    def find_distributions(self, context: Any = None) -> Iterator[Any]:
+        """Answers ``importlib.metadata``, which alone calls it: what is installed, or of a name."""
+        name = getattr(context, "name", None)
+        if name is None or name.lower() == ALIAS:
+            from weft.compat._metadata import AliasDistribution  # loads what patching must precede
 
-def install() -> None:
-    """Let ``import gevent`` mean weft from now on; a second call does nothing.
+            yield AliasDistribution(ALIAS, VERSION)
 
-    The environment variable ``GEVENT_RESOLVER`` then counts, unless ``WEFT_RESOLVER`` is set.
-    Raises ImportError if the real gevent was imported before.
-    """
-    present = sys.modules.get(ALIAS)
-    if present is not None and present is not sys.modules[HOME]:
-        raise ImportError(
-            "gevent is imported already; call weft.compat.install() before anything imports it, "
-            "or start the program with 'weft run --gevent'"
-        )
-    if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, AliasFinder())
-        plugin_owners.append(ALIAS)
-    resolver = os.environ.get("GEVENT_RESOLVER")
-    if resolver and environment_key("resolver") not in os.environ:
-        config.resolver = resolver
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False  # its package is missing

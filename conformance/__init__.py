@@ -1,0 +1,1 @@
+"""Runs gevent's own test suite on weft: ``python -m conformance``."""

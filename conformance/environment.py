@@ -1,0 +1,67 @@
+"""The two environments of a run: one with gevent, one with everything but gevent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSION = "{}.{}".format(*sys.version_info)
+HOME = ROOT / "build" / "conformance" / VERSION
+SITE = Path("lib", f"python{VERSION}", "site-packages")
+
+GEVENT = "gevent==26.9.0"
+#: What gevent's tests use if it is there, and the resolvers of both.
+ALSO = ["psutil", "requests", "objgraph", "zope.interface", "zope.event", "dnspython<3", "pycares"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment under ``build/``."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return HOME / self.name
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def site(self) -> Path:
+        return self.folder / SITE
+
+    def make(self, requirements: list[str]) -> None:
+        """Create it and install into it, unless that was done before with the same list."""
+        stamp = self.folder / "requirements"
+        wanted = "\n".join(requirements)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        venv.EnvBuilder(clear=True, with_pip=True).create(self.folder)
+        pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "-q"]
+        subprocess.run([*pip, "install", *requirements], check=True)
+        stamp.write_text(wanted)
+
+    def installed(self) -> list[str]:
+        """What is installed, as requirements."""
+        command = [str(self.python), "-m", "pip", "--disable-pip-version-check", "freeze"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return done.stdout.splitlines()
+
+
+def prepare() -> dict[str, Environment]:
+    """Make both environments; weft is this source tree, which must be built in place."""
+    gevent, weft = Environment("gevent"), Environment("weft")
+    gevent.make([GEVENT, *ALSO])
+    if not (weft.folder / "requirements").exists():
+        # The very versions that gevent runs with; gevent itself must be out of reach.
+        weft.make([line for line in gevent.installed() if not line.startswith("gevent==")])
+    overlay = Path(__file__).with_name("overlay")
+    lines = [str(ROOT / "src"), str(overlay), "import gevent_is_weft"]
+    (weft.site / "gevent_is_weft.pth").write_text("\n".join(lines) + "\n")
+    return {"gevent": gevent, "weft": weft}

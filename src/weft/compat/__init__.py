@@ -1,0 +1,38 @@
+"""Let programs that say ``import gevent`` run on weft.
+
+Call :func:`install` as the first line of a program, or use ``weft run --gevent``. It works whether
+or not gevent is installed. ``gevent`` itself, and the private modules that libraries look into,
+are modules of their own, in the folder ``gevent`` beside this file; every other ``gevent.X`` is
+the very module object of ``weft.X``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from weft._config import read_gevent_environment
+from weft.compat._finder import AliasFinder
+from weft.events import plugin_owners
+
+__all__ = ["install"]
+
+
+def install() -> None:
+    """Let ``import gevent`` mean weft from now on; a second call does nothing.
+
+    Settings are then read from ``GEVENT_...`` environment variables too, where the ``WEFT_...`` one
+    is not set. Raises ImportError if the real gevent was imported before.
+    """
+    if any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
+        return
+    if "gevent" in sys.modules:
+        raise ImportError(
+            "gevent is imported already; call weft.compat.install() before anything imports it, "
+            "or start the program with 'weft run --gevent'"
+        )
+    read_gevent_environment()
+    sys.meta_path.insert(0, AliasFinder())
+    plugin_owners.append("gevent")
+    # Libraries ask sys.modules, rather than import, whether gevent is in use and has patched.
+    importlib.import_module("gevent.monkey")

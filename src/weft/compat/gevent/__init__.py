@@ -1,0 +1,39 @@
+"""The package ``gevent`` under the alias: weft's names, and the version it stands for."""
+
+from weft import (
+    Greenlet,
+    GreenletExit,
+    Hub,
+    Timeout,
+    __all__,
+    config,
+    events,
+    exceptions,
+    fork,
+    get_hub,
+    getcurrent,
+    getswitchinterval,
+    greenlet,
+    hub,
+    idle,
+    iwait,
+    joinall,
+    kill,
+    killall,
+    os,
+    reinit,
+    setswitchinterval,
+    signal_handler,
+    sleep,
+    spawn,
+    spawn_later,
+    spawn_raw,
+    timeout,
+    wait,
+    with_timeout,
+)
+from weft import VersionInfo as _VersionInfo
+from weft.compat._finder import VERSION as __version__
+
+# What gevent has said since version 20: the version is __version__ alone.
+version_info = _VersionInfo(20, 0, 0, "dev", 0)
