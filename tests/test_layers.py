@@ -53,7 +53,7 @@ LAYERS = {
         ],
         2,
     ),
-    **dict.fromkeys(["backdoor", "baseserver", "monkey", "native", "server"], 3),
+    **dict.fromkeys(["backdoor", "baseserver", "http", "monkey", "native", "pywsgi", "server"], 3),
     **dict.fromkeys(["", "__main__", "cli", "compat", "demo"], 4),
 }
 

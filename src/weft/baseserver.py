@@ -52,6 +52,8 @@ class BaseServer:
     max_delay = 1.0
     #: Seconds that :meth:`stop` gives to handlers that still run, before killing them.
     stop_timeout = 1.0
+    #: What is called for each; given, or defined by a subclass.
+    handle: Callable[..., object] | None = None
 
     def __init__(
         self, listener: Any, handle: Callable[..., object] | None = None, spawn: Any = "default"
@@ -66,7 +68,8 @@ class BaseServer:
         self.closed = False
         if handle is not None and not callable(handle):
             raise TypeError(f"'handle' must be callable, not {handle!r}")
-        self.handle = handle
+        if handle is not None:
+            self.handle = handle
         self.set_listener(listener)
         self.set_spawn(spawn)
 

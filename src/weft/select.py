@@ -7,6 +7,7 @@ for one epoll descriptor that watches the others, and asks again.
 from __future__ import annotations
 
 import select as _select
+import sys as _sys
 import time as _time
 from collections.abc import Callable, Iterable
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
@@ -29,8 +30,8 @@ __target__ = "select"
 __all__ = ["error", *__implements__]
 
 _READ = 1
-#: The longest wait of the system's poll(), in milliseconds: a C int.
-_LONGEST_POLL = 0x7FFFFFFF
+#: The longest wait of the system's poll(), in milliseconds: a C int. CPython 3.15 takes longer ones.
+_LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
 _T = TypeVar("_T")
 
 _native_select = _select.select
@@ -142,8 +143,8 @@ class poll:
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         """What is ready, as pairs of descriptor and events; waits *timeout* milliseconds.
 
-        None or a negative number waits for ever. Raises OverflowError for more than a C int
-        holds, RuntimeError while another greenlet is in this object's ``poll()``.
+        None or a negative number waits for ever. Before CPython 3.15 raises OverflowError for
+        more than a C int holds; RuntimeError while another greenlet is in this object's ``poll()``.
         """
         if timeout is not None and abs(timeout) > _LONGEST_POLL:
             raise OverflowError("timeout is too large")

@@ -52,6 +52,9 @@ globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = [*getattr(_stdlib, "__all__", []), *__extensions__]
 
 _native = _stdlib.socket
+_native_sendfile = getattr(_os, "sendfile", None)
+#: What one call of the system may copy, in bytes: others wait for as long as that takes.
+_SENDFILE_PART = 1 << 20
 _PENDING = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK, _errno.EINTR})
 #: How long to wait before a Unix server whose queue is full is tried again, in seconds.
 _RETRY_UNIX_CONNECT = 0.002
@@ -127,8 +130,33 @@ class socket(_native):
         return _call_when_ready(self._state, _WRITE, super().sendmsg, *args)
 
     def sendfile(self, file: _Any, offset: int = 0, count: int | None = None) -> int:
-        """Send a file until its end or *count* bytes; returns how many bytes were sent."""
-        return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined, no-any-return]
+        """Send a file until its end or *count* bytes; returns how many bytes were sent.
+
+        The system copies a regular file where it can; the timeout is for each part of it.
+        """
+        try:
+            fd = file.fileno()
+            size = _os.fstat(fd).st_size
+        except (AttributeError, OSError, ValueError):  # io.UnsupportedOperation is both
+            size = 0
+        if not size or _native_sendfile is None:
+            return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined, no-any-return]
+        self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
+        end = size if count is None else offset + count
+        at = offset
+        try:
+            while at < end:
+                part = min(end - at, _SENDFILE_PART)
+                sent = _call_when_ready(
+                    self._state, _WRITE, _native_sendfile, self.fileno(), fd, at, part
+                )
+                if not sent:
+                    break
+                at += sent
+        finally:
+            if at > offset and hasattr(file, "seek"):
+                file.seek(at)
+        return at - offset
 
     def _accept(self) -> tuple[int, _Any]:
         return _call_when_ready(self._state, _READ, super()._accept)  # type: ignore[misc, no-any-return]

@@ -13,7 +13,7 @@ FEW = 5_000
 # a million times 1 MiB is one byte each, over 100,000 it is ten. Objects and blocks are exact but
 # for a few that caches of the interpreter keep.
 RESIDENT_KIB = 1024
-OBJECTS = 20
+OBJECTS = 30
 BLOCKS = 200
 
 CASES = [

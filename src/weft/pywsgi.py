@@ -1,0 +1,305 @@
+"""A WSGI server: what gevent.pywsgi offers, on the engine of :mod:`weft.http`.
+
+``weft serve`` is for production; this is for programs that start a server themselves::
+
+    WSGIServer(("127.0.0.1", 8000), application).serve_forever()
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextvars import Context
+from io import BytesIO
+from socket import AF_UNIX, getfqdn
+from time import localtime, strftime
+from typing import Any, ClassVar
+
+from weft.http.limits import UNBOUNDED, Limits
+from weft.http.wsgi import SILENCE, Handler
+from weft.server import StreamServer
+
+__all__ = [
+    "Environ",
+    "LoggingLogAdapter",
+    "SecureEnviron",
+    "WSGIHandler",
+    "WSGISecureEnviron",
+    "WSGIServer",
+]
+
+
+class WSGIHandler(Handler):
+    """Serves one connection; subclass it to override what it does at each step.
+
+    Attributes of the request and the response are gevent's: ``environ``, ``status``, ``code``,
+    ``response_headers``, ``headers_sent``, ``result``, ``socket``, ``client_address``, ...
+    """
+
+    @property
+    def requestline(self) -> str:
+        """The first line of the request."""
+        request = self.request
+        if not request.version:
+            return ""
+        target = request.target.decode("latin-1")
+        return f"{request.method} {target} HTTP/{request.version}"
+
+    @property
+    def command(self) -> str:
+        """The request's method."""
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        """The request's target."""
+        return self.request.target.decode("latin-1")
+
+    @property
+    def request_version(self) -> str:
+        """ "HTTP/1.1" or "HTTP/1.0"."""
+        return f"HTTP/{self.request.version}"
+
+    @property
+    def content_length(self) -> int | None:
+        """The length of the request's body, where its head says it."""
+        return self.request.length
+
+    @property
+    def rfile(self) -> Any:
+        """A file of what the client sends after a request that changed the protocol."""
+        if self._rfile is None:
+            self._rfile = _Rest(self.reader.rest or b"", self.socket)
+        return self._rfile
+
+    _rfile: Any = None
+
+    def format_request(self) -> str:
+        """A line for the log: address, time, request, status, length, seconds."""
+        address = self.client_address
+        host = address[0] if isinstance(address, tuple) else address or "-"
+        at = strftime("%Y-%m-%d %H:%M:%S", localtime())
+        seconds = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
+        length = self.response_length or "-"
+        code = self.code or "-"
+        return f'{host} - - [{at}] "{self.requestline}" {code} {length} {seconds}'
+
+
+class _Rest:
+    """What a file made of a socket is, after bytes that were received already."""
+
+    def __init__(self, first: bytes, sock: Any) -> None:
+        self._first = BytesIO(first)
+        self._file = sock.makefile("rb")
+
+    def read(self, size: int = -1) -> bytes:
+        """*size* bytes, or all."""
+        data = self._first.read(size)
+        if size is None or size < 0 or len(data) < size:
+            data += self._file.read(size - len(data) if size and size > 0 else size)
+        return data
+
+    def readline(self, size: int = -1) -> bytes:
+        """One line."""
+        line = self._first.readline(size)
+        if line.endswith(b"\n") or len(line) == size:
+            return line
+        return line + bytes(self._file.readline(size - len(line) if size >= 0 else -1))
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._file.close()
+
+
+class LoggingLogAdapter:
+    """Something to write to that hands lines to a :class:`logging.Logger`.
+
+    *level* is the level of each; setting other attributes sets the logger's.
+    """
+
+    __slots__ = ("_level", "_logger")
+
+    def __init__(self, logger: logging.Logger, level: int = logging.INFO) -> None:
+        object.__setattr__(self, "_logger", logger)
+        object.__setattr__(self, "_level", level)
+
+    def write(self, msg: str) -> None:
+        """Log *msg*, without its line's end."""
+        if msg and msg.endswith("\n"):
+            msg = msg[:-1]
+        self._logger.log(self._level, msg)
+
+    def flush(self) -> None:
+        """A logger's handlers do that."""
+
+    def writelines(self, lines: list[str]) -> None:
+        """Log each."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in LoggingLogAdapter.__slots__:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._logger, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._logger, name)
+
+
+class Environ(dict[str, Any]):
+    """The class of a server's base environment; its copies are of the same class."""
+
+    __slots__ = ()
+
+    def copy(self) -> Environ:
+        """Another of the same class, with the same items."""
+        return type(self)(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return dict, (), None, None, iter(self.items())
+
+
+class SecureEnviron(Environ):
+    """An environment whose repr does not tell secrets.
+
+    It shows the items whose keys are in ``whitelist_keys``; of others the key, if
+    ``print_masked_keys`` is true; if ``secure_repr`` is false, everything. All three can be set on
+    an instance; a subclass sets them for all its instances with ``default_`` before the name.
+    """
+
+    default_secure_repr = True
+    default_whitelist_keys: Any = ()
+    default_print_masked_keys = True
+
+    __slots__ = ("print_masked_keys", "secure_repr", "whitelist_keys")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in SecureEnviron.__slots__:
+            return getattr(type(self), f"default_{name}")
+        raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        if not self.secure_repr:
+            return super().__repr__()
+        shown = self.whitelist_keys
+        if not shown:
+            return f"<pywsgi.{type(self).__name__} dict (keys: {len(self)}) at {id(self):#x}>"
+        masked = self.print_masked_keys
+        items = {
+            key: value if key in shown else "<MASKED>"
+            for key, value in self.items()
+            if masked or key in shown
+        }
+        hidden = len(self) - len(items)
+        text = repr(items)
+        return f"{text[:-1]}, (hidden keys: {hidden})}}" if hidden else text
+
+    __str__ = __repr__
+
+
+class WSGISecureEnviron(SecureEnviron):
+    """Shows where a request comes from and what host it is for, and no other keys."""
+
+    default_whitelist_keys = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
+    default_print_masked_keys = False
+
+
+class WSGIServer(StreamServer):
+    """Serves a WSGI *application* at *listener*; see :class:`weft.server.StreamServer`.
+
+    *log* takes a line for each request and *error_log* what applications raise and write to
+    ``wsgi.errors``: an object with ``write``, or a :class:`logging.Logger`, or None for nothing;
+    by default both are standard error. *environ* is added to each request's. Other arguments make
+    it serve TLS.
+    """
+
+    #: Called with a socket, its peer's address and the server, for an object with ``handle()``.
+    handler_class: Any = WSGIHandler
+    #: The class of the environments; :class:`WSGISecureEnviron` hides secrets from logs.
+    environ_class: type[dict[str, Any]] = dict
+    #: What clients may ask for. As gevent's server there is no bound on bodies, times and
+    #: connections; subclasses and instances may set one.
+    limits: Limits = UNBOUNDED
+    #: The context that each request runs in a copy of.
+    context = Context()
+    #: Whether each connection ends with the answer it is at.
+    stopping = False
+
+    base_env: ClassVar[dict[str, Any]] = {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": f"weft Python/{sys.version_info[0]}.{sys.version_info[1]}",
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+
+    def __init__(
+        self,
+        listener: Any,
+        application: Any = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        log: Any = "default",
+        error_log: Any = "default",
+        handler_class: Any = None,
+        environ: dict[str, Any] | None = None,
+        **ssl_args: Any,
+    ) -> None:
+        super().__init__(listener, None, backlog, spawn, **ssl_args)
+        if application is not None:
+            self.application = application
+        if handler_class is not None:
+            self.handler_class = handler_class
+        self.log = self._log_of(log, logging.INFO)
+        self.error_log = self._log_of(error_log, logging.ERROR)
+        self.set_environ(environ)
+
+    application: Any = None
+
+    @staticmethod
+    def _log_of(given: Any, level: int) -> Any:
+        if given is None:
+            return SILENCE
+        if given == "default":
+            return sys.stderr
+        if not hasattr(given, "write") and hasattr(given, "log"):
+            return LoggingLogAdapter(given, level)
+        return given
+
+    def set_environ(self, environ: dict[str, Any] | None = None) -> None:
+        """Make the base environment anew, with *environ* or what was given before."""
+        given = getattr(self, "environ", None) if environ is None else environ
+        self.environ = self.environ_class(self.base_env)
+        self.environ["wsgi.url_scheme"] = "https" if self.ssl_enabled else "http"
+        self.environ.update(given or {})
+        if self.environ.get("wsgi.errors") is None:
+            self.environ["wsgi.errors"] = self.error_log
+
+    def get_environ(self) -> dict[str, Any]:
+        """A new environment, that of a request is based on."""
+        return self.environ_class(self.environ)
+
+    def init_socket(self) -> None:
+        """Listen; the environment says where from then on."""
+        super().init_socket()
+        self.address = self.socket.getsockname()
+        self.update_environ()
+
+    def update_environ(self) -> None:
+        """Set the server's name and port in the base environment, unless they were given."""
+        name = port = ""
+        if self.family != AF_UNIX and isinstance(self.address, tuple):
+            port = str(self.address[1])
+            name = self.environ.get("SERVER_NAME") or getfqdn(self.address[0])
+        self.environ.setdefault("SERVER_NAME", name)
+        self.environ.setdefault("SERVER_PORT", port)
+
+    def handle(self, sock: Any, address: Any) -> None:
+        """Serve one connection until it ends."""
+        self.handler_class(sock, address, self).handle()

@@ -1,0 +1,83 @@
+"""Servers on loopback and raw connections to them."""
+
+import socket as native
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from weft import socket
+from weft.http.limits import Limits
+from weft.pywsgi import WSGIServer
+
+Raw = Callable[..., bytes]
+
+
+class Log(list[str]):
+    """What a server wrote."""
+
+    def write(self, text: str) -> None:
+        self.append(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.extend(lines)
+
+    def flush(self) -> None:
+        pass
+
+
+class Site:
+    """A server of *application*, and what it was asked."""
+
+    def __init__(self, application: Any, limits: Limits | None = None, **options: Any) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.log, self.errors = Log(), Log()
+
+        def recording(environ: dict[str, Any], start_response: Any) -> Any:
+            self.requests.append(environ)
+            return application(environ, start_response)
+
+        options = {"log": self.log, "error_log": self.errors, **options}
+        listener = options.pop("listener", ("127.0.0.1", 0))
+        self.server = WSGIServer(listener, recording, **options)
+        if limits is not None:
+            self.server.limits = limits
+        self.server.start()
+
+    @property
+    def address(self) -> Any:
+        return self.server.address
+
+    def connect(self) -> Any:
+        """A new connection to it."""
+        return socket.create_connection(self.address, timeout=10)
+
+    def exchange(self, data: bytes, *, end: bool = False) -> bytes:
+        """Send *data* (and, with *end*, that nothing follows) and return all that is answered."""
+        with self.connect() as sock:
+            sock.sendall(data)
+            if end:
+                sock.shutdown(native.SHUT_WR)
+            return received(sock)
+
+
+def received(sock: Any) -> bytes:
+    """Everything until the other end closes."""
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.fixture
+def site() -> Iterator[Callable[..., Site]]:
+    """Starts sites, and stops them after the test."""
+    sites: list[Site] = []
+
+    def start(application: Any, limits: Limits | None = None, **options: Any) -> Site:
+        sites.append(Site(application, limits, **options))
+        return sites[-1]
+
+    yield start
+    for each in sites:
+        each.server.stop()
