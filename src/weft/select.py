@@ -30,7 +30,7 @@ __target__ = "select"
 __all__ = ["error", *__implements__]
 
 _READ = 1
-#: The longest wait of the system's poll(), in milliseconds: a C int. CPython 3.15 takes longer ones.
+#: The longest wait of poll(), in milliseconds: a C int. CPython 3.15 takes longer ones.
 _LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
 _T = TypeVar("_T")
 
