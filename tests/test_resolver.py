@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,14 @@ import weft
 from weft import socket as weft_socket
 from weft.hub import get_hub
 from weft.resolver import NATIVE, AbstractResolver
+from weft.resolver.ares import Resolver as AresResolver
 from weft.resolver.blocking import Resolver as BlockingResolver
+from weft.resolver.dnspython import Resolver as DnspythonResolver
 from weft.resolver.thread import Resolver as ThreadResolver
 
-RESOLVERS = [ThreadResolver, BlockingResolver]
+RESOLVERS = [ThreadResolver, BlockingResolver, AresResolver, DnspythonResolver]
+ASKING = [AresResolver, DnspythonResolver]
+HERE = Path(__file__).parent
 
 LONG = "a" * 64
 #: function, arguments: all are answered, or refused, without a name server.
@@ -85,13 +90,44 @@ ODD = [
 ]
 
 
-@pytest.fixture(params=RESOLVERS, ids=lambda cls: str(cls.__module__).rpartition(".")[2])
-def resolver(request: pytest.FixtureRequest) -> Iterator[AbstractResolver]:
+def name_of(cls: type) -> str:
+    return cls.__module__.rpartition(".")[2]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of a name server."""
+    command = [sys.executable, HERE / "name_server.py"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        yield f"127.0.0.1:{int(process.stdout.readline())}"
+        process.communicate()
+
+
+@pytest.fixture(params=RESOLVERS, ids=name_of)
+def resolver(request: pytest.FixtureRequest, server: str) -> Iterator[AbstractResolver]:
     hub = get_hub()
     before = hub._resolver
-    hub.resolver = request.param(hub)
+    options = {"nameservers": [server]} if request.param in ASKING else {}
+    hub.resolver = request.param(hub, **options)
     yield hub.resolver
+    hub.resolver.close()
     hub._resolver = before
+
+
+@pytest.fixture(params=ASKING, ids=name_of)
+def asking(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator[Any]:
+    """Makes resolvers that ask `server` and read the hosts in `tmp_path`, until told otherwise."""
+    made: list[AbstractResolver] = []
+
+    def make(**options: Any) -> AbstractResolver:
+        defaults = {"nameservers": [server], "hosts": str(tmp_path / "hosts")}
+        made.append(request.param(**{**defaults, **options}))
+        return made[-1]
+
+    yield make
+    for resolver in made:
+        resolver.close()
 
 
 def outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -242,6 +278,8 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
+        ("ares", "weft.resolver.ares"),
+        ("dnspython", "weft.resolver.dnspython"),
         ("block", "weft.resolver.blocking"),
         ("thread", "weft.resolver.thread"),
         ("weft.resolver.blocking.Resolver", "weft.resolver.blocking"),
@@ -288,3 +326,328 @@ def test_a_forked_child_looks_up_by_threads_of_its_own() -> None:
     if pid == 0:
         os._exit(0 if weft_socket.getaddrinfo("localhost", 80) else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+# -- resolvers that ask name servers
+
+
+def found(resolver: AbstractResolver, name: str, family: int = 0) -> Any:
+    return outcome(
+        lambda: [each[4][0] for each in resolver.getaddrinfo(name, 80, family, stdlib.SOCK_STREAM)],
+        (),
+    )
+
+
+def failed(code: int) -> tuple[Any, ...]:
+    texts = {
+        stdlib.EAI_NONAME: "Name or service not known",
+        stdlib.EAI_NODATA: "No address associated with hostname",
+        stdlib.EAI_AGAIN: "Temporary failure in name resolution",
+    }
+    return stdlib.gaierror, code, f"[Errno {code}] {texts[code]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "expected"),
+    [
+        ("four.test", 0, ["192.0.2.4", "192.0.2.5"]),
+        ("six.test", stdlib.AF_INET6, ["2001:db8::6", "2001:db8::7"]),
+        ("alias.test", stdlib.AF_INET, ["192.0.2.1"]),
+        ("gr\u00fcn.test", 0, ["192.0.2.11"]),
+        ("under_score.test", 0, ["192.0.2.12"]),
+        ("noise.test", stdlib.AF_INET, ["192.0.2.13"]),
+        ("big.test", 0, [f"10.0.0.{number}" for number in range(100)]),
+        ("BOTH.Test.", stdlib.AF_INET, ["192.0.2.1"]),
+        ("nothing.test", 0, failed(stdlib.EAI_NONAME)),
+        ("empty.test", 0, failed(stdlib.EAI_NODATA)),
+        ("six.test", stdlib.AF_INET, failed(stdlib.EAI_NODATA)),
+        ("loop.test", stdlib.AF_INET, failed(stdlib.EAI_NODATA)),
+        ("servfail.test", 0, failed(stdlib.EAI_AGAIN)),
+        ("refused.test", 0, failed(stdlib.EAI_AGAIN)),
+        ("notimp.test", 0, failed(stdlib.EAI_AGAIN)),
+        ("formerr.test", 0, failed(stdlib.EAI_NONAME)),
+        ("a b.test", 0, failed(stdlib.EAI_NONAME)),
+    ],
+)
+def test_what_name_servers_say(asking: Any, name: str, family: int, expected: Any) -> None:
+    assert found(asking(), name, family) == expected
+
+
+ORACLE = """
+import socket, sys
+from pathlib import Path
+import test_resolver as tests
+
+def compare(cases):
+    for kind in tests.ASKING:
+        resolver = kind()
+        for name, args in cases:
+            expected = tests.outcome(tests.NATIVE[name], args)
+            got = tests.outcome(getattr(resolver, name), args)
+            assert got == expected, (kind, name, args, got, expected)
+        print(kind.__module__, len(cases))
+
+config = Path(sys.argv[1], "resolv.conf")
+config.write_text("nameserver 127.0.0.1\\nsearch domain.test\\n")
+compare(tests.KNOWN)
+config.write_text("nameserver 127.0.0.1\\nsearch .\\n")
+compare(tests.UNKNOWN)
+"""
+
+
+def _cases(names: list[str]) -> list[tuple[str, tuple[Any, ...]]]:
+    cases: list[tuple[str, tuple[Any, ...]]] = []
+    for name in names:
+        for args in [(80,), ("http", stdlib.AF_INET, stdlib.SOCK_STREAM), (80, stdlib.AF_INET6)]:
+            cases.append(("getaddrinfo", (name, *args)))
+        for function in ("gethostbyname", "gethostbyname_ex", "gethostbyaddr"):
+            cases.append((function, (name,)))
+    return cases
+
+
+KNOWN = _cases(
+    [
+        *["both.test", "four.test", "six.test", "near.test", "alias.test", "short", "big.test"],
+        *["short.domain.test", "gr\u00fcn.test", "under_score.test", "nothing.test", "noise.test"],
+        *["localhost", "LOCALHOST", "localhost.", "multi.test", "m1", "one.test", "ONE"],
+        *["six-hosts", "both.test.", "127.1", "both.test:80", "-x.test"],
+    ]
+)
+UNKNOWN = _cases(
+    ["empty.test", "formerr.test", "servfail.test", "notimp.test", "refused.test", "nothing.test"]
+)
+for _flags in ["CANONNAME", "ADDRCONFIG", "V4MAPPED", "PASSIVE", "NUMERICSERV", "ALL"]:
+    _flag = getattr(stdlib, f"AI_{_flags}") | (stdlib.AI_V4MAPPED if _flags == "ALL" else 0)
+    for _name in ["both.test", "alias.test", "four.test", "one", "localhost", "six.test", "short"]:
+        KNOWN += [
+            ("getaddrinfo", (_name, 80, _family, stdlib.SOCK_STREAM, 0, _flag))
+            for _family in (stdlib.AF_UNSPEC, stdlib.AF_INET, stdlib.AF_INET6)
+        ]
+for _address in [
+    *["192.0.2.1", "192.0.2.4", "192.0.2.5", "2001:db8::1", "192.0.2.77"],
+    *["127.0.0.5", "127.0.0.1", "::1", "9.9.9.9"],
+]:
+    KNOWN.append(("gethostbyaddr", (_address,)))
+    _sockaddr = (_address, 80, 0, 0) if ":" in _address else (_address, 80)
+    for _flags in ["NAMEREQD", "NUMERICSERV", "NUMERICHOST", "DGRAM"]:
+        KNOWN.append(("getnameinfo", (_sockaddr, getattr(stdlib, f"NI_{_flags}"))))
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-rnm", "true"], capture_output=True).returncode != 0,
+    reason="the system lets nobody replace its name server in a namespace",
+)
+def test_answers_are_those_of_the_c_library(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text(
+        "127.0.0.1 localhost\n2001:db8::77 six-hosts\n127.0.0.5 Multi.test m1 m2\n"
+        "127.0.0.6 Multi.test  # two addresses\nnonsense line\n192.0.2.77 one.test one\n"
+    )
+    (tmp_path / "resolv.conf").write_text("")
+    (tmp_path / "oracle.py").write_text(ORACLE)
+    script = """
+        ip link set lo up
+        mount --bind "$1/resolv.conf" /etc/resolv.conf
+        mount --bind "$1/hosts" /etc/hosts
+        coproc "$2" "$3/name_server.py" 53
+        read -r <&"${COPROC[0]}"
+        PYTHONPATH=$3:$PYTHONPATH "$2" "$1/oracle.py" "$1"
+    """
+    done = subprocess.run(
+        ["unshare", "-rnm", "bash", "-ec", script, "-", tmp_path, sys.executable, HERE],
+        env={"PYTHONPATH": "", **os.environ},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr[-2000:]
+    assert len(done.stdout.splitlines()) == 4
+
+
+def test_the_table_of_hosts_comes_first_and_is_read_anew(asking: Any, tmp_path: Path) -> None:
+    resolver = asking()
+    assert found(resolver, "both.test", stdlib.AF_INET) == ["192.0.2.1"]
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.5 both.test Other # 127.0.0.6 no\n::5 both.test\nnonsense\n")
+    assert sorted(found(resolver, "both.test")) == ["127.0.0.5", "::5"]
+    assert resolver.gethostbyname_ex("OTHER") == ("both.test", ["Other"], ["127.0.0.5"])
+    assert resolver.gethostbyaddr("::5") == ("both.test", [], ["::5"])
+    assert resolver.getnameinfo(("127.0.0.5", 80), 0) == ("both.test", "http")
+    hosts.unlink()
+    assert found(resolver, "both.test", stdlib.AF_INET) == ["192.0.2.1"]
+
+
+def test_500_names_of_a_server_that_takes_300_ms(asking: Any) -> None:
+    resolver = asking()
+    began = time.monotonic()
+    greenlets = [weft.spawn(resolver.gethostbyname, f"slow{number}.test") for number in range(500)]
+    weft.joinall(greenlets, raise_error=True)
+    seconds = time.monotonic() - began
+    assert {greenlet.value for greenlet in greenlets} == {"192.0.2.20"}
+    assert seconds < 1
+
+
+def test_a_name_in_flight_is_asked_for_once(asking: Any, server: str) -> None:
+    resolver = asking()
+    name = f"slow-{time.monotonic()}.test"
+    greenlets = [weft.spawn(resolver.gethostbyname_ex, name) for _ in range(100)]
+    weft.sleep(0.05)
+    greenlets[0].kill()
+    weft.joinall(greenlets)
+    answers = [greenlet.value for greenlet in greenlets[1:]]
+    answers[0][2].append("mine")
+    assert answers[1:] == [(name, [], ["192.0.2.20"])] * 98
+    assert found(resolver, f"times.{name}", stdlib.AF_INET) == ["10.0.0.1"]
+
+
+def test_each_failed_look_up_raises_an_exception_of_its_own(asking: Any) -> None:
+    resolver = asking()
+    greenlets = [weft.spawn(outcome_itself, resolver, "nothing.test") for _ in range(3)]
+    weft.joinall(greenlets)
+    assert len({id(greenlet.value) for greenlet in greenlets}) == 3
+    assert {greenlet.value.errno for greenlet in greenlets} == {stdlib.EAI_NONAME}
+
+
+def outcome_itself(resolver: AbstractResolver, name: str) -> Any:
+    with pytest.raises(stdlib.gaierror) as caught:
+        resolver.gethostbyname(name)
+    return caught.value
+
+
+def test_names_that_nobody_answers_for_delay_no_others(asking: Any) -> None:
+    resolver = asking(timeout=0.5)
+    dead = [weft.spawn(found, resolver, f"dead{number}.test") for number in range(40)]
+    weft.sleep(0.05)
+    began = time.monotonic()
+    assert found(resolver, "quick.test") == ["192.0.2.20"]
+    assert time.monotonic() - began < 0.1
+    weft.joinall(dead)
+    assert {greenlet.value for greenlet in dead} == {failed(stdlib.EAI_AGAIN)}
+
+
+def test_two_dead_servers_are_asked_after_the_living_one(asking: Any, server: str) -> None:
+    with (
+        stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) as first,
+        stdlib.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM) as second,
+    ):
+        for dead in (first, second):
+            dead.bind(("127.0.0.1", 0))
+        servers = [f"127.0.0.1:{dead.getsockname()[1]}" for dead in (first, second)]
+        resolver = asking(nameservers=[*servers, server], timeout=0.3)
+        assert found(resolver, "quick.test") == ["192.0.2.20"]
+        began = time.monotonic()
+        for number in range(20):
+            assert found(resolver, f"quick{number}.test") == ["192.0.2.20"]
+        assert time.monotonic() - began < 0.3
+
+
+def test_closing_fails_what_is_asked_and_it_may_be_used_again(asking: Any) -> None:
+    resolver = asking()
+    if isinstance(resolver, DnspythonResolver):
+        resolver.close()  # its look-ups have sockets of their own
+    else:
+        greenlet = weft.spawn(found, resolver, "slow-close.test")
+        weft.sleep(0.05)
+        resolver.close()
+        assert greenlet.get(timeout=1) == failed(stdlib.EAI_AGAIN)
+    assert found(resolver, "quick.test") == ["192.0.2.20"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_fork_amid_look_ups_harms_neither_process(asking: Any, keep: bool) -> None:
+    resolver = asking()
+    name = f"slow-fork-{time.monotonic()}.test"
+    going_on = weft.spawn(found, resolver, name)
+    weft.sleep(0.05)
+    pid = weft.os.fork(keep)
+    if pid == 0:
+        right = found(resolver, name) == ["192.0.2.20"]
+        if keep:
+            right = right and going_on.get(timeout=5) == ["192.0.2.20"]
+        os._exit(0 if right else 1)
+    assert going_on.get(timeout=5) == ["192.0.2.20"]
+    assert weft.os.waitpid(pid, 0)[1] == 0
+
+
+def test_each_thread_has_a_resolver_of_its_own(server: str) -> None:
+    done = run(
+        """
+        import weft, threading
+        from weft import socket
+        found = []
+        def look_up():
+            found.append((socket.gethostbyname("four.test"), weft.get_hub().resolver))
+        threads = [threading.Thread(target=look_up) for _ in range(5)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        look_up()
+        print([address for address, _ in found], len({resolver for _, resolver in found}))
+        """,
+        WEFT_RESOLVER="ares",
+        WEFT_RESOLVER_NAMESERVERS=server,
+    )
+    assert (done.stdout, done.stderr) == (f"{['192.0.2.4'] * 6} 6\n", "")
+
+
+@pytest.mark.parametrize("kind", ["ares", "dnspython", "thread"])
+def test_failed_look_ups_print_nothing(server: str, kind: str) -> None:
+    done = run(
+        """
+        from weft import monkey; monkey.patch_all()
+        import os, socket, weft
+        def look_up(name):
+            try:
+                socket.create_connection((name, 80))
+            except OSError as exc:
+                return exc
+        names = ["a..b", "no such\\nname"]
+        if os.environ["WEFT_RESOLVER"] != "thread":
+            names += ["nothing.test", "empty.test", "servfail.test"]
+        greenlets = [weft.spawn(look_up, name) for name in names]
+        weft.joinall(greenlets)
+        print(all(isinstance(each.value, (UnicodeError, OSError)) or each.exception
+                  for each in greenlets))
+        """,
+        WEFT_RESOLVER=kind,
+        WEFT_RESOLVER_NAMESERVERS=server,
+    )
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("kind", ["ares", "dnspython"])
+def test_at_exit_they_go_on(kind: str, server: str) -> None:
+    done = run(
+        """
+        import atexit
+        from weft import monkey; monkey.patch_all()
+        import socket, threading
+        class Late:
+            def __del__(self, look_up=socket.getaddrinfo):
+                print("late", bool(look_up("localhost", 80)))
+        late = Late()
+        atexit.register(lambda: print("atexit", socket.gethostbyname("four.test")))
+        """,
+        WEFT_RESOLVER=kind,
+        WEFT_RESOLVER_NAMESERVERS=server,
+    )
+    assert (done.stdout.split(), done.stderr) == (["atexit", "192.0.2.4", "late", "True"], "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "package"), [("ares", "pycares"), ("dnspython", "dns"), ("dnspython", "dns.resolver")]
+)
+def test_a_missing_package_is_named_with_its_extra(kind: str, package: str) -> None:
+    done = run(
+        f"""
+        import sys; sys.modules[{package!r}] = None
+        import weft; weft.get_hub().resolver
+        """,
+        WEFT_RESOLVER=kind,
+    )
+    assert f"weft.resolver.{kind} needs" in done.stderr.splitlines()[-1]
+    assert "pip install 'weft[dns]'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("text", ["nowhere", "127.0.0.1:x", "127.0.0.1:99999", ""])
+def test_what_is_no_name_server_is_named(asking: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=r"a name server is an address or address:port, not"):
+        asking(nameservers=[text])

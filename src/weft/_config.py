@@ -229,11 +229,14 @@ class Resolver(ImportableSetting, name="resolver"):
 
 
 class ResolverNameservers(WordsSetting, name="resolver_nameservers"):
-    desc = "The addresses that the ares and dnspython resolvers ask, instead of the system's."
+    desc = (
+        "The servers that the ares and dnspython resolvers ask instead of the system's, as "
+        "address or address:port."
+    )
 
 
 class ResolverTimeout(SecondsSetting, name="resolver_timeout"):
-    desc = "Seconds that the ares and dnspython resolvers spend on a query at most."
+    desc = "Seconds that a server has before the ares and dnspython resolvers ask the next."
 
 
 class Threadpool(ImportableSetting, name="threadpool"):

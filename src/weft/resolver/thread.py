@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from copy import copy, deepcopy
 from functools import partial
 from typing import Any
 
 from weft._crew import Crew
-from weft.event import AsyncResult
 from weft.resolver import NATIVE, AbstractResolver
+from weft.resolver._merging import Merger
 
 __all__ = ["Resolver"]
 
@@ -21,7 +20,7 @@ IDLE_SECONDS = 5.0
 
 
 class Lookups:
-    """The look-ups of all threads of the process; who asks for the same waits for the same."""
+    """The look-ups of all threads of the process."""
 
     def __init__(self) -> None:
         self.begin()
@@ -29,32 +28,11 @@ class Lookups:
     def begin(self) -> None:
         """Start with no threads; a forked child does, the parent's are not there."""
         self.crew = Crew(IDLE_SECONDS)
-        self.pending: dict[Any, AsyncResult] = {}
+        self.merger = Merger(self.submit)
 
-    def call(self, name: str, args: tuple[Any, ...]) -> Any:
-        """The value of the standard function *name*; raises what it raises."""
-        mine = AsyncResult()
-        key: Any = (name, args, repr(args))  # 1, 1.0 and True are equal, and not the same argument
-        try:
-            shared = self.pending.setdefault(key, mine)
-        except TypeError:  # an argument that has no hash
-            key, shared = None, mine
-        if shared is mine:
-            self.crew.submit(partial(self.answer, key, mine, name, args), MAX_THREADS)
-        value, error = shared.get()
-        if error is not None:
-            raise copy(error)  # one instance for all would collect their tracebacks
-        return value if shared is mine else deepcopy(value)
-
-    def answer(self, key: Any, result: AsyncResult, name: str, args: tuple[Any, ...]) -> None:
-        """What a worker does for :meth:`call`."""
-        outcome: tuple[Any, Exception | None]
-        try:
-            outcome = NATIVE[name](*args), None
-        except Exception as exc:
-            outcome = None, exc.with_traceback(None)
-        self.pending.pop(key, None)
-        result.set(outcome)
+    def submit(self, task: partial[None]) -> None:
+        """Have a worker call *task*."""
+        self.crew.submit(task, MAX_THREADS)
 
 
 lookups = Lookups()
@@ -72,4 +50,4 @@ class Resolver(AbstractResolver):
 
     def look_up(self, name: str, *args: Any) -> Any:
         """Have a thread call the standard function *name*, and wait."""
-        return lookups.call(name, args)
+        return lookups.merger.call(NATIVE[name], name, *args)
