@@ -16,6 +16,8 @@ SITE = Path("lib", f"python{VERSION}", "site-packages")
 GEVENT = "gevent==26.9.0"
 #: What gevent's tests use if it is there, and the resolvers of both.
 ALSO = ["psutil", "requests", "objgraph", "zope.interface", "zope.event", "dnspython<3", "pycares"]
+#: What weft's own parts need.
+ALSO += ["httptools", "wsproto", "h2"]
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,17 @@ class Environment:
     def site(self) -> Path:
         return self.folder / SITE
 
-    def make(self, requirements: list[str]) -> None:
-        """Create it and install into it, unless that was done before with the same list."""
+    def make(self, requirements: list[str]) -> bool:
+        """Create it and install into it; False if that was done before with the same list."""
         stamp = self.folder / "requirements"
         wanted = "\n".join(requirements)
         if stamp.exists() and stamp.read_text() == wanted:
-            return
+            return False
         venv.EnvBuilder(clear=True, with_pip=True).create(self.folder)
         pip = [str(self.python), "-m", "pip", "--disable-pip-version-check", "-q"]
         subprocess.run([*pip, "install", *requirements], check=True)
         stamp.write_text(wanted)
+        return True
 
     def installed(self) -> list[str]:
         """What is installed, as requirements."""
@@ -57,8 +60,7 @@ class Environment:
 def prepare() -> dict[str, Environment]:
     """Make both environments; weft is this source tree, which must be built in place."""
     gevent, weft = Environment("gevent"), Environment("weft")
-    gevent.make([GEVENT, *ALSO])
-    if not (weft.folder / "requirements").exists():
+    if gevent.make([GEVENT, *ALSO]) or not (weft.folder / "requirements").exists():
         # The very versions that gevent runs with; gevent itself must be out of reach.
         weft.make([line for line in gevent.installed() if not line.startswith("gevent==")])
     overlay = Path(__file__).with_name("overlay")

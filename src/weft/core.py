@@ -31,6 +31,9 @@ class loop(Loop):
             hub = core.PrivateHub(flags)
         super().__init__(hub)
 
+    #: About the shortest time that a timer waits, in seconds.
+    approx_timer_resolution = 0.00001
+
     def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> Signal:
         """A watcher of signal *signum*, for the main thread.
 

@@ -23,6 +23,9 @@ from weft.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry
 from weft.exceptions import HubDestroyed, InvalidSwitchError, LoopExit
 from weft.greenlet import Greenlet, GreenletExit, getcurrent, kill, spawn_raw
 
+#: Seconds that a hub must live to be worth a monitor.
+MONITOR_DELAY = 0.005
+
 __all__ = [
     "GreenletExit",
     "Hub",
@@ -43,8 +46,8 @@ __all__ = [
     "wait",
 ]
 
-#: gevent's other name of :func:`get_hub`.
-get_hub_noargs = get_hub
+#: gevent's other names of :func:`get_hub`.
+get_hub_noargs = _get_hub = _get_hub_noargs = get_hub
 
 
 class Waiter(CoreWaiter):
@@ -103,7 +106,8 @@ class Hub(core.Hub):
         #: Reports who blocks the hub, once :meth:`start_periodic_monitoring_thread` was called.
         self.periodic_monitoring_thread: Any = None
         if config.monitor_thread:
-            self.loop.run_callback(self.start_periodic_monitoring_thread)
+            start = self.loop.timer(MONITOR_DELAY, ref=False)
+            start.start(self.start_periodic_monitoring_thread)
 
     # -- what it works with
 

@@ -38,11 +38,23 @@ class StreamServer(BaseServer):
         spawn: Any = "default",
         **ssl_args: Any,
     ) -> None:
-        self.ssl_args = {"server_side": True, **ssl_args} if ssl_args else None
-        self._ssl_context = self._take_context(self.ssl_args) if self.ssl_args else None
-        if backlog is not None:
-            self.backlog = backlog
         super().__init__(listener, handle, spawn)
+        #: The arguments of :meth:`wrap_socket`; None: it serves without TLS.
+        self.ssl_args: dict[str, Any] | None = None
+        try:
+            if ssl_args:
+                self.wrap_socket = self._take_context(ssl_args).wrap_socket
+                self.ssl_args = {"server_side": True, **ssl_args}
+            if backlog is not None:
+                if not self.closed:
+                    raise TypeError("a socket has its backlog already: give an address instead")
+                self.backlog = backlog
+        except BaseException:
+            self.close()
+            raise
+
+    #: What makes a TLS socket of each connection, with :attr:`ssl_args`.
+    wrap_socket: Callable[..., Any]
 
     @property
     def ssl_enabled(self) -> bool:
@@ -61,18 +73,19 @@ class StreamServer(BaseServer):
             context.load_cert_chain(ssl_args.pop("certfile"), ssl_args.pop("keyfile", None))
         return context
 
-    def _handle_and_end(self, *args: Any) -> None:
-        if self._ssl_context is None:
-            super()._handle_and_end(*args)
-            return
-        with args[0]:  # until the other takes its descriptor over
-            client = self._ssl_context.wrap_socket(args[0], **(self.ssl_args or {}))
-        super()._handle_and_end(client, *args[1:])
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Shake hands with a client of a TLS server, then call the handler."""
+        # It closes what it takes over; should it fail, do_close() does.
+        client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
+        with client:
+            return self.handle(client, address)
 
     def init_socket(self) -> None:
         """Make, bind and listen, unless a socket was given."""
-        if self.socket is None:
+        if self.closed:
             self.socket = self.get_listener(self.address, self.backlog, self.family)
+            self.address = self.socket.getsockname()
+        self._handle = self.wrap_socket_and_handle if self.ssl_enabled else self.handle
 
     @classmethod
     def get_listener(
@@ -92,7 +105,7 @@ class StreamServer(BaseServer):
 
     def do_read(self) -> Any:
         """Accept one connection."""
-        return self.socket.accept()
+        return self._accepting.accept()
 
     def do_close(self, *args: Any) -> None:
         """Close the connection."""
@@ -109,8 +122,9 @@ class DatagramServer(BaseServer):
 
     def init_socket(self) -> None:
         """Make and bind the socket, unless one was given."""
-        if self.socket is None:
+        if self.closed:
             self.socket = self.get_listener(self.address, self.family)
+            self.address = self.socket.getsockname()
 
     @classmethod
     def get_listener(cls, address: Any, family: int | None = None) -> Any:
@@ -127,8 +141,8 @@ class DatagramServer(BaseServer):
 
     def do_read(self) -> Any:
         """Receive one message."""
-        return self.socket.recvfrom(self.max_size)
+        return self._accepting.recvfrom(self.max_size)
 
     def sendto(self, *args: Any) -> int:
         """Send a message from the server's socket, as :meth:`socket.sendto`."""
-        return self.socket.sendto(*args)  # type: ignore[no-any-return]
+        return self._accepting.sendto(*args)  # type: ignore[no-any-return]

@@ -21,6 +21,13 @@ class Timeout(core.Timeout):
     *priority* is accepted for gevent's sake.
     """
 
+    @classmethod
+    def _start_new_or_dummy(
+        cls, timeout: float | Timeout | None, exception: Any = None, ref: bool = True
+    ) -> Timeout:
+        """gevent's shorthand for a timeout of a ``with`` statement, which None leaves without."""
+        return cls(None) if timeout is None else cls.start_new(timeout, exception, ref)
+
 
 core.public_class = Timeout
 

@@ -462,7 +462,7 @@ cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
 
 cdef object switched_by_others(Wait wait):
     return InvalidSwitchError(
-        f"{wait!r} was switched to by something else than what it waits for")
+        f"Invalid switch: {wait!r} was switched to by something else than what it waits for")
 
 
 cdef inline Wait take_wait(Hub hub):

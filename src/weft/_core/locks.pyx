@@ -78,6 +78,11 @@ cdef class Semaphore(Linkable):
             raise ValueError("semaphore initial value must be >= 0")
         self.counter = value
 
+    @property
+    def hub(self):
+        """None, as gevent's before its first wait: greenlets of any hub may use it."""
+        return None
+
     cdef bint is_ready(self) noexcept:
         return self.counter > 0
 
@@ -97,7 +102,7 @@ cdef class Semaphore(Linkable):
     cdef bint take(self, bint blocking, object timeout) except -1:
         if self.take_free():
             return True
-        if not blocking or (timeout is not None and timeout <= 0):
+        if not blocking or nanoseconds(timeout) == 0:
             note_failure(&self.spin)
             return False
         return self.wait_in(self.waiters, ON_LOCK, timeout)
@@ -262,7 +267,7 @@ cdef class RLock:
         if self.owner is current:
             self.count += count
             return True
-        if not blocking or (timeout is not None and timeout <= 0):
+        if not blocking or nanoseconds(timeout) == 0:
             note_failure(&self.spin)
             return False
         wait = new_wait(ON_LOCK, self)

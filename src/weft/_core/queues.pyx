@@ -32,6 +32,7 @@ from weft._core.hub cimport (
     unpark,
     unpark_with,
 )
+from weft._core.timeout cimport timeout_error
 
 # Filled from above with the standard library's, whose module loads threading.
 full_class = Exception
@@ -47,9 +48,14 @@ cdef tuple HOOKS = ("_init", "_qsize", "_put", "_get", "_peek", "_create_queue")
 
 
 cdef int check_timeout(block, timeout) except -1:
-    if timeout is not None and block and timeout < 0:
+    if block and isinstance(timeout, (int, float)) and timeout < 0:
         raise ValueError("'timeout' must be a non-negative number")
     return 0
+
+
+cdef object too_late(object error, object timeout):
+    """What to raise when *timeout* is over: *error*, unless a Timeout stands for its seconds."""
+    return error if timeout is None or isinstance(timeout, (int, float)) else timeout_error(timeout)
 
 
 cdef inline bint can_run(Wait wait) noexcept:
@@ -175,7 +181,7 @@ cdef class SimpleQueue:
         finally:
             self.putting.remove(wait)
         if not wait.granted:
-            raise full_class
+            raise too_late(full_class, timeout)
         return 0
 
     cdef int await_item(self, object mark, object timeout) except -1:
@@ -194,7 +200,7 @@ cdef class SimpleQueue:
             raise
         if not wait.granted:
             self.getting.remove(wait)
-            raise Empty
+            raise too_late(Empty, timeout)
         return 0
 
     # -- putting
@@ -535,7 +541,7 @@ cdef class Channel:
         finally:
             self.putting.remove(wait)
         if not wait.granted:
-            raise full_class
+            raise too_late(full_class, timeout)
 
     def put_nowait(self, item):
         """Give *item* to a waiting getter, or raise :class:`Full` if there is none."""
@@ -560,7 +566,7 @@ cdef class Channel:
                     putter.settled = True
                     return putter.value
             if not block or not self.await_item(left):
-                raise Empty
+                raise too_late(Empty, timeout if block else None)
             if timeout is not None:
                 left = (deadline - now()) / 1e9
 
