@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io as _io
-import select as _select
 from typing import Any
 
+from weft._core.descriptor import PIPE_BUF as _PIPE_BUF
 from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import wait_for as _wait_for
 
@@ -31,7 +31,7 @@ class PipeIO(_io.RawIOBase):
     def write(self, data: Any) -> int:
         """Wait for room and write what surely fits."""
         _wait_for(self.fileno(), _WRITE)
-        return self._raw.write(memoryview(data).cast("B")[: _select.PIPE_BUF]) or 0
+        return self._raw.write(memoryview(data).cast("B")[:_PIPE_BUF]) or 0
 
     def fileno(self) -> int:
         """The descriptor."""

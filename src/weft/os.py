@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import fcntl as _fcntl
 import os as _os
+import stat as _stat
 from contextlib import suppress as _suppress
 from typing import Any
 
+from weft._builtins import builtin as _builtin
+from weft._core.descriptor import PIPE_BUF as _PIPE_BUF
 from weft._core.descriptor import cancel_waits as _cancel_waits
+from weft._core.descriptor import is_ready as _is_ready
 from weft._core.descriptor import wait_for as _wait_for
+from weft._core.hub import get_existing_hub as _get_existing_hub
+from weft.greenlet import getcurrent as _getcurrent
 from weft.hub import get_hub as _get_hub
 from weft.timeout import Timeout as _Timeout
 
-__implements__ = ["close", "fork", "system", "wait", "wait3", "wait4", "waitid", "waitpid"]
+__implements__ = [
+    "close",
+    "fork",
+    "read",
+    "system",
+    "wait",
+    "wait3",
+    "wait4",
+    "waitid",
+    "waitpid",
+    "write",
+]
 __target__ = "os"
 __all__ = [
     *__implements__,
@@ -39,6 +56,7 @@ _native_pidfd_open = getattr(_os, "pidfd_open", None)
 _READ, _WRITE = 1, 2
 
 
+@_builtin
 def close(fd: int) -> None:
     """:func:`os.close`; whoever waits for *fd* gets an OSError (EBADF)."""
     if isinstance(fd, int):
@@ -46,6 +64,7 @@ def close(fd: int) -> None:
     _native_close(fd)
 
 
+@_builtin
 def fork(keep: bool = False) -> int:
     """:func:`os.fork`; only the calling greenlet goes on in the child, all of them with *keep*."""
     hub = _get_hub()
@@ -54,6 +73,58 @@ def fork(keep: bool = False) -> int:
         return _native_fork()
     finally:
         hub.keeps_greenlets = before
+
+
+# Ends of pipes stay blocking, since other processes share them: a call is made when it won't block.
+
+
+def _await(fd: int, event: int) -> None:
+    """Wait until *fd* is ready, if a call would block the thread and others could run meanwhile."""
+    if type(fd) is not int or fd < 0:
+        return  # the native call says what is wrong
+    hub = _get_existing_hub()
+    if hub is None or hub is _getcurrent() or _is_ready(fd, event):
+        return
+    if _os.get_blocking(fd):
+        _wait_for(fd, event)
+
+
+@_builtin
+def read(fd: int, length: int, /) -> bytes:
+    """:func:`os.read`; other greenlets run while there is nothing to read."""
+    if length:
+        _await(fd, _READ)
+    return _native_read(fd, length)
+
+
+@_builtin
+def write(fd: int, data: Any, /) -> int:
+    """:func:`os.write`; other greenlets run while there is no room."""
+    if isinstance(data, bytes | bytearray | memoryview) and _would_need_room(fd, data):
+        return _write_by_pages(fd, memoryview(data).cast("B"))
+    _await(fd, _WRITE)
+    return _native_write(fd, data)
+
+
+def _would_need_room(fd: int, data: Any) -> bool:
+    """Whether writing *data* may block although *fd* is ready, as a pipe is with one free page."""
+    size = data.nbytes if isinstance(data, memoryview) else len(data)
+    if size <= _PIPE_BUF or type(fd) is not int or fd < 0:
+        return False
+    return not _stat.S_ISREG(_os.fstat(fd).st_mode) and _os.get_blocking(fd)
+
+
+def _write_by_pages(fd: int, data: memoryview) -> int:
+    done = 0
+    while done < len(data):
+        try:
+            _await(fd, _WRITE)
+            done += _native_write(fd, data[done : done + _PIPE_BUF])
+        except OSError:
+            if done:  # what the native call returns then
+                return done
+            raise
+    return done
 
 
 def make_nonblocking(fd: int) -> bool | None:
@@ -152,26 +223,31 @@ def _reap(call: Any, pid: int, options: int) -> Any:
         _until_changed(*_whose(pid), _events(options))
 
 
+@_builtin
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """:func:`os.waitpid`; other greenlets run while it waits."""
     return _reap(lambda how: _native_waitpid(pid, how), pid, options)  # type: ignore[no-any-return]
 
 
+@_builtin
 def wait() -> tuple[int, int]:
     """:func:`os.wait`; other greenlets run while it waits."""
     return waitpid(-1, 0)
 
 
+@_builtin
 def wait3(options: int) -> tuple[int, int, Any]:
     """:func:`os.wait3`; other greenlets run while it waits."""
     return _reap(_native_wait3, -1, options)  # type: ignore[no-any-return]
 
 
+@_builtin
 def wait4(pid: int, options: int) -> tuple[int, int, Any]:
     """:func:`os.wait4`; other greenlets run while it waits."""
     return _reap(lambda how: _native_wait4(pid, how), pid, options)  # type: ignore[no-any-return]
 
 
+@_builtin
 def waitid(idtype: int, id: int, options: int, /) -> Any:
     """:func:`os.waitid`; other greenlets run while it waits."""
     while True:
@@ -181,6 +257,7 @@ def waitid(idtype: int, id: int, options: int, /) -> Any:
         _until_changed(idtype, id, options & ~(_os.WNOHANG | _os.WNOWAIT))
 
 
+@_builtin
 def system(command: Any) -> int:
     """:func:`os.system`, in a worker thread."""
     return _get_hub().threadpool.apply(_native_system, (command,))  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ import time as _time
 from collections.abc import Callable, Iterable
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
+from weft._builtins import builtin as _builtin
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import sleep as _sleep
 
@@ -68,6 +69,7 @@ def _fileno(source: Any) -> int:
     return fileno()  # type: ignore[no-any-return]
 
 
+@_builtin
 def select(
     rlist: Iterable[Any],
     wlist: Iterable[Any],

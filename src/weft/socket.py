@@ -15,6 +15,7 @@ from typing import Any as _Any
 
 # Here, for look-ups as the interpreter ends: nothing can be imported then.
 import weft.resolver.thread as _default_resolver  # noqa: F401
+from weft._builtins import builtin as _builtin
 from weft._core import sockets as _core
 from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import wait_for as _wait_for
@@ -282,21 +283,25 @@ def getaddrinfo(
     return _get_hub().resolver.getaddrinfo(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
 
 
+@_builtin
 def getnameinfo(sockaddr: _Any, flags: int) -> tuple[str, str]:
     """:func:`socket.getnameinfo`, by the hub's resolver."""
     return _get_hub().resolver.getnameinfo(sockaddr, flags)  # type: ignore[no-any-return]
 
 
+@_builtin
 def gethostbyname(hostname: _Any) -> str:
     """:func:`socket.gethostbyname`, by the hub's resolver."""
     return _get_hub().resolver.gethostbyname(hostname)  # type: ignore[no-any-return]
 
 
+@_builtin
 def gethostbyname_ex(hostname: _Any) -> tuple[str, list[str], list[str]]:
     """:func:`socket.gethostbyname_ex`, by the hub's resolver."""
     return _get_hub().resolver.gethostbyname_ex(hostname)  # type: ignore[no-any-return]
 
 
+@_builtin
 def gethostbyaddr(ip_address: _Any) -> tuple[str, list[str], list[str]]:
     """:func:`socket.gethostbyaddr`, by the hub's resolver."""
     return _get_hub().resolver.gethostbyaddr(ip_address)  # type: ignore[no-any-return]

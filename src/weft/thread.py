@@ -18,10 +18,11 @@ from _thread import (
 from collections.abc import Callable
 from typing import Any
 
+from weft._builtins import builtin
 from weft._core import locks as core
+from weft._core.builtins import get_ident, report_thread
 from weft._core.greenlet import Greenlet, getcurrent
 from weft.event import Event
-from weft.hub import get_hub
 
 __target__ = "_thread"
 __implements__ = [
@@ -48,7 +49,6 @@ __all__ = [
     "start_new_thread",
 ]
 
-_native_get_ident = _thread.get_ident
 _native_count = _thread._count
 
 
@@ -67,13 +67,7 @@ class RLock(core.RLock):
 allocate = allocate_lock = lock = LockType
 
 
-def get_ident() -> int:
-    """A number that no other living greenlet or thread has.
-
-    A thread's main greenlet has the number the thread has in the operating system.
-    """
-    current = getcurrent()
-    return _native_get_ident() if current.parent is None else id(current)
+get_ident.__module__ = __name__
 
 
 class ThreadGreenlet(Greenlet):
@@ -84,12 +78,13 @@ class ThreadGreenlet(Greenlet):
     signal_mask: Any = None
 
 
+@builtin
 def start_new_thread(
     function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, /
 ) -> int:
     """Run ``function(*args, **kwargs)`` in a new greenlet; returns its identifier.
 
-    What it raises is reported by the hub's ``handle_error``, but for SystemExit.
+    What it raises goes to :func:`sys.unraisablehook`, but for SystemExit.
     """
     if not callable(function):
         raise TypeError("first arg must be callable")
@@ -106,6 +101,7 @@ start_new = start_new_thread
 _running: set[Any] = set()
 
 
+@builtin
 def _count() -> int:
     """How many threads the module started that have not ended, native ones included."""
     return _native_count() + len(_running)
@@ -119,8 +115,7 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
     except SystemExit:
         pass
     except Exception as exc:
-        # Not sys.unraisablehook: it takes no argument but the interpreter's own.
-        get_hub().handle_error(function, type(exc), exc, exc.__traceback__)
+        report_thread(function, exc)
     finally:
         _running.discard(current)
         sentinel = getattr(current, "sentinel", None)
@@ -130,6 +125,7 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
 
 if sys.version_info < (3, 13):
 
+    @builtin
     def _set_sentinel() -> LockType:
         """A lock that is released when the calling thread ends."""
         current = getcurrent()
@@ -176,11 +172,13 @@ else:
     #: Handles of the threads that the interpreter waits for at its exit.
     _awaited_at_exit: set[_ThreadHandle] = set()
 
+    @builtin
     def _make_thread_handle(ident: int) -> _ThreadHandle:
         handle = _ThreadHandle()
         handle.ident = ident
         return handle
 
+    @builtin
     def start_joinable_thread(
         function: Callable[[], object], handle: _ThreadHandle | None = None, daemon: bool = True
     ) -> _ThreadHandle:
@@ -207,6 +205,7 @@ else:
             handle._greenlet = None
             handle._set_done()
 
+    @builtin
     def _shutdown() -> None:
         """Wait for all threads that are not daemons, then for the native ones."""
         while _awaited_at_exit:

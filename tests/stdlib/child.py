@@ -1,8 +1,9 @@
-"""child.py MODULE RECORD plain|patched LIMIT [SKIPPED...]: run one module's tests, recording each.
+"""child.py MODULE RECORD plain|patched LIMIT RESOURCES [SKIPPED...]: run one module's tests.
 
 RECORD gets a line of JSON when a test begins and one when it ends, so that a crash or a hang leaves
-what is known. A test that takes LIMIT seconds ends the process, with the stacks on stderr. The
-SKIPPED are ids of tests that are not run.
+what is known. A test that takes LIMIT seconds ends the process, with the stacks on stderr.
+RESOURCES, separated by commas, are what tests may use besides loopback and little time. The SKIPPED
+are ids of tests that are not run.
 """
 
 import faulthandler
@@ -73,15 +74,14 @@ def leave_out(suite, skipped):
     return kept
 
 
-def main(module, record, mode, limit, *skipped):
+def main(module, record, mode, limit, resources, *skipped):
     if mode == "patched":
         from weft import monkey
 
         monkey.patch_all()
     import test.support
 
-    # As python -m test without -u: loopback only, and nothing that takes long.
-    test.support.use_resources = []
+    test.support.use_resources = resources.split(",")
     suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
     with open(record, "a") as file:
         leave_out(suite, set(skipped)).run(Recorder(file, float(limit), set(skipped)))

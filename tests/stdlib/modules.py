@@ -53,11 +53,22 @@ NAMES = [
     "test_multiprocessing_forkserver",
     "test_asyncio",
     "test_import",
-    "test_threaded_import",
+    "test_importlib.test_threaded_import",
     "test_weakref",
     "test_gc",
     "test_tempfile",
 ]
+
+#: What some may use beyond loopback and little time, as ``python -m test -u`` calls it.
+RESOURCES = {
+    # Their servers are their own; what wants one from outside is skipped where there is none.
+    "test_socketserver": ["network"],
+    "test_timeout": ["network"],
+    # A second or two.
+    "test_imaplib": ["walltime"],
+    "test_logging": ["walltime"],
+    "test_xmlrpc": ["walltime"],
+}
 
 
 def present(only: list[str]) -> list[str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import weft
 
+from .modules import RESOURCES
+
 LIBRARY = str(Path(weft.__file__).resolve().parents[1])
 CHILD = Path(__file__).with_name("child.py")
 #: Seconds for a test, and for a module.
@@ -46,10 +48,11 @@ def once(module: str, mode: str, skipped: list[str]) -> tuple[list[dict[str, obj
         errors = Path(folder, "errors")  # no pipe: what a test leaves behind would keep it open
         work = Path(folder, "work")
         work.mkdir()
+        resources = ",".join(RESOURCES.get(module, []))
         command = [sys.executable, "-X", "faulthandler", str(CHILD), module, str(record), mode]
         with errors.open("wb") as stderr:
             child = subprocess.Popen(
-                [*command, str(TEST_LIMIT), *skipped],
+                [*command, str(TEST_LIMIT), resources, *skipped],
                 cwd=work,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

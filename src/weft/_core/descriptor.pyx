@@ -29,6 +29,14 @@ from weft._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
 
 PyGreenlet_Import()
 
+cdef extern from "ready.h":
+    bint weft_is_ready(int fd, bint writing)
+    enum:
+        WEFT_PIPE_BUF
+
+# As many bytes surely fit into a pipe that is ready.
+PIPE_BUF = WEFT_PIPE_BUF
+
 # How many operations in a row may succeed without waiting before the greenlet yields. Small
 # enough that a reader of an always-ready socket holds the thread for about a millisecond, large
 # enough that the yield does not show.
@@ -238,6 +246,11 @@ def wait_for(int fd, int event, timeout=None) -> bool:
     if fd < 0:
         raise ValueError(f"a file descriptor is not negative: {fd}")
     return bool(wait_foreign(fd, event, nanoseconds(timeout)))
+
+
+def is_ready(int fd, int event) -> bool:
+    """Whether *fd* is ready for READ (1) or WRITE (2); true for one that is not open."""
+    return weft_is_ready(fd, event == WRITE)
 
 
 def cancel_waits(int fd) -> None:

@@ -1,8 +1,19 @@
-/* Which thread this is, and which others there are, without importing threading. */
+/* Which thread this is, which others there are, and how one ends badly; without threading. */
 #ifndef WEFT_THREADS_H
 #define WEFT_THREADS_H
 
 #include <Python.h>
+
+/* Hands the error that is set to sys.unraisablehook, as the interpreter does when a thread's
+   function raises. */
+static inline void weft_report_thread(PyObject *function)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyErr_FormatUnraisable("Exception ignored in thread started by %R", function);
+#else
+    _PyErr_WriteUnraisableMsg("in thread started by", function);
+#endif
+}
 
 #ifdef __linux__
 #include <sys/syscall.h>
