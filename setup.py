@@ -1,4 +1,4 @@
-"""Build the compiled core; everything else about the package stands in pyproject.toml."""
+"""Build what is compiled; everything else about the package stands in pyproject.toml."""
 
 import os
 import sys
@@ -45,7 +45,7 @@ setup(
     ext_modules=cythonize(
         [
             extension(source)
-            for source in sorted(glob(f"{CORE}/*.pyx"))
+            for source in sorted([*glob(f"{CORE}/*.pyx"), *glob("src/weft/http/*.pyx")])
             if ONLY_ON.get(source, sys.platform) == sys.platform
         ],
         include_path=["src"],

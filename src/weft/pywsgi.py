@@ -16,7 +16,8 @@ from time import localtime, strftime
 from typing import Any, ClassVar
 
 from weft.http.limits import UNBOUNDED, Limits
-from weft.http.wsgi import SILENCE, Handler
+from weft.http.log import SILENCE
+from weft.http.wsgi import Handler
 from weft.server import StreamServer
 
 __all__ = [

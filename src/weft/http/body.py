@@ -1,12 +1,15 @@
-"""``wsgi.input``: the body of a request, as it comes."""
+"""Bodies as applications see them: ``wsgi.input`` and ``wsgi.file_wrapper``."""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from weft.http.h1 import Request
 
-__all__ = ["Input"]
+__all__ = ["FileWrapper", "Input"]
 
 
 class Input:
@@ -109,3 +112,31 @@ class Input:
     def __repr__(self) -> str:
         there, complete = self._there(), self._request.complete
         return f"<{type(self).__name__} {there} bytes there, complete={complete}>"
+
+
+class FileWrapper:
+    """``wsgi.file_wrapper``: an iterable over *filelike*; a file is sent by the system itself."""
+
+    def __init__(self, filelike: Any, block_size: int = 65536) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.filelike.read(self.block_size)
+        if not data:
+            raise StopIteration
+        return data
+
+    def regular_file(self) -> tuple[int, int] | None:
+        """Where it stands in the file and how much follows; None if it is no regular file."""
+        try:
+            status = os.fstat(self.filelike.fileno())
+            at = self.filelike.tell()
+        except (AttributeError, OSError, ValueError):
+            return None
+        return (at, max(status.st_size - at, 0)) if stat.S_ISREG(status.st_mode) else None

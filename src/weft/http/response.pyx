@@ -1,6 +1,5 @@
+# cython: binding=False
 """HTTP/1.1 as a server writes it: heads, and how a body is delimited; no I/O."""
-
-from __future__ import annotations
 
 import re
 import time
@@ -11,31 +10,23 @@ __all__ = ["Framing", "HeaderLines", "check_status", "date", "frame", "header_li
 
 _STATUS = re.compile(r"[1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*").fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_VALUE = re.compile(r"[^\x00\r\n]*").fullmatch
 
-#: Headers between two neighbours (RFC 9110, 7.6.1), which the server speaks for (PEP 3333).
-_HOP_BY_HOP = frozenset(
+# Headers between two neighbours (RFC 9110, 7.6.1), which the server speaks for (PEP 3333).
+cdef frozenset HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
 )
-#: What :func:`header_lines` tells of.
-_TOLD = frozenset({"content-length", "date", "server", "connection"})
-#: Names in lower case, once they were checked.
-_NAMES: dict[str, str] = {}
-_MANY_NAMES = 4096
+# Those and others that header_lines() looks at.
+cdef frozenset SPECIAL = HOP_BY_HOP | {"content-length", "date", "server"}
+# Names in lower case, once they were checked.
+cdef dict NAMES = {}
+cdef Py_ssize_t MANY_NAMES = 4096
 
 
-class HeaderLines:
+cdef class HeaderLines:
     """Checked headers: as *text*, lines with their ends, and those of them that matter here."""
 
-    __slots__ = ("close", "has_date", "has_server", "length", "text")
 
-    def __init__(self) -> None:
-        self.text = ""
-        self.length: int | None = None
-        self.has_date = self.has_server = self.close = False
-
-
-def check_status(status: object) -> None:
+def check_status(status):
     """Raise TypeError or ValueError unless *status* is like "200 OK"."""
     if not isinstance(status, str):
         raise TypeError(f"a status must be a str like '200 OK', not {status!r}")
@@ -43,54 +34,71 @@ def check_status(status: object) -> None:
         raise ValueError(f"a status must be like '200 OK', not {status!r}")
 
 
-def _lower_name(name: object) -> str:
+cdef str lower_name(object name):
     if not isinstance(name, str):
         raise TypeError(f"the name of a header must be a str, not {name!r}")
     if not _TOKEN(name):
         raise ValueError(f"{name!r} cannot be the name of a header")
     lower = name.lower()
-    if len(_NAMES) < _MANY_NAMES:
-        _NAMES[name] = lower
+    if len(NAMES) < MANY_NAMES:
+        NAMES[name] = lower
     return lower
 
 
-def _length(value: str) -> int:
+cdef object length_of(str value):
     if not (value.isascii() and value.isdigit()):
         raise ValueError(f"{value!r} cannot be a Content-Length")
     return int(value)
 
 
-def header_lines(headers: list[tuple[str, str]], code: int) -> HeaderLines:
+cdef int check_value(object name, object value) except -1:
+    cdef Py_UCS4 character
+    if not isinstance(value, str):
+        raise TypeError(f"the value of the header {name} must be a str, not {value!r}")
+    for character in <str>value:
+        if character in (0, 10, 13) or character > 255:
+            raise ValueError(f"the header {name} cannot have the value {value!r}")
+    return 0
+
+
+def header_lines(headers, int code):
     """Check *headers* and write them down; raises TypeError or ValueError for what is wrong.
 
     Those that concern the connection are left out, as gunicorn does, except when it changes
     protocols (*code* 101).
     """
-    found = HeaderLines()
-    lines: list[str] = []
+    cdef HeaderLines found = HeaderLines.__new__(HeaderLines)
+    cdef list lines = []
     for name, value in headers:
-        lower = _NAMES.get(name) or _lower_name(name)
-        if lower in _TOLD:
-            if lower == "content-length":
-                length = _length(value)
-                if found.length not in (None, length):
-                    raise ValueError(f"two lengths: {found.length} and {length}")
-                if found.length is not None or code < 200 or code == 204:
-                    continue
-                found.length = length
-            elif lower == "date":
-                found.has_date = True
-            elif lower == "server":
-                found.has_server = True
-            elif "close" in value.lower():
-                found.close = True
-        if lower in _HOP_BY_HOP and code != 101:
+        lower = NAMES.get(name) or lower_name(name)
+        check_value(name, value)
+        if lower in SPECIAL and not special(found, lower, value, code):
             continue
         lines.append(f"{name}: {value}\r\n")
-        if not _VALUE(value):
-            raise ValueError(f"the header {name} cannot have the value {value!r}")
     found.text = "".join(lines)
     return found
+
+
+cdef bint special(HeaderLines found, str lower, str value, int code) except -1:
+    """Note what a header says that matters here. Whether it is sent."""
+    if lower == "content-length":
+        length = length_of(value)
+        if found.length is not None:
+            if found.length != length:
+                raise ValueError(f"two lengths: {found.length} and {length}")
+            return False
+        if code < 200 or code == 204:
+            return False
+        found.length = length
+    elif lower == "date":
+        found.has_date = True
+    elif lower == "server":
+        found.has_server = True
+    else:
+        if lower == "connection" and "close" in value.lower():
+            found.close = True
+        return code == 101
+    return True
 
 
 class Framing(Enum):
@@ -102,9 +110,7 @@ class Framing(Enum):
     CLOSE = "the connection ends with it"
 
 
-def frame(
-    method: str, version: str, code: int, lines: HeaderLines, known: int | None
-) -> tuple[Framing, str]:
+def frame(str method, str version, int code, HeaderLines lines, known):
     """How the body is delimited, and the header that says so.
 
     *known* is the body's length where all of it is there.
@@ -125,7 +131,7 @@ def frame(
 _date = (0, "")
 
 
-def date() -> str:
+def date():
     """The value of Date: now."""
     global _date
     now = int(time.time())
