@@ -2,13 +2,18 @@
 
 import os
 import pty
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import weft
+import weft.os
 from weft.fileobject import FileObject, FileObjectBlock, FileObjectPosix, FileObjectThread
+from weft.resolver import NATIVE
+from weft.resolver.thread import Resolver
 
 KINDS = [FileObjectPosix, FileObjectThread, FileObjectBlock]
 
@@ -92,3 +97,51 @@ def test_what_open_refuses_is_refused(kind: Any, tmp_path: Path) -> None:
             kind(*args)
     with pytest.raises(TypeError, match="not both"):
         kind(0, buffering=1, bufsize=1)
+
+
+def test_neither_work_nor_names_nor_pipes_hold_up_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every place of the hub's pool, 50 look-ups and 50 pipes: a file and a child are quick."""
+    release = False
+
+    def stay(*args: Any) -> None:
+        while not release:
+            time.sleep(0.01)
+
+    monkeypatch.setitem(NATIVE, "getaddrinfo", stay)
+    resolver = Resolver()
+    pool = weft.get_hub().threadpool
+    with ExitStack() as stack:
+        work = [pool.spawn(stay) for _ in range(pool.maxsize)]
+        names = [weft.spawn(resolver.getaddrinfo, f"name{number}", 80) for number in range(50)]
+        pipes = [os.pipe() for _ in range(50)]
+        readers = [stack.enter_context(FileObjectThread(reading, "rb", 0)) for reading, _ in pipes]
+        reads = [weft.spawn(reader.read, 1) for reader in readers]
+        reads += [weft.spawn(weft.os.tp_read, reading, 1) for reading, _ in pipes]
+        weft.sleep(0.05)
+        began = time.monotonic()
+        with FileObjectThread(tmp_path / "file", "w+") as file:
+            file.write("text")
+            file.seek(0)
+            assert file.read() == "text"
+        assert weft.os.system("exit 3") >> 8 == 3
+        seconds = time.monotonic() - began
+        release = True
+        for _, writing in pipes:
+            os.write(writing, b"ab")
+            os.close(writing)
+        weft.joinall([*names, *reads], raise_error=True)
+        weft.wait(work)
+    assert seconds < 0.2
+
+
+def test_errors_in_threads_are_raised_and_not_reported(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with FileObjectThread(tmp_path / "file", "wb") as file:
+        with pytest.raises(OSError, match="read"):
+            file.read()
+        with pytest.raises(OSError, match="Invalid argument"):
+            file.seek(-1)
+    assert capfd.readouterr() == ("", "")

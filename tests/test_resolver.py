@@ -95,13 +95,18 @@ def name_of(cls: type) -> str:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of a name server."""
+def server_process() -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, HERE / "name_server.py"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        yield f"127.0.0.1:{int(process.stdout.readline())}"
+        yield process
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server(server_process: subprocess.Popen[bytes]) -> str:
+    """The address of a name server."""
+    assert server_process.stdout
+    return f"127.0.0.1:{int(server_process.stdout.readline())}"
 
 
 @pytest.fixture(params=RESOLVERS, ids=name_of)
@@ -476,12 +481,21 @@ def test_the_table_of_hosts_comes_first_and_is_read_anew(asking: Any, tmp_path: 
     assert found(resolver, "both.test", stdlib.AF_INET) == ["192.0.2.1"]
 
 
-def test_500_names_of_a_server_that_takes_300_ms(asking: Any) -> None:
+def waited_for_processor(pid: int) -> float:
+    """Seconds that a process was ready and others had the processors."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def test_500_names_of_a_server_that_takes_300_ms(
+    asking: Any, server_process: subprocess.Popen[bytes]
+) -> None:
+    """Under a second, not counting what a busy machine takes away from the two processes."""
     resolver = asking()
-    began = time.monotonic()
+    pids = [os.getpid(), server_process.pid]
+    began = time.monotonic() - sum(map(waited_for_processor, pids))
     greenlets = [weft.spawn(resolver.gethostbyname, f"slow{number}.test") for number in range(500)]
     weft.joinall(greenlets, raise_error=True)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - sum(map(waited_for_processor, pids)) - began
     assert {greenlet.value for greenlet in greenlets} == {"192.0.2.20"}
     assert seconds < 1
 

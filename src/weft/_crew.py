@@ -1,12 +1,20 @@
-"""Native threads that call functions: beneath the thread pools and the look-ups of names."""
+"""Native threads that call functions: beneath the thread pools, and for calls that would block.
+
+The pools of hubs are their programs'. What weft itself calls in threads has threads of its own, by
+how long it may take, so that nothing that is slow holds up something else: look-ups of names,
+operations on files, and waits.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from weft._core.native import get_ident, start_new_thread
-from weft.event import Event
+from weft.event import AsyncResult, Event
 from weft.queue import Empty, Queue
 
 
@@ -118,3 +126,57 @@ def next_task(crew: Crew, worker: Worker) -> partial[None] | None:
             if crew.tasks.empty():
                 raise
             crew.workers.add(worker)
+
+
+#: After how many seconds without work a thread of :class:`Threads` ends.
+IDLE_SECONDS = 5.0
+
+
+class Threads:
+    """At most *limit* native threads, those of the whole process, for one kind of call."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        """Start with no threads; a forked child does, the parent's are not there."""
+        self.crew = Crew(IDLE_SECONDS)
+
+    def submit(self, task: partial[None]) -> None:
+        """Have a thread call *task*, which must not raise."""
+        self.crew.submit(task, self.limit)
+
+    def apply(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Have a thread call *function* and wait; returns and raises what it does."""
+        result = AsyncResult()
+        self.submit(partial(answer, result, function, args, kwargs or {}))
+        return result.get()
+
+
+def answer(
+    result: AsyncResult,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """What a thread does for :meth:`Threads.apply`."""
+    try:
+        result.set(function(*args, **kwargs))
+    except BaseException as exc:
+        result.set_exception(exc)
+    finally:
+        del result, args, kwargs  # the exception's traceback refers to this frame
+
+
+#: For what takes as long as a disk or a network file system does.
+files = Threads(32)
+#: For what may take for ever. Without a limit: what one of them waits for may be another's to do.
+waits = Threads(sys.maxsize)

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from weft._config import config
+from weft._crew import files, waits
 from weft._pipes import cooperative
-from weft.hub import get_hub
 from weft.lock import DummySemaphore, Semaphore
 
 __all__ = ["FileObject", "FileObjectBlock", "FileObjectPosix", "FileObjectThread"]
@@ -21,6 +21,10 @@ def _either(name: str, value: Any, old_name: str, old_value: Any, default: Any) 
     if value is not None and old_value is not None:
         raise TypeError(f"give {name}={value!r} or {old_name}={old_value!r}, not both")
     return next((each for each in (value, old_value) if each is not None), default)
+
+
+def _is_regular(file: Any) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 class FileObjectBlock:
@@ -116,21 +120,24 @@ class FileObjectPosix(FileObjectBlock):
     """
 
     def _cooperating(self, file: Any) -> Any:
-        return file if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else cooperative(file)
+        return file if _is_regular(file) else cooperative(file)
 
 
 class FileObjectThread(FileObjectBlock):
-    """A file whose calls are made in the threads of *threadpool*, by default the hub's.
+    """A file whose calls are made in the threads of *threadpool*, by default in weft's for files.
 
-    One at a time, unless *lock* is false.
+    One at a time, unless *lock* is false. Those threads do nothing else: neither what a program
+    gives the hub's pool nor look-ups of names hold files up.
     """
 
     def __init__(
         self, *args: Any, lock: bool = True, threadpool: Any = None, **kwargs: Any
     ) -> None:
         self._lock: Any = Semaphore() if lock else DummySemaphore()
-        self._threadpool = get_hub().threadpool if threadpool is None else threadpool
         super().__init__(*args, **kwargs)
+        if threadpool is None:
+            threadpool = files if _is_regular(self._io) else waits
+        self._threadpool = threadpool
 
     def __getattr__(self, name: str) -> Any:
         value = super().__getattr__(name)

@@ -14,6 +14,7 @@ from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import is_ready as _is_ready
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import get_existing_hub as _get_existing_hub
+from weft._crew import waits as _waits
 from weft.greenlet import getcurrent as _getcurrent
 from weft.hub import get_hub as _get_hub
 from weft.timeout import Timeout as _Timeout
@@ -156,12 +157,12 @@ def nb_write(fd: int, buf: Any) -> int:
 
 def tp_read(fd: int, n: int) -> bytes:
     """:func:`os.read` in a worker thread, for descriptors that block."""
-    return _get_hub().threadpool.apply(_native_read, (fd, n))  # type: ignore[no-any-return]
+    return _waits.apply(_native_read, (fd, n))  # type: ignore[no-any-return]
 
 
 def tp_write(fd: int, buf: Any) -> int:
     """:func:`os.write` in a worker thread, for descriptors that block."""
-    return _get_hub().threadpool.apply(_native_write, (fd, buf))  # type: ignore[no-any-return]
+    return _waits.apply(_native_write, (fd, buf))  # type: ignore[no-any-return]
 
 
 # -- children
@@ -192,7 +193,7 @@ def _until_changed(kind: int, number: int, events: int, timeout: float | None = 
     arguments = (kind, number, events | _os.WNOWAIT)
     with _Timeout(timeout, False):
         with _suppress(ChildProcessError):
-            _get_hub().threadpool.apply(_native_waitid, arguments)
+            _waits.apply(_native_waitid, arguments)
         return True
     return False
 
@@ -260,4 +261,4 @@ def waitid(idtype: int, id: int, options: int, /) -> Any:
 @_builtin
 def system(command: Any) -> int:
     """:func:`os.system`, in a worker thread."""
-    return _get_hub().threadpool.apply(_native_system, (command,))  # type: ignore[no-any-return]
+    return _waits.apply(_native_system, (command,))  # type: ignore[no-any-return]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from functools import partial
 from typing import Any
 
-from weft._crew import Crew
+from weft._crew import Threads
 from weft.resolver import NATIVE, AbstractResolver
 from weft.resolver._merging import Merger
 
@@ -15,30 +13,18 @@ __all__ = ["Resolver"]
 #: The most threads: a dead name server holds one for some ten seconds per name, and 500 names at
 #: 300 ms each shall take two rounds.
 MAX_THREADS = 256
-#: After how many seconds without a look-up a thread ends.
-IDLE_SECONDS = 5.0
 
 
-class Lookups:
+class Lookups(Threads):
     """The look-ups of all threads of the process."""
 
-    def __init__(self) -> None:
-        self.begin()
-
     def begin(self) -> None:
-        """Start with no threads; a forked child does, the parent's are not there."""
-        self.crew = Crew(IDLE_SECONDS)
+        """Start with no threads and nothing to look up."""
+        super().begin()
         self.merger = Merger(self.submit)
 
-    def submit(self, task: partial[None]) -> None:
-        """Have a worker call *task*."""
-        self.crew.submit(task, MAX_THREADS)
 
-
-lookups = Lookups()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lookups.begin)
+lookups = Lookups(MAX_THREADS)
 
 
 class Resolver(AbstractResolver):
