@@ -192,6 +192,18 @@ assert Keeper().select([], [], [], 0) == ([], [], [])
 for function in (time.sleep, os.close, _thread.start_new_thread, socket.gethostbyname):
     assert pickle.loads(pickle.dumps(function)) is function
 """,
+    "a compiled module that is imported anew stays patched": """
+import importlib, _queue, sys
+for name in ("_queue", "queue", "select", "time"):
+    spec = sys.modules[name].__spec__
+    del sys.modules[name]
+    assert importlib.import_module(name).__spec__.loader is not None
+    assert name == "queue" or sys.modules[name].__spec__ is spec
+assert sys.modules["_queue"] is _queue and sys.modules["queue"] is not queue
+assert sys.modules["queue"].SimpleQueue is queue.SimpleQueue
+assert sys.modules["queue"].Empty is queue.Empty
+assert importlib.reload(time) is time and time.sleep is early_sleep
+""",
     "os.read and os.write cooperate": """
 import os
 reader, writer = os.pipe()

@@ -122,13 +122,16 @@ def test_nowait(kind):
 
 @pytest.mark.parametrize("kind", STORES)
 def test_negative_timeout(kind):
-    q = kind()
+    q = kind(1)
     with pytest.raises(ValueError, match="non-negative"):
         q.get(timeout=-1)
     with pytest.raises(ValueError, match="non-negative"):
         q.put(1, timeout=-1)
     q.put(1, block=False, timeout=-1)
+    with pytest.raises(ValueError, match="non-negative"):
+        q.get(timeout=-1)  # also where there is something to get, as with the standard library's
     assert q.get(block=False, timeout=-1) == 1
+    kind().put(1, timeout=-1)  # which never has to wait
 
 
 @pytest.mark.parametrize("kind", ALL)

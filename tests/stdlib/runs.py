@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import weft
@@ -19,8 +20,8 @@ CHILD = Path(__file__).with_name("child.py")
 TEST_LIMIT, MODULE_LIMIT = 60, 900
 
 
-def outcomes(module: str, mode: str) -> dict[str, str]:
-    """How each test of *module* ended: "ok", "skipped" or what went wrong.
+def outcomes(module: str, mode: str, without: Iterable[str] = ()) -> dict[str, str]:
+    """How each test of *module* but those of *without* ended: "ok", "skipped" or what went wrong.
 
     A test that hangs or brings the process down is noted as that, and the others are run without.
     """
@@ -28,7 +29,7 @@ def outcomes(module: str, mode: str) -> dict[str, str]:
     fatal: dict[str, str] = {}
     while True:
         before = len(fatal)
-        lines, why = once(module, mode, [*fatal])
+        lines, why = once(module, mode, [*without, *fatal])
         ended = {line["end"]: line["outcome"] for line in lines if "end" in line}
         if {"done": True} in lines:
             break

@@ -213,7 +213,8 @@ cdef class SimpleQueue:
         """
         if self.is_shutdown:
             raise shutdown_class
-        check_timeout(block, timeout)
+        if self.limit >= 0:
+            check_timeout(block, timeout)
         if not self.is_full():
             self.add(item)
             self.settle()
@@ -234,15 +235,15 @@ cdef class SimpleQueue:
         Raises :class:`Empty` if there is none, after *timeout* seconds at most;
         :class:`ShutDown` if the queue is shut down and empty; ValueError for a negative *timeout*.
         """
+        if self.is_shutdown and self.size() <= self.promised:
+            raise shutdown_class
+        check_timeout(block, timeout)
         if self.size() > self.promised:
             self.promised += 1
-        else:
-            if self.is_shutdown:
-                raise shutdown_class
-            check_timeout(block, timeout)
-            if not block:
-                raise Empty
+        elif block:
             self.await_item(None, timeout)
+        else:
+            raise Empty
         return self.take()
 
     cdef object take(self):

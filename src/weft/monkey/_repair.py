@@ -8,13 +8,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from weft.monkey._once import COMPILED
 from weft.monkey._saved import get_original, saved
 
 #: Modules of the standard library whose instances keep locks in their attributes.
 _LOCK_KEEPERS = frozenset({"concurrent.futures._base", "logging", "queue", "threading"})
-
-#: Compiled modules: what they hold changes only where patching names it.
-_NATIVE = frozenset({"_queue", "_socket", "_thread", "nt", "posix", "select", "time"})
 
 
 def rebind_imported_names() -> None:
@@ -29,7 +27,7 @@ def rebind_imported_names() -> None:
     for module in list(sys.modules.values()):
         if not isinstance(module, ModuleType) or _is_ours(module.__name__):
             continue
-        if module.__name__ in _NATIVE:
+        if module.__name__ in COMPILED:  # what they hold changes only where patching names it
             continue
         for name, value in list(vars(module).items()):
             old, new = replacements.get(id(value), (None, None))

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from weft.monkey._once import COMPILED, keep
+
 _MISSING: Any = object()
 
 #: module name -> attribute name -> what it was before it was patched.
@@ -56,6 +58,8 @@ def patch_item(module: ModuleType, attr: str, newitem: Any) -> None:
     if olditem is not _MISSING:
         saved.setdefault(module.__name__, {}).setdefault(attr, olditem)
     setattr(module, attr, newitem)
+    if module.__name__ in COMPILED:
+        keep(module)
 
 
 def note_change_inside(module: ModuleType, attr: str) -> None:
