@@ -56,7 +56,7 @@ class PeriodicMonitoringThread:
         #: False once it was killed.
         self.should_run = True
         self._tracer = GreenletTracer()
-        self._entries = [_Entry(self.monitor_blocking, config.max_blocking_time)]
+        self._monitoring_functions = [_Entry(self.monitor_blocking, config.max_blocking_time)]
         self._memory_exceeded = 0
         self.pid = os.getpid()
         #: The native thread's number.
@@ -77,8 +77,8 @@ class PeriodicMonitoringThread:
 
     def monitoring_functions(self) -> list[_Entry]:
         """What it calls: objects with ``function`` and ``period`` (seconds)."""
-        self._entries[0].period = config.max_blocking_time
-        return self._entries
+        self._monitoring_functions[0].period = config.max_blocking_time
+        return self._monitoring_functions
 
     def add_monitoring_function(
         self, function: Callable[[Any], object], period: float | None
@@ -91,17 +91,19 @@ class PeriodicMonitoringThread:
             raise ValueError(f"a monitoring function must be callable, not {function!r}")
         if period is not None and period <= 0:
             raise ValueError(f"the period must be positive, not {period!r}")
-        known = [entry for entry in self._entries if entry.function == function]
+        known = [entry for entry in self._monitoring_functions if entry.function == function]
         if period is None:
-            self._entries = [entry for entry in self._entries if entry not in known]
+            self._monitoring_functions = [
+                entry for entry in self._monitoring_functions if entry not in known
+            ]
         elif known:
             known[0].period = period
         else:
-            self._entries = [*self._entries, _Entry(function, period)]
+            self._monitoring_functions = [*self._monitoring_functions, _Entry(function, period)]
 
     def calculate_sleep_time(self) -> float:
         """Seconds until it looks again."""
-        return max(self.min_sleep_time, min(entry.period for entry in self._entries))
+        return max(self.min_sleep_time, min(entry.period for entry in self._monitoring_functions))
 
     def kill(self) -> None:
         """End it, soon; to be called in the hub's thread."""

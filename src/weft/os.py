@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl as _fcntl
 import os as _os
 import stat as _stat
+from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
+from time import monotonic as _monotonic
 from typing import Any
 
 from weft._builtins import builtin as _builtin
@@ -17,6 +19,7 @@ from weft._core.hub import get_existing_hub as _get_existing_hub
 from weft._crew import waits as _waits
 from weft.greenlet import getcurrent as _getcurrent
 from weft.hub import get_hub as _get_hub
+from weft.hub import sleep as _sleep
 from weft.timeout import Timeout as _Timeout
 
 __implements__ = [
@@ -32,8 +35,11 @@ __implements__ = [
     "write",
 ]
 __target__ = "os"
-__all__ = [
-    *__implements__,
+__extensions__ = [
+    "fork_and_watch",
+    "fork_gevent",
+    "forkpty_and_watch",
+    "forkpty_gevent",
     "make_nonblocking",
     "nb_read",
     "nb_write",
@@ -41,6 +47,11 @@ __all__ = [
     "tp_write",
     "wait_for_child",
 ]
+#: What is the standard library's own.
+__imports__ = [name for name in dir(_os) if not name.startswith("__")]
+
+globals().update({name: getattr(_os, name) for name in __imports__})
+__all__ = [*getattr(_os, "__all__", []), *__extensions__]
 
 _native_close = _os.close
 _native_fork = _os.fork
@@ -55,6 +66,8 @@ _native_waitpid = _os.waitpid
 _native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
+#: Seconds between two looks whether a child's watcher was called.
+_WATCH_INTERVAL = 0.001
 
 
 @_builtin
@@ -126,6 +139,70 @@ def _write_by_pages(fd: int, data: memoryview) -> int:
                 return done
             raise
     return done
+
+
+#: gevent's names of what :func:`fork` and the standard forkpty() do by themselves.
+fork_gevent = fork
+forkpty_gevent = _os.forkpty
+
+
+def fork_and_watch(
+    callback: _Callable[[Any], object] | None = None,
+    loop: Any = None,
+    ref: bool = False,
+    fork: _Callable[[], int] = fork,
+) -> int:
+    """:func:`fork`; in the parent, *callback* is called in the hub when the child has ended.
+
+    With a child watcher of *loop*, by default the current hub's, which has the child's ``rpid``
+    and ``rstatus``; it keeps the loop going if *ref* is true. :func:`waitpid` still returns that
+    status once. *fork* is called for the process itself.
+    """
+    pid = fork()
+    if pid and callback is not None:
+        watcher = (_get_hub().loop if loop is None else loop).child(pid, ref=ref)
+        _watched[pid] = None
+        watcher.start(_child_ended, watcher, callback)
+    return pid
+
+
+def forkpty_and_watch(
+    callback: _Callable[[Any], object] | None = None,
+    loop: Any = None,
+    ref: bool = False,
+    forkpty: _Callable[[], tuple[int, int]] = forkpty_gevent,
+) -> tuple[int, int]:
+    """:func:`os.forkpty`, with *callback* as for :func:`fork_and_watch`."""
+    made = []
+
+    def fork() -> int:
+        made.append(forkpty())
+        return made[0][0]
+
+    fork_and_watch(callback, loop, ref, fork)
+    return made[0]
+
+
+#: Children of :func:`fork_and_watch` with a callback -> what waitpid() shall say; None: not yet.
+_watched: dict[int, tuple[int, float] | None] = {}
+
+
+def _child_ended(watcher: Any, callback: _Callable[[Any], object]) -> None:
+    watcher.stop()
+    _watched[watcher.pid] = watcher.rstatus, _monotonic()
+    try:
+        callback(watcher)
+    finally:
+        watcher.close()
+        _reap_children()
+
+
+def _reap_children(timeout: float = 60) -> None:
+    """Forget the statuses that nobody has asked for in so many seconds."""
+    oldest = _monotonic() - timeout
+    for pid, found in list(_watched.items()):
+        if found is not None and found[1] <= oldest:
+            del _watched[pid]
 
 
 def make_nonblocking(fd: int) -> bool | None:
@@ -227,6 +304,15 @@ def _reap(call: Any, pid: int, options: int) -> Any:
 @_builtin
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """:func:`os.waitpid`; other greenlets run while it waits."""
+    while pid in _watched:
+        found = _watched[pid]
+        if found is not None:
+            del _watched[pid]
+            return pid, found[0]
+        if options & _os.WNOHANG:
+            return 0, 0
+        _sleep(_WATCH_INTERVAL)  # rare: the watcher is about to be called, or the child runs
+        wait_for_child(pid)
     return _reap(lambda how: _native_waitpid(pid, how), pid, options)  # type: ignore[no-any-return]
 
 

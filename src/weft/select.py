@@ -35,7 +35,7 @@ _READ = 1
 _LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
 _T = TypeVar("_T")
 
-_native_select = _select.select
+_original_select = _select.select
 _native_epoll: Any = getattr(_select, "epoll", None)
 _native_poll: Any = getattr(_select, "poll", None)
 _clock = _time.monotonic
@@ -92,7 +92,7 @@ def select(
     reads, writes, urgent = numbers = [[fd for _, fd in pairs] for pairs in given]
 
     def ask() -> Any:
-        found = _native_select(reads, writes, urgent, 0)
+        found = _original_select(reads, writes, urgent, 0)
         if not any(found):
             return ()
         return tuple(

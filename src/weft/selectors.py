@@ -40,4 +40,24 @@ if hasattr(_selectors, "EpollSelector"):
     __implements__ += ["EpollSelector"]
     DefaultSelector = EpollSelector
 
-__all__ = list(__implements__)
+
+class GeventSelector(DefaultSelector):  # type: ignore[misc]
+    """gevent's name of :data:`DefaultSelector`.
+
+    Raises ValueError where that raises the operating system's error about a bad descriptor.
+    """
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+        try:
+            return super().register(fileobj, events, data)
+        except OSError as exc:
+            raise ValueError(f"Invalid file descriptor: {fileobj!r}") from exc
+
+
+#: What is the standard library's own.
+__imports__ = [
+    name for name in dir(_selectors) if not name.startswith("__") and name not in globals()
+]
+
+globals().update({name: getattr(_selectors, name) for name in __imports__})
+__all__ = [*__implements__, "GeventSelector"]

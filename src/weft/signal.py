@@ -17,8 +17,13 @@ from weft.thread import ThreadGreenlet as _ThreadGreenlet
 
 __implements__ = ["getsignal", "signal"]
 __target__ = "signal"
-__all__ = ["getsignal", "signal"]
+#: What is the standard library's own.
+__imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
 
+globals().update({name: getattr(_stdlib, name) for name in __imports__})
+__all__ = ["getsignal", "set_wakeup_fd", "signal"]
+
+set_wakeup_fd = _stdlib.set_wakeup_fd
 _native_getsignal = _stdlib.getsignal
 _native_signal = _stdlib.signal
 

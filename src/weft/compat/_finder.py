@@ -15,8 +15,8 @@ ALIAS = "gevent"
 HOME = "weft"
 #: The release whose API and behaviour the alias stands for.
 VERSION = "26.9.0"
-#: The modules that stand for gevent's own, under gevent's names.
-OWN_MODULES = str(Path(__file__).with_name(ALIAS))
+#: Where the modules are that stand for gevent's own: in a package of its name.
+OWN_MODULES = Path(__file__).parent
 
 
 class AliasLoader(importlib.abc.InspectLoader):
@@ -58,15 +58,16 @@ class AliasFinder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        parent = fullname.rpartition(".")[0]
-        if fullname == ALIAS:
-            return PathFinder.find_spec(fullname, [str(Path(OWN_MODULES).parent)])
-        if not fullname.startswith(ALIAS + "."):
+        if fullname != ALIAS and not fullname.startswith(ALIAS + "."):
             return None
-        home = HOME + fullname[len(ALIAS) :]
-        own = PathFinder.find_spec(fullname, [OWN_MODULES]) if parent == ALIAS else None
-        if own is not None or not _exists(home):
+        folder = OWN_MODULES.joinpath(*fullname.split(".")[:-1])
+        own = PathFinder.find_spec(fullname, [str(folder)])
+        # All packages but gevent itself are weft's.
+        if own is not None and (fullname == ALIAS or own.submodule_search_locations is None):
             return own
+        home = HOME + fullname[len(ALIAS) :]
+        if not _exists(home):
+            return None
         loader = AliasLoader(home)
         return ModuleSpec(fullname, loader, is_package=loader.is_package(fullname))
 

@@ -52,6 +52,11 @@ class Hosts:
         self._refresh()
         return self._by_address.get(address)
 
+    def items(self) -> list[tuple[tuple[int, str], Answer]]:
+        """``((family, name), answer)`` for all names."""
+        self._refresh()
+        return list(self._by_name.items())
+
     def _refresh(self) -> None:
         try:
             now = os.stat(self.path)

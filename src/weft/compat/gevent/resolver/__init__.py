@@ -1,0 +1,1 @@
+"""Private modules of ``gevent.resolver`` under the alias."""
