@@ -27,7 +27,9 @@ def fresh() -> Callable[..., str]:
     """
 
     def run(source: str, *arguments: str, timeout: float = 60) -> str:
-        command = [sys.executable, "-W", "error", "-c", source, *arguments]
+        # The interpreter warns of forks beside native threads, which thread pools start.
+        warnings = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
+        command = [sys.executable, *warnings, "-c", source, *arguments]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
         )

@@ -221,3 +221,14 @@ else:
         "lock",
         "start_joinable_thread",
     ]
+
+if hasattr(_thread, "set_name"):  # since CPython 3.14
+
+    @builtin
+    def set_name(name: str, /) -> None:
+        """Name the system's thread, unless a greenlet asks, whose own it is not."""
+        if not isinstance(getcurrent(), ThreadGreenlet):
+            _native_set_name(name)
+
+    _native_set_name = _thread.set_name
+    __implements__ += ["set_name"]

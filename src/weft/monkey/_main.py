@@ -39,8 +39,10 @@ def run(patch_all: Any) -> None:
         print(f"sys.version={sys.version!r}", f"sys.path={sys.path}", sep="\n")
     sys.argv[:] = arguments
     patch_all(**chosen)
-    execute: Any = runpy.run_module if "module" in options else runpy.run_path
-    execute(arguments[0], run_name="__main__")
+    if "module" in options:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(arguments[0], run_name="__main__")
 
 
 def _chosen(parts: tuple[str, ...], options: list[str]) -> dict[str, bool]:
