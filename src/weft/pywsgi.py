@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from contextvars import Context
 from io import BytesIO
 from socket import AF_UNIX, getfqdn
 from time import localtime, strftime
 from typing import Any, ClassVar
 
+from weft.http.body import Input as _Input
+from weft.http.h1 import Request, RequestReader
 from weft.http.limits import UNBOUNDED, Limits
 from weft.http.log import SILENCE
 from weft.http.wsgi import Handler
@@ -22,6 +25,7 @@ from weft.server import StreamServer
 
 __all__ = [
     "Environ",
+    "Input",
     "LoggingLogAdapter",
     "SecureEnviron",
     "WSGIHandler",
@@ -30,12 +34,55 @@ __all__ = [
 ]
 
 
+#: gevent's name of the class of a log that keeps nothing.
+_NoopLog = type(SILENCE)
+#: gevent's bound on a line, in bytes; a server's own are its :attr:`~WSGIServer.limits`.
+MAX_REQUEST_LINE = 8192
+
+
+class Input(_Input):
+    """``wsgi.input`` upon a file: for programs that make one themselves, as gevent's.
+
+    *rfile* has the body in *content_length* bytes, or in chunks if *chunked_input* is true. Raises
+    OSError where it ends too early or holds no chunks. *socket* is gevent's and not used.
+    """
+
+    def __init__(
+        self,
+        rfile: Any,
+        content_length: int | None,
+        socket: Any = None,
+        chunked_input: bool = False,
+    ) -> None:
+        self.rfile = rfile
+        self.content_length = content_length
+        self.socket = socket
+        self.chunked_input = chunked_input
+        self._reader = RequestReader(UNBOUNDED)
+        length = b"Content-Length: %d" % (content_length or 0)
+        framing = b"Transfer-Encoding: chunked" if chunked_input else length
+        self._reader.feed(b"POST / HTTP/1.1\r\nHost: -\r\n" + framing + b"\r\n\r\n")
+        super().__init__(self._reader.ready.popleft(), self._read_more)
+
+    def _read_more(self, request: Request) -> None:
+        data = self.rfile.readline(MAX_REQUEST_LINE)
+        if data:
+            self._reader.feed(data)
+        if self._reader.error is not None:
+            raise OSError(str(self._reader.error))
+        if not data:
+            raise OSError("unexpected end of file while reading a request's body")
+
+
 class WSGIHandler(Handler):
     """Serves one connection; subclass it to override what it does at each step.
 
     Attributes of the request and the response are gevent's: ``environ``, ``status``, ``code``,
     ``response_headers``, ``headers_sent``, ``result``, ``socket``, ``client_address``, ...
     """
+
+    #: gevent's hook for what it prints of a connection's own failures; nothing calls it here.
+    _print_unexpected_exc = staticmethod(traceback.print_exc)
 
     @property
     def requestline(self) -> str:
