@@ -32,7 +32,7 @@ LAYERS = {
         1,
     ),
     **dict.fromkeys(["_config", "_crew", "_event_interfaces", "_monitor", "_tracer"], 1),
-    **dict.fromkeys(["_builtins", "_waiting", "contextvars"], 1),
+    **dict.fromkeys(["_builtins", "_importlock", "_waiting", "contextvars"], 1),
     **dict.fromkeys(["builtins", "events", "thread", "time", "util", "win32util"], 1),
     **dict.fromkeys(
         [

@@ -137,6 +137,26 @@ time.sleep(0.02)
 assert len(ran) > before
 weft.killall(others)
 """,
+    "a fork waits for who holds the import lock": """
+import _imp, os, sys
+def load():
+    _imp.acquire_lock()
+    sys.modules["half"] = "half made"
+    time.sleep(0.02)
+    assert _imp.lock_held()
+    sys.modules["half"] = "whole"
+    _imp.release_lock()
+weft.spawn(load)
+time.sleep(0)
+child = os.fork()
+if child == 0:
+    os._exit(0 if sys.modules["half"] == "whole" and not _imp.lock_held() else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert not _imp.lock_held()
+try: _imp.release_lock()
+except RuntimeError: pass
+else: raise AssertionError("a lock that nobody held was released")
+""",
     "the program waits for threads that are no daemons": """
 def late():
     time.sleep(0.05)

@@ -17,6 +17,7 @@ from weft._core.descriptor import is_ready as _is_ready
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import get_existing_hub as _get_existing_hub
 from weft._crew import waits as _waits
+from weft._importlock import import_lock as _import_lock
 from weft.greenlet import getcurrent as _getcurrent
 from weft.hub import get_hub as _get_hub
 from weft.hub import sleep as _sleep
@@ -80,13 +81,17 @@ def close(fd: int) -> None:
 
 @_builtin
 def fork(keep: bool = False) -> int:
-    """:func:`os.fork`; only the calling greenlet goes on in the child, all of them with *keep*."""
+    """:func:`os.fork`; only the calling greenlet goes on in the child, all of them with *keep*.
+
+    As the native one it waits until nobody else holds the import lock.
+    """
     hub = _get_hub()
-    before, hub.keeps_greenlets = hub.keeps_greenlets, hub.keeps_greenlets or keep
-    try:
-        return _native_fork()
-    finally:
-        hub.keeps_greenlets = before
+    with _import_lock:
+        before, hub.keeps_greenlets = hub.keeps_greenlets, hub.keeps_greenlets or keep
+        try:
+            return _native_fork()
+        finally:
+            hub.keeps_greenlets = before
 
 
 # Ends of pipes stay blocking, since other processes share them: a call is made when it won't block.

@@ -76,9 +76,10 @@ def leave_out(suite, skipped):
 
 def main(module, record, mode, limit, resources, *skipped):
     if mode == "patched":
-        from weft import monkey
+        from weft import get_hub, monkey
 
         monkey.patch_all()
+        get_hub()  # before the first test, so that its descriptors leave no gap among theirs
     import test.support
 
     test.support.use_resources = resources.split(",")

@@ -164,6 +164,8 @@ def patch_thread(
     if not will_patch(target, source, names):
         return False
     replace(target, source, names)
+    import_lock = importlib.import_module("weft._importlock")
+    replace(importlib.import_module("_imp"), import_lock, implemented(import_lock))
     threads = source_and_target("threading")
     patched_threading = threading and _patch_threading(*threads, _threading_local)
     if patched_threading and existing_locks:
