@@ -113,6 +113,25 @@ def test_permits_of_those_who_gave_up_are_given_back() -> None:
     assert lock._is_zero()
 
 
+def test_who_waited_too_long_takes_nothing_later() -> None:
+    lock = semaphore(1, 1)
+    assert lock.acquire()
+    threads = len(sys._current_frames())
+    late = [weft.spawn(lock.acquire, timeout=0.01) for _ in range(5)]
+    assert not any(waiter.get(timeout=5) for waiter in late)
+    with weft.Timeout(5):
+        while len(sys._current_frames()) > threads:
+            weft.sleep(0.001)
+
+    killed = weft.spawn(lock.acquire, timeout=60)
+    weft.sleep(0.02)
+    killed.kill()
+    lock.release()
+    assert lock.acquire(timeout=5)  # after the killed one's thread, which puts it back
+    lock.release()
+    assert lock._get_value() == 1
+
+
 def test_a_recursive_one_belongs_to_a_greenlet() -> None:
     lock = semaphore(0, 1)
     with lock, lock:

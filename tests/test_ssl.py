@@ -109,6 +109,18 @@ def test_echo_of_all_sizes(pair: Any) -> None:
     echoing.get(timeout=5)
 
 
+def test_send_sends_everything(pair: Any) -> None:
+    client, server = pair
+    sending = weft.spawn(client.send, b"x" * 500_000)
+    received = 0
+    while received < 500_000:
+        received += len(server.recv(70_000))
+    assert sending.get(timeout=5) == 500_000
+    client.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        client.send(b"x" * 10_000_000)
+
+
 def test_every_way_to_read_and_write(pair: Any, tmp_path: Path) -> None:
     client, server = pair
     assert client.send(b"send") == 4

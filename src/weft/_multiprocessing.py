@@ -11,6 +11,7 @@ from typing import Any
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.native import allocate_lock as _native_lock
 from weft._core.native import start_new_thread as _start_native_thread
+from weft.event import Event as _Event
 from weft.hub import get_hub as _get_hub
 from weft.lock import Semaphore as _Semaphore
 from weft.os import close as _close
@@ -26,12 +27,24 @@ _native_read = _os.read
 _native_write = _os.write
 
 
+class _Request:
+    """Asks a native thread for a semaphore."""
+
+    __slots__ = ("answered", "granted", "withdrawn")
+
+    def __init__(self) -> None:
+        self.answered = _Event()
+        self.granted = False
+        self.withdrawn = False
+
+
 class SemLock:
     """``_multiprocessing.SemLock``: a named POSIX semaphore, whose owner is a greenlet.
 
-    The system has no descriptor for a semaphore. While greenlets wait, one native thread for each
-    object takes it on their behalf; what it takes for someone who gave up meanwhile it puts back
-    at once (for that moment it looks taken to who will not wait).
+    The system has no descriptor for a semaphore: native threads wait for the greenlets, one for
+    each that will not wait for ever, and one for all others of the same object. What they take for
+    someone who was killed meanwhile they put back (for a moment it looks taken to who does not
+    wait).
     """
 
     SEM_VALUE_MAX = _NativeSemLock.SEM_VALUE_MAX
@@ -98,22 +111,49 @@ class SemLock:
             raise
 
     def _wait(self, timeout: float | None) -> bool:
+        hub = _get_hub()
+        hub.refs += 1  # another process can end this wait, with nothing else left in this one
+        try:
+            return self._wait_for_ever() if timeout is None else self._wait_for(timeout)
+        finally:
+            hub.refs -= 1
+
+    def _wait_for(self, timeout: float) -> bool:
+        # In the native call, so that what comes when the time is up is never taken and put back:
+        # multiprocessing's conditions count on that.
+        request = _Request()
+        _start_native_thread(self._take, (request, timeout))
+        try:
+            request.answered.wait()
+        except BaseException:
+            with self._guard:
+                request.withdrawn = True
+                if request.granted:
+                    self._native.release()
+            raise
+        return request.granted
+
+    def _take(self, request: _Request, timeout: float) -> None:
+        """In a native thread: take it in time."""
+        granted = self._native.acquire(True, timeout)
+        with self._guard:
+            if granted and request.withdrawn:
+                self._native.release()
+            request.granted = granted
+        request.answered.set()
+
+    def _wait_for_ever(self) -> bool:
         with self._guard:
             self._wanted += 1
             start = not self._fetching
             self._fetching = True
-        got = False
-        hub = _get_hub()
-        hub.refs += 1  # another process can end this wait, with nothing else left in this one
         try:
             if start:
                 _start_native_thread(self._fetch, ())
-            got = self._handed.acquire(timeout=timeout)
-            return got
-        finally:
-            hub.refs -= 1
-            if not got:
-                self._give_up()
+            return self._handed.acquire()
+        except BaseException:
+            self._give_up()
+            raise
 
     def _give_up(self) -> None:
         with self._guard:

@@ -47,8 +47,8 @@ def _wait_until(
     """Ask until the answer is not empty or *seconds* have passed; the last answer."""
     deadline = None if seconds is None else _clock() + seconds
     answer = ask()
-    if seconds is not None and seconds <= 0:
-        _sleep(0)
+    if answer or (seconds is not None and seconds <= 0):
+        _sleep(0)  # who always finds something ready must not keep others from running
         return answer
     while not answer:
         left = None if deadline is None else deadline - _clock()

@@ -79,12 +79,20 @@ cdef class TLSConnection:
             self.end(self.reading)
 
     def write(self, data):
-        """Encrypt and send what fits into one record; returns how many bytes of *data* that were."""
+        """Encrypt and send *data*; returns how many bytes of it.
+
+        That is all of it, as in the standard library, but for a socket that does not wait: then
+        no more than fits into one record.
+        """
         cdef int64_t deadline = -2
+        cdef Py_ssize_t sent
         octets = data if type(data) is bytes else memoryview(data).cast("B")
         self.begin(self.writing, &deadline, "write")
         try:
-            return self.write_record(octets, &deadline)
+            sent = self.write_record(octets, &deadline)
+            while sent < len(octets) and self.io.timeout != 0:
+                sent += self.write_record(memoryview(octets)[sent:], &deadline)
+            return sent
         finally:
             self.end(self.writing)
 
