@@ -185,6 +185,23 @@ assert signal.getsignal(signal.SIGINT) is handler
 assert signal.signal(signal.SIGINT, signal.SIG_DFL) is handler
 assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
 """,
+    "a wake-up descriptor of the program's": """
+import os, signal
+handled = []
+signal.signal(signal.SIGALRM, lambda number, frame: handled.append(number))
+reader, writer = socket.socketpair()
+reader.setblocking(False); writer.setblocking(False)
+time.sleep(0)  # now the poller has a descriptor of its own
+assert signal.set_wakeup_fd(writer.fileno()) == -1
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+assert select.select([reader], [], [], 5)[0]
+assert reader.recv(10) == bytes([signal.SIGALRM])
+assert signal.set_wakeup_fd(-1) == writer.fileno()
+assert signal.set_wakeup_fd(-1) == -1
+assert weft.get_hub().poller.signal_fd == monkey.get_original("signal", "set_wakeup_fd")(-1)
+assert handled == [signal.SIGALRM]
+reader.close(); writer.close()
+""",
     "the signals that a thread blocks reach the others": """
 import signal, os
 def blocked(): return signal.pthread_sigmask(signal.SIG_BLOCK, [])

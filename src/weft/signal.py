@@ -15,7 +15,7 @@ from weft._core.hub import get_existing_hub as _get_existing_hub
 from weft.greenlet import getcurrent as _getcurrent
 from weft.thread import ThreadGreenlet as _ThreadGreenlet
 
-__implements__ = ["getsignal", "signal"]
+__implements__ = ["getsignal", "set_wakeup_fd", "signal"]
 __target__ = "signal"
 #: What is the standard library's own.
 __imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
@@ -25,6 +25,7 @@ __all__ = ["getsignal", "set_wakeup_fd", "signal"]
 
 set_wakeup_fd = _stdlib.set_wakeup_fd
 _native_getsignal = _stdlib.getsignal
+_native_set_wakeup_fd = _stdlib.set_wakeup_fd
 _native_signal = _stdlib.signal
 
 
@@ -63,6 +64,17 @@ def signal(signalnum: Any, handler: Any) -> Any:
 @_functools.wraps(_native_getsignal)
 def getsignal(signalnum: Any) -> Any:
     return _handler_in(_native_getsignal(signalnum))
+
+
+@_functools.wraps(_native_set_wakeup_fd)
+def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+    before = _native_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    hub = _get_existing_hub()
+    if hub is None or hub.poller.signal_fd == -1:
+        return before
+    if fd == -1:
+        hub.poller.ask_for_signals()
+    return -1 if before == hub.poller.signal_fd else before
 
 
 def adopt_handlers() -> None:

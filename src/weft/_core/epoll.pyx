@@ -75,7 +75,12 @@ cdef class EpollPoller(Poller):
             self.ask_for_signals()
         return 0
 
-    cdef int ask_for_signals(self) except -1:
+    @property
+    def signal_fd(self):
+        """Where the interpreter may write a byte for each signal; -1 if nowhere."""
+        return self.signal_pipe[1]
+
+    cpdef int ask_for_signals(self) except -1:
         """Have the interpreter write a byte for each signal, unless the user has it do so."""
         previous = set_wakeup_fd(self.signal_pipe[1], warn_on_full_buffer=False)
         if previous != -1:

@@ -40,6 +40,9 @@ cdef class Pollable:
 
 cdef class Poller:
 
+    #: Where the interpreter may write a byte for each signal; -1 if nowhere.
+    signal_fd = -1
+
     def __cinit__(self, *args):
         self.slots = []
 
