@@ -94,18 +94,16 @@ def semaphore(kind: int, value: int) -> SemLock:
     return SemLock(kind, value, value or 1, name, True)
 
 
-def test_permits_of_those_who_gave_up_are_given_back() -> None:
+def test_a_semaphore_serves_all_who_wait() -> None:
     lock = semaphore(1, 1)
     assert lock.acquire()
     assert not lock.acquire(block=False)
     assert not lock.acquire(timeout=0.01)
-    killed = weft.spawn(lock.acquire)
-    waiting = [weft.spawn(lock.acquire, timeout=5) for _ in range(3)]
-    weft.sleep(0.02)
-    killed.kill()
-    for waiter in waiting:
+    waiting = [weft.spawn(lock.acquire, timeout=timeout) for timeout in (5, None, 5, None)]
+    for count in range(1, 5):
         lock.release()
-        assert waiter.get(timeout=5)
+        weft.wait(waiting, timeout=5, count=count)
+    assert all(waiter.get(timeout=5) for waiter in waiting)
     lock.release()
     with pytest.raises(ValueError, match="too many times"):
         lock.release()
@@ -123,13 +121,17 @@ def test_who_waited_too_long_takes_nothing_later() -> None:
         while len(sys._current_frames()) > threads:
             weft.sleep(0.001)
 
-    killed = weft.spawn(lock.acquire, timeout=60)
+
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_what_was_taken_for_the_killed_is_given_back(timeout: float | None) -> None:
+    lock = semaphore(1, 1)
+    assert lock.acquire()
+    killed = weft.spawn(lock.acquire, timeout=timeout)
     weft.sleep(0.02)
     killed.kill()
     lock.release()
-    assert lock.acquire(timeout=5)  # after the killed one's thread, which puts it back
-    lock.release()
-    assert lock._get_value() == 1
+    assert lock.acquire(timeout=5)
+    assert lock._is_zero()
 
 
 def test_a_recursive_one_belongs_to_a_greenlet() -> None:

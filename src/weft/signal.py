@@ -11,6 +11,7 @@ import signal as _stdlib
 import threading as _threading
 from typing import Any
 
+from weft._builtins import builtin as _builtin
 from weft._core.hub import get_existing_hub as _get_existing_hub
 from weft.greenlet import getcurrent as _getcurrent
 from weft.thread import ThreadGreenlet as _ThreadGreenlet
@@ -66,6 +67,7 @@ def getsignal(signalnum: Any) -> Any:
     return _handler_in(_native_getsignal(signalnum))
 
 
+@_builtin
 @_functools.wraps(_native_set_wakeup_fd)
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     before = _native_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
