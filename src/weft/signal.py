@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools as _functools
 import signal as _stdlib
-import threading as _threading
+from contextlib import suppress as _suppress
 from typing import Any
 
 from weft._builtins import builtin as _builtin
@@ -24,7 +24,6 @@ __imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = ["getsignal", "set_wakeup_fd", "signal"]
 
-set_wakeup_fd = _stdlib.set_wakeup_fd
 _native_getsignal = _stdlib.getsignal
 _native_set_wakeup_fd = _stdlib.set_wakeup_fd
 _native_signal = _stdlib.signal
@@ -84,12 +83,11 @@ def adopt_handlers() -> None:
 
     Only the main thread may: elsewhere it does nothing.
     """
-    if _threading.current_thread() is not _threading.main_thread():
-        return
-    for number in _stdlib.valid_signals():
-        handler = _native_getsignal(number)
-        if callable(handler) and not isinstance(handler, _Handler):
-            _native_signal(number, _Handler(handler))
+    with _suppress(ValueError):
+        for number in _stdlib.valid_signals():
+            handler = _native_getsignal(number)
+            if callable(handler) and not isinstance(handler, _Handler):
+                _native_signal(number, _Handler(handler))
 
 
 if hasattr(_stdlib, "pthread_sigmask"):
