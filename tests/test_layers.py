@@ -39,6 +39,8 @@ LAYERS = {
             "_loops",
             "_multiprocessing",
             "_pipes",
+            "_stdin",
+            "fcntl",
             "fileobject",
             "os",
             "resolver",

@@ -12,13 +12,11 @@ from typing import Any
 
 from weft._builtins import builtin as _builtin
 from weft._core.descriptor import PIPE_BUF as _PIPE_BUF
+from weft._core.descriptor import await_ready as _await_ready
 from weft._core.descriptor import cancel_waits as _cancel_waits
-from weft._core.descriptor import is_ready as _is_ready
 from weft._core.descriptor import wait_for as _wait_for
-from weft._core.hub import get_existing_hub as _get_existing_hub
 from weft._crew import waits as _waits
 from weft._importlock import import_lock as _import_lock
-from weft.greenlet import getcurrent as _getcurrent
 from weft.hub import get_hub as _get_hub
 from weft.hub import sleep as _sleep
 from weft.timeout import Timeout as _Timeout
@@ -94,25 +92,11 @@ def fork(keep: bool = False) -> int:
             hub.keeps_greenlets = before
 
 
-# Ends of pipes stay blocking, since other processes share them: a call is made when it won't block.
-
-
-def _await(fd: int, event: int) -> None:
-    """Wait until *fd* is ready, if a call would block the thread and others could run meanwhile."""
-    if type(fd) is not int or fd < 0:
-        return  # the native call says what is wrong
-    hub = _get_existing_hub()
-    if hub is None or hub is _getcurrent() or _is_ready(fd, event):
-        return
-    if _os.get_blocking(fd):
-        _wait_for(fd, event)
-
-
 @_builtin
 def read(fd: int, length: int, /) -> bytes:
     """:func:`os.read`; other greenlets run while there is nothing to read."""
     if length:
-        _await(fd, _READ)
+        _await_ready(fd, _READ)
     return _native_read(fd, length)
 
 
@@ -121,7 +105,7 @@ def write(fd: int, data: Any, /) -> int:
     """:func:`os.write`; other greenlets run while there is no room."""
     if isinstance(data, bytes | bytearray | memoryview) and _would_need_room(fd, data):
         return _write_by_pages(fd, memoryview(data).cast("B"))
-    _await(fd, _WRITE)
+    _await_ready(fd, _WRITE)
     return _native_write(fd, data)
 
 
@@ -137,7 +121,7 @@ def _write_by_pages(fd: int, data: memoryview) -> int:
     done = 0
     while done < len(data):
         try:
-            _await(fd, _WRITE)
+            _await_ready(fd, _WRITE)
             done += _native_write(fd, data[done : done + _PIPE_BUF])
         except OSError:
             if done:  # what the native call returns then

@@ -248,9 +248,20 @@ def wait_for(int fd, int event, timeout=None) -> bool:
     return bool(wait_foreign(fd, event, nanoseconds(timeout)))
 
 
-def is_ready(int fd, int event) -> bool:
-    """Whether *fd* is ready for READ (1) or WRITE (2); true for one that is not open."""
-    return weft_is_ready(fd, event == WRITE)
+def await_ready(fd, int event) -> None:
+    """Wait until a call on *fd* would not block, if it would and others could run meanwhile.
+
+    For descriptors that stay blocking ones, since other processes share them. For one that is not
+    open it returns: the call says what is wrong.
+    """
+    cdef Hub hub = get_hub_if_exists()
+    if hub is None or type(fd) is not int or fd < 0 or PyGreenlet_GetCurrent() is hub:
+        return
+    spend(0)
+    while not weft_is_ready(fd, event == WRITE):  # again, since others may wait for the same
+        if not os.get_blocking(fd):
+            return
+        wait_foreign(fd, event, -1)
 
 
 def cancel_waits(int fd) -> None:

@@ -31,6 +31,7 @@ from weft.monkey._patches import (
     patch_socket,
     patch_ssl,
     patch_subprocess,
+    patch_sys,
     patch_thread,
     patch_time,
 )
@@ -87,10 +88,6 @@ def patch_contextvars() -> None:
     """Accepted for gevent's sake: each greenlet has a context of its own as it is."""
 
 
-def patch_sys(stdin: bool = True, stdout: bool = True, stderr: bool = True) -> None:
-    """Accepted for gevent's sake; standard streams are not replaced."""
-
-
 def patch_all(
     socket: bool = True,
     dns: bool = True,
@@ -112,10 +109,10 @@ def patch_all(
     """Patch everything that is not switched off; call it first thing in the program.
 
     References that other modules took before are re-bound, and so are locks. Calling it again
-    patches what was off before, and warns if it is told otherwise than before. *builtins*,
-    *contextvars* and *sys* change nothing; other keyword arguments are for the subscribers of
-    :mod:`weft.events`. True if it patched, False if a subscriber vetoed that, None if all was
-    patched already.
+    patches what was off before, and warns if it is told otherwise than before. *sys* is about
+    :func:`input` on terminals, *builtins* and *contextvars* change nothing; other keyword arguments
+    are for the subscribers of :mod:`weft.events`. True if it patched, False if a subscriber vetoed
+    that, None if all was patched already.
     """
     settings = {name: value for name, value in locals().items() if name != "kwargs"}
     wanted = _not_yet_patched(settings)
@@ -148,6 +145,8 @@ def patch_all(
         patch_signal()
     if queue:
         patch_queue()
+    if sys:
+        patch_sys()
     rebind_imported_names()
     notify_and_call_entry_points(GeventDidPatchBuiltinModulesEvent(wanted, kwargs))
     notify_and_call_entry_points(GeventDidPatchAllEvent(wanted, kwargs))

@@ -33,8 +33,34 @@ def patch_time() -> None:
 
 @vetoable
 def patch_os() -> None:
-    """Make :func:`os.fork` give the child a clean hub, and :func:`os.close` wake who waits."""
-    patch_module_by_name("os")
+    """Make calls on children, pipes and locks of files let other greenlets run.
+
+    Besides, :func:`os.fork` gives the child a clean hub, and :func:`os.close` wakes who waits.
+    """
+    if patch_module_by_name("os"):
+        source, target = source_and_target("fcntl")
+        replace(target, source, implemented(source))
+        _wait_before_reads_of_stdin()
+
+
+def patch_sys(stdin: bool = True, stdout: bool = True, stderr: bool = True) -> None:
+    """Make :func:`input` let other greenlets run on a terminal, and ``sys.stdin`` anywhere.
+
+    Output is left as it is; *stdout* and *stderr* are accepted for gevent's sake.
+    """
+    if stdin:
+        _wait_before_reads_of_stdin()
+        patch_item(
+            importlib.import_module("builtins"),
+            "input",
+            importlib.import_module("weft._stdin").input,
+        )
+
+
+def _wait_before_reads_of_stdin() -> None:
+    waits = importlib.import_module("weft._stdin").wait_before_reads
+    if not is_object_patched("sys", "stdin") and waits(sys.stdin):
+        note_change_inside(sys, "stdin")
 
 
 @vetoable

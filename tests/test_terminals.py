@@ -1,0 +1,376 @@
+"""Standard input, descriptors and locks of files under patching, on real pipes and terminals."""
+
+import fcntl
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import weft
+import weft.fcntl
+import weft.os
+
+#: Counts how far another greenlet comes while something is waited for.
+PATCHED = """
+import sys
+from weft import monkey; monkey.patch_all(sys={sys})
+import weft
+count = 0
+def tick():
+    global count
+    while True:
+        weft.sleep(0.002)
+        count += 1
+weft.spawn(tick)
+weft.sleep(0)
+print("begin", flush=True)
+{body}
+print(count > 5, *map(repr, got))
+"""
+READS = {
+    "readline": "got = [sys.stdin.readline()]",
+    "iteration": "got = [next(sys.stdin)]",
+    "buffer": "got = [sys.stdin.buffer.readline()]",
+    "raw": "got = [sys.stdin.buffer.raw.read(100)]",
+    "read1": "got = [sys.stdin.buffer.read1()]",
+    "os.read": "import os; got = [os.read(0, 100)]",
+    "input": "got = [input('? ')]",
+}
+
+
+def program(body: str, sys: bool = True) -> list[Any]:
+    source = PATCHED.format(sys=sys, body=textwrap.dedent(body))
+    return [__import__("sys").executable, "-c", source]
+
+
+@pytest.mark.parametrize(
+    ("read", "with_sys"), [*((read, False) for read in READS), ("input", True)]
+)
+def test_others_run_while_a_pipe_is_standard_input(read: str, with_sys: bool) -> None:
+    command = program(READS[read], with_sys)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == b"begin\n"
+        if read == "input":
+            assert process.stdout.read(2) == b"? "
+        time.sleep(0.1)
+        process.stdin.write(b"line\n")
+        process.stdin.flush()
+        line = "b'line\\n'" if read in ("buffer", "raw", "read1", "os.read") else "'line\\n'"
+        expected = "True " + ("'line'" if read == "input" else line) + "\n"
+        assert process.stdout.read().decode() == expected
+
+
+def test_all_of_a_pipe_is_read() -> None:
+    command = program("got = [len(sys.stdin.read()), sys.stdin.read(), sys.stdin.readline()]")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == b"begin\n"
+        for _ in range(3):
+            time.sleep(0.05)
+            process.stdin.write(b"x" * 100_000)
+            process.stdin.flush()
+        process.stdin.close()
+        assert process.stdout.read() == b"True 300000 '' ''\n"
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command: list[Any]) -> None:
+        self.unread = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execv(command[0], command)
+
+    def read_until(self, text: str) -> str:
+        while text not in self.unread:
+            assert select.select([self.fd], [], [], 20)[0], self.unread
+            self.unread += os.read(self.fd, 1000).decode()
+        seen, _, self.unread = self.unread.partition(text)
+        return seen + text
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def end(self) -> int:
+        """Wait for its end, or hang up; the status of the program."""
+        with suppress(OSError):  # nobody has the other side open any more
+            while select.select([self.fd], [], [], 20)[0]:
+                os.read(self.fd, 1000)
+        os.close(self.fd)
+        return os.waitpid(self.pid, 0)[1]
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    made = []
+
+    def start(*args: Any) -> Terminal:
+        made.append(Terminal(program(*args)))
+        return made[-1]
+
+    yield start
+    assert [each.end() for each in made] == [0] * len(made)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_others_run_while_a_terminal_is_standard_input(
+    terminal: Callable[..., Terminal], read: str
+) -> None:
+    started = terminal(READS[read])
+    started.read_until("? " if read == "input" else "begin")
+    started.type("lin")
+    time.sleep(0.1)
+    started.type("X\x7fe\n")  # the terminal's own editing
+    assert "True " in started.read_until("line'" if read == "input" else "line\\n'")
+
+
+def test_input_tells_the_end_and_its_hooks(terminal: Callable[..., Terminal]) -> None:
+    body = """
+        heard = []
+        sys.addaudithook(lambda name, args: name.startswith('builtins.input') and
+                         heard.append((name, args)))
+        got = [input(7), input(), heard]
+        try: input('end? ')
+        except EOFError as exc: got.append(exc)
+        try: input(1, 2)
+        except TypeError as exc: got.append('refused')
+    """
+    started = terminal(body)
+    started.read_until("7")
+    time.sleep(0.1)
+    started.type("one\n")
+    started.type("\n")
+    started.read_until("end? ")
+    started.type("\x04")
+    seen = started.read_until("'refused'")
+    assert "'one' ''" in seen
+    assert "('builtins.input', (7,)), ('builtins.input/result', ('one',))" in seen
+    assert "EOFError('EOF when reading a line')" in seen
+
+
+def test_control_c_interrupts_input(terminal: Callable[..., Terminal]) -> None:
+    started = terminal("try: input('? ')\nexcept KeyboardInterrupt: got = ['interrupted']")
+    started.read_until("? ")
+    time.sleep(0.1)
+    started.type("\x03")
+    started.read_until("'interrupted'")
+
+
+def test_what_was_read_before_patching_is_not_lost() -> None:
+    source = """
+        import sys
+        first = sys.stdin.readline()
+        from weft import monkey; monkey.patch_all(sys=True)
+        print([first, sys.stdin.readline(), input(), sys.stdin is sys.__stdin__])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        input="1\n2\n3\n",
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert (done.stdout, done.stderr) == ("['1\\n', '2\\n', '3', True]\n", "")
+
+
+@pytest.mark.parametrize("kind", ["file", "null", "closed", "object"])
+def test_other_standard_inputs_are_left_as_they_are(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text\n")
+    source = """
+        import io, sys
+        if sys.argv[1] == "object": sys.stdin = io.StringIO("text\\n")
+        from weft import monkey; monkey.patch_all(sys=True)
+        try: print([input()])
+        except (EOFError, RuntimeError) as exc: print(exc)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(source), kind]
+    if kind == "closed":
+        command = ["sh", "-c", 'exec "$@" <&-', "-", *command]
+    with open(tmp_path / "file" if kind == "file" else os.devnull) as stdin:
+        done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=20)
+    expected = {"null": "EOF when reading a line", "closed": "input(): lost sys.stdin"}
+    assert (done.stdout, done.stderr) == (expected.get(kind, "['text']") + "\n", "")
+
+
+# -- descriptors
+
+
+def ends(kind: str) -> tuple[int, int]:
+    if kind == "pipe":
+        return os.pipe()
+    if kind == "terminal":
+        controller, terminal = pty.openpty()
+        return terminal, controller
+    one, other = socket.socketpair()
+    return one.detach(), other.detach()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
+def test_reading_a_blocking_descriptor_lets_others_run(kind: str) -> None:
+    reading, writing = ends(kind)
+    weft.sleep(0)  # from here on there are others to run
+    weft.spawn_later(0.02, os.write, writing, b"line\n")
+    assert weft.os.read(reading, 100) == b"line\n"
+    assert os.get_blocking(reading)
+    weft.os.close(writing)
+    if kind != "terminal":
+        assert weft.os.read(reading, 100) == b""
+    weft.os.close(reading)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_writing_a_full_descriptor_lets_others_run(kind: str) -> None:
+    reading, writing = ends(kind)
+    data = os.urandom(500_000)
+    sent = weft.spawn(weft.os.write, writing, data)
+    got = b""
+    while len(got) < len(data):
+        got += weft.os.read(reading, 10_000)
+    assert got == data
+    assert sent.get(timeout=1) == len(data)
+    os.close(reading)
+    os.close(writing)
+
+
+def test_each_of_several_readers_gets_a_piece() -> None:
+    reading, writing = os.pipe()
+    readers = [weft.spawn(weft.os.read, reading, 1) for _ in range(5)]
+    weft.sleep(0.01)
+    for number in range(5):
+        os.write(writing, b"%d" % number)
+        weft.sleep(0.01)
+    weft.joinall(readers, timeout=5)
+    assert sorted(reader.value for reader in readers) == [b"0", b"1", b"2", b"3", b"4"]
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_reader_that_never_waits_starves_nobody() -> None:
+    beats: list[float] = []
+
+    def beat() -> None:
+        while True:
+            weft.sleep(0.001)
+            beats.append(time.monotonic())
+
+    heart = weft.spawn(beat)
+    with open(os.devnull, "rb") as null, open(os.devnull, "wb") as sink:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            weft.os.read(null.fileno(), 100)
+            weft.os.write(sink.fileno(), b"x")
+    heart.kill()
+    assert len(beats) > 20
+
+
+def test_nb_read_and_tp_read_are_gevents() -> None:
+    reading, writing = os.pipe()
+    assert weft.os.make_nonblocking(reading) is True
+    assert weft.os.make_nonblocking(reading) is None
+    weft.spawn_later(0.01, weft.os.tp_write, writing, b"ab")
+    assert weft.os.nb_read(reading, 1) == b"a"
+    assert weft.os.nb_read(reading, 9) == b"b"
+    os.set_blocking(reading, True)
+    weft.spawn_later(0.01, os.write, writing, b"c")
+    assert weft.os.tp_read(reading, 1) == b"c"
+    weft.os.make_nonblocking(writing)
+    while True:
+        try:
+            os.write(writing, b"x" * 4096)
+        except BlockingIOError:
+            break
+    weft.spawn_later(0.01, weft.os.read, reading, 10_000)
+    assert weft.os.nb_write(writing, b"y" * 5000) in range(1, 5001)
+    os.close(reading)
+    os.close(writing)
+
+
+# -- locks of files
+
+LOCKS = [weft.fcntl.flock, weft.fcntl.lockf]
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+getattr(fcntl, sys.argv[2])(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[Callable[[Any], subprocess.Popen[str]]]:
+    """Starts a process that holds a lock on the file until it is told to end."""
+    started = []
+
+    def start(lock: Any) -> subprocess.Popen[str]:
+        (tmp_path / "file").write_bytes(b"content")
+        command = [sys.executable, "-c", HOLDER, str(tmp_path / "file"), lock.__name__]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "locked\n"
+        return process
+
+    yield start
+    for process in started:
+        release(process)
+
+
+def release(process: subprocess.Popen[str]) -> None:
+    assert process.stdin
+    process.stdin.close()
+    process.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_who_waits_for_a_lock_lets_others_run(lock: Any, holder: Any, tmp_path: Path) -> None:
+    process = holder(lock)
+    with open(tmp_path / "file", "r+b") as file:
+        with pytest.raises(BlockingIOError):
+            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        waiting = weft.spawn(lock, file, fcntl.LOCK_EX)
+        weft.sleep(0.05)
+        assert not waiting.ready()
+        release(process)
+        assert waiting.get(timeout=10) is None
+        lock(file, fcntl.LOCK_UN)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_who_gives_up_waiting_does_not_get_the_lock(lock: Any, holder: Any, tmp_path: Path) -> None:
+    process = holder(lock)
+    with open(tmp_path / "file", "r+b") as file:
+        with pytest.raises(weft.Timeout), weft.Timeout(0.05):
+            lock(file, fcntl.LOCK_EX)
+        release(process)
+        weft.sleep(0.1)  # the thread gets it, and gives it back
+        holder(lock)  # else this one would wait for ever
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_refuse_what_the_standard_ones_refuse(lock: Any, tmp_path: Path) -> None:
+    native = getattr(fcntl, lock.__name__)
+    with open(tmp_path / "file", "wb") as file:
+        for args in [(-1, fcntl.LOCK_EX), (file, "x"), (object(), 1), (file,), (file, 0)]:
+            with pytest.raises(Exception) as expected:  # noqa: PT011
+                native(*args)
+            with pytest.raises(expected.type) as raised:
+                lock(*args)
+            if len(args) == 2:
+                assert str(raised.value) == str(expected.value)
