@@ -56,7 +56,7 @@ LAYERS = {
         2,
     ),
     **dict.fromkeys(["backdoor", "baseserver", "http", "monkey", "native", "pywsgi", "server"], 3),
-    **dict.fromkeys(["", "__main__", "cli", "compat", "demo"], 4),
+    **dict.fromkeys(["", "__main__", "cli", "compat", "demo", "serve"], 4),
 }
 
 # The imports that stand inside functions, and why each must.

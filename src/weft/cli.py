@@ -1,4 +1,4 @@
-"""The command line: ``weft run``, ``weft demo``, ``weft version``."""
+"""The command line: ``weft run``, ``weft serve``, ``weft demo``, ``weft version``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 import weft
+from weft.serve.settings import add_flags
 
 USAGE = """\
 weft run [--gevent] SCRIPT [ARG ...]
        weft run [--gevent] -m MODULE [ARG ...]
+       weft serve [--bind ADDRESS] [--workers N] [...] MODULE:APPLICATION
        weft demo [--pages N] [--delay SECONDS]
        weft version"""
 
@@ -36,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("-m", dest="module", action="store_true", help="run a module by its name")
     run.add_argument("target", help="the script, or the module's name after -m")
     run.add_argument("args", nargs=argparse.REMAINDER, help="the program's own arguments")
+    server = commands.add_parser("serve", help="serve a WSGI application, in worker processes")
+    add_flags(server)
     demo = commands.add_parser("demo", help="fetch a slow web site one by one, then all at once")
     demo.add_argument("--pages", type=int, default=200, help="how many pages (default: 200)")
     demo.add_argument(
@@ -45,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "run":
         return run_program(options.target, options.args, options.module, options.gevent)
+    if options.command == "serve":
+        # Needs what is installed by weft[serve].
+        from weft.serve.command import serve
+
+        return serve(options)
     if options.command == "demo":
         # Patches this process, so it is imported by nothing else.
         from weft.demo import run_demo

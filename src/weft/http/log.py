@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["SILENCE"]
+import json
+from collections.abc import Callable
+from time import localtime, strftime, time
+from typing import Any
+
+__all__ = ["FORMATS", "SILENCE"]
 
 
 class _Silence:
@@ -19,3 +24,72 @@ class _Silence:
 
 
 SILENCE = _Silence()
+
+#: What must not stand in a line as it is: it would end it, or its quotes.
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 256))}
+_ESCAPED |= {ord('"'): '\\"', ord("\\"): "\\\\"}
+
+
+def _quoted(value: str | None) -> str:
+    return f'"{value.translate(_ESCAPED)}"' if value else '"-"'
+
+
+def _request_line(handler: Any) -> str:
+    request = handler.request
+    target = request.target.decode("latin-1")
+    return f"{request.method} {target} HTTP/{request.version}" if request.version else ""
+
+
+_stamp = (0, "")
+
+
+def _now() -> str:
+    global _stamp
+    now = int(time())
+    if _stamp[0] != now:
+        _stamp = (now, strftime("%d/%b/%Y:%H:%M:%S %z", localtime(now)))
+    return _stamp[1]
+
+
+def _host(handler: Any) -> str:
+    address = handler.client_address
+    return str(address[0]) if isinstance(address, tuple) else "-"
+
+
+def common(handler: Any) -> str:
+    """NCSA's common log format."""
+    user = handler.environ.get("REMOTE_USER") or "-"
+    line = _quoted(_request_line(handler))
+    size = handler.response_length or "-"
+    return f"{_host(handler)} - {user} [{_now()}] {line} {handler.code} {size}"
+
+
+def combined(handler: Any) -> str:
+    """The same, with Referer and User-Agent."""
+    fields = handler.request.fields
+    agent, referer = _quoted(fields.get("HTTP_USER_AGENT")), _quoted(fields.get("HTTP_REFERER"))
+    return f"{common(handler)} {referer} {agent}"
+
+
+def as_json(handler: Any) -> str:
+    """An object in one line; ``seconds`` is how long the answer took."""
+    request = handler.request
+    fields = request.fields
+    return json.dumps(
+        {
+            "time": _now(),
+            "remote_addr": _host(handler),
+            "method": request.method,
+            "target": request.target.decode("latin-1"),
+            "protocol": f"HTTP/{request.version}",
+            "host": fields.get("HTTP_HOST"),
+            "status": handler.code,
+            "bytes": handler.response_length,
+            "seconds": round(handler.time_finish - handler.time_start, 6),
+            "referer": fields.get("HTTP_REFERER"),
+            "user_agent": fields.get("HTTP_USER_AGENT"),
+        }
+    )
+
+
+FORMATS: dict[str, Callable[[Any], str]] = {"common": common, "combined": combined, "json": as_json}

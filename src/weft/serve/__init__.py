@@ -1,0 +1,1 @@
+"""``weft serve``: WSGI applications in production; workers, and a supervisor that keeps them."""

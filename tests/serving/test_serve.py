@@ -1,0 +1,354 @@
+"""``weft serve`` as it is used: a process of its own, signals, clients that keep asking."""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import weft
+from weft import socket as weft_socket
+
+#: Everything, as the proofs in tests/proof; otherwise a part.
+FULL = os.environ.get("PROOF_FULL") == "1"
+APPLICATION = """
+import os, time
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path.startswith("/wait/"):
+        time.sleep(float(path[6:]))
+    elif path == "/die":
+        os.kill(os.getpid(), 9)
+    elif path == "/hang":
+        from weft.monkey import get_original
+        get_original("time", "sleep")(100)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+
+def make():
+    return app
+
+not_callable = 5
+"""
+
+
+class Served:
+    """A running ``weft serve``."""
+
+    def __init__(self, folder: Path, *flags: str, env: dict[str, str] | None = None) -> None:
+        (folder / "site_app.py").write_text(APPLICATION)
+        self.errors = folder / "errors.log"
+        command = [sys.executable, "-m", "weft", "serve", "--error-log", str(self.errors), *flags]
+        whole = {**os.environ, **(env or {})}
+        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=whole)
+        self.addresses: list[str] = []
+
+    def wait_ready(self) -> "Served":
+        """Until it serves; the addresses are known then."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            text = self.errors.read_text() if self.errors.exists() else ""
+            found = re.search(r"serving \S+ at (.*), pid", text)
+            if found:
+                self.addresses = found[1].split(", ")
+                with self.connect() as sock:
+                    sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+                return self
+            assert self.process.poll() is None, text
+            time.sleep(0.02)
+        raise AssertionError(f"it did not start: {text}")
+
+    @property
+    def port(self) -> int:
+        return int(self.addresses[0].rpartition(":")[2])
+
+    def connect(self) -> Any:
+        sock = weft_socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return sock
+
+    def ask(self, path: str = "/") -> bytes:
+        """The body of one answer, on a connection of its own."""
+        with self.connect() as sock:
+            sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            parts = []
+            while part := sock.recv(65536):
+                parts.append(part)
+        return b"".join(parts).partition(b"\r\n\r\n")[2]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; returns the exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self, seconds: float = 20) -> int:
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            weft.sleep(0.005)
+        assert self.process.returncode is not None, "it does not end"
+        return self.process.returncode
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts ``weft serve`` with flags; kills what is left."""
+    started: list[Served] = []
+
+    def start(*flags: str, app: str = "site_app:app", **options: Any) -> Served:
+        if "--bind" not in flags and not options.get("env"):
+            flags = ("--bind", "127.0.0.1:0", *flags)
+        started.append(Served(tmp_path, *flags, app, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.send_signal(signal.SIGQUIT)
+            each.process.wait(10)
+
+
+class Load:
+    """Clients that ask again and again on connections they keep, *rate* times a second in all."""
+
+    def __init__(self, port: int, path: str, clients: int = 25, rate: float = 500) -> None:
+        self.port, self.pause = port, clients / rate
+        self.request = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        self.stopping = False
+        self.answered = self.refused = 0
+        self.lost: list[str] = []
+        self.greenlets = [weft.spawn(self.client) for _ in range(clients)]
+
+    def client(self) -> None:
+        while not self.stopping:
+            try:
+                sock = weft_socket.create_connection(("127.0.0.1", self.port), timeout=10)
+            except OSError:  # nobody listens (any more)
+                self.refused += 1
+                weft.sleep(0.01)
+                continue
+            with sock:
+                self.ask_on(sock)
+
+    def ask_on(self, sock: Any) -> None:
+        while not self.stopping:
+            weft.sleep(random.uniform(0, 2 * self.pause))
+            # As pools of clients do: a connection that has ended meanwhile is not used again.
+            sock.settimeout(0)
+            try:
+                assert sock.recv(1) == b""
+                return
+            except BlockingIOError:
+                sock.settimeout(10)
+            except OSError as exc:
+                self.lost.append(f"before asking: {exc!r}")
+                return
+            try:
+                sock.sendall(self.request)
+                answer = sock.recv(65536)
+            except OSError as exc:
+                self.lost.append(f"in the middle: {exc!r}")
+                return
+            if not answer.startswith(b"HTTP/1.1 200"):
+                self.lost.append(f"{answer[:60]!r}")
+                return
+            self.answered += 1
+            if b"Connection: close" in answer:
+                return
+
+    def stop(self) -> None:
+        self.stopping = True
+        weft.joinall(self.greenlets, timeout=10)
+
+
+class TestSignals:
+    @pytest.mark.timeout(900)
+    def test_hangup_loses_nothing(self, serve: Callable[..., Served]) -> None:
+        here = serve("--workers", "2").wait_ready()
+        load = Load(here.port, "/wait/0.02")
+        times = 100 if FULL else 8
+        for done in range(1, times + 1):
+            weft.sleep(random.uniform(0.05, 0.3))
+            here.process.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 30
+            while here.errors.read_text().count("workers were replaced") < done:
+                assert time.monotonic() < deadline, here.errors.read_text()
+                weft.sleep(0.02)
+        load.stop()
+        assert load.lost == []
+        assert load.refused == 0
+        assert load.answered > 50 * times
+        assert here.end() == 0
+
+    @pytest.mark.timeout(900)
+    def test_termination_loses_nothing(self, serve: Callable[..., Served]) -> None:
+        for _ in range(100 if FULL else 5):
+            here = serve("--workers", "2").wait_ready()
+            load = Load(here.port, "/wait/0.1")
+            weft.sleep(random.uniform(0.2, 0.6))
+            here.errors.unlink()
+            began = time.monotonic()
+            assert here.end() == 0
+            seconds = time.monotonic() - began
+            load.stop()
+            assert load.lost == []
+            assert load.answered > 10
+            assert seconds < 0.1 + 0.2 + 0.2, seconds  # the last is for the processes to end
+
+    def test_a_killed_worker_is_replaced(self, serve: Callable[..., Served]) -> None:
+        here = serve("--workers", "2").wait_ready()
+        pids = {here.ask() for _ in range(40)}
+        assert len(pids) == 2
+        victim = int(pids.pop())
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        assert here.ask() in pids  # the other serves on
+        seen = set(pids)
+        while len(seen) == 1 and time.monotonic() - began < 5:
+            seen.add(here.ask())
+            weft.sleep(0.01)
+        assert len(seen) == 2
+        assert time.monotonic() - began < 2
+        assert "killed by SIGKILL" in here.errors.read_text()
+
+    def test_a_worker_that_hangs_is_replaced(self, serve: Callable[..., Served]) -> None:
+        here = serve("--timeout", "2").wait_ready()
+        before = here.ask()
+        with here.connect() as sock:
+            sock.sendall(b"GET /hang HTTP/1.0\r\n\r\n")
+            assert sock.recv(100) == b""  # it is killed
+        assert here.ask() != before
+        assert "hangs since" in here.errors.read_text()
+
+    def test_termination_is_bounded(self, serve: Callable[..., Served]) -> None:
+        here = serve("--graceful-timeout", "0.3").wait_ready()
+        with here.connect() as sock:
+            sock.sendall(b"GET /wait/60 HTTP/1.0\r\n\r\n")
+            weft.sleep(0.1)
+            began = time.monotonic()
+            assert here.end() == 0
+            assert 0.25 < time.monotonic() - began < 3
+
+    def test_quit_is_at_once(self, serve: Callable[..., Served]) -> None:
+        here = serve().wait_ready()
+        with here.connect() as sock:
+            sock.sendall(b"GET /wait/60 HTTP/1.0\r\n\r\n")
+            weft.sleep(0.1)
+            began = time.monotonic()
+            assert here.end(signal.SIGQUIT) == 0
+            assert time.monotonic() - began < 2
+
+    def test_workers_are_replaced_after_so_many_requests(
+        self, serve: Callable[..., Served]
+    ) -> None:
+        here = serve("--max-requests", "5").wait_ready()
+        assert len({here.ask() for _ in range(30)}) >= 3
+
+    def test_reload(self, serve: Callable[..., Served], tmp_path: Path) -> None:
+        here = serve("--reload").wait_ready()
+        assert here.ask().isdigit()
+        time.sleep(0.7)
+        changed = APPLICATION.replace("str(os.getpid()).encode()", "b'changed'")
+        (tmp_path / "site_app.py").write_text(changed)
+        deadline = time.monotonic() + 20
+        while here.ask() != b"changed":
+            assert time.monotonic() < deadline, here.errors.read_text()
+            weft.sleep(0.05)
+
+    def test_logs_are_reopened(self, serve: Callable[..., Served], tmp_path: Path) -> None:
+        log = tmp_path / "access.log"
+        here = serve("--access-log", str(log), "--access-log-format", "json").wait_ready()
+        here.ask("/first")
+        log.rename(tmp_path / "old.log")
+        here.process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 10
+        while not log.exists():
+            assert time.monotonic() < deadline
+            weft.sleep(0.02)
+        here.ask("/second")
+        (line,) = log.read_text().splitlines()
+        record = json.loads(line)
+        assert (record["target"], record["status"]) == ("/second", 200)
+        assert "/first" in (tmp_path / "old.log").read_text()
+
+
+class TestSettings:
+    def test_from_everywhere(self, serve: Callable[..., Served], tmp_path: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        config = tmp_path / "serve.toml"
+        config.write_text('workers = 3\nbind = ["127.0.0.1:1"]\nmax-requests = 1000\n')
+        env = {"WEFT_SERVE_CONFIG": str(config), "WEFT_SERVE_BIND": f"127.0.0.1:{port}"}
+        here = serve("--workers", "1", app="site_app:make()", env=env).wait_ready()
+        assert here.port == port
+        assert len({here.ask() for _ in range(20)}) == 1
+
+    @pytest.mark.parametrize(
+        ("flags", "app", "said"),
+        [
+            (["--workers", "0"], "site_app:app", "workers must be 1 or more"),
+            (["--workers", "two"], "site_app:app", "workers cannot be 'two'"),
+            (["--keep-alive", "-1"], "site_app:app", "keep_alive must not be negative"),
+            (["--bind", "nowhere"], "site_app:app", "nowhere"),
+            (["--bind", "203.0.113.1:80"], "site_app:app", "cannot listen on 203.0.113.1:80"),
+            (["--certfile", "/missing"], "site_app:app", "certfile '/missing'"),
+            (["--config", "missing.toml"], "site_app:app", "missing.toml"),
+            ([], "site_app", "MODULE:APPLICATION"),
+            ([], "no_such_module:app", "there is no module 'no_such_module'"),
+            ([], "site_app:missing", "site_app has no 'missing'"),
+            ([], "site_app:not_callable", "not callable"),
+        ],
+    )
+    def test_errors_name_the_setting(
+        self, tmp_path: Path, flags: list[str], app: str, said: str
+    ) -> None:
+        (tmp_path / "site_app.py").write_text(APPLICATION)
+        bind = [] if "--bind" in flags else ["--bind", "127.0.0.1:0"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "weft", "serve", *bind, *flags, app],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode in (2, 3)
+        assert said in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_admin(serve: Callable[..., Served]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    here = serve("--workers", "2", "--admin", f"127.0.0.1:{port}").wait_ready()
+    for _ in range(9):
+        here.ask()
+
+    def admin(path: str) -> str:
+        with weft_socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            parts = []
+            while part := sock.recv(65536):
+                parts.append(part)
+        return b"".join(parts).decode()
+
+    assert "200 OK" in admin("/livez")
+    assert "2 workers serve" in admin("/readyz")
+    assert "404 Not Found" in admin("/other")
+    metrics = dict(
+        line.rsplit(" ", 1) for line in admin("/metrics").splitlines() if line.startswith("weft_")
+    )
+    assert metrics['weft_requests_total{code="2xx"}'] == "10"  # one of them the fixture's
+    assert metrics['weft_request_seconds_bucket{le="+Inf"}'] == "10"
+    assert metrics["weft_workers"] == "2"
