@@ -241,6 +241,17 @@ assert sys.modules["queue"].SimpleQueue is queue.SimpleQueue
 assert sys.modules["queue"].Empty is queue.Empty
 assert importlib.reload(time) is time and time.sleep is early_sleep
 """,
+    "a class that a program puts in the place of the socket's is used": """
+class Proxied(socket.socket):
+    def connect(self, address): raise ConnectionError("by the proxy")
+original, socket.socket = socket.socket, Proxied
+try: socket.create_connection(("127.0.0.1", 1))
+except ConnectionError as error: assert str(error) == "by the proxy", error
+with socket.create_server(("127.0.0.1", 0)) as server: assert type(server) is Proxied
+from weft import socket as cooperative
+assert socket.create_connection is cooperative.create_connection
+assert monkey.is_object_patched("socket", "create_connection")
+""",
     "os.read and os.write cooperate": """
 import os
 reader, writer = os.pipe()

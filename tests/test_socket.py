@@ -11,6 +11,7 @@ import pytest
 
 import weft
 import weft.os
+import weft.subprocess
 from weft import select, selectors, socket
 from weft.server import DatagramServer, StreamServer
 
@@ -68,6 +69,69 @@ def test_timeouts(pair: Any) -> None:
     assert not left.getblocking()
     with pytest.raises(ValueError, match="out of range"):
         left.settimeout(-1)
+
+
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "weft"])
+def test_the_system_s_socket_blocks_where_there_is_no_timeout(module: Any) -> None:
+    def blocks(end: Any) -> bool:
+        return os.get_blocking(end.fileno())
+
+    seen = []
+    with module.create_server(("127.0.0.1", 0)) as server:
+        seen.append(blocks(server))
+        with module.create_connection(server.getsockname()) as client:
+            seen.append(blocks(client))
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.sendall(b"abc")
+                seen += [client.recv(10), blocks(client), blocks(accepted)]
+                for seconds in (0, None, 5, None, 0.5):
+                    accepted.settimeout(seconds)
+                    seen.append(blocks(accepted))
+    assert seen == [True, True, b"abc", True, True, False, True, False, True, False]
+
+
+def test_a_child_reads_and_writes_a_socket_that_was_used(pair: Any) -> None:
+    left, right = pair
+    left.sendall(b"for us")
+    assert right.recv(100) == b"for us"
+    weft.spawn_later(0.3, left.sendall, b"for the child")  # which has to wait for it
+    weft.spawn_later(0.3, left.shutdown, socket.SHUT_WR)
+    child = weft.subprocess.Popen(["cat"], stdin=right.fileno(), stdout=right.fileno())
+    assert (child.wait(30), left.recv(100)) == (0, b"for the child")
+
+
+def test_flags_about_waiting(pair: Any) -> None:
+    left = pair[0]
+    with pytest.raises(BlockingIOError):
+        left.recv(1, socket.MSG_DONTWAIT)
+    with pytest.raises(BlockingIOError):
+        left.recvmsg(1, 0, socket.MSG_DONTWAIT)
+    assert 0 < left.send(b"x" * 10_000_000, socket.MSG_DONTWAIT) < 10_000_000
+    with pytest.raises(BlockingIOError):
+        left.send(b"x" * 10_000, socket.MSG_DONTWAIT)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        with client, accepted:
+            for delay, data in enumerate([b"ab", b"cd", b"ef"]):
+                weft.spawn_later(delay / 100, client.sendall, data)
+            assert accepted.recv(5, socket.MSG_WAITALL) == b"abcde"
+            weft.spawn_later(0.01, client.close)
+            assert accepted.recv(5, socket.MSG_WAITALL) == b"f"
+
+
+def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    left, right = pair
+    left.setblocking(False)
+    with path.open("rb") as file, pytest.raises(ValueError, match="non-blocking"):
+        left.sendfile(file)
+    left.setblocking(True)
+    with path.open("rb") as file:
+        assert left.sendfile(file, 10, 500) == 500
+    assert right.recv(1000) == b"x" * 500
 
 
 def test_large_transfers_and_end_of_file(pair: Any) -> None:

@@ -1,7 +1,9 @@
 """The standard library's socket module, cooperative.
 
 :class:`socket` is a subclass of the standard one: what is not about waiting is the standard
-library's own. The operating system's socket never blocks; the timeout is kept here.
+library's own. The timeout is kept here. As with the standard library, the operating system's socket
+blocks if there is none: whoever else uses the descriptor, such as a child, may rely on that. No
+call of ours does, see ``_core.DONTWAIT``.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import errno as _errno
 import os as _os
 import socket as _stdlib
 import types as _types
+from collections.abc import Iterator as _Iterator
+from contextlib import contextmanager as _contextmanager
 from time import monotonic as _monotonic
 from typing import Any as _Any
 
@@ -42,6 +46,8 @@ __implements__ = [
     "socket",
     "socketpair",
 ]
+#: Those of them that patching leaves alone: what the standard ones are made of is replaced.
+__follow__ = ["create_connection", "create_server", "fromfd", "getfqdn"]
 #: What weft adds.
 __extensions__ = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
 #: What is the standard library's own.
@@ -53,6 +59,8 @@ globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = [*getattr(_stdlib, "__all__", []), *__extensions__]
 
 _native = _stdlib.socket
+_DONTWAIT: int = _core.DONTWAIT
+_GiveupOnSendfile = _stdlib._GiveupOnSendfile  # type: ignore[attr-defined]
 _native_sendfile = getattr(_os, "sendfile", None)
 #: What one call of the system may copy, in bytes: others wait for as long as that takes.
 _SENDFILE_PART = 1 << 20
@@ -66,12 +74,16 @@ class socket(_native):
 
     __slots__ = ("_state",)
 
+    #: Whether the system's socket blocks where there is no timeout.
+    _may_block = bool(_DONTWAIT)
+
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
         super().__init__(family, type, proto, fileno)
         timeout = super().gettimeout()  # the default, or 0 by SOCK_NONBLOCK
-        super().settimeout(0)
+        if timeout is not None or not self._may_block:
+            super().settimeout(0)
         # On TCP alone a short read means that all is read: a Unix stream also stops at descriptors
         # that come with the data.
         stream = self.type == _stdlib.SOCK_STREAM and self.family in _INTERNET
@@ -82,6 +94,23 @@ class socket(_native):
     def settimeout(self, value: float | None) -> None:
         """Let every call wait *value* seconds at most: None for ever, 0 not at all."""
         self._state.set_timeout(value)
+        self._set_native_timeout()
+
+    def _set_native_timeout(self) -> None:
+        """Let the system's socket block, or not, as the standard library's would."""
+        super().settimeout(None if self._may_block and self.gettimeout() is None else 0)
+        self._state.accepting = False
+
+    @_contextmanager
+    def _not_blocking(self) -> _Iterator[None]:
+        blocks = self._may_block and self.gettimeout() is None
+        if blocks:
+            super().settimeout(0)
+        try:
+            yield
+        finally:
+            if blocks and self.fileno() >= 0:
+                self._set_native_timeout()
 
     def gettimeout(self) -> float | None:
         """The timeout in seconds, or None."""
@@ -90,7 +119,7 @@ class socket(_native):
 
     def setblocking(self, flag: bool) -> None:
         """``settimeout(None)`` if *flag* is true, else ``settimeout(0)``."""
-        self._state.set_timeout(None if flag else 0)
+        self.settimeout(None if flag else 0)
 
     def getblocking(self) -> bool:
         """Whether the timeout is not 0."""
@@ -108,59 +137,90 @@ class socket(_native):
     send = _core.send
     sendall = _core.sendall
 
-    def recvfrom(self, *args: _Any) -> _Any:
-        return _call_when_ready(self._state, _READ, super().recvfrom, *args)
-
-    def recvfrom_into(self, *args: _Any, **kwargs: _Any) -> _Any:
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> _Any:
         return _call_when_ready(
-            self._state, _READ, lambda: _native.recvfrom_into(self, *args, **kwargs)
+            self._state, _READ, flags, super().recvfrom, bufsize, flags | _DONTWAIT
         )
 
-    def recvmsg(self, *args: _Any) -> _Any:
-        return _call_when_ready(self._state, _READ, super().recvmsg, *args)
+    def recvfrom_into(self, buffer: _Any, nbytes: int = 0, flags: int = 0) -> _Any:
+        return _call_when_ready(
+            self._state, _READ, flags, super().recvfrom_into, buffer, nbytes, flags | _DONTWAIT
+        )
 
-    def recvmsg_into(self, *args: _Any) -> _Any:
-        return _call_when_ready(self._state, _READ, super().recvmsg_into, *args)
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> _Any:
+        return _call_when_ready(
+            self._state, _READ, flags, super().recvmsg, bufsize, ancbufsize, flags | _DONTWAIT
+        )
+
+    def recvmsg_into(self, buffers: _Any, ancbufsize: int = 0, flags: int = 0, /) -> _Any:
+        return _call_when_ready(
+            self._state, _READ, flags, super().recvmsg_into, buffers, ancbufsize, flags | _DONTWAIT
+        )
 
     def sendto(self, *args: _Any) -> _Any:
-        if args and isinstance(args[-1], tuple) and self.family in _INTERNET:
-            args = (*args[:-1], self._resolved(args[-1]))
-        return _call_when_ready(self._state, _WRITE, super().sendto, *args)
+        """Send ``sendto(data[, flags], address)``; returns how many bytes were sent."""
+        flags = 0
+        if len(args) == 2 or (len(args) == 3 and isinstance(args[1], int)):
+            flags = args[1] if len(args) == 3 else 0
+            args = (args[0], flags | _DONTWAIT, self._resolved(args[-1]))
+        return _call_when_ready(self._state, _WRITE, flags, super().sendto, *args)
 
-    def sendmsg(self, *args: _Any) -> _Any:
-        return _call_when_ready(self._state, _WRITE, super().sendmsg, *args)
+    def sendmsg(
+        self, buffers: _Any, ancdata: _Any = (), flags: int = 0, address: _Any = None, /
+    ) -> _Any:
+        address = self._resolved(address)
+        return _call_when_ready(
+            self._state,
+            _WRITE,
+            flags,
+            super().sendmsg,
+            buffers,
+            ancdata,
+            flags | _DONTWAIT,
+            address,
+        )
 
     def sendfile(self, file: _Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file until its end or *count* bytes; returns how many bytes were sent.
 
         The system copies a regular file where it can; the timeout is for each part of it.
         """
+        return super().sendfile(file, offset, count)
+
+    def _sendfile_use_sendfile(self, file: _Any, offset: int = 0, count: int | None = None) -> int:
+        self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
+        if self.gettimeout() == 0:
+            raise ValueError("non-blocking sockets are not supported")
         try:
             fd = file.fileno()
-            size = _os.fstat(fd).st_size
-        except (AttributeError, OSError, ValueError):  # io.UnsupportedOperation is both
-            size = 0
-        if not size or _native_sendfile is None:
-            return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined, no-any-return]
-        self._check_sendfile_params(file, offset, count)  # type: ignore[attr-defined]
+            size = _os.fstat(fd).st_size  # 0 ends it at once, as the standard library has it
+        except (AttributeError, OSError, ValueError) as error:  # io.UnsupportedOperation is both
+            raise _GiveupOnSendfile(error) from None
+        if _native_sendfile is None:
+            raise _GiveupOnSendfile("this system copies no files to sockets")
         end = size if count is None else offset + count
         at = offset
         try:
-            while at < end:
-                part = min(end - at, _SENDFILE_PART)
-                sent = _call_when_ready(
-                    self._state, _WRITE, _native_sendfile, self.fileno(), fd, at, part
-                )
-                if not sent:
-                    break
-                at += sent
+            with self._not_blocking():
+                while at < end:
+                    part = min(end - at, _SENDFILE_PART)
+                    sent = _call_when_ready(
+                        self._state, _WRITE, 0, _native_sendfile, self.fileno(), fd, at, part
+                    )
+                    if not sent:
+                        break
+                    at += sent
         finally:
             if at > offset and hasattr(file, "seek"):
                 file.seek(at)
         return at - offset
 
     def _accept(self) -> tuple[int, _Any]:
-        return _call_when_ready(self._state, _READ, super()._accept)  # type: ignore[misc, no-any-return]
+        if not self._state.accepting:
+            # Looking first is not enough: another process may take the connection.
+            _os.set_blocking(self.fileno(), False)
+            self._state.accepting = True
+        return _call_when_ready(self._state, _READ, 0, super()._accept)  # type: ignore[misc, no-any-return]
 
     def accept(self) -> tuple[socket, _Any]:
         """Wait for a connection; returns its socket and the peer's address."""
@@ -171,7 +231,7 @@ class socket(_native):
         """Connect to *address*, waiting by the timeout."""
         if self.gettimeout() == 0:
             return super().connect(self._resolved(address))
-        error = self._connect(address)
+        error = self._connect_waiting(address)
         if error:
             raise OSError(error, _os.strerror(error))
 
@@ -180,12 +240,16 @@ class socket(_native):
         if self.gettimeout() == 0:
             return super().connect_ex(self._resolved(address))
         try:
-            return self._connect(address)
+            return self._connect_waiting(address)
         except TimeoutError:
             return _errno.EAGAIN
 
-    def _connect(self, address: _Any) -> int:
+    def _connect_waiting(self, address: _Any) -> int:
         address = self._resolved(address)
+        with self._not_blocking():
+            return self._connect(address)
+
+    def _connect(self, address: _Any) -> int:
         timeout = self.gettimeout()
         deadline = None if timeout is None else _monotonic() + timeout
         while True:
@@ -260,6 +324,12 @@ create_connection = _ours("create_connection")
 create_server = _ours("create_server")
 fromfd = _ours("fromfd")
 getfqdn = _ours("getfqdn")
+
+
+def _gevent_did_monkey_patch(module: _Any, items: _Any, warn: _Any) -> None:
+    """Take the standard ones, which use whatever class and look-up stand in their module now."""
+    if module.socket is socket:
+        globals().update({name: getattr(_stdlib, name) for name in __follow__})
 
 
 def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0) -> _Any:

@@ -57,6 +57,7 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
     """
 
     _connection: _TLSConnection | None = None
+    _may_block = False  # OpenSSL reads and writes by itself
 
     @property
     def _sslobj(self) -> _Any:

@@ -8,6 +8,7 @@ cdef class SocketState(Descriptor):
     cdef bint stream
     cdef int64_t timeout     # nanoseconds; -1 waits for ever, 0 never
     cdef object seconds      # the same as it was given
+    cdef public bint accepting   # the system's socket was made not to block, as accept() needs it
 
 
 # When an operation that begins now has to end, on the loop's clock; -1: never.

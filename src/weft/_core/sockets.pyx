@@ -15,6 +15,19 @@ from weft._core.clock cimport nanoseconds, now
 from weft._core.descriptor cimport Descriptor, spend
 from weft._core.poller cimport READ, WRITE
 
+cdef extern from *:
+    """
+    #include <sys/socket.h>
+    /* Elsewhere not every call that may wait knows it. */
+    #ifdef __linux__
+    enum { WEFT_DONTWAIT = MSG_DONTWAIT };
+    #else
+    enum { WEFT_DONTWAIT = 0 };
+    #endif
+    """
+    enum:
+        WEFT_DONTWAIT, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL
+
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int fd, void *buf, size_t size, int flags)
     ssize_t c_send "send"(int fd, const void *buf, size_t size, int flags)
@@ -44,6 +57,11 @@ cdef enum:
 cdef char[SCRATCH] scratch
 
 
+# A flag by which no call waits, though the system's socket would. 0: there is none, and the system's
+# sockets are made never to block.
+DONTWAIT = WEFT_DONTWAIT
+
+
 cdef class SocketState(Descriptor):
 
     def __cinit__(self, int fd, *, bint stream=False, timeout=None):
@@ -71,6 +89,10 @@ cdef class SocketState(Descriptor):
         self.write_ready = self.hung_up = False
 
 
+cdef inline bint never_waits(SocketState io, int flags) noexcept:
+    return io.timeout == 0 or (io.timeout < 0 and flags & MSG_DONTWAIT)
+
+
 cdef int64_t deadline_of(SocketState io) except? -1:
     return -1 if io.timeout < 0 else now() + io.timeout
 
@@ -85,20 +107,34 @@ cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline, bint aga
 
 
 cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
+    cdef Py_ssize_t n, done = 0
+    if not flags & MSG_WAITALL or not io.stream or io.timeout >= 0 or flags & (MSG_DONTWAIT | MSG_PEEK):
+        return receive_some(io, buf, size, flags)
+    # The system takes the flag for a blocking call's only.
+    while done < size:
+        n = receive_some(io, buf + done, size - done, flags)
+        if n == 0:
+            break
+        done += n
+    return done
+
+
+cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
     cdef Py_ssize_t n
     cdef int64_t deadline = -2
     cdef bint waited = False
+    cdef bint never = never_waits(io, flags)
     while True:
-        if io.timeout == 0 or (io.read_ready and (waited or io.readers.count == 0)):
-            if not waited and io.timeout != 0:
+        if never or (io.read_ready and (waited or io.readers.count == 0)):
+            if not waited and not never:
                 spend(size)
             # Before the call: an edge that another thread's poller tells during it must stay.
             io.read_ready = False
             if size > LARGE:
                 with nogil:
-                    n = c_recv(io.fd, buf, size, flags)
+                    n = c_recv(io.fd, buf, size, flags | WEFT_DONTWAIT)
             else:
-                n = c_recv(io.fd, buf, size, flags)
+                n = c_recv(io.fd, buf, size, flags | WEFT_DONTWAIT)
             if n >= 0:
                 if not io.stream or n == size or n == 0 or flags != 0 or io.hung_up:
                     io.read_ready = True  # otherwise it is drained
@@ -109,7 +145,7 @@ cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) e
             if errno == EINTR:
                 PyErr_CheckSignals()
                 continue
-            if errno != EAGAIN or io.timeout == 0:
+            if errno != EAGAIN or never:
                 PyErr_SetFromErrno(OSError)
         wait_or_time_out(io, READ, &deadline, waited)
         waited = True
@@ -119,16 +155,17 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
                          int64_t *deadline) except -1:
     cdef Py_ssize_t n
     cdef bint waited = False
+    cdef bint never = never_waits(io, flags)
     while True:
-        if io.timeout == 0 or (io.write_ready and (waited or io.writers.count == 0)):
-            if not waited and io.timeout != 0:
+        if never or (io.write_ready and (waited or io.writers.count == 0)):
+            if not waited and not never:
                 spend(size)
             io.write_ready = False
             if size > LARGE:
                 with nogil:
-                    n = c_send(io.fd, buf, size, flags)
+                    n = c_send(io.fd, buf, size, flags | WEFT_DONTWAIT)
             else:
-                n = c_send(io.fd, buf, size, flags)
+                n = c_send(io.fd, buf, size, flags | WEFT_DONTWAIT)
             if n >= 0:
                 if not io.stream or n == size or io.hung_up:
                     io.write_ready = True
@@ -139,7 +176,7 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
             if errno == EINTR:
                 PyErr_CheckSignals()
                 continue
-            if errno != EAGAIN or io.timeout == 0:
+            if errno != EAGAIN or never:
                 PyErr_SetFromErrno(OSError)
         wait_or_time_out(io, WRITE, deadline, waited)
         waited = True
@@ -215,14 +252,14 @@ cdef bint is_ready_now(int fd, int event) noexcept:
     return c_poll(&poll, 1, 0) != 0
 
 
-def call_when_ready(SocketState io, int event, method, *args):
-    """Call a native method of a non-blocking socket once it will not block.
+def call_when_ready(SocketState io, int event, int flags, method, *args):
+    """Call a native method that never waits once it need not, by the caller's *flags*.
 
     *event* is READ (1) or WRITE (2). Waits by the socket's timeout; TimeoutError after it.
     """
     cdef int64_t deadline = -2
     cdef bint waited = False
-    if io.timeout == 0 or io.fd < 0:
+    if io.fd < 0 or never_waits(io, flags):
         return method(*args)
     while True:
         if waited or (io.readers if event == READ else io.writers).count == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -101,7 +102,7 @@ def patch_queue() -> None:
 @vetoable
 def patch_dns() -> None:
     """Make the look-ups of :mod:`socket` let other greenlets run."""
-    patch_module_by_name("socket", DNS_NAMES)
+    _patch_socket(DNS_NAMES)
 
 
 @vetoable
@@ -111,8 +112,17 @@ def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
     With *dns* false, name look-ups stay as they are. *aggressive* is accepted for gevent's sake:
     everything :mod:`weft.socket` implements is always replaced.
     """
-    implemented = source_and_target("socket")[0].__implements__
-    patch_module_by_name("socket", [n for n in implemented if dns or n not in DNS_NAMES])
+    names = implemented(source_and_target("socket")[0])
+    _patch_socket(name for name in names if dns or name not in DNS_NAMES)
+
+
+def _patch_socket(names: Iterable[str]) -> None:
+    source, target = source_and_target("socket")
+    follow = set(source.__follow__)
+    names = set(names)
+    if patch_module(target, source, sorted(names - follow)):
+        for name in sorted(names & follow):
+            note_change_inside(target, name)
 
 
 @vetoable

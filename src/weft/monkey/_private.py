@@ -6,6 +6,7 @@ A test fails on any other.
 #: attribute -> (where it is, the CPython versions whose source was read for it).
 PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_DummyThread": ("threading", "3.11 to 3.13"),
+    "_GiveupOnSendfile": ("socket", "3.11 to 3.13"),
     "_active": ("threading", "3.11 to 3.13"),
     "_after_fork": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_close": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
