@@ -1,4 +1,4 @@
-"""The command line: ``weft run``, ``weft serve``, ``weft demo``, ``weft version``."""
+"""The command line: ``weft run``, ``serve``, ``doctor``, ``demo``, ``version``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import runpy
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 
 import weft
@@ -18,6 +19,8 @@ USAGE = """\
 weft run [--gevent] SCRIPT [ARG ...]
        weft run [--gevent] -m MODULE [ARG ...]
        weft serve [--bind ADDRESS] [--workers N] [...] MODULE:APPLICATION
+       weft doctor [--gevent] [--late] SCRIPT [ARG ...]
+       weft doctor [--gevent] [--late] -m MODULE [ARG ...]
        weft demo [--pages N] [--delay SECONDS]
        weft version"""
 
@@ -34,10 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = commands.add_parser(
         "run", usage=USAGE, help="run a program, patched before its first import"
     )
-    run.add_argument("--gevent", action="store_true", help="let 'import gevent' mean weft")
-    run.add_argument("-m", dest="module", action="store_true", help="run a module by its name")
-    run.add_argument("target", help="the script, or the module's name after -m")
-    run.add_argument("args", nargs=argparse.REMAINDER, help="the program's own arguments")
+    doctor = commands.add_parser(
+        "doctor", usage=USAGE, help="run a program, and list what stayed unpatched, and where"
+    )
+    doctor.add_argument(
+        "--late", action="store_true", help="leave it to the program when to call patch_all()"
+    )
+    for command in (run, doctor):
+        command.add_argument("--gevent", action="store_true", help="let 'import gevent' mean weft")
+        command.add_argument("-m", dest="module", action="store_true", help="run a module by name")
+        command.add_argument("target", help="the script, or the module's name after -m")
+        command.add_argument("args", nargs=argparse.REMAINDER, help="the program's own arguments")
     server = commands.add_parser("serve", help="serve a WSGI application, in worker processes")
     add_flags(server)
     demo = commands.add_parser("demo", help="fetch a slow web site one by one, then all at once")
@@ -47,8 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands.add_parser("version", help="print versions, poller, clock and platform")
     options = parser.parse_args(arguments)
-    if options.command == "run":
-        return run_program(options.target, options.args, options.module, options.gevent)
+    if options.command in ("run", "doctor"):
+        if not options.module and not os.path.exists(options.target):
+            print(f"weft: can't open file {options.target!r}: no such file", file=sys.stderr)
+            return 2
+        if options.command == "doctor":
+            return examine_program(options)
+        prepare(options.gevent)
+        return run_program(options.target, options.args, options.module)
     if options.command == "serve":
         # Needs what is installed by weft[serve].
         from weft.serve.command import serve
@@ -63,18 +79,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_program(target: str, args: Sequence[str], is_module: bool, as_gevent: bool) -> int:
-    """Patch the standard library, then run *target* as python itself would."""
-    if not is_module and not os.path.exists(target):
-        print(f"weft: can't open file {target!r}: no such file", file=sys.stderr)
-        return 2
+def prepare(as_gevent: bool, patch: bool = True) -> None:
+    """Patch the standard library, and let ``import gevent`` mean weft if *as_gevent* says so."""
     if as_gevent:
         from weft import compat
 
         compat.install()
+    if patch:
+        from weft import monkey
+
+        monkey.patch_all()
+
+
+def examine_program(options: argparse.Namespace) -> int:
+    """Run a program as ``weft run`` does, and list what it still has of the unpatched library.
+
+    With ``--late`` the program patches by itself. The status is 1 if anything is listed.
+    """
     from weft import monkey
 
-    monkey.patch_all()
+    prepare(options.gevent, patch=not options.late)
+    found = ["nothing is patched: the program has not called patch_all()"]
+    try:
+        with suppress(SystemExit, KeyboardInterrupt):  # how servers end
+            run_program(options.target, options.args, options.module)
+    finally:
+        if monkey.is_anything_patched():
+            found = monkey.unpatched_references()
+        print("\n".join(found or ["nothing stayed unpatched"]))
+    return 1 if found else 0
+
+
+def run_program(target: str, args: Sequence[str], is_module: bool) -> int:
+    """Run *target* as python itself would."""
     sys.argv = [target, *args]
     if is_module:
         sys.path.insert(0, os.getcwd())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 import threading
 import weakref
 
 from weft._core.greenlet import getcurrent
 from weft.local import local
-from weft.thread import get_ident
+from weft.thread import LockType, get_ident
 
 __implements__: list[str] = []
 __target__ = "threading"
@@ -38,3 +39,38 @@ else:
     #: Keeps the object that takes a greenlet's dummy thread away when the greenlet ends.
     _thread_local_info = local()
     __implements__ = ["_thread_local_info"]
+
+
+class MainThreadLock(LockType):
+    """What joins of the main thread wait for until CPython 3.12; it is released once, at the end.
+
+    threading wants it to be free then, though the first who waited has it already.
+    """
+
+    is_over = False
+
+    def locked(self) -> bool:
+        """Whether the main thread is still running."""
+        return not self.is_over and super().locked()
+
+    def release(self) -> None:
+        """Let one more of those who wait go on."""
+        self.is_over = True
+        super().release()
+
+    def _at_fork_reinit(self) -> None:
+        self.is_over = False
+        super()._at_fork_reinit()
+
+
+def adopt_main_thread() -> None:
+    """Let whoever joins the main thread let other greenlets run; call it when all is patched."""
+    main = vars(threading)["_main_thread"]
+    if hasattr(main, "_handle"):
+        main._handle = getattr(_thread, "_make_thread_handle")(main.ident)  # noqa: B009
+    elif main._tstate_lock is not None:
+        awaited = vars(threading)["_shutdown_locks"]
+        awaited.discard(main._tstate_lock)
+        main._tstate_lock = MainThreadLock()
+        main._tstate_lock.acquire()
+        awaited.add(main._tstate_lock)

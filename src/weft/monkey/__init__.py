@@ -7,6 +7,7 @@ sockets, ``select``, the locks and threads of ``_thread``, ``SimpleQueue``, ``os
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys as _sys
 from typing import Any
@@ -35,7 +36,9 @@ from weft.monkey._patches import (
     patch_thread,
     patch_time,
 )
-from weft.monkey._repair import rebind_imported_names
+from weft.monkey._references import find_references, originals
+from weft.monkey._repair import rebind_all
+from weft.monkey._report import report
 from weft.monkey._saved import (
     get_original,
     is_anything_patched,
@@ -74,6 +77,7 @@ __all__ = [
     "patch_time",
     "remove_item",
     "saved",
+    "unpatched_references",
 ]
 
 #: Where :data:`saved` has what ``patch_all()`` was told: gevent's key.
@@ -147,9 +151,12 @@ def patch_all(
         patch_queue()
     if sys:
         patch_sys()
-    rebind_imported_names()
+    left = rebind_all()
     notify_and_call_entry_points(GeventDidPatchBuiltinModulesEvent(wanted, kwargs))
     notify_and_call_entry_points(GeventDidPatchAllEvent(wanted, kwargs))
+    if left:
+        lines = "".join(f"\n  {line}" for line in report(left))
+        warn(f"too late for some references; patch before their modules are imported:{lines}")
     return True
 
 
@@ -170,6 +177,12 @@ def _warn_if_not_in_main_thread() -> None:
             "patching outside the main thread: call weft.monkey.patch_all() in the main thread, "
             "before others start"
         )
+
+
+def unpatched_references() -> list[str]:
+    """Where originals are still referred to, as ``module:line: name ...``; see ``weft doctor``."""
+    gc.collect()
+    return report(find_references(originals()))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from weft.monkey._modules import (
     vetoable,
     will_patch,
 )
-from weft.monkey._repair import LockUpgrade, rebind_imported_names
+from weft.monkey._repair import rebind_all
 from weft.monkey._saved import is_object_patched, note_change_inside, patch_item
 
 DNS_NAMES = frozenset(
@@ -204,8 +204,9 @@ def patch_thread(
     replace(importlib.import_module("_imp"), import_lock, implemented(import_lock))
     threads = source_and_target("threading")
     patched_threading = threading and _patch_threading(*threads, _threading_local)
-    if patched_threading and existing_locks:
-        LockUpgrade(source.allocate_lock, source.RLock).replace_everywhere()
+    if patched_threading:
+        rebind_all(existing_locks)
+        threads[0].adopt_main_thread()
     did_patch(target, source, names, "thread")
     if patched_threading:
         did_patch(threads[1], threads[0], implemented(threads[0]))
@@ -217,14 +218,9 @@ def _patch_threading(source: ModuleType, target: ModuleType, local: bool) -> boo
     if not will_patch(target, source, names):
         return False
     if local:
-        for name, attr in (
-            ("_thread", "_local"),
-            ("threading", "local"),
-            ("_threading_local", "local"),
-        ):
-            patch_item(
-                importlib.import_module(name), attr, importlib.import_module("weft.local").local
-            )
+        cooperative = importlib.import_module("weft.local").local
+        patch_item(importlib.import_module("_thread"), "_local", cooperative)
+        patch_item(target, "local", cooperative)
+        patch_item(importlib.import_module("_threading_local"), "local", cooperative)
     replace(target, source, names)
-    rebind_imported_names()
     return True

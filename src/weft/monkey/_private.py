@@ -16,7 +16,10 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_get_running_loop": ("asyncio.events", "3.11 to 3.14"),
     "_get_value": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_getframe": ("sys", "3.11 to 3.14"),
-    "_handle": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
+    "_handle": (
+        "multiprocessing.connection.Connection, threading._MainThread",
+        "3.11 to 3.13, and 3.13",
+    ),
     "_is_mine": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_is_owned": ("_thread.RLock", "3.11 to 3.13"),
     "_is_zero": ("_multiprocessing.SemLock", "3.11 to 3.13"),
@@ -28,6 +31,7 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_sslobj": ("ssl.SSLSocket", "3.11 to 3.14"),
     "_swap_current_task": ("asyncio.tasks", "3.14"),
     "_thread_local_info": ("threading", "3.12 and 3.13"),
+    "_tstate_lock": ("threading._MainThread", "3.11 and 3.12"),
     "_wait": ("subprocess.Popen", "3.11 to 3.13"),
     "_waiters": ("threading.Condition", "3.11 to 3.13"),
 }

@@ -5,109 +5,172 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from functools import partial
+from types import BuiltinMethodType, CellType, FunctionType, ModuleType
 from typing import Any
 
-from weft.monkey._once import COMPILED
-from weft.monkey._saved import get_original, saved
-
-#: Modules of the standard library whose instances keep locks in their attributes.
-_LOCK_KEEPERS = frozenset({"concurrent.futures._base", "logging", "queue", "threading"})
+from weft.monkey._references import Link, Original, Reference, find_references, originals
+from weft.monkey._saved import get_original, is_object_patched, patch_item
 
 
-def rebind_imported_names() -> None:
-    """Replace originals that other modules hold under any name (``from time import sleep``)."""
-    replacements = {
-        id(old): (old, getattr(sys.modules[module], name))
-        for module, items in saved.items()
-        if module in sys.modules
-        for name, old in items.items()
-        if callable(old)
-    }
-    for module in list(sys.modules.values()):
-        if not isinstance(module, ModuleType) or _is_ours(module.__name__):
-            continue
-        if module.__name__ in COMPILED:  # what they hold changes only where patching names it
-            continue
-        for name, value in list(vars(module).items()):
-            old, new = replacements.get(id(value), (None, None))
-            if old is not None and old is value:
-                setattr(module, name, new)
+def rebind_all(existing_locks: bool = True) -> list[Reference]:
+    """Replace originals wherever they stand, and the locks and locals that were made by them.
+
+    A lock that is held stays as it is: its holder is going to release that one. Returned is what
+    could not be replaced.
+    """
+    return Repair(_makers() if existing_locks else {}).rebind_all(originals())
 
 
-def _is_ours(name: object) -> bool:
-    return isinstance(name, str) and (name == "weft" or name.startswith("weft."))
+def _makers() -> dict[type, Callable[[Any], Any]]:
+    makers: dict[type, Callable[[Any], Any]] = {}
+    for name, make in (("allocate_lock", _new_lock), ("RLock", _new_lock), ("_local", _new_local)):
+        if is_object_patched("_thread", name):
+            native = type(get_original("_thread", name)())
+            makers[native] = partial(make, getattr(sys.modules["_thread"], name))
+    return makers
 
 
-class LockUpgrade:
-    """Puts cooperative locks where native ones stand, one new for one old, however shared.
+def _new_lock(make: Callable[[], Any], old: Any) -> Any:
+    owned = getattr(old, "_is_owned", None)
+    if (owned is not None and owned()) or not old.acquire(False):
+        return None
+    old.release()
+    return make()
 
-    A lock that is held stays as it is: its holder is going to release that one.
+
+def _new_local(make: Callable[[], Any], old: Any) -> Any:
+    new = make()
+    vars(new).update(vars(old))
+    return new
+
+
+class Repair:
+    """Puts what patching replaced where originals stand, and new locks where native ones do.
+
+    *makers* has, for a class of old things, what makes a new one in the place of an old, or None
+    if that must stay. One new thing is made for one old, however many places share it.
     """
 
-    def __init__(self, make_lock: Callable[[], Any], make_rlock: Callable[[], Any]) -> None:
-        self._native_rlock = type(get_original("_thread", "RLock")())
-        native_lock = type(get_original("_thread", "allocate_lock")())
-        self._makers = {native_lock: make_lock, self._native_rlock: make_rlock}
+    def __init__(self, makers: dict[type, Callable[[Any], Any]]) -> None:
+        self._makers = makers
         self._made: dict[int, tuple[Any, Any]] = {}
 
-    def replace_everywhere(self) -> None:
-        """Go through all namespaces and through the standard instances that keep locks."""
-        objects = gc.get_objects()
-        class_namespaces = {
-            id(part)
-            for obj in objects
-            if isinstance(obj, type)
-            for part in gc.get_referents(obj)
-            if type(part) is dict
-        }
-        for obj in objects:
-            if type(obj) is dict:
-                if id(obj) not in class_namespaces:
-                    self._replace_in(obj)
-            elif isinstance(obj, type):
-                self._replace_in_class(obj)
-            elif any(base.__module__ in _LOCK_KEEPERS for base in type(obj).__mro__):
-                self._replace_in_instance(obj)
+    def rebind_all(self, targets: list[Original]) -> list[Reference]:
+        """Go through all references to *targets*; those that could not be changed are returned."""
+        return [found for found in find_references(targets) if not self._rebind(found)]
 
-    def _replace_in(self, namespace: dict[Any, Any]) -> None:
-        if _is_ours(namespace.get("__name__")):
-            return
-        for key, value in list(namespace.items()):
-            new = self._upgraded(value)
-            if new is not None:
-                namespace[key] = new
-
-    def _replace_in_class(self, cls: type) -> None:
-        for key, value in list(vars(cls).items()):
-            new = self._upgraded(value)
-            if new is not None:
-                setattr(cls, key, new)
-
-    def _replace_in_instance(self, obj: Any) -> None:
-        if isinstance(obj, sys.modules["threading"].Condition):
-            new = self._upgraded(obj._lock)
-            if new is not None:
-                waiters = obj._waiters
-                obj.__init__(new)  # a Condition keeps bound methods of its lock
-                obj._waiters = waiters
-        elif hasattr(obj, "__dict__"):
-            self._replace_in(vars(obj))
-
-    def _upgraded(self, lock: Any) -> Any:
-        make = self._makers.get(type(lock))
-        if make is None:
-            return None
-        if id(lock) not in self._made:
-            if self._is_held(lock):
-                return None
-            self._made[id(lock)] = (lock, make())  # the old one stays alive, so does its id
-        return self._made[id(lock)][1]
-
-    def _is_held(self, lock: Any) -> bool:
-        if isinstance(lock, self._native_rlock) and lock._is_owned():
-            return True
-        if not lock.acquire(False):
-            return True
-        lock.release()
+    def _rebind(self, reference: Reference) -> bool:
+        if not reference.attribute:
+            return self._derive_anew(reference.owner, reference.original)
+        chain = reference.chain
+        for above, link in zip([None, *chain], chain, strict=False):
+            new = self._replacement(link)
+            if new is None:
+                continue
+            if above is None:
+                return _set_in_owner(reference, new)
+            return _set_in_container(above.obj, link.obj, new)
         return False
+
+    def _replacement(self, link: Link) -> Any:
+        """What shall stand for *link*; None if it is something that holds such a thing."""
+        if link.below is None:
+            return link.original.new
+        if type(link.obj) in self._makers:
+            return self._remade(link.obj)
+        inner = self._replacement(link.below)
+        return None if inner is None else _rebuilt(link.obj, link.below.obj, inner)
+
+    def _derive_anew(self, cls: type, original: Original) -> bool:
+        """Let a class that nobody has used yet derive from what replaced its base."""
+        if type(cls) is not type or cls.__subclasses__() or not isinstance(original.new, type):
+            return False
+        namespace = {
+            name: value
+            for name, value in vars(cls).items()
+            if name not in ("__dict__", "__weakref__")
+        }
+        functions = [each for each in namespace.values() if isinstance(each, FunctionType)]
+        if any("__class__" in function.__code__.co_freevars for function in functions):
+            return False
+        if any(type(holder) is cls for holder in gc.get_referrers(cls)):
+            return False
+        bases = [original.new if base is original.old else base for base in cls.__bases__]
+        new = type(cls.__name__, tuple(bases), namespace)
+        return not self.rebind_all([Original(cls.__qualname__, cls, new)])
+
+    def _remade(self, old: Any) -> Any:
+        if id(old) not in self._made:
+            # The old one stays alive here, and so its id is nobody else's.
+            self._made[id(old)] = (old, self._makers[type(old)](old))
+        return self._made[id(old)][1]
+
+
+def _rebuilt(holder: Any, old: Any, new: Any) -> Any:
+    """The like of something unchangeable, with *new* in it for *old*; None for all else."""
+    kind = type(holder)
+    if kind is BuiltinMethodType:
+        return getattr(new, holder.__name__, None)
+    if kind is staticmethod:
+        return staticmethod(new)
+    if kind is partial and holder.func is old:
+        return partial(new, *holder.args, **holder.keywords)
+    if kind is tuple:
+        return tuple(new if item is old else item for item in holder)
+    return None
+
+
+def _set_in_owner(reference: Reference, new: Any) -> bool:
+    owner, name = reference.owner, reference.attribute
+    if isinstance(owner, FunctionType):
+        return _set_default(owner, name, new)
+    try:
+        if isinstance(owner, ModuleType):
+            _set_in_module(owner, name, new)
+        elif isinstance(owner, type):
+            if isinstance(new, FunctionType) and not isinstance(
+                reference.original.old, FunctionType
+            ):
+                new = staticmethod(new)  # a builtin function is no method either
+            setattr(owner, name, new)
+        else:
+            object.__setattr__(owner, name, new)
+    except (AttributeError, TypeError):
+        return False  # read-only, or of a builtin class
+    return True
+
+
+def _set_in_module(module: ModuleType, name: str, new: Any) -> None:
+    if module.__name__.partition(".")[0] in sys.stdlib_module_names:
+        patch_item(module, name, new)  # so that the original is found under this name as well
+    else:
+        setattr(module, name, new)
+
+
+def _set_default(function: FunctionType, parameter: str, new: Any) -> bool:
+    named, code = function.__kwdefaults__, function.__code__
+    if named is not None and parameter in named:
+        named[parameter] = new
+        return True
+    defaults = list(function.__defaults__ or ())
+    position = code.co_varnames[: code.co_argcount].index(parameter) - code.co_argcount
+    defaults[position] = new
+    function.__defaults__ = tuple(defaults)
+    return True
+
+
+def _set_in_container(container: Any, old: Any, new: Any) -> bool:
+    if type(container) is CellType:
+        container.cell_contents = new
+    elif type(container) is list:
+        container[:] = [new if item is old else item for item in container]
+    elif type(container) is dict:
+        for key, value in list(container.items()):
+            if value is old:
+                container[key] = new
+            if key is old:
+                container.setdefault(new, value)
+    else:
+        return False
+    return True

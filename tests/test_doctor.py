@@ -1,0 +1,229 @@
+"""What was imported before patching: repaired, or named with module and line."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Fresh = Callable[..., str]
+
+#: A module that takes originals in every way, and what each line is about.
+EARLY = """\
+import functools, queue, socket, threading, time
+from time import sleep
+HANDLERS = {"plain": time.sleep, "nested": [(time.sleep, 1)]}
+BY_CLASS = {socket.socket: "known"}
+partial = functools.partial(time.sleep, 0)
+free = threading.Lock()
+acquire = free.acquire
+condition = threading.Condition()
+mine = threading.local(); mine.x = 5
+class Client:
+    nap = time.sleep
+    static = staticmethod(time.sleep)
+    def __init__(self):
+        self.attribute = time.sleep
+        self.lock = threading.RLock()
+class Slotted:
+    __slots__ = ("value",)
+    def __init__(self):
+        self.value = time.sleep
+class Unused(threading.local):
+    x = 1
+client, slotted = Client(), Slotted()
+def defaults(x, nap=time.sleep, *, named=time.sleep):
+    return nap, named
+def decorate(function):
+    @functools.wraps(function)
+    def inner(*args):
+        return function(*args)
+    return inner
+wrapped = decorate(time.sleep)
+"""
+
+#: The same for what nothing can repair.
+TOO_LATE = """\
+import queue, socket, threading, time
+KEYS = frozenset([time.sleep])
+listener = socket.socket()
+listener.close()
+class Client:
+    def __init__(self):
+        self.queue = queue.SimpleQueue()
+        self.lock = threading.Lock()
+        self.lock.acquire()
+client = Client()
+class Derived(threading.local):
+    def __init__(self):
+        super().__init__()
+def default(nap=KEYS):
+    pass
+"""
+
+LEFT = [
+    "too_late:2: KEYS holds the unpatched time.sleep",
+    "too_late:3: listener is a socket.socket made before patching",
+    "too_late:7: Client.queue is a _queue.SimpleQueue made before patching",
+    "too_late:8: Client.lock is a _thread.lock made before patching",
+    "too_late:11: Derived derives from the unpatched _thread._local",
+    "too_late:14: default.nap holds the unpatched time.sleep",
+]
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> str:
+    """A line that makes both modules importable."""
+    (tmp_path / "early.py").write_text(EARLY)
+    (tmp_path / "too_late.py").write_text(TOO_LATE)
+    return f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+
+
+def test_what_is_repaired(fresh: Fresh, modules: str) -> None:
+    checks = """
+import early
+from weft import monkey
+monkey.patch_all()
+import socket, threading, time, weft
+new = time.sleep
+assert new.__module__ == "weft.time"
+assert early.sleep is new
+assert early.HANDLERS == {"plain": new, "nested": [(new, 1)]}
+assert early.BY_CLASS[socket.socket] == "known"
+assert early.partial.func is new and early.partial.args == (0,)
+assert type(early.free) is type(threading.Lock()) and early.acquire.__self__ is early.free
+assert type(early.condition._lock) is type(threading.RLock())
+assert early.condition.acquire.__self__ is early.condition._lock
+assert (type(early.mine), early.mine.x) == (threading.local, 5)
+assert weft.spawn(lambda: hasattr(early.mine, "x")).get() is False
+assert early.Client.nap is early.Client.static is early.client.nap is new
+assert early.client.attribute is early.slotted.value is new
+assert type(early.client.lock) is type(threading.RLock())
+assert early.defaults(1) == (new, new)
+assert early.wrapped.__closure__[0].cell_contents is new
+assert issubclass(early.Unused, threading.local) and early.Unused().x == 1
+assert monkey.unpatched_references() == []
+"""
+    assert fresh(modules + checks) == ""
+
+
+def test_what_is_left_is_warned_of_and_listed(fresh: Fresh, modules: str) -> None:
+    script = modules + (
+        "import too_late, warnings\n"
+        "from weft import monkey\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    monkey.patch_all()\n"
+        "print(*monkey.unpatched_references(), sep='\\n')\n"
+        "[warning] = caught\n"
+        "assert warning.category is monkey.MonkeyPatchWarning\n"
+        "assert warning.filename == '<string>', warning.filename\n"
+        "print(str(warning.message))\n"
+    )
+    lines = fresh(script).splitlines()
+    assert lines[: len(LEFT)] == LEFT
+    assert lines[len(LEFT)].startswith("too late for some references")
+    assert [line.strip() for line in lines[len(LEFT) + 1 :]] == LEFT
+
+
+PACKAGES = (
+    "import concurrent.futures.process, concurrent.futures.thread, logging, requests, urllib3\n"
+    "import asyncio, multiprocessing.managers, multiprocessing.pool, http.server, sqlite3\n"
+    "import unittest.mock, xmlrpc.server, zope.interface, pytest\n"
+)
+
+
+def test_packages_imported_first_are_repaired(fresh: Fresh) -> None:
+    checks = """
+from weft import monkey
+monkey.patch_all()
+assert monkey.unpatched_references() == []
+import multiprocessing.util, threading
+assert issubclass(multiprocessing.util.ForkAwareLocal, threading.local)
+assert type(urllib3.poolmanager.PoolManager().pools.lock) is type(threading.RLock())
+"""
+    assert fresh(PACKAGES + checks) == ""
+
+
+def test_originals_of_names_that_standard_modules_share(fresh: Fresh) -> None:
+    checks = """
+from weft import monkey
+monkey.patch_all()
+import _thread, queue, threading
+assert monkey.is_object_patched("threading", "Lock")
+native = monkey.get_original("threading", "Lock")
+assert native.__module__ == "_thread" and native is not threading.Lock
+assert monkey.get_original("threading", "get_ident") is not threading.get_ident
+"""
+    assert fresh("import threading" + checks) == ""
+
+
+def test_the_main_thread_is_joined_cooperatively(fresh: Fresh) -> None:
+    checks = """
+import threading
+from weft import monkey
+monkey.patch_all()
+import time
+def work():
+    threading.main_thread().join(0.01)
+    assert threading.main_thread().is_alive()
+    threading.main_thread().join()
+    print("joined", threading.main_thread().is_alive())
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads: thread.start()
+time.sleep(0.05)
+print("end")
+"""
+    assert fresh(checks) == "end\n" + "joined False\n" * 3
+
+
+class TestDoctor:
+    def doctor(self, *arguments: object, status: int) -> list[str]:
+        ended = subprocess.run(
+            [sys.executable, "-m", "weft", "doctor", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert ended.returncode == status, ended.stderr
+        return ended.stdout.splitlines()
+
+    @pytest.fixture
+    def program(self, tmp_path: Path, modules: str) -> Path:
+        path = tmp_path / "program.py"
+        path.write_text(
+            "import sys, early, too_late\n"
+            "print(__name__, sys.argv[1:])\n"
+            "if 'patch' in sys.argv:\n"
+            "    from weft import monkey; monkey.patch_all()\n"
+            "if 'keep' in sys.argv:\n"
+            "    from weft import monkey\n"
+            "    nap = monkey.get_original('time', 'sleep')\n"
+            "sys.exit(7)\n"
+        )
+        return path
+
+    def test_patched_first(self, program: Path) -> None:
+        assert self.doctor(program, "-x", status=0) == [
+            "__main__ ['-x']",
+            "nothing stayed unpatched",
+        ]
+
+    def test_an_original_taken_on_purpose(self, program: Path) -> None:
+        found = self.doctor(program, "keep", status=1)
+        assert found[1:] == ["__main__:7: nap is the unpatched time.sleep"]
+
+    def test_late(self, program: Path) -> None:
+        assert self.doctor("--late", program, "patch", status=1)[1:] == LEFT
+
+    def test_never(self, program: Path) -> None:
+        [_, told] = self.doctor("--late", program, status=1)
+        assert told == "nothing is patched: the program has not called patch_all()"
+
+    def test_module(self) -> None:
+        assert self.doctor("-m", "calendar", "2026", status=0)[-1] == "nothing stayed unpatched"
+
+    def test_no_such_program(self) -> None:
+        assert self.doctor("no/such.py", status=2) == []
