@@ -124,7 +124,7 @@ class Supervisor:
         return found
 
     def _announce(self, children: list[Child]) -> None:
-        if all([self._await_ready(child) for child in children]):
+        if all(self._await_ready(child) for child in children):
             places = ", ".join(self.addresses())
             self._tell(f"serving {self.settings.app} at {places}, pid {os.getpid()}")
 
