@@ -118,6 +118,10 @@ class ServeHandler(Handler):
         return line
 
 
+def _host(address: Any) -> str:
+    return address[0] if isinstance(address, tuple) else ""
+
+
 def overloaded(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """What is answered while too many requests wait."""
     headers = [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")]
@@ -156,35 +160,48 @@ class WorkerServer(WSGIServer):
         return limit is not None and self.worker.connections >= limit
 
     def do_handle(self, *args: Any) -> None:
-        """Count a connection from here on, and serve it in a greenlet."""
+        """Serve a connection in a greenlet, unless its address has too many."""
+        sock, address = args
+        host = _host(address)
+        limit = self.limits.connections_per_address
+        self.slot.add("connections_total")
+        if host and limit is not None and self.of_address[host] >= limit:
+            self.slot.add("refused_total")
+            with sock, suppress(OSError):
+                sock.settimeout(0)
+                sock.send(_FULL)
+            return
         self.worker.connections += 1
+        self.of_address[host] += 1
         super().do_handle(*args)
 
     def do_close(self, *args: Any) -> None:
         """Close a connection, and count it no more."""
         super().do_close(*args)
+        host = _host(args[1])
         self.worker.connections -= 1
+        self.of_address[host] -= 1
+        if not self.of_address[host]:
+            del self.of_address[host]
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Shake hands in the time that a head may take, then serve; others are not reported."""
+        client_socket.settimeout(self.limits.header_time)
+        try:
+            client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
+        except OSError:  # ssl.SSLError is one: probes, old clients, plain HTTP
+            self.slot.add("refused_total")
+            return
+        with client:
+            self.handle(client, address)
 
     def handle(self, sock: Any, address: Any) -> None:
-        """Serve one connection, unless its address has too many."""
-        slot = self.slot
-        host = address[0] if isinstance(address, tuple) else ""
-        limit = self.limits.connections_per_address
-        slot.add("connections_total")
-        if host and limit is not None and self.of_address[host] >= limit:
-            slot.add("refused_total")
-            sock.settimeout(1)
-            sock.sendall(_FULL)
-            return
+        """Serve one connection."""
         handler = self.handler_class(sock, address, self)
         self.handlers.add(handler)
-        self.of_address[host] += 1
         try:
             handler.handle()
         finally:
-            self.of_address[host] -= 1
-            if not self.of_address[host]:
-                del self.of_address[host]
             self.handlers.discard(handler)
 
     def wait_in_queue(self) -> bool:
@@ -260,12 +277,14 @@ class Worker:
                 log.reopen()
 
     def _beat(self) -> None:
-        slot = self.slot
+        slot, supervisor = self.slot, os.getppid()
         while True:
             slot["beat"] = monotonic()
             slot["connections"] = self.connections
             slot["queued"] = self.queued
             slot["requests_active"] = sum(server.active for server in self.servers)
+            if os.getppid() != supervisor:
+                self.stop_event.set()  # nobody is left to stop it
             sleep(BEAT)
 
     def stop(self) -> None:

@@ -1,0 +1,122 @@
+"""What ``weft serve`` refuses, and TLS."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+import weft
+from weft import socket, ssl
+
+from .test_serve import Served, serve  # noqa: F401
+
+Serve = Callable[..., Served]
+
+
+def status(sock: Any) -> bytes:
+    sock.settimeout(5)
+    answer = bytes(sock.recv(1000))
+    return answer[9:12]
+
+
+def test_connections_of_an_address(serve: Serve) -> None:  # noqa: F811
+    here = serve("--connections-per-address", "3").wait_ready()
+    weft.sleep(0.1)  # for the connection of wait_ready() to end
+    kept = [here.connect() for _ in range(3)]
+    for sock in kept:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status(sock) == b"200"
+    with here.connect() as sock:
+        assert status(sock) == b"503"
+    kept.pop().close()
+    weft.sleep(0.1)
+    assert here.ask().isdigit()
+    for sock in kept:
+        sock.close()
+
+
+def test_connections_in_all(serve: Serve) -> None:  # noqa: F811
+    here = serve("--worker-connections", "2").wait_ready()
+    weft.sleep(0.1)
+    first, second, third = here.connect(), here.connect(), here.connect()
+    for sock in (first, second, third):
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert status(first) == status(second) == b"200"
+    third.settimeout(0.3)
+    with pytest.raises(TimeoutError):  # it waits to be accepted
+        third.recv(100)
+    first.close()
+    assert status(third) == b"200"
+    second.close()
+    third.close()
+
+
+def test_requests_at_once(serve: Serve) -> None:  # noqa: F811
+    here = serve("--limit-concurrency", "2", "--queue", "3").wait_ready()
+    found = weft.pool.Group().map(lambda _: ask_status(here, "/wait/0.3"), range(8))
+    assert sorted(found) == [b"200"] * 5 + [b"503"] * 3
+
+
+def ask_status(here: Served, path: str) -> bytes:
+    with here.connect() as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        return status(sock)
+
+
+def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
+    authority = trustme.CA()
+    for name in ("one.example", "two.example"):
+        certificate = authority.issue_cert(name)
+        certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{name}.pem")
+    config = tmp_path / "serve.toml"
+    config.write_text(
+        f'certfile = "{tmp_path}/one.example.pem"\nheader_timeout = 0.5\n'
+        f'[sni]\n"two.example" = ["{tmp_path}/two.example.pem"]\n'
+    )
+    here = serve("--config", str(config), "--workers", "1")
+    while not here.errors.exists() or "serving" not in here.errors.read_text():
+        assert here.process.poll() is None
+        weft.sleep(0.02)
+    place = here.errors.read_text().split(" at ")[1].split(",")[0]
+    port = int(place.rpartition(":")[2])
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.set_alpn_protocols(["http/1.1"])
+    for name in ("one.example", "two.example"):
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=name) as sock,
+        ):
+            assert sock.selected_alpn_protocol() == "http/1.1"
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert status(sock) == b"200"
+    # Neither who says nothing nor who speaks plainly is reported, and both are let go.
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        assert sock.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert b"200" not in sock.recv(100)
+    assert "Traceback" not in here.errors.read_text()
+    assert here.end() == 0
+
+
+def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
+    path = tmp_path / "socket"
+    for _ in range(2):  # the second finds what a killed one left
+        here = serve("--bind", f"unix:{path}")
+        while not here.errors.exists() or "serving" not in here.errors.read_text():
+            assert here.process.poll() is None
+            weft.sleep(0.02)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert status(sock) == b"200"
+        here.errors.unlink()
+        here.process.kill()
+        here.process.wait()
+        weft.sleep(2)  # its worker notices, and ends too
+    assert path.exists()
