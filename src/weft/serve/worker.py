@@ -28,7 +28,7 @@ __all__ = ["LogFile", "Worker", "load_application"]
 #: How often a worker says that its loop turns, in seconds.
 BEAT = 1.0
 #: How long a client that is between two requests may send another, once a worker stops.
-LAST_REQUESTS = 0.1
+LAST_REQUESTS = 0.06
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
