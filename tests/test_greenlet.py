@@ -500,3 +500,30 @@ def test_a_forked_child_does_not_start_the_parents_greenlets() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     weft.joinall(greenlets)
     assert ran == [1, 2]
+
+
+def test_links_run_in_order_and_before_who_joined_later() -> None:
+    order: list[int] = []
+    greenlet = weft.spawn(order.append, 0)
+    for number in range(1, 5):
+        greenlet.link(lambda _, number=number: order.append(number))
+    greenlet.join()
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_a_link_may_unlink_the_next() -> None:
+    seen: list[str] = []
+    greenlet = weft.spawn(int)
+
+    def first(source: Any) -> None:
+        seen.append("first")
+        source.unlink(second)
+
+    def second(_: Any) -> None:
+        seen.append("second")
+
+    greenlet.link(first)
+    greenlet.link(second)
+    greenlet.join()
+    weft.sleep(0)
+    assert seen == ["first"]

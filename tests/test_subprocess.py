@@ -199,3 +199,26 @@ def test_a_buffer_of_the_size_that_was_asked_for() -> None:
         assert child.wait() == 0
         with pytest.raises(BrokenPipeError):
             child.stdin.close()
+
+
+def test_children_are_waited_for_among_others() -> None:
+    quick = subprocess.Popen(["true"])
+    slow = subprocess.Popen(["sleep", "60"])
+    try:
+        assert weft.wait([quick, slow], timeout=10, count=1) == [quick]
+        assert quick.returncode == 0
+    finally:
+        slow.kill()
+    assert weft.wait([slow]) == [slow]
+    assert slow.returncode == -9
+
+
+def test_the_end_of_a_forked_child_calls_back() -> None:
+    seen = []
+    pid = weft_os.fork_and_watch(lambda watcher: seen.append((watcher.rpid, watcher.rstatus)))
+    if pid == 0:
+        os._exit(3)
+    assert weft_os.waitpid(pid, 0) == (pid, 3 << 8)
+    assert seen == [(pid, 3 << 8)]
+    with pytest.raises(ChildProcessError):
+        weft_os.waitpid(pid, 0)

@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 import weft
+import weft.event
+import weft.lock
+import weft.queue
 from weft.hub import get_hub
 from weft.timeout import Timeout, with_timeout
 
@@ -169,3 +172,28 @@ class TestWithTimeout:
 
         with pytest.raises(Timeout, match="7 seconds"):
             with_timeout(1, inner, timeout_value="late")
+
+
+def test_a_timeout_stands_for_its_seconds() -> None:
+    sleeper = weft.spawn(weft.sleep, 10)
+    for wait in (
+        weft.event.AsyncResult().get,
+        weft.queue.Queue().get,
+        weft.queue.Channel().get,
+        lambda timeout: weft.queue.Channel().put(1, timeout=timeout),
+        sleeper.get,
+    ):
+        timeout = weft.Timeout(0.005)
+        with pytest.raises(weft.Timeout) as caught:
+            wait(timeout=timeout)
+        assert caught.value is timeout
+        with pytest.raises(KeyError):
+            wait(timeout=weft.Timeout(0.005, KeyError))
+    sleeper.kill()
+    assert not weft.event.Event().wait(weft.Timeout(0.005))
+    assert not weft.lock.Semaphore(0).acquire(timeout=weft.Timeout(0.005))
+
+
+def test_only_exceptions_are_raised() -> None:
+    with pytest.raises(TypeError, match="exceptions must be"), weft.Timeout(0.001, object()):
+        weft.sleep(1)

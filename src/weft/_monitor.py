@@ -56,6 +56,7 @@ class PeriodicMonitoringThread:
         #: False once it was killed.
         self.should_run = True
         self._tracer = GreenletTracer()
+        self._tracer.monitor_current_greenlet_blocking()
         self._monitoring_functions = [_Entry(self.monitor_blocking, config.max_blocking_time)]
         self._memory_exceeded = 0
         self.pid = os.getpid()

@@ -10,6 +10,8 @@ from typing import Any
 
 from greenlet import getcurrent, settrace
 
+from weft.hub import get_hub
+
 __all__ = ["GreenletTracer", "HubSwitchTracer", "MaxSwitchTracer"]
 
 Blocked = tuple[bool, Any] | bool | None
@@ -26,7 +28,7 @@ class GreenletTracer:
         #: The trace function that was there before, which is called as well.
         self.previous_trace_function: Callable[..., Any] | None = settrace(self)
         self._killed = False
-        self._turns: int | None = None
+        self._turns = get_hub().turns
 
     def kill(self) -> None:
         """Stop tracing; to be called in the thread it traces."""
@@ -52,7 +54,7 @@ class GreenletTracer:
         """
         switched, self.greenlet_switch_counter = self.greenlet_switch_counter, 0
         turns, self._turns = self._turns, hub.turns
-        if switched or turns not in (None, hub.turns):
+        if switched or turns != hub.turns:
             return False
         if self.active_greenlet is None or self.active_greenlet is hub or hub.idle:
             return False

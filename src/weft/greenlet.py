@@ -10,6 +10,7 @@ from greenlet import GreenletExit
 from greenlet import greenlet as RawGreenlet
 
 from weft._core.greenlet import Greenlet as CoreGreenlet
+from weft._core.greenlet import RawGreenlet as CoreRawGreenlet
 from weft._core.greenlet import getcurrent, kill_raw, spawn_callbacks, spawn_raw
 from weft._core.hub import sleep
 from weft._waiting import WaitIterator
@@ -39,7 +40,8 @@ class SpawnedLink:
         self.callback = callback
 
     def __call__(self, source: Any) -> None:
-        spawn_raw(self.callback, source)
+        # At once, so that whoever joined the source runs after it, and may still unlink others.
+        CoreRawGreenlet(self.callback, (source,), {}).switch()
 
     def __eq__(self, other: object) -> bool:
         return self.callback == getattr(other, "callback", other)

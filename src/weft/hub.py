@@ -46,8 +46,9 @@ __all__ = [
     "wait",
 ]
 
-#: gevent's other names of :func:`get_hub`.
-get_hub_noargs = _get_hub = _get_hub_noargs = get_hub
+#: gevent's other names of these.
+get_hub_noargs = _get_hub_noargs = get_hub
+_get_hub = get_hub_if_exists
 
 
 class Waiter(CoreWaiter):

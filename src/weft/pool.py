@@ -184,6 +184,11 @@ class IMapUnordered(Greenlet):
         if self._unfinished == 0:
             self._ended.put((self._begun, self))
 
+    @property
+    def queue(self) -> SimpleQueue[tuple[int, Any]]:
+        """What has ended and was not asked for yet."""
+        return self._ended
+
     def __iter__(self) -> Iterator[Any]:
         return self
 

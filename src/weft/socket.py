@@ -25,6 +25,7 @@ from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.sockets import SocketState as _SocketState
 from weft._core.sockets import call_when_ready as _call_when_ready
+from weft.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseError
 from weft.hub import get_hub as _get_hub
 from weft.hub import sleep as _sleep
 from weft.resolver import is_address as _is_address
@@ -49,7 +50,7 @@ __implements__ = [
 #: Those of them that patching leaves alone: what the standard ones are made of is replaced.
 __follow__ = ["create_connection", "create_server", "fromfd", "getfqdn"]
 #: What weft adds.
-__extensions__ = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
+__extensions__ = ["cancel_wait", "wait", "wait_read", "wait_readwrite", "wait_write"]
 #: What is the standard library's own.
 __imports__ = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
@@ -386,6 +387,21 @@ _TIMED_OUT: _Any = TimeoutError
 def _wait(fileno: int, event: int, timeout: float | None, timeout_exc: _Any) -> None:
     if not _wait_for(fileno, event, timeout):
         raise timeout_exc("timed out") if timeout_exc is _TIMED_OUT else timeout_exc
+
+
+def wait(
+    io: _Any,
+    timeout: float | None = None,
+    timeout_exc: _Any = None,
+) -> None:
+    """Wait until the watcher *io*, which must not be started, is ready.
+
+    Raises *timeout_exc* after *timeout* seconds, ConcurrentObjectUseError if somebody uses *io*.
+    """
+    if io.callback is not None:
+        raise _ConcurrentObjectUseError(f"another greenlet waits for {io!r}")
+    with _Timeout(timeout, TimeoutError("timed out") if timeout_exc is None else timeout_exc):
+        _get_hub().wait(io)
 
 
 def wait_read(fileno: int, timeout: float | None = None, timeout_exc: _Any = _TIMED_OUT) -> None:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import subprocess as _stdlib
 import types as _types
+from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
 from weft._pipes import cooperative as _cooperative
+from weft.event import AsyncResult as _AsyncResult
+from weft.fileobject import FileObject
+from weft.greenlet import spawn as _spawn
 from weft.os import wait_for_child as _wait_for_child
 from weft.selectors import PollSelector as _PollSelector
 
@@ -29,7 +33,7 @@ __imports__ = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
 ]
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
-__all__ = list(_stdlib.__all__)
+__all__ = [*_stdlib.__all__, "FileObject"]
 
 
 def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
@@ -40,6 +44,22 @@ def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__doc__ = function.__doc__
     return copy
+
+
+class _EndLink:
+    """Passes the child on to who wants to know of its end."""
+
+    def __init__(self, callback: _Callable[[_Any], object], child: Popen) -> None:
+        self.callback = callback
+        self.child = child
+
+    def __call__(self, _: object) -> None:
+        self.callback(self.child)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _EndLink) and self.callback == other.callback
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Popen(_stdlib.Popen[_Any]):
@@ -57,6 +77,26 @@ class Popen(_stdlib.Popen[_Any]):
             raise _stdlib.TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
         code: int = super()._wait(timeout=None)  # type: ignore[misc]
         return code
+
+    def rawlink(self, callback: _Callable[[_Any], object]) -> None:
+        """Call ``callback(self)`` in the hub when the child has ended, as :func:`weft.wait` asks.
+
+        By then it is reaped and :attr:`returncode` is set.
+        """
+        if self._end is None:
+            self._end = _AsyncResult()
+            _spawn(self._watch_end, self._end)
+        self._end.rawlink(_EndLink(callback, self))
+
+    def unlink(self, callback: _Callable[[_Any], object]) -> None:
+        """Undo :meth:`rawlink`."""
+        if self._end is not None:
+            self._end.unlink(_EndLink(callback, self))
+
+    _end: _Any = None
+
+    def _watch_end(self, end: _AsyncResult) -> None:
+        end.set(self.wait())
 
     _communicate = _ours(
         _stdlib.Popen._communicate,  # type: ignore[attr-defined]

@@ -27,11 +27,21 @@ class ThreadResult(AsyncResult):
     __slots__ = ()
 
 
+def _get_thread_trace() -> Any:
+    """The trace function for threads: :func:`threading.gettrace`, if that was ever imported."""
+    threading = sys.modules.get("threading")
+    return None if threading is None else threading.gettrace()
+
+
+def _get_thread_profile() -> Any:
+    """The profile function for threads, as :func:`_get_thread_trace`."""
+    threading = sys.modules.get("threading")
+    return None if threading is None else threading.getprofile()
+
+
 def with_thread_hooks(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Call *function* under the trace and profile functions set for all threads, if any."""
-    threading = sys.modules.get("threading")
-    trace = threading.gettrace() if threading is not None else None
-    profile = threading.getprofile() if threading is not None else None
+    trace, profile = _get_thread_trace(), _get_thread_profile()
     if trace is None and profile is None:
         return function(*args, **kwargs)
     sys.setprofile(profile)

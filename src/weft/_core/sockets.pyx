@@ -202,6 +202,10 @@ def recv(self, Py_ssize_t bufsize, int flags=0):
         Py_XDECREF(data)
 
 
+# Stands for an argument that was not given.
+cdef object UNSET = object()
+
+
 def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
     """Receive into *buffer*, at most *nbytes* (0: its length); returns how many bytes."""
     cdef SocketState io = self._state
@@ -217,11 +221,16 @@ def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
         PyBuffer_Release(&view)
 
 
-def send(self, data, int flags=0):
-    """Send what the system takes at once; returns how many bytes that were."""
+def send(self, data, int flags=0, timeout=UNSET):
+    """Send what the system takes at once; returns how many bytes that were.
+
+    *timeout* in seconds replaces the socket's own for this call.
+    """
     cdef SocketState io = self._state
     cdef Py_buffer view
     cdef int64_t deadline = -2
+    if timeout is not UNSET:
+        deadline = -1 if timeout is None else now() + nanoseconds(timeout)
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
         return transmit(io, <const char *>view.buf, view.len, flags, &deadline)

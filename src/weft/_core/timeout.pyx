@@ -122,7 +122,11 @@ cdef class Timeout(BaseException):
     cdef object to_raise(self):
         if self.exception is None or self.exception is False or isinstance(self.exception, str):
             return self
-        return self.exception
+        if isinstance(self.exception, BaseException) or (
+                isinstance(self.exception, type) and issubclass(self.exception, BaseException)):
+            return self.exception
+        return TypeError(
+            f"exceptions must be classes or instances of BaseException, not {self.exception!r}")
 
     def _on_expiration(self, prev_greenlet, ex):
         """Called in the hub if a subclass overrides it: throw *ex* into *prev_greenlet*."""

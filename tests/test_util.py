@@ -1,0 +1,143 @@
+"""What there is to look at what runs: trees, reports, switches that did not come."""
+
+import io
+import time
+from typing import Any
+
+import pytest
+
+import weft
+from weft import util
+from weft.local import local
+
+
+def test_wrapped_errors_are_returned() -> None:
+    wrapped = util.wrap_errors(ZeroDivisionError, divmod)
+    assert isinstance(wrapped(1, 0), ZeroDivisionError)
+    assert wrapped(7, 2) == (3, 1)
+    assert repr(wrapped) == repr(divmod)
+    with pytest.raises(TypeError):
+        wrapped("a")
+
+
+class TestTree:
+    def test_children_stand_under_their_spawner(self) -> None:
+        def parent() -> Any:
+            child = weft.spawn(weft.sleep, 0.01)
+            child.name = "the child"
+            child.spawn_tree_locals["shared"] = 42
+            mine = local()
+            mine.secret = "kept"
+            weft.sleep(0)
+            return util.GreenletTree.current_tree().format()
+
+        spawner = weft.spawn(parent)
+        spawner.name = "the spawner"
+        lines = spawner.get().splitlines()
+        names = [line for line in lines if "+---" in line]
+        spawner_at = next(i for i, line in enumerate(names) if "the spawner" in line)
+        assert "the child" in names[spawner_at + 1]
+        assert names[spawner_at + 1].index("+---") > names[spawner_at].index("+---")
+        assert any("'shared': 42" in line for line in lines)
+        assert any("'secret': 'kept'" in line for line in lines)
+
+    def test_the_short_form_has_names_alone(self) -> None:
+        text = str(util.GreenletTree.current_tree())
+        assert "Hub" in text
+        assert "Parent" not in text
+
+    def test_what_became_of_those_that_ended(self) -> None:
+        done = weft.spawn(lambda: 17)
+        failed = weft.Greenlet(divmod, 1, 0)
+        failed.start()
+        weft.get_hub().handle_error, before = lambda *_: None, weft.get_hub().handle_error
+        try:
+            weft.joinall([done, failed])
+        finally:
+            weft.get_hub().handle_error = before
+        text = str(util.GreenletTree.current_tree())
+        assert "finished with value 17" in text
+        assert "finished with exception ZeroDivisionError" in text
+
+
+def test_run_info_tells_threads_and_greenlets() -> None:
+    stream = io.StringIO()
+    waiting = weft.spawn(weft.sleep, 10)
+    weft.sleep(0)
+    util.print_run_info(file=stream, limit=3)
+    waiting.kill()
+    text = stream.getvalue()
+    assert "* Threads" in text
+    assert "(CURRENT" in text
+    assert "test_run_info_tells" in text
+    assert "sleep(10)" in text
+    assert "...stack elided..." in "\n".join(util.format_run_info(thread_stacks=False))
+
+
+class TestAssertSwitches:
+    def test_who_lets_nobody_run(self) -> None:
+        with pytest.raises(AssertionError, match="To any greenlet in"), util.assert_switches():
+            pass
+
+    def test_a_wait_is_enough_though_nobody_else_is_there(self) -> None:
+        with util.assert_switches():
+            weft.sleep(0.001)
+        with util.assert_switches(max_blocking_time=5):
+            pass
+
+    def test_too_long_without_a_switch(self) -> None:
+        with (
+            pytest.raises(AssertionError, match=r"max allowed 0\.0010 seconds"),
+            util.assert_switches(0.001),
+        ):
+            time.sleep(0.01)
+        with pytest.raises(AssertionError, match="To the hub"), util.assert_switches(0.001, True):
+            time.sleep(0.01)
+
+    def test_its_own_error_wins(self) -> None:
+        with pytest.raises(KeyError), util.assert_switches():
+            raise KeyError
+
+
+class TestMonitor:
+    def test_who_blocks_is_reported(self) -> None:
+        events: list[Any] = []
+        hub = weft.get_hub()
+        stream = io.StringIO()
+        monitor = hub.start_periodic_monitoring_thread()
+        assert hub.start_periodic_monitoring_thread() is monitor
+        weft.events.subscribers.append(events.append)
+        hub.exception_stream = stream
+        try:
+            weft.sleep(0.001)
+            deadline = time.monotonic() + 5
+            while not events and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            weft.events.subscribers.remove(events.append)
+            del hub.exception_stream
+            monitor.kill()
+            hub.periodic_monitoring_thread = None
+        assert events[0].greenlet is hub.main
+        assert events[0].hub is hub
+        assert "appears to be blocked" in stream.getvalue()
+        assert "test_who_blocks_is_reported" in stream.getvalue()
+
+    def test_waiting_is_not_blocking(self) -> None:
+        hub = weft.get_hub()
+        looks: list[Any] = []
+        monitor = hub.start_periodic_monitoring_thread()
+        try:
+            monitor.add_monitoring_function(
+                lambda hub: looks.append(monitor.monitor_blocking(hub)), 0.01
+            )
+            weft.sleep(0.1)
+            with pytest.raises(ValueError, match="positive"):
+                monitor.add_monitoring_function(print, 0)
+            with pytest.raises(ValueError, match="callable"):
+                monitor.add_monitoring_function(None, 1)
+        finally:
+            monitor.kill()
+            hub.periodic_monitoring_thread = None
+        assert looks
+        assert not any(looks)
