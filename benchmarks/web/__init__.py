@@ -1,0 +1,1 @@
+"""Web servers side by side: ``python -m benchmarks.web``."""

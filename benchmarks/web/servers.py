@@ -1,0 +1,156 @@
+"""Who takes part, and how each is started on a port with a number of workers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+
+BJOERN = """
+import bjoern, os, sys
+from apps import app
+bjoern.listen(app, "127.0.0.1", int(sys.argv[1]))
+for _ in range(int(sys.argv[2]) - 1):
+    if not os.fork():
+        break
+bjoern.run()
+"""
+PYWSGI = """
+import sys
+from gevent import monkey; monkey.patch_all()
+from gevent.pywsgi import WSGIServer
+from apps import app
+WSGIServer(("127.0.0.1", int(sys.argv[1])), app, log=None).serve_forever()
+"""
+
+#: name -> (distribution, the command for a port, workers and TLS files or None).
+Command = Callable[[int, int, tuple[str, str] | None], list[str]]
+
+
+def _weft(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+    files = ["--certfile", tls[0], "--keyfile", tls[1]] if tls else []
+    bind = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+    return [sys.executable, "-m", "weft", "serve", *bind, *files, "apps:app"]
+
+
+def _gunicorn(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+    files = ["--certfile", tls[0], "--keyfile", tls[1]] if tls else []
+    bind = ["-b", f"127.0.0.1:{port}", "-w", str(workers), "--worker-connections", "4000"]
+    return [f"{BIN}/gunicorn", "-k", "gevent", *bind, *files, "--log-level", "error", "apps:app"]
+
+
+def _pywsgi(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+    return [sys.executable, "-c", PYWSGI, str(port)] if workers == 1 and not tls else []
+
+
+def _uvicorn(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+    files = ["--ssl-certfile", tls[0], "--ssl-keyfile", tls[1]] if tls else []
+    bind = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+    quiet = ["--log-level", "error", "--no-access-log", "--http", "httptools", "--loop", "uvloop"]
+    return [f"{BIN}/uvicorn", *bind, *quiet, *files, "apps:asgi"]
+
+
+def _granian(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+    files = ["--ssl-certificate", tls[0], "--ssl-keyfile", tls[1]] if tls else []
+    bind = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+    kind = ["--interface", "wsgi", "--http", "1", "--no-ws", "--log-level", "error"]
+    return [f"{BIN}/granian", *kind, *bind, "--backlog", "2048", *files, "apps:app"]
+
+
+def _bjoern(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+    return [] if tls else [sys.executable, "-c", BJOERN, str(port), str(workers)]
+
+
+SERVERS: dict[str, tuple[str, Command]] = {
+    "weft serve": ("weft", _weft),
+    "gunicorn -k gevent": ("gunicorn", _gunicorn),
+    "gevent pywsgi": ("gevent", _pywsgi),
+    "uvicorn": ("uvicorn", _uvicorn),
+    "granian": ("granian", _granian),
+    "bjoern": ("bjoern", _bjoern),
+}
+
+
+def versions() -> dict[str, str]:
+    """The versions of those that are installed."""
+    found = {}
+    for name, (distribution, _) in SERVERS.items():
+        try:
+            found[name] = version(distribution)
+        except PackageNotFoundError:
+            if importlib.util.find_spec(distribution):
+                found[name] = "from source"
+    return found
+
+
+class Running:
+    """A server while it runs, held to the processors *cpus*."""
+
+    def __init__(
+        self, name: str, workers: int, cpus: str, tls: tuple[str, str] | None = None
+    ) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        command = SERVERS[name][1](self.port, workers, tls)
+        if not command:
+            raise LookupError(f"{name} does not do that")
+        self.process = subprocess.Popen(
+            ["taskset", "-c", cpus, *command],
+            cwd=HERE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                time.sleep(1)  # for all its workers
+                return
+            except OSError:
+                time.sleep(0.05)
+        self.stop()
+        raise TimeoutError(f"{name} does not start: {' '.join(command)}")
+
+    def pids(self) -> list[int]:
+        """All its processes."""
+        found = [self.process.pid]
+        for pid in found:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+        return found
+
+    def cpu_seconds(self) -> float:
+        """The processor time of all its processes so far."""
+        ticks = 0
+        for pid in self.pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> int:
+        """The resident memory of all its processes, in bytes."""
+        pages = 0
+        for pid in self.pids():
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self) -> None:
+        """End all its processes."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, number)
+                self.process.wait(5)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
