@@ -11,7 +11,6 @@ import signal as _stdlib
 from contextlib import suppress as _suppress
 from typing import Any
 
-from weft._builtins import builtin as _builtin
 from weft._core.hub import get_existing_hub as _get_existing_hub
 from weft.greenlet import getcurrent as _getcurrent
 from weft.thread import ThreadGreenlet as _ThreadGreenlet
@@ -66,7 +65,6 @@ def getsignal(signalnum: Any) -> Any:
     return _handler_in(_native_getsignal(signalnum))
 
 
-@_builtin
 @_functools.wraps(_native_set_wakeup_fd)
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     before = _native_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
@@ -76,6 +74,9 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     if fd == -1:
         hub.poller.ask_for_signals()
     return -1 if before == hub.poller.signal_fd else before
+
+
+set_wakeup_fd.__module__ = "signal"
 
 
 def adopt_handlers() -> None:
