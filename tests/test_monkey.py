@@ -266,6 +266,10 @@ reading = weft.spawn(read_all)
 assert os.write(writer, data) == len(data)
 assert reading.get(timeout=5) == data
 os.set_blocking(reader, False)
+for call in (lambda: os.write(reader, b"x"), lambda: os.read(writer, 1)):
+    try: call()
+    except OSError as error: assert error.errno == 9
+    else: raise AssertionError("the wrong end of a pipe")
 try: os.read(reader, 1)
 except BlockingIOError: pass
 else: raise AssertionError("a non-blocking descriptor was waited for")

@@ -30,7 +30,7 @@ from weft._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
 PyGreenlet_Import()
 
 cdef extern from "ready.h":
-    bint weft_is_ready(int fd, bint writing)
+    bint weft_would_wait(int fd, bint writing)
     enum:
         WEFT_PIPE_BUF
 
@@ -258,9 +258,7 @@ def await_ready(fd, int event) -> None:
     if hub is None or type(fd) is not int or fd < 0 or PyGreenlet_GetCurrent() is hub:
         return
     spend(0)
-    while not weft_is_ready(fd, event == WRITE):  # again, since others may wait for the same
-        if not os.get_blocking(fd):
-            return
+    while weft_would_wait(fd, event == WRITE):  # again, since others may wait for the same
         wait_foreign(fd, event, -1)
 
 

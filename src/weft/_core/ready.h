@@ -5,22 +5,28 @@
 #ifdef _WIN32
 /* Only sockets can be asked there, and they are not read as files. */
 enum { WEFT_PIPE_BUF = 512 };
-static inline int weft_is_ready(int fd, int writing)
+static inline int weft_would_wait(int fd, int writing)
 {
-    return 1;
+    return 0;
 }
 #else
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #ifndef PIPE_BUF
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
 enum { WEFT_PIPE_BUF = PIPE_BUF };
-/* True for what is closed or fails, too: the call itself says so. */
-static inline int weft_is_ready(int fd, int writing)
+/* Not for what is closed, fails, or is the wrong end of a pipe: the call itself says so. */
+static inline int weft_would_wait(int fd, int writing)
 {
     struct pollfd asked = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
-    return poll(&asked, 1, 0) != 0;
+    int flags;
+    if (poll(&asked, 1, 0) != 0)
+        return 0;
+    flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && !(flags & O_NONBLOCK)
+           && (flags & O_ACCMODE) != (writing ? O_RDONLY : O_WRONLY);
 }
 #endif
 
