@@ -48,6 +48,7 @@ class Served:
     def __init__(self, folder: Path, *flags: str, env: dict[str, str] | None = None) -> None:
         (folder / "site_app.py").write_text(APPLICATION)
         self.errors = folder / "errors.log"
+        self.errors.unlink(missing_ok=True)  # another's
         command = [sys.executable, "-m", "weft", "serve", "--error-log", str(self.errors), *flags]
         whole = {**os.environ, **(env or {})}
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=whole)
@@ -200,7 +201,6 @@ class TestSignals:
             here = serve("--workers", "2").wait_ready()
             load = Load(here.port, "/wait/0.1")
             weft.sleep(random.uniform(0.2, 0.6))
-            here.errors.unlink()
             began = time.monotonic()
             assert here.end() == 0
             longest.append(time.monotonic() - began)

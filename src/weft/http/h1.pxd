@@ -11,6 +11,7 @@ cdef class Request:
     # The same as RFC 3875 names them ("HTTP_HOST"); what comes several times is joined, and
     # a name with an underscore, which could pass for another's, is left out.
     cdef readonly dict fields
+    # The same of what follows the body; None where there is nothing.
     cdef readonly list trailers
     # Whether the body has come to its end.
     cdef readonly bint complete
@@ -21,6 +22,7 @@ cdef class Request:
     cdef readonly bint expects_continue
     # The protocol that the client would like to change to, in lower case.
     cdef readonly str upgrade
+    # What has come of the body and was not taken; None where there was nothing.
     cdef readonly object body
     # How much of the body has come.
     cdef readonly long long body_size

@@ -45,8 +45,6 @@ cdef class Request:
         self.target = b""
         self.headers = []
         self.fields = {}
-        self.trailers = []
-        self.body = deque()
 
 
 def _line(Request request):
@@ -199,7 +197,12 @@ cdef class RequestReader:
         if self.resuming:
             return
         self.head_size += len(name) + len(value) + 4
-        headers = request.headers if self.in_head else request.trailers
+        if self.in_head:
+            headers = request.headers
+        else:
+            if request.trailers is None:
+                request.trailers = []
+            headers = request.trailers
         headers.append((name, value))
         if self.head_size > self.most_in_head or len(headers) > self.most_headers:
             raise too_large()
@@ -242,6 +245,8 @@ cdef class RequestReader:
         cdef Request request = self.request
         request.body_size += len(data)
         self.check_size(request.body_size)
+        if request.body is None:
+            request.body = deque()
         request.body.append(data)
 
     def on_message_complete(self):

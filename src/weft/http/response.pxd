@@ -7,3 +7,9 @@ cdef class HeaderLines:
     # Content-Length, or None.
     cdef readonly object length
     cdef readonly bint has_date, has_server, close
+
+
+cpdef int check_status(status) except -1
+cpdef HeaderLines header_lines(headers, int code)
+cpdef tuple frame(str method, str version, int code, HeaderLines lines, known)
+cpdef str date()

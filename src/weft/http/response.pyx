@@ -2,9 +2,10 @@
 """HTTP/1.1 as a server writes it: heads, and how a body is delimited; no I/O."""
 
 import re
-import time
 from email.utils import formatdate
 from enum import Enum
+
+from libc.time cimport time, time_t
 
 __all__ = ["Framing", "HeaderLines", "check_status", "date", "frame", "header_lines"]
 
@@ -19,6 +20,8 @@ cdef frozenset HOP_BY_HOP = frozenset(
 cdef frozenset SPECIAL = HOP_BY_HOP | {"content-length", "date", "server"}
 # Names in lower case, once they were checked.
 cdef dict NAMES = {}
+# Codes of statuses that were checked.
+cdef dict STATUSES = {}
 cdef Py_ssize_t MANY_NAMES = 4096
 
 
@@ -26,12 +29,18 @@ cdef class HeaderLines:
     """Checked headers: as *text*, lines with their ends, and those of them that matter here."""
 
 
-def check_status(status):
-    """Raise TypeError or ValueError unless *status* is like "200 OK"."""
+cpdef int check_status(status) except -1:
+    """The code of *status*; raises TypeError or ValueError unless it is like "200 OK"."""
     if not isinstance(status, str):
         raise TypeError(f"a status must be a str like '200 OK', not {status!r}")
-    if not _STATUS(status):
-        raise ValueError(f"a status must be like '200 OK', not {status!r}")
+    code = STATUSES.get(status)
+    if code is None:
+        if not _STATUS(status):
+            raise ValueError(f"a status must be like '200 OK', not {status!r}")
+        code = int(status[:3])
+        if len(STATUSES) < MANY_NAMES:
+            STATUSES[status] = code
+    return code
 
 
 cdef str lower_name(object name):
@@ -61,7 +70,7 @@ cdef int check_value(object name, object value) except -1:
     return 0
 
 
-def header_lines(headers, int code):
+cpdef HeaderLines header_lines(headers, int code):
     """Check *headers* and write them down; raises TypeError or ValueError for what is wrong.
 
     Those that concern the connection are left out, as gunicorn does, except when it changes
@@ -110,33 +119,39 @@ class Framing(Enum):
     CLOSE = "the connection ends with it"
 
 
-def frame(str method, str version, int code, HeaderLines lines, known):
+cdef object NO_BODY = Framing.NONE
+cdef object BY_LENGTH = Framing.LENGTH
+cdef object BY_CHUNKED = Framing.CHUNKED
+cdef object BY_CLOSE = Framing.CLOSE
+
+
+cpdef tuple frame(str method, str version, int code, HeaderLines lines, known):
     """How the body is delimited, and the header that says so.
 
     *known* is the body's length where all of it is there.
     """
     if code < 200 or code in (204, 304):
-        return Framing.NONE, ""
+        return NO_BODY, ""
     length = "" if lines.length is not None or known is None else f"Content-Length: {known}\r\n"
     if method == "HEAD":
         # An empty answer to it tells nothing of the length.
-        return Framing.NONE, length if known else ""
+        return NO_BODY, length if known else ""
     if lines.length is not None or known is not None:
-        return Framing.LENGTH, length
+        return BY_LENGTH, length
     if version == "1.1":
-        return Framing.CHUNKED, "Transfer-Encoding: chunked\r\n"
-    return Framing.CLOSE, ""
+        return BY_CHUNKED, "Transfer-Encoding: chunked\r\n"
+    return BY_CLOSE, ""
 
 
-_date = (0, "")
+cdef time_t dated = 0
+cdef str dated_text = ""
 
 
-def date():
+cpdef str date():
     """The value of Date: now."""
-    global _date
-    now = int(time.time())
-    at, text = _date
-    if at != now:
-        text = formatdate(now, usegmt=True)
-        _date = (now, text)
-    return text
+    global dated, dated_text
+    cdef time_t at = time(NULL)
+    if at != dated:
+        dated_text = formatdate(at, usegmt=True)
+        dated = at
+    return dated_text

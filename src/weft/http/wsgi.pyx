@@ -9,7 +9,6 @@ import sys
 import traceback
 from contextlib import suppress
 from socket import SHUT_WR
-from time import monotonic
 from urllib.parse import unquote_to_bytes
 
 from greenlet import getcurrent
@@ -17,10 +16,17 @@ from greenlet import getcurrent
 from weft.http.body import FileWrapper, Input
 from weft.http.h1 import BadRequest
 from weft.http.log import SILENCE
-from weft.http.response import Framing, check_status, date, frame, header_lines
+from weft.http.response import Framing
+from weft.socket import socket as weft_socket
 
+from cpython.dict cimport PyDict_Copy
+from libc.stdint cimport int64_t
+
+from weft._core.clock cimport nanoseconds, now
+from weft._core.sockets cimport SocketState
+from weft.http.counters cimport Counters
 from weft.http.h1 cimport Request, RequestReader
-from weft.http.response cimport HeaderLines
+from weft.http.response cimport HeaderLines, check_status, date, frame, header_lines
 
 __all__ = ["Handler"]
 
@@ -61,8 +67,11 @@ cdef class Handler:
     cdef public bint headers_sent
     cdef public long long response_length
     cdef public double time_start, time_finish
+    cdef SocketState state            # of the socket, if that is a plain one of weft's
     cdef object timeout               # of the socket, as it was set last
-    cdef dict base_environ            # of every request of this connection
+    cdef object base_environ          # of every request of this connection
+    cdef object context               # what each request of this connection runs in
+    cdef Counters counters            # the server's, or None
     cdef object body_time             # seconds left to wait for the body, or None
     cdef HeaderLines lines
     cdef object framing
@@ -76,6 +85,7 @@ cdef class Handler:
         *rfile* is gevent's and not needed.
         """
         self.socket = sock
+        self.state = sock._state if type(sock) is weft_socket else None
         self.client_address = address
         self.server = server
         self.application = None
@@ -85,6 +95,7 @@ cdef class Handler:
         self.idle = True
         self.close_connection = False
         self.timeout = -1.0
+        self.counters = getattr(server, "counters", None)
         self.base_environ = None
         self.request = Request()
         self.forget_response()
@@ -126,7 +137,7 @@ cdef class Handler:
             return False
         self.forget_response()
         self.request = request
-        self.time_start = monotonic()
+        self.time_start = now() / 1e9
         if request.upgrade and not self._may_upgrade(request):
             self.reader.resume()
         if self.reader.error is not None and not request.complete:
@@ -136,12 +147,26 @@ cdef class Handler:
             self.close_connection = True
         self.application = self.server.application
         self.environ = self.get_environ()
-        current = getcurrent()
-        current.gr_context = self.server.context.copy()
-        self.handle_one_response()
+        if self.context is None or len(self.context):
+            # The last request's is used again only if it left nothing there.
+            current = getcurrent()
+            self.context = current.gr_context = self.server.context.copy()
+        if self.counters is None:
+            self.handle_one_response()
+        else:
+            self.handle_counted()
         if not self.close_connection:
             self.skip_body(request)
         return True
+
+    cdef handle_counted(self):
+        self.counters.active += 1
+        try:
+            self.handle_one_response()
+        finally:
+            self.counters.active -= 1
+            seconds = self.time_finish - self.time_start
+            self.counters.count_request(self.code, seconds, self.response_length)
 
     def _may_upgrade(self, request):
         """Whether the application may take the connection over; otherwise HTTP/1.1 goes on."""
@@ -180,12 +205,12 @@ cdef class Handler:
                 reader.feed(data)
                 if reader.in_head and self.limits.header_time is not None:
                     if deadline is None:
-                        deadline = monotonic() + self.limits.header_time
-                    self.wait_at_most(max(deadline - monotonic(), 0.001))
+                        deadline = now() / 1e9 + self.limits.header_time
+                    self.wait_at_most(max(deadline - now() / 1e9, 0.001))
         finally:
             self.idle = False
 
-    def _receive_body(self, request):
+    def _receive_body(self, Request request):
         """Wait for more of the body of *request*; what :class:`Input` does."""
         reader = self.reader
         if self.client_error is not None:
@@ -197,10 +222,10 @@ cdef class Handler:
             if self.body_time is not None and self.body_time <= 0:
                 raise TimeoutError("the body took too long")
             self.wait_at_most(self.body_time)
-            before = monotonic()
+            before = now()
             data = self.socket.recv(BODY)
             if self.body_time is not None:
-                self.body_time -= monotonic() - before
+                self.body_time -= (now() - before) / 1e9
             if not data:
                 raise ConnectionResetError("the client ended the connection within the body")
             reader.feed(data)
@@ -214,7 +239,7 @@ cdef class Handler:
             self.client_error = exc
             raise
 
-    cdef skip_body(self, request):
+    cdef skip_body(self, Request request):
         """Read the rest of a body, if that is short, to get at what follows it."""
         if request.complete:
             return
@@ -226,7 +251,7 @@ cdef class Handler:
             self.close_connection = True
             return
         while not request.complete:
-            request.body.clear()
+            request.body = None
             if request.body_size > end:
                 self.close_connection = True
                 return
@@ -234,8 +259,12 @@ cdef class Handler:
 
     cdef wait_at_most(self, seconds):
         """Wait for the client so long from here on."""
-        if seconds != self.timeout:
-            self.timeout = seconds
+        if seconds is self.timeout:
+            return
+        self.timeout = seconds
+        if self.state is not None:
+            self.state.timeout, self.state.seconds = nanoseconds(seconds), seconds
+        else:
             self.socket.settimeout(seconds)
 
     cdef end(self):
@@ -252,10 +281,10 @@ cdef class Handler:
 
     cdef linger(self, sock):
         sock.shutdown(SHUT_WR)
-        deadline = monotonic() + LINGER_TIME
+        deadline = now() + LINGER_TIME * 1_000_000_000
         size = 0
-        while size < LINGER_SIZE and (left := deadline - monotonic()) > 0:
-            sock.settimeout(left)
+        while size < LINGER_SIZE and (left := deadline - now()) > 0:
+            sock.settimeout(left / 1e9)
             data = sock.recv(BODY)
             if not data:
                 return
@@ -268,7 +297,8 @@ cdef class Handler:
         request = self.request
         if self.base_environ is None:
             self.base_environ = self.connection_environ()
-        environ = self.base_environ.copy()
+        base = self.base_environ
+        environ = PyDict_Copy(<dict>base) if type(base) is dict else base.copy()
         environ.update(request.fields)
         target = request.target.decode("latin-1")
         if target[0] != "/" and target != "*":
@@ -286,7 +316,7 @@ cdef class Handler:
         environ["wsgi.early_hints"] = self._early_hints
         return environ
 
-    cdef dict connection_environ(self):
+    cdef connection_environ(self):
         environ = self.server.get_environ()
         address = self.client_address
         if isinstance(address, tuple):
@@ -310,7 +340,7 @@ cdef class Handler:
                 else:
                     self.answer_client_error()
         finally:
-            self.time_finish = monotonic()
+            self.time_finish = now() / 1e9
             self.log_request()
 
     def run_application(self):
@@ -333,8 +363,7 @@ cdef class Handler:
                 exc_info = None
         elif self.status is not None:
             raise AssertionError("start_response() was called already")
-        check_status(status)
-        code = int(status[:3])
+        code = check_status(status)
         self.lines = header_lines(headers, code)
         self.status, self.code = status, code
         self.response_headers = headers
@@ -523,7 +552,7 @@ cdef class Handler:
         raise NotImplementedError
 
 
-cdef str origin_form(str target, dict environ):
+cdef str origin_form(str target, environ):
     """From "http://host/path"; such a target's host is the one that counts (RFC 9112, 3.2)."""
     _, _, rest = target.partition("://")
     end = min([at for at in (rest.find("/"), rest.find("?")) if at >= 0], default=len(rest))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import mmap
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
+
+from weft.http.counters import Counters
 
 __all__ = ["BUCKETS", "Board", "Slot"]
 
@@ -34,10 +35,7 @@ _NAMES = (
 )
 _AT = {name: at for at, name in enumerate(_NAMES)}
 _SIZE = len(_NAMES)
-_AT_0XX = _AT["requests_1xx"] - 1
-_AT_SECONDS = _AT["seconds_sum"]
-_AT_SENT = _AT["sent_bytes_total"]
-_AT_BUCKETS = _AT[f"le_{BUCKETS[0]}"]
+_COUNTED = ("requests_1xx", "seconds_sum", "sent_bytes_total", f"le_{BUCKETS[0]}")
 
 
 class Slot:
@@ -46,15 +44,10 @@ class Slot:
     def __init__(self, values: Any) -> None:
         self.values = values
 
-    def count_request(self, code: int, seconds: float, sent: int) -> None:
-        """Count one that was answered with *code*, after *seconds*, by a body of *sent* bytes."""
-        values = self.values
-        values[_AT_0XX + code // 100] += 1
-        values[_AT_SECONDS] += seconds
-        values[_AT_SENT] += sent
-        at = bisect_left(BUCKETS, seconds)
-        if at < len(BUCKETS):
-            values[_AT_BUCKETS + at] += 1
+    def counters(self) -> Counters:
+        """What counts requests in it."""
+        codes, seconds, sent, buckets = (_AT[name] for name in _COUNTED)
+        return Counters(self.values, codes, seconds, sent, buckets, BUCKETS)
 
     def __getitem__(self, name: str) -> float:
         return self.values[_AT[name]]  # type: ignore[no-any-return]

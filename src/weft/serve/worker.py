@@ -88,34 +88,27 @@ class LogFile:
 
 
 class ServeHandler(Handler):
-    """A connection of ``weft serve``: counted, logged, and admitted in turn."""
-
-    def handle_one_response(self) -> None:
-        server = self.server
-        slot: Slot = server.slot
-        if server.gate is not None and not server.gate.acquire(blocking=False):
-            if not server.wait_in_queue():
-                slot.add("refused_total")
-                self.application = overloaded
-                super().handle_one_response()
-                slot.count_request(self.code, 0.0, self.response_length)
-                return
-            admitted = True
-        else:
-            admitted = server.gate is not None
-        server.active += 1
-        try:
-            super().handle_one_response()
-        finally:
-            server.active -= 1
-            if admitted:
-                server.gate.release()
-            slot.count_request(self.code, self.time_finish - self.time_start, self.response_length)
-            server.count_down()
+    """A connection of ``weft serve``, logged as its settings say."""
 
     def format_request(self) -> str:
         line: str = self.server.format(self)
         return line
+
+
+class GatedHandler(ServeHandler):
+    """One whose requests are admitted to the application in turn."""
+
+    def handle_one_response(self) -> None:
+        gate = self.server.gate
+        if not gate.acquire(blocking=False) and not self.server.wait_in_queue():
+            self.server.slot.add("refused_total")
+            self.application = overloaded
+            super().handle_one_response()
+            return
+        try:
+            super().handle_one_response()
+        finally:
+            gate.release()
 
 
 def _host(address: Any) -> str:
@@ -145,7 +138,7 @@ class WorkerServer(WSGIServer):
         self.slot = worker.slot
         self.limits = settings.limits()
         self.gate: Any = worker.gate
-        self.active = 0
+        self.counters = worker.counters
         self.handlers: set[Handler] = set()
         self.of_address: Counter[str] = Counter()
         self.format = FORMATS[settings.access_log_format]
@@ -153,6 +146,8 @@ class WorkerServer(WSGIServer):
         super().__init__(
             listener, worker.application, log=worker.access, error_log=worker.errors, **options
         )
+        if self.gate is not None:
+            self.handler_class = GatedHandler
 
     def full(self) -> bool:
         """Whether nothing more may be accepted for now."""
@@ -219,14 +214,6 @@ class WorkerServer(WSGIServer):
             self.slot.add("queue_seconds_sum", monotonic() - began)
         return True
 
-    def count_down(self) -> None:
-        """One of the requests that the worker may serve was served."""
-        worker = self.worker
-        if worker.requests_left:
-            worker.requests_left -= 1
-            if not worker.requests_left:
-                worker.stop_event.set()
-
     def accept_rest(self) -> None:
         """Take what is connected already, then close the listening socket."""
         self.stop_accepting()
@@ -248,7 +235,9 @@ class Worker:
         self.application: Any = None
         self.stop_event = Event()
         self.connections = self.queued = 0
-        self.requests_left = settings.max_requests
+        self.counters = slot.counters()
+        self.counters.left = settings.max_requests
+        self.counters.enough = self.stop_event.set
         limit = settings.limit_concurrency
         self.gate = Semaphore(limit) if limit else None
         self.errors = LogFile(settings.error_log, 2)
@@ -282,7 +271,7 @@ class Worker:
             slot["beat"] = monotonic()
             slot["connections"] = self.connections
             slot["queued"] = self.queued
-            slot["requests_active"] = sum(server.active for server in self.servers)
+            slot["requests_active"] = self.counters.active
             if os.getppid() != supervisor:
                 self.stop_event.set()  # nobody is left to stop it
             sleep(BEAT)
