@@ -208,7 +208,8 @@ class TestSignals:
             assert load.lost == []
             assert load.answered > 10
         print(f"ended in {max(longest):.3f} s at most, idle ones in {processes:.3f} s")
-        assert max(longest) < 0.1 + 0.2 + 2 * processes
+        # The strict bound needs a machine that does nothing else.
+        assert max(longest) < 0.1 + 0.2 + (2 * processes if FULL else 1)
 
     def test_a_killed_worker_is_replaced(self, serve: Callable[..., Served]) -> None:
         here = serve("--workers", "2").wait_ready()
