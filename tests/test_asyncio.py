@@ -108,3 +108,25 @@ async def main():
 print(asyncio.run(main()), weft.spawn(asyncio.run, main()).get())
 """
     assert run(source) == "b'HELLO\\nchild\\n' b'HELLO\\nchild\\n'\n"
+
+
+def test_a_loop_that_never_waits_lets_others_run(run: Callable[[str], str]) -> None:
+    source = """
+import selectors, threading
+class Impatient(selectors.SelectSelector):
+    def select(self, timeout=None):
+        return []
+done = threading.Event()
+threading.Timer(0.02, done.set).start()
+async def main():
+    while not done.is_set():
+        await asyncio.sleep(0)
+for selector in (Impatient(), selectors.DefaultSelector()):
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.run_until_complete(main())
+    loop.close()
+    done.clear()
+    threading.Timer(0.02, done.set).start()
+print(done.wait(5))
+"""
+    assert run(source) == "True\n"

@@ -2,7 +2,7 @@
 
 asyncio notes in the thread which loop runs, and, since CPython 3.14, which task. While a loop runs
 anywhere, a greenlet that waits takes its notes along: any number of greenlets can each be inside
-``asyncio.run()``, and others see no running loop.
+``asyncio.run()``, and others see no running loop. A loop that never waits lets others run, too.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from weft._core.hub import guard_loops
-
-_PLACE = "asyncio.events"
+from weft._core.hub import get_current_hub as get_hub
+from weft._core.hub import guard_loops, sleep
 
 
 def install() -> None:
     """Begin now, or, if nothing has imported asyncio yet, when something does."""
-    if _PLACE in sys.modules:
-        _guard(sys.modules[_PLACE])
-    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    for name, change in _CHANGES.items():
+        if name in sys.modules:
+            change(sys.modules[name])
+        elif not any(isinstance(f, _Finder) and f.name == name for f in sys.meta_path):
+            sys.meta_path.insert(0, _Finder(name))
 
 
 def _guard(events: Any) -> None:
@@ -73,13 +73,40 @@ def _swap_nothing(loop: Any, task: Any) -> Any:
 swap_task = _swap_in_thread if sys.version_info >= (3, 14) else _swap_nothing
 
 
+def _share_turns(base_events: Any) -> None:
+    """Let other greenlets run once in each turn of a loop, whatever its selector is."""
+    loop_class = base_events.BaseEventLoop
+    run_once: Callable[[Any], None] = loop_class._run_once
+    if run_once.__module__ == __name__:
+        return
+
+    def _run_once(self: Any) -> None:
+        hub = get_hub()
+        before = hub.turns
+        run_once(self)
+        if hub.turns == before:
+            sleep(0)
+
+    loop_class._run_once = _run_once
+
+
+#: Module -> what is done to it.
+_CHANGES: dict[str, Callable[[Any], None]] = {
+    "asyncio.events": _guard,
+    "asyncio.base_events": _share_turns,
+}
+
+
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds asyncio.events as everybody would, once, and has it guarded after its import."""
+    """Finds one module as everybody would, once, and has it changed after its import."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def find_spec(
         self, name: str, path: Any, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != _PLACE:
+        if name != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -100,4 +127,4 @@ class _Loader(importlib.abc.Loader):
         self._loader.exec_module(module)
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
-        _guard(module)
+        _CHANGES[module.__name__](module)

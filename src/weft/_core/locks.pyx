@@ -247,11 +247,9 @@ cdef class Lock(Semaphore):
 
 cdef class RLock:
 
+    # What is given is ignored: a hub as in gevent, anything as in the thread module.
     def __cinit__(self, *args, **kwargs):
         self.waiters = WaitQueue()
-
-    def __init__(self, hub=None):
-        pass
 
     cdef bint owned(self) noexcept:
         return self.count > 0 and self.owner is PyGreenlet_GetCurrent()

@@ -26,6 +26,7 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_lock": ("threading.Condition", "3.11 to 3.13"),
     "_rebuild": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_recv": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
+    "_run_once": ("asyncio.base_events.BaseEventLoop", "3.11 to 3.13"),
     "_send": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
     "_set_running_loop": ("asyncio.events", "3.11 to 3.14"),
     "_sslobj": ("ssl.SSLSocket", "3.11 to 3.14"),
