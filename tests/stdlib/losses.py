@@ -5,6 +5,7 @@ import sys
 ALL = "3.11 3.12 3.13"
 NATIVE_ID = "greenlets share the operating system's thread, and native_id says which one that is"
 FORGOTTEN = "the dummy thread of an ended thread is forgotten, as CPython does from 3.12 on"
+NEVER_WAITS = "nothing takes the processor from a greenlet that loops without ever waiting"
 OUR_CLASS = "the class is weft's: it can be instantiated, and subclassed, and says where it is from"
 
 #: test id -> (versions, why).
@@ -26,10 +27,8 @@ LOSSES: dict[str, tuple[str, str]] = {
         ALL,
         "the interpreter addresses the operating system's thread, not a greenlet",
     ),
-    "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": (
-        ALL,
-        "nothing takes the processor from a greenlet that loops without ever waiting",
-    ),
+    "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": (ALL, NEVER_WAITS),
+    "test.test_signal.StressTest.test_stress_modifying_handlers": (ALL, NEVER_WAITS),
     "test.test_threadsignals.ThreadSignals.test_signals": (
         ALL,
         "a handler runs in whichever greenlet is current, so get_ident() there is that one's",
