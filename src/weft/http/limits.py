@@ -27,6 +27,11 @@ class Limits:
     idle_time: float | None = 30.0
     #: For the client to take up to 256 KiB of an answer.
     write_time: float | None = 60.0
+    #: The longest message of a WebSocket; of text, in characters.
+    message_size: int | None = 16 << 20
+    #: After so long without a word from its client a WebSocket that receives pings it; after as
+    #: long again it is given up.
+    ping_time: float | None = 20.0
     #: Connections in all; more are left in the system's queue until one ends.
     connections: int | None = 20_000
     #: Connections from one address; more are refused with 503. Unix sockets have no address.
@@ -44,6 +49,8 @@ UNBOUNDED = Limits(
     body_time=None,
     idle_time=None,
     write_time=None,
+    message_size=None,
+    ping_time=None,
     connections=None,
     connections_per_address=None,
     queue=None,

@@ -78,6 +78,9 @@ cdef class Handler:
     cdef object left                  # of a body whose length was told
     cdef bint continued               # 100 was sent
     cdef object client_error          # what the client did; nothing that the application raises
+    cdef object websocket             # what the request asks for, or None
+    cdef bint failed                  # the application has
+    cdef bint must_linger
 
     def __init__(self, sock, address, server, rfile=None):
         """*server* has ``application``, ``limits``, ``get_environ()``, ``log`` and ``error_log``.
@@ -94,6 +97,7 @@ cdef class Handler:
         #: Whether it waits for a request; it may be closed then.
         self.idle = True
         self.close_connection = False
+        self.must_linger = False
         self.timeout = -1.0
         self.counters = getattr(server, "counters", None)
         self.base_environ = None
@@ -115,6 +119,8 @@ cdef class Handler:
         self.left = 0  # of a body whose length was told
         self.continued = False
         self.client_error = None
+        self.websocket = None
+        self.failed = False
         self.time_start = self.time_finish = 0.0
 
     # -- the connection
@@ -155,6 +161,8 @@ cdef class Handler:
             self.handle_one_response()
         else:
             self.handle_counted()
+        if self.websocket is not None and not self.websocket.end(self.failed):
+            self.must_linger = True
         if not self.close_connection:
             self.skip_body(request)
         return True
@@ -171,6 +179,19 @@ cdef class Handler:
     def _may_upgrade(self, request):
         """Whether the application may take the connection over; otherwise HTTP/1.1 goes on."""
         return request.upgrade == "websocket" and not request.chunked and not request.length
+
+    def switch_protocols(self, headers):
+        """Answer 101 with *headers*. Returns the socket, which carries the other protocol until
+        the application returns, and what the client sent of that already.
+        """
+        self.start_response("101 Switching Protocols", headers)
+        self.send(self.head(None))
+        self.timeout = -1.0  # whoever uses the socket sets its own
+        return self.socket, self.reader.rest
+
+    def blame_client(self, error):
+        """*error* is the client's doing: if the application raises it, nothing is reported."""
+        self.client_error = error
 
     cdef Request next_request(self):
         reader = self.reader
@@ -272,7 +293,7 @@ cdef class Handler:
         if sock is None:  # somebody took it over
             return
         try:
-            if self.reader.error is not None or not self.request.complete:
+            if self.must_linger or self.reader.error is not None or not self.request.complete:
                 self.linger(sock)
         except OSError:
             pass  # it is gone
@@ -314,7 +335,17 @@ cdef class Handler:
         self.body_time = self.limits.body_time
         environ["wsgi.input"] = self.wsgi_input = Input(request, self._receive_body)
         environ["wsgi.early_hints"] = self._early_hints
+        if request.upgrade == "websocket" and self.reader.rest is not None:
+            self.offer_websocket(environ)
         return environ
+
+    cdef offer_websocket(self, environ):
+        from weft.websocket import of_request
+
+        self.websocket = of_request(self, environ)
+        if self.websocket is not None:
+            environ["wsgi.websocket"] = self.websocket
+            environ["wsgi.websocket_version"] = "13"
 
     cdef connection_environ(self):
         environ = self.server.get_environ()
@@ -362,6 +393,8 @@ cdef class Handler:
             finally:
                 exc_info = None
         elif self.status is not None:
+            if self.code == 101 and self.headers_sent:
+                return self.write  # frameworks answer always, and a WebSocket has no answer
             raise AssertionError("start_response() was called already")
         code = check_status(status)
         self.lines = header_lines(headers, code)
@@ -393,6 +426,8 @@ cdef class Handler:
     def process_result(self):
         """Send what the application returned."""
         result = self.result
+        if self.code == 101 and self.headers_sent:
+            return
         if type(result) is list or type(result) is tuple:
             if not self.headers_sent:
                 self.send_whole(b"".join(result) if len(result) != 1 else result[0])
@@ -510,6 +545,7 @@ cdef class Handler:
 
     def handle_error(self, typ, value, tb):
         """Report what the application raised; 500 if the head was not sent, else end it."""
+        self.failed = True
         self.report("".join(traceback.format_exception(typ, value, tb)))
         self.close_connection = True
         if not self.headers_sent:
