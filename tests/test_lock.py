@@ -271,3 +271,17 @@ def test_spinning_on_a_held_lock_lets_its_holder_run(make: Callable[[], Any]) ->
     with weft.Timeout(5):
         while not lock.acquire(False):
             pass
+
+
+@pytest.mark.parametrize("make", [thread.RLock, thread.allocate_lock])
+def test_who_only_takes_a_free_lock_lets_others_run(make: Callable[[], Any]) -> None:
+    lock, asked, seen = make(), 0, []
+    weft.spawn(seen.append, "spawned")
+    weft.spawn_later(0.001, seen.append, "later")
+    with weft.Timeout(5):
+        while len(seen) < 2:  # as with queue.Queue.empty()
+            asked += 1
+            with lock:
+                pass
+    assert seen == ["spawned", "later"]
+    assert asked > 2000  # others don't run at every take: that would be slow

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint64_t
+
 from weft._core.greenlet_api cimport greenlet
 from weft._core.hub cimport WaitQueue
 from weft._core.linkable cimport Linkable
@@ -6,6 +8,11 @@ from weft._core.linkable cimport Linkable
 cdef struct Spin:
     void *greenlet               # who failed to acquire without blocking last, never followed
     int failures                 # how often in a row
+
+
+cdef struct Takes:
+    int count                    # how often it was free and taken since somebody looked
+    uint64_t turns               # of the hub, when that was
 
 
 cdef class Semaphore(Linkable):
@@ -24,7 +31,7 @@ cdef class BoundedSemaphore(Semaphore):
 
 
 cdef class Lock(Semaphore):
-    pass
+    cdef Takes takes
 
 
 cdef class RLock:
@@ -32,6 +39,7 @@ cdef class RLock:
     cdef greenlet owner          # None while free, or handed to a waiter that did not run yet
     cdef Py_ssize_t count
     cdef Spin spin
+    cdef Takes takes
     cdef object __weakref__
 
     cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1

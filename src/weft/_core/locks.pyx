@@ -33,6 +33,9 @@ PyGreenlet_Import()
 # run, or it would spin for ever. Not at once: try-locks in finalizers must not switch.
 cdef enum:
     SPINS = 16
+    # So is one that takes a free lock this often while nobody else runs: it asks a queue over and
+    # over, perhaps. Some milliseconds, after which the interpreter would switch threads.
+    TAKES = 2000
 
 # threading.TIMEOUT_MAX: what the lock of the thread module takes, in seconds.
 cdef double TIMEOUT_MAX = 9223372036.0
@@ -44,7 +47,6 @@ cdef int note_failure(Spin *spin) except -1:
     """Count a failure to acquire without blocking; lets others run if the caller is spinning."""
     cdef Hub hub = get_hub_if_exists()
     cdef greenlet current
-    cdef Wait wait
     if hub is None:
         return 0
     current = PyGreenlet_GetCurrent()
@@ -52,9 +54,31 @@ cdef int note_failure(Spin *spin) except -1:
     spin.greenlet = <void *>current
     if spin.failures >= SPINS and current is not hub:
         spin.greenlet = NULL
-        wait = new_wait(ON_YIELD, None)
-        unpark(wait)
-        park(wait, -1)
+        let_others_run()
+    return 0
+
+
+cdef int let_others_run() except -1:
+    cdef Wait wait = new_wait(ON_YIELD, None)
+    unpark(wait)
+    park(wait, -1)
+    return 0
+
+
+cdef inline int note_take(Takes *takes) except -1:
+    """Count that somebody is about to take a free lock; lets others run if nobody did for long."""
+    takes.count += 1
+    return 0 if takes.count < TAKES else note_many_takes(takes)
+
+
+cdef int note_many_takes(Takes *takes) except -1:
+    cdef Hub hub = get_hub_if_exists()
+    takes.count = 0
+    if hub is None or PyGreenlet_GetCurrent() is hub:
+        return 0
+    if takes.turns == hub.turns:
+        let_others_run()
+    takes.turns = hub.turns
     return 0
 
 
@@ -205,6 +229,11 @@ cdef class Lock(Semaphore):
     def __init__(self):
         self.counter = 1
 
+    cdef bint take(self, bint blocking, object timeout) except -1:
+        if blocking and self.counter > 0:
+            note_take(&self.takes)
+        return Semaphore.take(self, blocking, timeout)
+
     def acquire(self, blocking=True, timeout=-1):
         """Lock it; True if that worked. *timeout* in seconds, -1: none."""
         return take_with_thread_arguments(self, blocking, timeout)
@@ -257,6 +286,8 @@ cdef class RLock:
     cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1:
         cdef Wait wait
         cdef greenlet current = PyGreenlet_GetCurrent()
+        if blocking and self.count == 0:
+            note_take(&self.takes)
         if self.count == 0:
             self.owner = current
             self.count = count
