@@ -17,8 +17,11 @@ from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import wait_for as _wait_for
 from weft._crew import waits as _waits
 from weft._importlock import import_lock as _import_lock
+from weft.greenlet import getcurrent as _getcurrent
 from weft.hub import get_hub as _get_hub
 from weft.hub import sleep as _sleep
+from weft.thread import go_on_in_child as _go_on_in_child
+from weft.thread import other_threads as _other_threads
 from weft.timeout import Timeout as _Timeout
 
 __implements__ = [
@@ -81,15 +84,21 @@ def close(fd: int) -> None:
 def fork(keep: bool = False) -> int:
     """:func:`os.fork`; only the calling greenlet goes on in the child, all of them with *keep*.
 
-    As the native one it waits until nobody else holds the import lock.
+    Those that are kept go on with their timers, locks and descriptors; what they wait for from
+    other threads or from children of the parent never comes. As the native function it waits until
+    nobody else holds the import lock.
     """
     hub = _get_hub()
     with _import_lock:
-        before, hub.keeps_greenlets = hub.keeps_greenlets, hub.keeps_greenlets or keep
+        before, hub.keeping_fork = hub.keeping_fork, _getcurrent() if keep else None
+        threads = _other_threads() if keep else {}
         try:
-            return _native_fork()
+            pid = _native_fork()
         finally:
-            hub.keeps_greenlets = before
+            hub.keeping_fork = before
+        if pid == 0:
+            _go_on_in_child(threads)
+        return pid
 
 
 @_builtin

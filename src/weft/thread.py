@@ -6,6 +6,7 @@ Patching puts them into ``_thread``; the classes of :mod:`threading` stay what t
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 from _thread import (
     TIMEOUT_MAX,
@@ -22,6 +23,7 @@ from weft._builtins import builtin
 from weft._core import locks as core
 from weft._core.builtins import get_ident, report_thread
 from weft._core.greenlet import Greenlet, getcurrent
+from weft._core.hub import get_existing_hub
 from weft.event import Event
 
 __target__ = "_thread"
@@ -74,6 +76,8 @@ class ThreadGreenlet(Greenlet):
     """A thread of the standard library, run as a greenlet."""
 
     sentinel: Any = None
+    #: What :class:`threading.Thread` knows it by, from CPython 3.13 on.
+    handle: Any = None
     #: The signals it blocks, once it has said which.
     signal_mask: Any = None
 
@@ -99,6 +103,8 @@ start_new = start_new_thread
 
 #: The greenlets that are in :func:`_run`.
 _running: set[Any] = set()
+#: Handles of the threads that the interpreter waits for at its exit, from CPython 3.13 on.
+_awaited_at_exit: set[Any] = set()
 
 
 @builtin
@@ -121,6 +127,41 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
         sentinel = getattr(current, "sentinel", None)
         if sentinel is not None and sentinel.locked():
             sentinel.release()
+
+
+def _forget_threads_in_child() -> None:
+    """What fork() calls in the child: threads end by it, unless their greenlets are kept."""
+    current, hub = getcurrent(), get_existing_hub()
+    if hub is not None and hub.keeping_fork is current:
+        return
+    for greenlet in _running - {current}:
+        _running.discard(greenlet)
+        if greenlet.handle is not None:
+            _awaited_at_exit.discard(greenlet.handle)
+            greenlet.handle._set_done()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads_in_child)
+
+
+def other_threads() -> dict[Any, Any]:
+    """The greenlets of threads but the calling one, each with its :class:`threading.Thread`."""
+    active = getattr(sys.modules.get("threading"), "_active", {})
+    others = _running - {getcurrent()}
+    return {greenlet: active[id(greenlet)] for greenlet in others if id(greenlet) in active}
+
+
+def go_on_in_child(threads: dict[Any, Any]) -> None:
+    """Have :mod:`threading`, for which a fork ends all threads but the calling one, know these."""
+    threading: Any = sys.modules.get("threading")
+    for greenlet, thread in threads.items():
+        threading._active[id(greenlet)] = thread
+        if sys.version_info < (3, 13):
+            thread._is_stopped = False
+            thread._tstate_lock = greenlet.sentinel
+            if not thread.daemon:
+                threading._shutdown_locks.add(greenlet.sentinel)
 
 
 if sys.version_info < (3, 13):
@@ -169,9 +210,6 @@ else:
         def __repr__(self) -> str:
             return f"<_ThreadHandle object: ident={self.ident}>"
 
-    #: Handles of the threads that the interpreter waits for at its exit.
-    _awaited_at_exit: set[_ThreadHandle] = set()
-
     @builtin
     def _make_thread_handle(ident: int) -> _ThreadHandle:
         handle = _ThreadHandle()
@@ -192,6 +230,7 @@ else:
         if not daemon:
             _awaited_at_exit.add(handle)
         handle._greenlet = ThreadGreenlet.spawn(_run_joinable, function, handle)
+        handle._greenlet.handle = handle
         handle.ident = id(handle._greenlet)
         return handle
 

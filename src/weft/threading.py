@@ -40,6 +40,11 @@ else:
     _thread_local_info = local()
     __implements__ = ["_thread_local_info"]
 
+if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
+    #: Asked in a forked child, where the greenlet that forked is the main thread.
+    _get_main_thread_ident = get_ident
+    __implements__ += ["_get_main_thread_ident"]
+
 
 class MainThreadLock(LockType):
     """What joins of the main thread wait for until CPython 3.12; it is released once, at the end.

@@ -102,7 +102,7 @@ cdef class Hub(greenlet):
     cdef readonly bint closed
     cdef Fiber starting              # kept until it runs
     cdef bint forking                # between the first at-fork hook and ours
-    cdef public bint keeps_greenlets # whether a forked child goes on with the parent's greenlets
+    cdef public object keeping_fork  # the greenlet whose fork() takes all along, while it is in it
     cdef readonly unsigned int generation  # one more after each fork that left greenlets behind
     cdef readonly unsigned long thread_ident
     # What can wake this hub besides timers: parked I/O waits and active watchers.

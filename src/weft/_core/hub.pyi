@@ -45,7 +45,7 @@ class Callback:
 class TurnHook: ...
 
 class Hub(greenlet.greenlet):
-    keeps_greenlets: bool
+    keeping_fork: greenlet.greenlet | None
     refs: int
     unref_timers: int
     def __init__(self) -> None: ...

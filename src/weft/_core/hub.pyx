@@ -1114,7 +1114,7 @@ def after_fork_in_parent():
 
 
 def after_fork_in_child():
-    """Give the child a fresh poller and, unless its hub keeps greenlets, a clean hub."""
+    """Give the child a fresh poller and, unless its greenlets are to be kept, a clean hub."""
     global last_pid, sleeping_threads, all_hubs
     cdef Hub hub, own = get_hub_if_exists()
     if os.getpid() == last_pid:
@@ -1131,7 +1131,7 @@ def after_fork_in_child():
     if own is not None:
         own.for_main_thread = True
         own.forking = own.poller.blocking = False
-        if own.keeps_greenlets:
+        if own.keeping_fork is PyGreenlet_GetCurrent():
             own.poller.renew_and_rewatch()
         else:
             leave_greenlets_behind(own)

@@ -1,0 +1,269 @@
+"""Children of a process that is busy: who goes on in them, and at what price."""
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+
+BEGIN = """
+from weft import monkey; monkey.patch_all()
+import os, socket, subprocess, sys, threading, time, weft, _thread
+def in_child(function, fork=os.fork, **how):
+    "Exit code of a forked child that calls `function`."
+    pid = fork(**how)
+    if pid == 0:
+        code = 1
+        try:
+            code = function() or 0
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+native_fork, native_waitpid = monkey.get_original("os", ["fork", "waitpid"])
+"""
+
+SCRIPTS = {
+    "kept greenlets go on in the child, and in the parent as if nothing was": """
+left, right = socket.socketpair()
+lock, event, got = threading.Lock(), threading.Event(), []
+lock.acquire()
+def wait_for(what, function):
+    function()
+    got.append(what)
+weft.spawn(wait_for, "time", lambda: time.sleep(0.02))
+weft.spawn(wait_for, "data", lambda: right.recv(1))
+weft.spawn(wait_for, "lock", lock.acquire)
+weft.spawn(wait_for, "event", event.wait)
+time.sleep(0)
+def all_go_on():
+    left.send(b"x"); lock.release(); event.set()
+    time.sleep(0.05)
+    return sorted(got) == ["data", "event", "lock", "time"]
+pid = weft.fork(keep=True)
+if pid == 0:
+    os._exit(0 if all_go_on() else 1)
+# Natively: what is sent in the child would be read here, too.
+assert native_waitpid(pid, 0)[1] == 0
+time.sleep(0.05)
+assert got == ["time"], got
+assert all_go_on()
+""",
+    "kept threads are threads in the child": """
+stop = threading.Event()
+names = []
+def work():
+    stop.wait()
+    names.append(threading.current_thread().name)
+threads = [threading.Thread(target=work, name=f"t{n}", daemon=n == 0) for n in range(3)]
+for thread in threads: thread.start()
+def all_go_on():
+    assert [thread.is_alive() for thread in threads] == [True] * 3
+    assert set(threading.enumerate()) == {threading.main_thread(), *threads}
+    assert _thread._count() == 3
+    stop.set()
+    for thread in threads: thread.join()
+    assert not any(thread.is_alive() for thread in threads)
+    assert threading.enumerate() == [threading.main_thread()] and _thread._count() == 0
+    assert names == ["t0", "t1", "t2"]
+assert in_child(all_go_on, keep=True) == 0
+pid = os.fork(keep=True)
+if pid == 0:
+    weft.spawn_later(0.05, stop.set)
+    sys.exit(5)  # once the threads that are no daemons have ended
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+assert all_go_on() is None
+""",
+    "threads that are not kept have ended in the child": """
+stop = threading.Event()
+threads = [threading.Thread(target=stop.wait, daemon=n == 0) for n in range(3)]
+for thread in threads: thread.start()
+def all_ended():
+    assert not any(thread.is_alive() for thread in threads)
+    for thread in threads: thread.join()
+    assert threading.enumerate() == [threading.main_thread()] and _thread._count() == 0
+    started = threading.Thread(target=print, args=["child"])
+    started.start(); started.join()
+assert in_child(all_ended) == 0
+pid = os.fork()
+if pid == 0:
+    sys.exit(4)  # waits for nobody
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
+assert all(thread.is_alive() for thread in threads)
+stop.set()
+for thread in threads: thread.join()
+""",
+    "who asks to keep greenlets asks for itself": """
+ran, codes = [], []
+def yield_now(): time.sleep(0.001)
+os.register_at_fork(before=yield_now, after_in_parent=yield_now, after_in_child=yield_now)
+def tick():
+    while True:
+        time.sleep(0.0005)
+        ran.append(os.getpid())
+def others_go_on():
+    time.sleep(0.01)
+    return os.getpid() in ran
+def fork_too():
+    codes.append(in_child(others_go_on, native_fork))
+    codes.append(subprocess.run(["true"], preexec_fn=others_go_on).returncode)
+weft.spawn(tick)
+for n in range(10):
+    beside = [weft.spawn(fork_too) for _ in range(3)]
+    assert in_child(others_go_on, keep=True) == 1
+    weft.joinall(beside, raise_error=True)
+assert codes == [0] * 60, codes
+assert set(ran) == {os.getpid()}
+""",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_fork(script: str, fresh: Callable[..., str]) -> None:
+    fresh("import warnings; warnings.simplefilter('ignore')\n" + BEGIN + SCRIPTS[script])
+
+
+TLS = """
+import random, ssl
+folder, me = sys.argv[1], os.getpid()
+server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+server_context.load_cert_chain(folder + "/certificate.pem")
+client_context = ssl.create_default_context(cafile=folder + "/authority.pem")
+seen_read, seen_write = os.pipe()
+
+def here():
+    "Note who runs a greenlet of the parent's elsewhere."
+    if os.getpid() != me:
+        os.write(seen_write, b"%d " % os.getpid())
+
+def echo(sock):
+    with server_context.wrap_socket(sock, server_side=True) as tls:
+        while data := tls.recv(65536):
+            here()
+            tls.sendall(data)
+            here()
+
+done, exchanged, started = False, [0] * 50, []
+
+def exchange(number, sock):
+    numbers = random.Random(number)
+    with client_context.wrap_socket(sock, server_hostname="localhost") as tls:
+        while not done:
+            message = numbers.randbytes(numbers.choice([1, 100, 20_000]))
+            here()
+            tls.sendall(message)
+            answer = b""
+            while len(answer) < len(message):
+                answer += tls.recv(65536)
+                here()
+            assert answer == message
+            exchanged[number] += 1
+            time.sleep(0.001)
+
+def hook(): time.sleep(0.002)
+os.register_at_fork(before=hook, after_in_parent=hook, after_in_child=hook)
+
+def nothing(): time.sleep(0.002)
+
+def forks():
+    assert in_child(nothing) == 0
+def opens():
+    assert subprocess.run(["true"]).returncode == 0
+def opens_with_hook():
+    assert subprocess.run(["true"], preexec_fn=nothing).returncode == 0
+def forks_natively():
+    assert in_child(nothing, native_fork) == 0
+
+pairs = [socket.socketpair() for _ in range(50)]
+greenlets = [weft.spawn(echo, left) for left, _ in pairs]
+greenlets += [weft.spawn(exchange, number, right) for number, (_, right) in enumerate(pairs)]
+while min(exchanged) == 0:
+    time.sleep(0.01)
+before = exchanged[:]
+kinds = [forks, opens, opens_with_hook, forks_natively]
+children = [weft.spawn(kinds[number % 4]) for number in range(200)]
+weft.joinall(children, raise_error=True)
+during = [now - then for now, then in zip(exchanged, before)]
+time.sleep(0.05)
+done = True
+weft.joinall(greenlets, raise_error=True)
+os.close(seen_write)
+print(os.read(seen_read, 1000).decode(), min(during) > 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(folder / "certificate.pem")
+    return folder
+
+
+def test_fifty_tls_connections_beside_200_children(
+    fresh: Callable[..., str], certificates: Path
+) -> None:
+    script = "import warnings; warnings.simplefilter('ignore')\n" + BEGIN + TLS
+    assert fresh(script, str(certificates), timeout=110) == " True\n"
+
+
+LATENCY = """
+import sys
+if sys.argv[1] == "weft":
+    from weft import monkey; monkey.patch_all()
+import mmap, statistics, subprocess, time
+memory = mmap.mmap(-1, 2 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for _ in range(2 << 10):
+    memory.write(b"x" * (1 << 20))
+def start():
+    began = time.perf_counter()
+    process = subprocess.Popen(["/bin/true"], stdout=subprocess.PIPE)
+    seconds = time.perf_counter() - began
+    process.communicate()
+    return seconds
+start()
+print("ready", flush=True)
+for line in sys.stdin:
+    print(statistics.median(start() for _ in range(5)), flush=True)
+"""
+
+
+class Parent:
+    """A process of two gibibytes that starts children."""
+
+    def __init__(self, kind: str) -> None:
+        command = [sys.executable, "-c", LATENCY, kind]
+        self.process: Any = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def seconds(self) -> float:
+        """The median of five starts."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def __enter__(self) -> "Parent":
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.process.communicate()
+
+
+def test_popen_takes_at_most_twice_the_time_with_two_gibibytes() -> None:
+    """The median of 60 rounds, in each of which both start five children, one after the other."""
+    with ExitStack() as stack:
+        ours, native = (stack.enter_context(Parent(kind)) for kind in ("weft", "native"))
+        ratios = [ours.seconds() / native.seconds() for _ in range(60)]
+    assert statistics.median(ratios) < 2
