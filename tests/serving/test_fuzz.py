@@ -1,0 +1,117 @@
+"""Random bytes made of requests: pieces must not matter, and nothing odd must come out."""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from weft.http.h1 import RequestReader
+from weft.http.limits import Limits
+
+from .conftest import Site
+from .test_bad_requests import CHUNKED, TABLE, get, hello, post
+
+SECONDS = 60.0 if os.environ.get("PROOF_FULL") == "1" else 4.0
+LIMITS = Limits(request_line=300, header_count=12, header_size=600, body_size=2000)
+
+SEEDS = [
+    get(),
+    get(b"Connection: close"),
+    get(b"Connection: Upgrade", b"Upgrade: websocket"),
+    post(b"Content-Length: 5", body=b"abcde"),
+    post(b"Content-Length: 5", b"Expect: 100-continue", body=b"abcde"),
+    post(b"Content-Length: 5", b"Connection: Upgrade", b"Upgrade: h2c", body=b"abcde"),
+    CHUNKED + b"5\r\nabcde\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n",
+    b"GET http://a/b?c HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    *(data for data, _ in TABLE.values() if len(data) < 1000),
+]
+BITS = [b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\0", b"0", b"\r\n\r\n", b"\x80", b";", b","]
+BITS += [b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"HTTP/1.1", b"Host: a\r\n"]
+
+
+def mutated(rng: random.Random) -> bytes:
+    """One to four requests with up to six changes."""
+    data = bytearray(b"".join(rng.choice(SEEDS) for _ in range(rng.randint(1, 4))))
+    for _ in range(rng.randint(0, 6)):
+        at = rng.randrange(len(data) + 1)
+        kind = rng.randrange(5)
+        if kind == 0:
+            del data[at : at + rng.randint(1, 8)]
+        elif kind == 1:
+            data[at:at] = rng.choice(BITS)
+        elif kind == 2 and at < len(data):
+            data[at] = rng.randrange(256)
+        elif kind == 3:
+            data[at:at] = data[at : at + rng.randint(1, 30)]
+        else:
+            data[at : at + 2] = rng.choice(BITS)
+    return bytes(data)
+
+
+def outcome(pieces: list[bytes]) -> tuple[list[Any], str | None]:
+    """The requests of a connection that stays with HTTP/1.1, and its error."""
+    reader = RequestReader(LIMITS)
+    found: list[Any] = []
+    for piece in pieces:
+        reader.feed(piece)
+        while reader.rest is not None:
+            reader.resume()
+    for request in reader.ready:
+        assert request.version in ("1.0", "1.1")
+        assert len(request.headers) <= LIMITS.header_count
+        assert not (request.chunked and request.length is not None)
+        body = b"".join(request.body or [])
+        if request.complete and request.length is not None:
+            assert len(body) == request.length
+        found.append((request.method, request.target, request.headers, body, request.complete))
+    status = reader.error.status if reader.error is not None else None
+    return found, status
+
+
+def in_pieces(data: bytes, rng: random.Random) -> list[bytes]:
+    pieces = []
+    while data:
+        size = rng.choice((1, 2, 5, 17, 100))
+        pieces.append(data[:size])
+        data = data[size:]
+    return pieces
+
+
+def test_pieces_do_not_matter() -> None:
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    until = time.monotonic() + SECONDS
+    count = 0
+    while time.monotonic() < until:
+        data = mutated(rng)
+        whole, error = outcome([data])
+        parts, error_in_parts = outcome(in_pieces(data, rng))
+        where = f"seed {seed}, case {count}: {data!r}"
+        assert [each[:3] for each in whole] == [each[:3] for each in parts], where
+        assert (error is None) == (error_in_parts is None), where
+        if error is None:
+            assert whole == parts, where
+        count += 1
+    assert count > 100
+
+
+def test_a_server_survives(site: Callable[..., Site]) -> None:
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    here = site(hello, LIMITS)
+    until = time.monotonic() + SECONDS / 2
+    while time.monotonic() < until:
+        data = mutated(rng)
+        try:
+            answer = here.exchange(data, end=True)
+        except ConnectionResetError:
+            continue  # it had more to say than anybody reads
+        while answer:
+            code = int(answer[9:12])
+            assert answer.startswith(b"HTTP/1.1 "), (seed, data, answer)
+            assert code != 500, (seed, data, answer)
+            answer = answer[9:].partition(b"HTTP/1.1 ")[2]
+            answer = b"HTTP/1.1 " + answer if answer else b""
+    assert here.errors == []
+    assert here.exchange(get(b"Connection: close")).endswith(b"hello")
