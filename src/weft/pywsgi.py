@@ -62,7 +62,7 @@ class Input(_Input):
         length = b"Content-Length: %d" % (content_length or 0)
         framing = b"Transfer-Encoding: chunked" if chunked_input else length
         self._reader.feed(b"POST / HTTP/1.1\r\nHost: -\r\n" + framing + b"\r\n\r\n")
-        super().__init__(self._reader.ready.popleft(), self._read_more)
+        super().__init__(self._reader.ready.pop(0), self._read_more)
 
     def _read_more(self, request: Request) -> None:
         data = self.rfile.readline(MAX_REQUEST_LINE)
@@ -274,6 +274,8 @@ class WSGIServer(StreamServer):
     limits: Limits = UNBOUNDED
     #: The context that each request runs in a copy of.
     context = Context()
+    #: The last base environment of a connection, for others that have the same.
+    shared_environ: dict[str, Any] | None = None
     #: Whether each connection ends with the answer it is at.
     stopping = False
 

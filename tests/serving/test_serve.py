@@ -54,21 +54,26 @@ class Served:
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=whole)
         self.addresses: list[str] = []
 
-    def wait_ready(self) -> "Served":
-        """Until it serves; the addresses are known then."""
-        deadline = time.monotonic() + 30
+    def wait_serving(self) -> "Served":
+        """Until it says that it serves; the addresses are known then."""
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             text = self.errors.read_text() if self.errors.exists() else ""
             found = re.search(r"serving \S+ at (.*), pid", text)
             if found:
                 self.addresses = found[1].split(", ")
-                with self.connect() as sock:
-                    sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                    assert sock.recv(1000).startswith(b"HTTP/1.1 200")
                 return self
             assert self.process.poll() is None, text
-            time.sleep(0.02)
+            weft.sleep(0.02)
         raise AssertionError(f"it did not start: {text}")
+
+    def wait_ready(self) -> "Served":
+        """Until it has answered."""
+        self.wait_serving()
+        with self.connect() as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+        return self
 
     @property
     def port(self) -> int:

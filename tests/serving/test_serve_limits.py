@@ -76,12 +76,8 @@ def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
         f'certfile = "{tmp_path}/one.example.pem"\nheader_timeout = 0.5\n'
         f'[sni]\n"two.example" = ["{tmp_path}/two.example.pem"]\n'
     )
-    here = serve("--config", str(config), "--workers", "1")
-    while not here.errors.exists() or "serving" not in here.errors.read_text():
-        assert here.process.poll() is None
-        weft.sleep(0.02)
-    place = here.errors.read_text().split(" at ")[1].split(",")[0]
-    port = int(place.rpartition(":")[2])
+    here = serve("--config", str(config), "--workers", "1").wait_serving()
+    port = here.port
     context = ssl.create_default_context()
     authority.configure_trust(context)
     context.set_alpn_protocols(["http/1.1"])
@@ -107,15 +103,11 @@ def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
 def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
     path = tmp_path / "socket"
     for _ in range(2):  # the second finds what a killed one left
-        here = serve("--bind", f"unix:{path}")
-        while not here.errors.exists() or "serving" not in here.errors.read_text():
-            assert here.process.poll() is None
-            weft.sleep(0.02)
+        here = serve("--bind", f"unix:{path}").wait_serving()
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert status(sock) == b"200"
-        here.errors.unlink()
         here.process.kill()
         here.process.wait()
         weft.sleep(2)  # its worker notices, and ends too

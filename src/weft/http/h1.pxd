@@ -32,7 +32,7 @@ cdef class RequestReader:
 
     cdef readonly object limits
     # Those whose head is complete; of the last one perhaps not all of the body has come.
-    cdef readonly object ready
+    cdef readonly list ready
     # What is wrong with what came after the last of `ready`, or in its body; nothing more is
     # read then. Whoever waits for the client in vain sets it too.
     cdef public object error

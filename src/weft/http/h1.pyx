@@ -124,7 +124,7 @@ cdef class RequestReader:
 
     def __init__(self, limits):
         self.limits = limits
-        self.ready = deque()
+        self.ready = []
         self.request = Request()
         self.most_in_head = limits.header_size
         self.most_in_line = limits.request_line

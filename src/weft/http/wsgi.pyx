@@ -35,6 +35,10 @@ cdef object LENGTH = Framing.LENGTH
 cdef object CHUNKED = Framing.CHUNKED
 cdef object CLOSE = Framing.CLOSE
 
+# Stands for a connection's request while there is none.
+cdef Request NO_REQUEST = Request()
+NO_REQUEST.complete = True
+
 cdef enum:
     # Received at once, in bytes: of heads, which mostly are short, and of bodies.
     HEAD = 16384
@@ -69,6 +73,7 @@ cdef class Handler:
     cdef public double time_start, time_finish
     cdef SocketState state            # of the socket, if that is a plain one of weft's
     cdef object timeout               # of the socket, as it was set last
+    cdef str remote_address, remote_port
     cdef object base_environ          # of every request of this connection
     cdef object context               # what each request of this connection runs in
     cdef Counters counters            # the server's, or None
@@ -90,6 +95,9 @@ cdef class Handler:
         self.socket = sock
         self.state = sock._state if type(sock) is weft_socket else None
         self.client_address = address
+        self.remote_address = self.remote_port = ""
+        if isinstance(address, tuple):
+            self.remote_address, self.remote_port = address[0], str(address[1])
         self.server = server
         self.application = None
         self.reader = RequestReader(server.limits)
@@ -101,7 +109,7 @@ cdef class Handler:
         self.timeout = -1.0
         self.counters = getattr(server, "counters", None)
         self.base_environ = None
-        self.request = Request()
+        self.request = NO_REQUEST
         self.forget_response()
 
     cdef forget_response(self):
@@ -141,7 +149,8 @@ cdef class Handler:
         request = self.next_request()
         if request is None:
             return False
-        self.forget_response()
+        if self.status is not None:
+            self.forget_response()
         self.request = request
         self.time_start = now() / 1e9
         if request.upgrade and not self._may_upgrade(request):
@@ -210,26 +219,27 @@ cdef class Handler:
                 if reader.error is not None:
                     self.refuse(reader.error)
                 return None
-        return reader.ready.popleft()
+        return reader.ready.pop(0)
 
     cdef receive_head(self):
         reader, receive = self.reader, self.socket.recv
         deadline = None
         self.wait_at_most(self.limits.idle_time)
+        if self.request.complete:
+            # Thousands may be idle: what the last request had is not kept for them.
+            self.forget_response()
+            self.request = NO_REQUEST
         self.idle = True
-        try:
-            while not reader.ready and reader.error is None:
-                data = receive(HEAD)
-                self.idle = False
-                if not data:
-                    return
-                reader.feed(data)
-                if reader.in_head and self.limits.header_time is not None:
-                    if deadline is None:
-                        deadline = now() / 1e9 + self.limits.header_time
-                    self.wait_at_most(max(deadline - now() / 1e9, 0.001))
-        finally:
+        while not reader.ready and reader.error is None:
+            data = receive(HEAD)
             self.idle = False
+            if not data:
+                return
+            reader.feed(data)
+            if reader.in_head and self.limits.header_time is not None:
+                if deadline is None:
+                    deadline = now() / 1e9 + self.limits.header_time
+                self.wait_at_most(max(deadline - now() / 1e9, 0.001))
 
     def _receive_body(self, Request request):
         """Wait for more of the body of *request*; what :class:`Input` does."""
@@ -327,6 +337,7 @@ cdef class Handler:
         path, _, query = target.partition("?")
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.remote_address, self.remote_port
         environ["REQUEST_METHOD"] = request.method
         environ["PATH_INFO"] = path
         environ["QUERY_STRING"] = query
@@ -348,14 +359,14 @@ cdef class Handler:
             environ["wsgi.websocket_version"] = "13"
 
     cdef connection_environ(self):
+        """What all requests have; one object for all connections, where it is the same."""
         environ = self.server.get_environ()
-        address = self.client_address
-        if isinstance(address, tuple):
-            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = address[0], str(address[1])
-        else:
-            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = "", ""
         environ["wsgi.input_terminated"] = True
         environ["wsgi.file_wrapper"] = FileWrapper
+        shared = getattr(self.server, "shared_environ", None)
+        if shared is not None and type(shared) is type(environ) and shared == environ:
+            return shared
+        self.server.shared_environ = environ
         return environ
 
     # -- the response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import stat
 import struct
@@ -42,6 +43,8 @@ __all__ = ["Supervisor"]
 RESTART_DELAY = 0.5
 #: A worker that is to replace another has this long to become ready.
 READY_TIMEOUT = 60.0
+#: Descriptors that a worker needs besides its clients' connections.
+SPARE_DESCRIPTORS = 1024
 #: How often source files are looked at with --reload, in seconds.
 RELOAD_INTERVAL = 0.5
 #: The system's number for it; the socket module has no name.
@@ -90,6 +93,7 @@ class Supervisor:
     def run(self) -> int:
         """Serve; returns the exit status."""
         settings = self.settings
+        _raise_descriptor_limit(settings.worker_connections + SPARE_DESCRIPTORS)
         self._sockets = [self._listen(address) for address in settings.bind]
         if settings.pid:
             Path(settings.pid).write_text(f"{os.getpid()}\n")
@@ -330,6 +334,15 @@ def check(settings: Settings) -> None:
 
 def _reason(status: int) -> str:
     return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+
+
+def _raise_descriptor_limit(count: int) -> None:
+    """Let a worker open *count* descriptors, or as many as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        count = min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def _refuse(listener: Any) -> None:
