@@ -22,7 +22,7 @@ DIRECTIVES = {
     # state that greenlet saves, never in a local copy (gevent#1985, greenlet#3.0 notes).
     "fast_gil": False,
 }
-ONLY_ON = {f"{CORE}/epoll.pyx": "linux"}
+ONLY_ON = {f"{CORE}/{name}.pyx": "linux" for name in ("epoll", "signals")}
 MACROS = [("CYTHON_FAST_THREAD_STATE", "0"), ("CYTHON_USE_EXC_INFO_STACK", "1")]
 
 

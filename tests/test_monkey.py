@@ -202,6 +202,37 @@ assert weft.get_hub().poller.signal_fd == monkey.get_original("signal", "set_wak
 assert handled == [signal.SIGALRM]
 reader.close(); writer.close()
 """,
+    "waits for signals": """
+import os, signal
+one, two, alarm = signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM
+ticks = []
+def tick():
+    while True: time.sleep(0.002); ticks.append(1)
+ticker = weft.spawn(tick)
+def later(number): return weft.spawn_later(0.02, os.kill, os.getpid(), number)
+signal.pthread_sigmask(signal.SIG_BLOCK, {one})
+later(one)
+assert signal.sigwait([one]) is one
+assert signal.sigtimedwait([one], 0) is signal.sigtimedwait([one, two], 0.02) is None
+later(two)
+assert signal.sigwaitinfo({one, two}).si_signo == two
+assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == {one}
+waiter = weft.spawn(signal.sigwait, [one])
+time.sleep(0.01); waiter.kill()
+later(one)
+assert signal.sigtimedwait([one], 5).si_signo == one
+assert len(ticks) > 10
+ticker.kill()
+for wrong in (lambda: signal.sigtimedwait([one], -1), lambda: signal.sigwait([0])):
+    try: wrong()
+    except ValueError: pass
+    else: raise AssertionError("a wrong argument was taken")
+seen = []
+signal.signal(alarm, lambda number, frame: seen.append(number))
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+signal.pause()
+assert seen == [alarm]
+""",
     "the signals that a thread blocks reach the others": """
 import signal, os
 def blocked(): return signal.pthread_sigmask(signal.SIG_BLOCK, [])

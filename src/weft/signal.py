@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import functools as _functools
 import signal as _stdlib
+import sys as _sys
 from contextlib import suppress as _suppress
+from os import close as _close
+from time import monotonic as _monotonic
 from typing import Any
 
+from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import get_existing_hub as _get_existing_hub
+from weft.event import Event as _Event
 from weft.greenlet import getcurrent as _getcurrent
+from weft.hub import get_hub as _get_hub
 from weft.thread import ThreadGreenlet as _ThreadGreenlet
+
+if _sys.platform == "linux":
+    from weft._core.signals import open_signalfd as _open_signalfd
 
 __implements__ = ["getsignal", "set_wakeup_fd", "signal"]
 __target__ = "signal"
@@ -26,6 +35,10 @@ __all__ = ["getsignal", "set_wakeup_fd", "signal"]
 _native_getsignal = _stdlib.getsignal
 _native_set_wakeup_fd = _stdlib.set_wakeup_fd
 _native_signal = _stdlib.signal
+
+
+#: Wakes who waits for any handler to be called.
+_handled = _Event()
 
 
 class _Handler:
@@ -47,6 +60,9 @@ class _Handler:
             if hub is None or _getcurrent() is hub.main:
                 raise
             hub.interrupt_main(exc)
+        finally:
+            _handled.set()
+            _handled.clear()
 
 
 def _handler_in(found: Any) -> Any:
@@ -111,3 +127,59 @@ if hasattr(_stdlib, "pthread_sigmask"):
         return before
 
     __implements__.append("pthread_sigmask")
+
+
+if hasattr(_stdlib, "pause"):
+
+    @_functools.wraps(_stdlib.pause)
+    def pause() -> None:
+        hub = _get_hub()
+        hub.refs += 1  # a signal can end this, with nothing else left to
+        try:
+            _handled.wait()
+        finally:
+            hub.refs -= 1
+
+    __implements__.append("pause")
+
+
+if _sys.platform == "linux":
+    _native_sigtimedwait = _stdlib.sigtimedwait
+
+    def _take(sigset: Any, seconds: float | None) -> Any:
+        """What sigwaitinfo() tells of a signal of *sigset*, once one is pending; None: too late."""
+        deadline = None if seconds is None else _monotonic() + seconds
+        numbers = set(sigset)
+        blocked_here = numbers - _native_sigmask(_stdlib.SIG_BLOCK, numbers)
+        try:
+            fd = _open_signalfd(numbers)
+            try:
+                while (found := _native_sigtimedwait(numbers, 0)) is None:
+                    left = None if deadline is None else max(deadline - _monotonic(), 0)
+                    if not _wait_for(fd, 1, left):
+                        return None
+                return found
+            finally:
+                _close(fd)
+        finally:
+            _native_sigmask(_stdlib.SIG_UNBLOCK, blocked_here)
+
+    @_functools.wraps(_stdlib.sigwait)
+    def sigwait(sigset: Any, /) -> Any:
+        number = _take(sigset, None).si_signo
+        try:
+            return _stdlib.Signals(number)
+        except ValueError:
+            return number
+
+    @_functools.wraps(_stdlib.sigwaitinfo)
+    def sigwaitinfo(sigset: Any, /) -> Any:
+        return _take(sigset, None)
+
+    @_functools.wraps(_stdlib.sigtimedwait)
+    def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
+        return _take(sigset, timeout)
+
+    __implements__ += ["sigtimedwait", "sigwait", "sigwaitinfo"]

@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def open_signalfd(signals: Iterable[int]) -> int: ...

@@ -1,0 +1,25 @@
+"""A descriptor by which pending signals can be waited for."""
+
+from cpython.exc cimport PyErr_SetFromErrno
+from posix.signal cimport sigaddset, sigemptyset, sigset_t
+
+cdef extern from "sys/signalfd.h" nogil:
+    enum:
+        SFD_CLOEXEC, SFD_NONBLOCK
+    int signalfd(int fd, const sigset_t *mask, int flags)
+
+
+def open_signalfd(signals) -> int:
+    """A new descriptor, to be closed by the caller, that is ready while one of *signals* is pending.
+
+    They have to be blocked, otherwise they never are.
+    """
+    cdef sigset_t mask
+    cdef int fd
+    sigemptyset(&mask)
+    for number in signals:
+        sigaddset(&mask, number)
+    fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK)
+    if fd < 0:
+        PyErr_SetFromErrno(OSError)
+    return fd
