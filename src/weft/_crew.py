@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
+from _queue import Empty  # by way of queue it would load threading, before any patching
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from weft._core.native import get_ident, start_new_thread
+from weft._core.queues import Queue
 from weft.event import AsyncResult, Event
-from weft.queue import Empty, Queue
 
 
 class Worker:
