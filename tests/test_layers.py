@@ -74,6 +74,8 @@ INSIDE_FUNCTIONS = {
     ("weft.cli", "weft.compat"): "only a program that is run needs it",
     ("weft.cli", "weft.demo"): "it imports what a program that is run must find patched",
     ("weft.cli", "weft.monkey"): "only a program that is run needs it",
+    ("weft.cli", "weft.serve.command"): "it needs what weft[serve] installs",
+    ("weft.serve.worker", "ssl"): "only who serves TLS pays for it",
 }
 
 
