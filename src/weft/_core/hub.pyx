@@ -82,13 +82,10 @@ cdef extern from *:
     #else
     static __thread PyObject *weft_thread_hub;
     #endif
-    #if PY_VERSION_HEX < 0x030D0000
-    #define weft_is_finalizing() _Py_IsFinalizing()
-    #else
-    #define weft_is_finalizing() Py_IsFinalizing()
-    #endif
     """
     PyObject *weft_thread_hub  # borrowed: the thread's HubHolder keeps it alive
+
+cdef extern from "threads.h":
     bint weft_is_finalizing()
 
 cdef extern from "Python.h":

@@ -43,6 +43,15 @@ cdef str NEGATIVE_TIMEOUT = ("timeout value must be a non-negative number"
                              if sys.version_info >= (3, 13) else "timeout value must be positive")
 
 
+cdef extern from "threads.h":
+    bint weft_is_finalizing()
+
+
+cdef inline greenlet whoever_runs():
+    """The current greenlet; None as the interpreter ends, when there are none any more."""
+    return None if weft_is_finalizing() else PyGreenlet_GetCurrent()
+
+
 cdef int note_failure(Spin *spin) except -1:
     """Count a failure to acquire without blocking; lets others run if the caller is spinning."""
     cdef Hub hub = get_hub_if_exists()
@@ -281,11 +290,11 @@ cdef class RLock:
         self.waiters = WaitQueue()
 
     cdef bint owned(self) noexcept:
-        return self.count > 0 and self.owner is PyGreenlet_GetCurrent()
+        return self.count > 0 and self.owner is whoever_runs()
 
     cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1:
         cdef Wait wait
-        cdef greenlet current = PyGreenlet_GetCurrent()
+        cdef greenlet current = whoever_runs()
         if blocking and self.count == 0:
             note_take(&self.takes)
         if self.count == 0:

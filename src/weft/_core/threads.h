@@ -4,6 +4,12 @@
 
 #include <Python.h>
 
+#if PY_VERSION_HEX < 0x030D0000
+#define weft_is_finalizing() _Py_IsFinalizing()
+#else
+#define weft_is_finalizing() Py_IsFinalizing()
+#endif
+
 /* Hands the error that is set to sys.unraisablehook, as the interpreter does when a thread's
    function raises. */
 static inline void weft_report_thread(PyObject *function)
