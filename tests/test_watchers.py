@@ -537,8 +537,26 @@ class TestLoop:
             own.run()
 
     def test_the_hub_runs_its_own(self, loop: Any) -> None:
-        with pytest.raises(RuntimeError, match="join"):
+        ran: list[str] = []
+        with loop.timer(0.001) as timer:
+            timer.start(ran.append, "timer")
+            loop.run_callback(ran.append, "callback")
+            loop.run(once=True)
+            assert ran == ["callback"]
             loop.run()
+        assert ran == ["callback", "timer"]
+        refused: list[BaseException] = []
+
+        def elsewhere() -> None:
+            try:
+                loop.run()
+            except RuntimeError as exc:
+                refused.append(exc)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert refused
         with pytest.raises(TypeError, match="default=False"):
             weft.core.loop()
 

@@ -1,6 +1,6 @@
 """Imported by each interpreter of the weft environment at its start (a ``.pth`` file says so).
 
-From then on ``import gevent`` means weft. Only ``gevent.tests`` and ``gevent.testing`` come from
+The first ``import gevent`` then means weft. Only ``gevent.tests`` and ``gevent.testing`` come from
 gevent's wheel, which is installed in the other environment.
 """
 
@@ -8,8 +8,6 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 from pathlib import Path
-
-import weft.compat
 
 BORROWED = ("gevent.tests", "gevent.testing")
 
@@ -19,8 +17,18 @@ class WheelFinder(MetaPathFinder):
 
     def __init__(self, wheel):
         self.wheel = wheel
+        self.installed = False
 
     def find_spec(self, fullname, path, target=None):
+        if fullname == "gevent" and not self.installed:
+            self.installed = True
+            import weft.compat
+
+            weft.compat.install(imports=False)
+            # In front again, for gevent.tests.
+            sys.meta_path.remove(self)
+            sys.meta_path.insert(0, self)
+            return sys.meta_path[1].find_spec(fullname, path, target)
         if fullname in BORROWED:
             return PathFinder.find_spec(fullname, [self.wheel])
         if fullname.startswith(tuple(name + "." for name in BORROWED)):
@@ -31,7 +39,6 @@ class WheelFinder(MetaPathFinder):
 def install():
     site = Path(sys.prefix, "lib", "python{}.{}".format(*sys.version_info), "site-packages")
     wheel = str(Path(sys.prefix).parent / "gevent" / site.relative_to(sys.prefix) / "gevent")
-    weft.compat.install()
     sys.meta_path.insert(0, WheelFinder(wheel))
 
 

@@ -69,9 +69,14 @@ class FileObjectBlock:
         return file
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_io":  # the file could not be opened
+        if name in ("_io", "name"):  # the file could not be opened; or has no name
             raise AttributeError(name)
         return getattr(self._io, name)
+
+    @property
+    def name(self) -> Any:
+        """The path or the descriptor that it was made with; the name of the file, if it has one."""
+        return self._kept.name if hasattr(self._kept, "fileno") else self._kept
 
     @property
     def closed(self) -> bool:
@@ -118,6 +123,12 @@ class FileObjectPosix(FileObjectBlock):
     it, as those of a shell share standard input. Regular files are always ready: their calls
     block the thread while the disk works; :class:`FileObjectThread` is for them.
     """
+
+    @property
+    def fileio(self) -> Any:
+        """The file beneath, without buffers and encodings."""
+        file = getattr(self._io, "buffer", self._io)
+        return getattr(file, "raw", file)
 
     def _cooperating(self, file: Any) -> Any:
         return file if _is_regular(file) else cooperative(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno as _errno
 import fcntl as _fcntl
 import os as _os
 import stat as _stat
@@ -18,7 +19,7 @@ from weft._core.descriptor import wait_for as _wait_for
 from weft._crew import waits as _waits
 from weft._importlock import import_lock as _import_lock
 from weft.greenlet import getcurrent as _getcurrent
-from weft.hub import get_hub as _get_hub
+from weft.hub import get_hub
 from weft.hub import sleep as _sleep
 from weft.thread import go_on_in_child as _go_on_in_child
 from weft.thread import other_threads as _other_threads
@@ -57,8 +58,8 @@ __all__ = [*getattr(_os, "__all__", []), *__extensions__]
 
 _native_close = _os.close
 _native_fork = _os.fork
-_native_read = _os.read
-_native_write = _os.write
+_read = _os.read
+_write = _os.write
 
 _native_system = _os.system
 _native_wait3 = _os.wait3
@@ -68,6 +69,8 @@ _native_waitpid = _os.waitpid
 _native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
+#: Numbers of errors after which nb_read() and nb_write() try again.
+ignored_errors = (_errno.EAGAIN, _errno.EINTR)
 #: Seconds between two looks whether a child's watcher was called.
 _WATCH_INTERVAL = 0.001
 
@@ -88,7 +91,7 @@ def fork(keep: bool = False) -> int:
     other threads or from children of the parent never comes. As the native function it waits until
     nobody else holds the import lock.
     """
-    hub = _get_hub()
+    hub = get_hub()
     with _import_lock:
         before, hub.keeping_fork = hub.keeping_fork, _getcurrent() if keep else None
         threads = _other_threads() if keep else {}
@@ -106,7 +109,7 @@ def read(fd: int, length: int, /) -> bytes:
     """:func:`os.read`; other greenlets run while there is nothing to read."""
     if length:
         _await_ready(fd, _READ)
-    return _native_read(fd, length)
+    return _read(fd, length)
 
 
 @_builtin
@@ -115,7 +118,7 @@ def write(fd: int, data: Any, /) -> int:
     if isinstance(data, bytes | bytearray | memoryview) and _would_need_room(fd, data):
         return _write_by_pages(fd, memoryview(data).cast("B"))
     _await_ready(fd, _WRITE)
-    return _native_write(fd, data)
+    return _write(fd, data)
 
 
 def _would_need_room(fd: int, data: Any) -> bool:
@@ -131,7 +134,7 @@ def _write_by_pages(fd: int, data: memoryview) -> int:
     while done < len(data):
         try:
             _await_ready(fd, _WRITE)
-            done += _native_write(fd, data[done : done + _PIPE_BUF])
+            done += _write(fd, data[done : done + _PIPE_BUF])
         except OSError:
             if done:  # what the native call returns then
                 return done
@@ -158,7 +161,7 @@ def fork_and_watch(
     """
     pid = fork()
     if pid and callback is not None:
-        watcher = (_get_hub().loop if loop is None else loop).child(pid, ref=ref)
+        watcher = (get_hub().loop if loop is None else loop).child(pid, ref=ref)
         _watched[pid] = None
         watcher.start(_child_ended, watcher, callback)
     return pid
@@ -216,28 +219,41 @@ def nb_read(fd: int, n: int) -> bytes:
     """:func:`os.read` of a non-blocking descriptor, waiting in the hub while there is nothing."""
     while True:
         try:
-            return _native_read(fd, n)
-        except BlockingIOError:
-            _wait_for(fd, _READ)
+            return _read(fd, n)
+        except OSError as exc:
+            if exc.errno not in ignored_errors:
+                raise
+        _wait_in_hub(fd, _READ)
 
 
 def nb_write(fd: int, buf: Any) -> int:
     """:func:`os.write` of a non-blocking descriptor, waiting in the hub while it is full."""
     while True:
         try:
-            return _native_write(fd, buf)
-        except BlockingIOError:
-            _wait_for(fd, _WRITE)
+            return _write(fd, buf)
+        except OSError as exc:
+            if exc.errno not in ignored_errors:
+                raise
+        _wait_in_hub(fd, _WRITE)
+
+
+def _wait_in_hub(fd: int, event: int) -> None:
+    hub = get_hub()
+    watcher = hub.loop.io(fd, event)
+    try:
+        hub.wait(watcher)
+    finally:
+        watcher.close()
 
 
 def tp_read(fd: int, n: int) -> bytes:
     """:func:`os.read` in a worker thread, for descriptors that block."""
-    return _waits.apply(_native_read, (fd, n))  # type: ignore[no-any-return]
+    return _waits.apply(_read, (fd, n))  # type: ignore[no-any-return]
 
 
 def tp_write(fd: int, buf: Any) -> int:
     """:func:`os.write` in a worker thread, for descriptors that block."""
-    return _waits.apply(_native_write, (fd, buf))  # type: ignore[no-any-return]
+    return _waits.apply(_write, (fd, buf))  # type: ignore[no-any-return]
 
 
 # -- children

@@ -14,13 +14,16 @@ from contextvars import Context
 from io import BytesIO
 from socket import AF_UNIX, getfqdn
 from time import localtime, strftime
+from types import TracebackType
 from typing import Any, ClassVar
 
+from weft.greenlet import GreenletExit
 from weft.http.body import Input as _Input
 from weft.http.h1 import Request, RequestReader
 from weft.http.limits import UNBOUNDED, Limits
 from weft.http.log import SILENCE
 from weft.http.wsgi import Handler
+from weft.hub import get_hub
 from weft.server import StreamServer
 
 __all__ = [
@@ -65,7 +68,10 @@ class Input(_Input):
         super().__init__(self._reader.ready.pop(0), self._read_more)
 
     def _read_more(self, request: Request) -> None:
-        data = self.rfile.readline(MAX_REQUEST_LINE)
+        size = MAX_REQUEST_LINE
+        if not self.chunked_input:
+            size = min(size, (self.content_length or 0) - request.body_size)
+        data = self.rfile.readline(size)
         if data:
             self._reader.feed(data)
         if self._reader.error is not None:
@@ -121,6 +127,28 @@ class WSGIHandler(Handler):
         return self._rfile
 
     _rfile: Any = None
+
+    def _log_error(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Report what the application raised: to the hub, and to a log that was given for it."""
+        if self.server.error_log is not sys.stderr:
+            super()._log_error(typ, value, tb)
+        if typ is not None and not issubclass(typ, GreenletExit):
+            environ = self.environ
+            get_hub().handle_error(
+                environ if isinstance(environ, SecureEnviron) else WSGISecureEnviron(environ),
+                typ,
+                value,
+                tb,
+            )
+
+    def error_body(self, status: str) -> str:
+        """The body of an answer of the server's own: what *status* says after its number."""
+        return status.partition(" ")[2]
 
     def format_request(self) -> str:
         """A line for the log: address, time, request, status, length, seconds."""

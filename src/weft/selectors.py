@@ -41,18 +41,25 @@ if hasattr(_selectors, "EpollSelector"):
     DefaultSelector = EpollSelector
 
 
-class GeventSelector(DefaultSelector):  # type: ignore[misc]
-    """gevent's name of :data:`DefaultSelector`.
+class _BadDescriptor(OSError, ValueError):
+    """An OSError in the standard library, a ValueError in gevent."""
 
-    Raises ValueError where that raises the operating system's error about a bad descriptor.
+
+class GeventSelector(DefaultSelector):  # type: ignore[misc]
+    """The best of them, by the name it has in gevent.
+
+    The operating system's error about a bad descriptor is a ValueError too.
     """
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
         try:
             return super().register(fileobj, events, data)
         except OSError as exc:
-            raise ValueError(f"Invalid file descriptor: {fileobj!r}") from exc
+            text = f"Invalid file descriptor: {exc.strerror}"
+            raise _BadDescriptor(exc.errno, text) from exc
 
+
+DefaultSelector = GeventSelector
 
 #: What is the standard library's own.
 __imports__ = [

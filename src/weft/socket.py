@@ -280,6 +280,11 @@ class socket(_native):
         found = getaddrinfo(host, None, self.family, self.type, self.proto)
         return (found[0][4][0], *address[1:])
 
+    @property
+    def _sock(self) -> socket:
+        """The socket itself: gevent's wraps another, which libraries ask for."""
+        return self
+
     # -- ends
 
     def _real_close(self, *args: _Any) -> None:

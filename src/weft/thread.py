@@ -84,7 +84,10 @@ class ThreadGreenlet(Greenlet):
 
 @builtin
 def start_new_thread(
-    function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, /
+    function: Callable[..., object],
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    /,
 ) -> int:
     """Run ``function(*args, **kwargs)`` in a new greenlet; returns its identifier.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import sys
 import threading
 import weakref
 
-from weft._core.greenlet import getcurrent
+from weft._core.greenlet import Greenlet, getcurrent
 from weft.local import local
 from weft.thread import LockType, get_ident
 
@@ -25,12 +26,12 @@ if sys.version_info < (3, 12):
 
         def __init__(self) -> None:
             super().__init__()
-            weakref.finalize(
-                getcurrent(),
-                vars(threading)["_active"].pop,
-                get_ident(),
-                None,
-            ).atexit = False
+            greenlet = getcurrent()
+            forget = functools.partial(vars(threading)["_active"].pop, get_ident(), None)
+            if isinstance(greenlet, Greenlet):
+                greenlet.rawlink(lambda _: forget())
+            else:
+                weakref.finalize(greenlet, forget).atexit = False
 
     _DummyThread.__module__ = "threading"
     __implements__ = ["_DummyThread"]

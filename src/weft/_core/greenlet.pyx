@@ -379,8 +379,8 @@ cdef class Greenlet(Fiber):
             self.links = [link for link in self.links if is_joiner(link)]
 
     def has_links(self):
-        """How many links there are."""
-        return 0 if self.links is None else len(self.links)
+        """How many links there are, besides those of its locals."""
+        return 0 if self.links is None else len(self.links) - (self.trace in self.links)
 
     cdef int notify(self) except -1:
         """Schedule the callable links, then wake the joiners."""

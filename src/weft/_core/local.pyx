@@ -93,7 +93,9 @@ cdef class local:
 
     def __cinit__(self, *args, **kwargs):
         if (args or kwargs) and type(self).__init__ is object.__init__:
-            raise TypeError(f"{type(self).__name__}() takes no arguments: it has no __init__")
+            raise TypeError(
+                "Initialization arguments are not supported: "
+                f"{type(self).__name__} has no __init__")
         self.dicts = {}
         self.args = args
         self.kwargs = kwargs

@@ -83,7 +83,7 @@ cdef inline int note_take(Takes *takes) except -1:
 cdef int note_many_takes(Takes *takes) except -1:
     cdef Hub hub = get_hub_if_exists()
     takes.count = 0
-    if hub is None or PyGreenlet_GetCurrent() is hub:
+    if hub is None or whoever_runs() in (None, hub):
         return 0
     if takes.turns == hub.turns:
         let_others_run()
@@ -288,6 +288,16 @@ cdef class RLock:
     # What is given is ignored: a hub as in gevent, anything as in the thread module.
     def __cinit__(self, *args, **kwargs):
         self.waiters = WaitQueue()
+
+    @property
+    def hub(self):
+        """None, as :attr:`Semaphore.hub`."""
+        return None
+
+    @property
+    def _block(self):
+        """What is locked: in gevent another object, which tools look into."""
+        return self
 
     cdef bint owned(self) noexcept:
         return self.count > 0 and self.owner is whoever_runs()

@@ -204,15 +204,20 @@ cdef class Loop:
         """Does nothing: after a fork the child's loop is made anew by itself."""
 
     def run(self, nowait=False, once=False):
-        """Run a loop of one's own (``loop(default=False)``) until nothing keeps it going.
+        """Run until nothing keeps the loop going.
 
-        With *once* only one turn; with *nowait* one turn that does not wait. Raises RuntimeError
-        for a thread's loop, which its hub runs.
+        With *once* only one turn; with *nowait* one turn that does not wait. A thread's loop,
+        which its hub runs, is given the time for it. Raises RuntimeError in another thread.
         """
         self.check_open()
-        if not isinstance(self.hub, core.PrivateHub):
-            raise RuntimeError(f"{self!r} is run by its hub; wait for it with get_hub().join()")
-        self.hub.run_loop(nowait, once)
+        if isinstance(self.hub, core.PrivateHub):
+            self.hub.run_loop(nowait, once)
+        elif self.hub is not get_current_hub():
+            raise RuntimeError(f"{self!r} is run by the hub of another thread")
+        elif nowait or once:
+            core.sleep(0)
+        else:
+            self.hub.wait_until_idle()
 
     def destroy(self):
         """Stop all watchers and close the hub; true if it was open."""

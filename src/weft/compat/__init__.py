@@ -18,8 +18,11 @@ from weft.events import plugin_owners
 __all__ = ["install"]
 
 
-def install() -> None:
+def install(*, imports: bool = True) -> None:
     """Let ``import gevent`` mean weft from now on; a second call does nothing.
+
+    Unless *imports* is false, ``gevent`` and ``gevent.monkey`` are imported at once: libraries ask
+    ``sys.modules``, rather than import, whether gevent is in use and has patched.
 
     Settings are then read from ``GEVENT_...`` environment variables too, where the ``WEFT_...`` one
     is not set. Raises ImportError if the real gevent was imported before.
@@ -34,5 +37,5 @@ def install() -> None:
     read_gevent_environment()
     sys.meta_path.insert(0, AliasFinder())
     plugin_owners.append("gevent")
-    # Libraries ask sys.modules, rather than import, whether gevent is in use and has patched.
-    importlib.import_module("gevent.monkey")
+    if imports:
+        importlib.import_module("gevent.monkey")

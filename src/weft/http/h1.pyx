@@ -213,7 +213,7 @@ cdef class RequestReader:
             text = text_of(value)
             before = request.fields.get(key)
             if before is not None:
-                text = before + ("; " if key == "HTTP_COOKIE" else ",") + text
+                text = before + ("; " if key.startswith("HTTP_COOKIE") else ",") + text
             request.fields[key] = text
 
     def on_headers_complete(self):

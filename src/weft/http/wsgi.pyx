@@ -557,10 +557,18 @@ cdef class Handler:
     def handle_error(self, typ, value, tb):
         """Report what the application raised; 500 if the head was not sent, else end it."""
         self.failed = True
-        self.report("".join(traceback.format_exception(typ, value, tb)))
+        self._log_error(typ, value, tb)
         self.close_connection = True
         if not self.headers_sent:
             self.answer("500 Internal Server Error")
+
+    def _log_error(self, typ, value, tb):
+        """Report what the application raised, to the server's error log."""
+        self.report("".join(traceback.format_exception(typ, value, tb)))
+
+    def error_body(self, status):
+        """The text of an answer of the server's own."""
+        return f"{status}\n"
 
     cdef answer_client_error(self):
         self.close_connection = True
@@ -577,7 +585,7 @@ cdef class Handler:
 
     cdef answer(self, status):
         """Send a short answer of the server's own; the connection ends then."""
-        body = f"{status}\n".encode("ascii")
+        body = self.error_body(status).encode("ascii")
         self.status, self.code = status, int(status[:3])
         self.lines = header_lines([("Content-Type", "text/plain; charset=utf-8")], self.code)
         self.client_error = None
