@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools as _functools
 import signal as _stdlib
 import sys as _sys
+from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
 from os import close as _close
 from time import monotonic as _monotonic
 from typing import Any
+from typing import TypeVar as _TypeVar
 
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import get_existing_hub as _get_existing_hub
@@ -32,9 +34,20 @@ __imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = ["getsignal", "set_wakeup_fd", "signal"]
 
+_F = _TypeVar("_F", bound=_Callable[..., Any])
 _native_getsignal = _stdlib.getsignal
 _native_set_wakeup_fd = _stdlib.set_wakeup_fd
 _native_signal = _stdlib.signal
+
+
+def _like(native: _Callable[..., Any]) -> _Callable[[_F], _F]:
+    """What is true of *native* is true of the function, too; it is the standard module's."""
+
+    def decorate(function: _F) -> _F:
+        _functools.update_wrapper(function, native).__module__ = _stdlib.__name__
+        return function
+
+    return decorate
 
 
 #: Wakes who waits for any handler to be called.
@@ -69,19 +82,19 @@ def _handler_in(found: Any) -> Any:
     return found.handler if isinstance(found, _Handler) else found
 
 
-@_functools.wraps(_native_signal)
+@_like(_native_signal)
 def signal(signalnum: Any, handler: Any) -> Any:
     return _handler_in(
         _native_signal(signalnum, _Handler(handler) if callable(handler) else handler)
     )
 
 
-@_functools.wraps(_native_getsignal)
+@_like(_native_getsignal)
 def getsignal(signalnum: Any) -> Any:
     return _handler_in(_native_getsignal(signalnum))
 
 
-@_functools.wraps(_native_set_wakeup_fd)
+@_like(_native_set_wakeup_fd)
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     before = _native_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
     hub = _get_existing_hub()
@@ -90,9 +103,6 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     if fd == -1:
         hub.poller.ask_for_signals()
     return -1 if before == hub.poller.signal_fd else before
-
-
-set_wakeup_fd.__module__ = "signal"
 
 
 def adopt_handlers() -> None:
@@ -110,7 +120,7 @@ def adopt_handlers() -> None:
 if hasattr(_stdlib, "pthread_sigmask"):
     _native_sigmask = _stdlib.pthread_sigmask
 
-    @_functools.wraps(_native_sigmask)
+    @_like(_native_sigmask)
     def pthread_sigmask(how: int, mask: Any, /) -> Any:
         # What a thread blocks others still get: multiprocessing's helpers block all there are.
         thread = _getcurrent()
@@ -131,7 +141,7 @@ if hasattr(_stdlib, "pthread_sigmask"):
 
 if hasattr(_stdlib, "pause"):
 
-    @_functools.wraps(_stdlib.pause)
+    @_like(_stdlib.pause)
     def pause() -> None:
         hub = _get_hub()
         hub.refs += 1  # a signal can end this, with nothing else left to
@@ -164,7 +174,7 @@ if _sys.platform == "linux":
         finally:
             _native_sigmask(_stdlib.SIG_UNBLOCK, blocked_here)
 
-    @_functools.wraps(_stdlib.sigwait)
+    @_like(_stdlib.sigwait)
     def sigwait(sigset: Any, /) -> Any:
         number = _take(sigset, None).si_signo
         try:
@@ -172,11 +182,11 @@ if _sys.platform == "linux":
         except ValueError:
             return number
 
-    @_functools.wraps(_stdlib.sigwaitinfo)
+    @_like(_stdlib.sigwaitinfo)
     def sigwaitinfo(sigset: Any, /) -> Any:
         return _take(sigset, None)
 
-    @_functools.wraps(_stdlib.sigtimedwait)
+    @_like(_stdlib.sigtimedwait)
     def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
