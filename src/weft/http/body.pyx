@@ -122,6 +122,9 @@ cdef class Input:
 class FileWrapper:
     """``wsgi.file_wrapper``: an iterable over *filelike*; a file is sent by the system itself."""
 
+    filelike = None
+    block_size = 65536
+
     def __init__(self, filelike, block_size=65536):
         self.filelike = filelike
         self.block_size = block_size

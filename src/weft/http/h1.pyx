@@ -30,6 +30,9 @@ for _at in range(128):
 class BadRequest(Exception):
     """A request that is answered with *status*, without asking the application; then closed."""
 
+    status = ""
+    reason = ""
+
     def __init__(self, str status, str reason):
         super().__init__(f"{status}: {reason}")
         self.status = status

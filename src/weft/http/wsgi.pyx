@@ -8,7 +8,7 @@ gevent.pywsgi's handler, whose subclasses override them.
 import sys
 import traceback
 from contextlib import suppress
-from socket import SHUT_WR
+from socket import SHUT_WR as _SHUT_WR
 from urllib.parse import unquote_to_bytes
 
 from greenlet import getcurrent
@@ -311,7 +311,7 @@ cdef class Handler:
             sock.close()
 
     cdef linger(self, sock):
-        sock.shutdown(SHUT_WR)
+        sock.shutdown(_SHUT_WR)
         deadline = now() + LINGER_TIME * 1_000_000_000
         size = 0
         while size < LINGER_SIZE and (left := deadline - now()) > 0:
