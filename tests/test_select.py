@@ -38,6 +38,8 @@ def test_poll_refuses_more_than_a_c_int(module: Any) -> None:
 
 def test_poll_refuses_a_second_greenlet() -> None:
     poll = select.poll()
+    with pytest.raises(TypeError, match="cannot create"):
+        type(poll)()
     waiter = weft.spawn(poll.poll, 10)
     weft.sleep(0)
     with pytest.raises(RuntimeError):

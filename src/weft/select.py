@@ -119,13 +119,15 @@ def _watching(interest: dict[int, int], ask: Callable[[], _T], seconds: float | 
         return _wait_until(ask, lambda left: _wait_for(watcher.fileno(), _READ, left), seconds)
 
 
-class poll:
-    """:class:`select.poll`'s object, whose ``poll()`` lets other greenlets run."""
+class _Poll:
+    """What :func:`poll` makes; its ``poll()`` lets other greenlets run."""
 
-    def __init__(self) -> None:
-        self._native = _native_poll()
-        self._interest: dict[int, int] = {}
-        self._polling = False
+    _native: Any
+    _interest: dict[int, int]
+    _polling: bool
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Poll:
+        raise TypeError(f"cannot create '{cls.__module__}.{cls.__qualname__}' instances")
 
     def register(self, fd: Any, eventmask: int = 0x7, /) -> None:
         """Watch *fd*, a descriptor or an object with ``fileno()``, for *eventmask*."""
@@ -160,6 +162,14 @@ class poll:
             return _watching(self._interest, lambda: self._native.poll(0), seconds)
         finally:
             self._polling = False
+
+
+@_builtin
+def poll() -> _Poll:
+    """:func:`select.poll`: an object that watches descriptors, cooperatively."""
+    made: _Poll = object.__new__(_Poll)
+    made._native, made._interest, made._polling = _native_poll(), {}, False
+    return made
 
 
 if _native_epoll is not None:

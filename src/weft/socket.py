@@ -21,6 +21,7 @@ from typing import Any as _Any
 import weft.resolver.thread as _default_resolver  # noqa: F401
 from weft._builtins import builtin as _builtin
 from weft._core import sockets as _core
+from weft._core.builtins import getnameinfo
 from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.sockets import SocketState as _SocketState
@@ -359,10 +360,7 @@ def getaddrinfo(
     return _get_hub().resolver.getaddrinfo(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
 
 
-@_builtin
-def getnameinfo(sockaddr: _Any, flags: int) -> tuple[str, str]:
-    """:func:`socket.getnameinfo`, by the hub's resolver."""
-    return _get_hub().resolver.getnameinfo(sockaddr, flags)  # type: ignore[no-any-return]
+getnameinfo.__module__ = __name__
 
 
 @_builtin

@@ -10,11 +10,6 @@ OUR_CLASS = "the class is weft's: it can be instantiated, and subclassed, and sa
 
 #: test id -> (versions, why).
 LOSSES: dict[str, tuple[str, str]] = {
-    "test.test_select.SelectTestCase.test_disallow_instantiation": (ALL, OUR_CLASS),
-    "test.test_socket.GeneralModuleTests.testRefCountGetNameInfo": (
-        ALL,
-        "it counts references while an exception is on, whose traceback holds frames of Python",
-    ),
     "test.test_threading.ThreadTests.test_disallow_instantiation": ("3.11 3.12", OUR_CLASS),
     "test.test_threading.ThreadTests.test_lock_no_subclass": ("3.13", OUR_CLASS),
     "test.test_threading.MiscTestCase.test__all__": (ALL, OUR_CLASS),

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 
 from weft._core.clock cimport nanoseconds
 from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import
-from weft._core.hub cimport ON_SLEEP, ON_YIELD, Wait, new_hub_wait, park, unpark
+from weft._core.hub cimport ON_SLEEP, ON_YIELD, Wait, get_hub, new_hub_wait, park, unpark
 
 from typing import SupportsFloat, SupportsIndex
 
@@ -63,6 +63,14 @@ def sleep(seconds, /):
         unpark(wait)
         ns = -1
     park(wait, ns)
+
+
+def getnameinfo(sockaddr, flags, /):
+    """:func:`socket.getnameinfo`, by the hub's resolver."""
+    # Refused here, where no frame of Python keeps it in the traceback.
+    if not isinstance(sockaddr, tuple):
+        raise TypeError("getnameinfo() argument 1 must be a tuple")
+    return (<object>get_hub()).resolver.getnameinfo(sockaddr, flags)
 
 
 def report_thread(function, exc):
