@@ -386,3 +386,15 @@ def test_executor_initializer():
         executor.submit(int).result()
     with pytest.raises(TypeError):
         ThreadPoolExecutor(1, initializer=3)
+
+
+def test_killing_a_pool_that_is_still_given_work() -> None:
+    for size in (2, 3, 10):
+        pool = ThreadPool(size)
+        result = pool.map_async(time.sleep, [0.02] * (size * 2))
+        weft.sleep(0.02)
+        pool.kill()
+        result.join()
+        assert result.successful()
+        pool.kill()
+        assert pool.size == 0

@@ -28,6 +28,16 @@ class Worker:
         self.ident = 0
 
 
+class Leave:
+    """Tells one worker to end."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self) -> None:
+        #: Whether one has.
+        self.taken = False
+
+
 class Crew:
     """The workers of a pool and what they have to do; knows nothing of the pool.
 
@@ -36,8 +46,8 @@ class Crew:
 
     def __init__(self, idle_seconds: float | None) -> None:
         self.idle_seconds = idle_seconds
-        #: What to call; None tells one worker to leave.
-        self.tasks: Queue[partial[None] | None] = Queue()
+        #: What to call, and who is to leave.
+        self.tasks: Queue[partial[None] | Leave] = Queue()
         self.workers: set[Worker] = set()
         self.worker_left = Event()
 
@@ -72,30 +82,38 @@ class Crew:
     def work_here(self) -> None:
         """Do everything there is to do, in the calling thread."""
         while self.tasks.qsize() > 0:
-            self.do_next(self.tasks.get())
+            leave = self.do_next(self.tasks.get())
+            if leave is not None:
+                leave.taken = True
 
-    def do_next(self, task: partial[None] | None) -> bool:
-        """Call *task*, which must not raise; whether there was one."""
+    def do_next(self, task: partial[None] | Leave) -> Leave | None:
+        """Call *task*, which must not raise; if it tells to leave, return it."""
         try:
-            if task is not None:
-                task()
-            return task is not None
+            if isinstance(task, Leave):
+                return task
+            task()
+            return None
         finally:
             del task  # it holds the arguments, and the result the exception's frames
             self.tasks.task_done()
 
-    def dismiss(self, count: int) -> None:
+    def dismiss(self, count: int) -> list[Leave]:
         """Let *count* workers leave once they have done what is waiting now."""
-        for _ in range(count):
-            self.tasks.put(None)
+        leaves = [Leave() for _ in range(count)]
+        for leave in leaves:
+            self.tasks.put(leave)
+        return leaves
 
-    def await_size(self, size: int) -> None:
-        """Wait until at most *size* workers are left."""
-        while len(self.workers) > size:
+    def await_leaves(self, leaves: list[Leave]) -> None:
+        """Wait until so many workers have left; those started since may be there."""
+        while True:
+            # First, lest one leaves between the look and the wait.
             self.worker_left.clear()
+            if not self.workers:
+                self.work_here()  # what was meant for workers that left by themselves
+            if all(leave.taken for leave in leaves):
+                return
             self.worker_left.wait()
-        if not self.workers:
-            self.work_here()  # tokens for workers that left by themselves
 
     def is_worker(self) -> bool:
         """Whether the calling thread is one of them."""
@@ -106,17 +124,20 @@ class Crew:
 def work(crew: Crew, worker: Worker) -> None:
     """The main function of a worker's thread."""
     worker.ident = get_ident()
+    leave: Leave | None = None
     try:
-        while crew.do_next(next_task(crew, worker)):
-            pass
+        while leave is None:
+            leave = crew.do_next(next_task(crew, worker))
     except Empty:
         pass
     finally:
         crew.workers.discard(worker)
+        if leave is not None:
+            leave.taken = True
         crew.worker_left.set()
 
 
-def next_task(crew: Crew, worker: Worker) -> partial[None] | None:
+def next_task(crew: Crew, worker: Worker) -> partial[None] | Leave:
     """Wait for a task; raises Empty if the worker has been idle for too long."""
     while True:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from weft._core.native import get_ident
-from weft._crew import Crew
+from weft._crew import Crew, Leave
 from weft.event import AsyncResult
 from weft.hub import get_hub
 from weft.lock import Condition, Semaphore
@@ -132,8 +132,7 @@ class ThreadPool(GroupMappingMixin):
         while self.size < value:
             self._crew.start_worker()
         if self.size > value:
-            self._crew.dismiss(self.size - value)
-            self._crew.await_size(value)
+            self._crew.await_leaves(self._crew.dismiss(self.size - value))
 
     def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> ThreadResult:
         """Have a thread call ``func(*args, **kwargs)``; returns the result to come.
@@ -309,15 +308,20 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         """
         self._is_shut = True
         crew = self._crew
+        told_to_leave = []
         while cancel_futures and crew.tasks.qsize() > 0:
             task = crew.tasks.get()
-            if task is not None:
+            if isinstance(task, Leave):
+                told_to_leave.append(task)
+            else:
                 future: Future = task.args[0]
                 future.cancel()
                 future.set_running_or_notify_cancel()
             crew.tasks.task_done()
-        crew.dismiss(len(crew.workers))
+        for leave in told_to_leave:
+            crew.tasks.put(leave)
+        leaves = crew.dismiss(len(crew.workers))
         if wait:
-            crew.await_size(0)
+            crew.await_leaves(leaves)
 
     kill = shutdown
