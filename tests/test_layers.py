@@ -67,6 +67,7 @@ INSIDE_FUNCTIONS = {
     ("weft._core.poller", "_socket"): "only the portable poller pays for it",
     ("weft._core.poller", "selectors"): "the same; it must be imported before patching or never",
     ("weft._core.poller", "socket"): "the same, and only on Windows",
+    ("weft.http.connection", "weft.http.http2"): "only who serves HTTP/2 needs h2",
     ("weft.http.wsgi", "weft.websocket"): "only who is asked for WebSockets needs wsproto",
     ("weft.events", "weft._event_interfaces"): "only for who has zope.interface, and asks",
     ("weft.compat._finder", "weft.compat._metadata"): "loads what patching must come before",

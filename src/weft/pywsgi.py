@@ -19,9 +19,12 @@ from typing import Any, ClassVar
 
 from weft.greenlet import GreenletExit
 from weft.http.body import Input as _Input
+from weft.http.connection import serve
+from weft.http.exchange import Exchange
 from weft.http.h1 import Request, RequestReader
 from weft.http.limits import UNBOUNDED, Limits
 from weft.http.log import SILENCE
+from weft.http.stream import Stream
 from weft.http.wsgi import Handler
 from weft.hub import get_hub
 from weft.server import StreamServer
@@ -34,6 +37,7 @@ __all__ = [
     "WSGIHandler",
     "WSGISecureEnviron",
     "WSGIServer",
+    "WSGIStream",
 ]
 
 
@@ -80,15 +84,8 @@ class Input(_Input):
             raise OSError("unexpected end of file while reading a request's body")
 
 
-class WSGIHandler(Handler):
-    """Serves one connection; subclass it to override what it does at each step.
-
-    Attributes of the request and the response are gevent's: ``environ``, ``status``, ``code``,
-    ``response_headers``, ``headers_sent``, ``result``, ``socket``, ``client_address``, ...
-    """
-
-    #: gevent's hook for what it prints of a connection's own failures; nothing calls it here.
-    _print_unexpected_exc = staticmethod(traceback.print_exc)
+class _Named(Exchange):
+    """gevent's names of what an exchange has, and its line for the log."""
 
     @property
     def requestline(self) -> str:
@@ -118,15 +115,6 @@ class WSGIHandler(Handler):
     def content_length(self) -> int | None:
         """The length of the request's body, where its head says it."""
         return self.request.length
-
-    @property
-    def rfile(self) -> Any:
-        """A file of what the client sends after a request that changed the protocol."""
-        if self._rfile is None:
-            self._rfile = _Rest(self.reader.rest or b"", self.socket)
-        return self._rfile
-
-    _rfile: Any = None
 
     def _log_error(
         self,
@@ -159,6 +147,30 @@ class WSGIHandler(Handler):
         length = self.response_length or "-"
         code = self.code or "-"
         return f'{host} - - [{at}] "{self.requestline}" {code} {length} {seconds}'
+
+
+class WSGIHandler(_Named, Handler):
+    """Serves one connection; subclass it to override what it does at each step.
+
+    Attributes of the request and the response are gevent's: ``environ``, ``status``, ``code``,
+    ``response_headers``, ``headers_sent``, ``result``, ``socket``, ``client_address``, ...
+    """
+
+    #: gevent's hook for what it prints of a connection's own failures; nothing calls it here.
+    _print_unexpected_exc = staticmethod(traceback.print_exc)
+
+    @property
+    def rfile(self) -> Any:
+        """A file of what the client sends after a request that changed the protocol."""
+        if self._rfile is None:
+            self._rfile = _Rest(self.reader.rest or b"", self.socket)
+        return self._rfile
+
+    _rfile: Any = None
+
+
+class WSGIStream(_Named, Stream):
+    """Serves one request of HTTP/2, as :class:`WSGIHandler` those of HTTP/1.1."""
 
 
 class _Rest:
@@ -295,6 +307,11 @@ class WSGIServer(StreamServer):
 
     #: Called with a socket, its peer's address and the server, for an object with ``handle()``.
     handler_class: Any = WSGIHandler
+    #: The like of it for HTTP/2: called with its connection, its number and its headers.
+    stream_class: Any = WSGIStream
+    #: Whether to speak HTTP/2, with the extra ``weft[serve]``, to clients that begin with it or,
+    #: with TLS, choose "h2": the TLS context has to offer that (``set_alpn_protocols``).
+    http2 = False
     #: The class of the environments; :class:`WSGISecureEnviron` hides secrets from logs.
     environ_class: type[dict[str, Any]] = dict
     #: What clients may ask for. As gevent's server there is no bound on bodies, times and
@@ -380,4 +397,4 @@ class WSGIServer(StreamServer):
 
     def handle(self, sock: Any, address: Any) -> None:
         """Serve one connection until it ends."""
-        self.handler_class(sock, address, self).handle()
+        serve(sock, address, self)

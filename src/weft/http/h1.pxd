@@ -28,6 +28,12 @@ cdef class Request:
     cdef readonly long long body_size
 
 
+# Add a header to the fields.
+cdef int add_field(Request request, bytes name, bytes value) except -1
+# The BadRequest that a request is by its head, or None.
+cdef object fault_of(Request request)
+
+
 cdef class RequestReader:
 
     cdef readonly object limits

@@ -51,7 +51,7 @@ cdef class Request:
 
 
 def _line(Request request):
-    if request.version != "1.1" and request.version != "1.0":
+    if request.version not in ("1.1", "1.0", "2"):
         return "505 HTTP Version Not Supported"
     if request.method in NOT_SERVED:
         return "501 Not Implemented"
@@ -119,6 +119,27 @@ cdef str text_of(bytes value):
     while size > 0 and data[size - 1] in (c" ", c"\t"):
         size -= 1
     return PyUnicode_DecodeLatin1(data, size, NULL)
+
+
+cdef int add_field(Request request, bytes name, bytes value) except -1:
+    key = VARIABLES.get(name) or variable(name)
+    if key is not None:
+        text = text_of(value)
+        before = request.fields.get(key)
+        if before is not None:
+            text = before + ("; " if key.startswith("HTTP_COOKIE") else ",") + text
+        request.fields[key] = text
+    return 0
+
+
+cdef object fault_of(Request request):
+    cdef dict fields = request.fields
+    for field, wrong, status_of in RULES:
+        if field is None or field in fields:
+            status = status_of(request)
+            if status is not None:
+                return BadRequest(status, wrong)
+    return None
 
 
 cdef class RequestReader:
@@ -211,13 +232,7 @@ cdef class RequestReader:
             raise too_large()
         if not self.in_head:
             return
-        key = VARIABLES.get(name) or variable(name)
-        if key is not None:
-            text = text_of(value)
-            before = request.fields.get(key)
-            if before is not None:
-                text = before + ("; " if key.startswith("HTTP_COOKIE") else ",") + text
-            request.fields[key] = text
+        add_field(request, name, value)
 
     def on_headers_complete(self):
         cdef Request request = self.request
@@ -227,11 +242,9 @@ cdef class RequestReader:
             return
         request.method = self.parser.get_method().decode("ascii")
         request.version = self.parser.get_http_version()
-        for field, wrong, status_of in RULES:
-            if field is None or field in fields:
-                status = status_of(request)
-                if status is not None:
-                    raise BadRequest(status, wrong)
+        fault = fault_of(request)
+        if fault is not None:
+            raise fault
         request.keep_alive = self.parser.should_keep_alive()
         request.chunked = "HTTP_TRANSFER_ENCODING" in fields
         if "CONTENT_LENGTH" in fields:

@@ -32,6 +32,8 @@ class Limits:
     #: After so long without a word from its client a WebSocket that receives pings it; after as
     #: long again it is given up.
     ping_time: float | None = 20.0
+    #: Requests at once on one connection of HTTP/2; more are refused.
+    streams: int = 100
     #: Connections in all; more are left in the system's queue until one ends.
     connections: int | None = 20_000
     #: Connections from one address; more are refused with 503. Unix sockets have no address.

@@ -1,0 +1,54 @@
+# Exchanges, for the protocols.
+
+from weft.http.counters cimport Counters
+from weft.http.h1 cimport Request
+from weft.http.response cimport HeaderLines
+
+
+cdef class Exchange:
+
+    cdef public object client_address, server, application
+    cdef readonly object limits
+    # The request that is answered, or was last.
+    cdef readonly Request request
+    cdef public bint close_connection
+    cdef public object environ, status, response_headers, result, wsgi_input
+    cdef public int code
+    cdef public bint headers_sent
+    cdef public long long response_length
+    cdef public double time_start, time_finish
+    cdef str remote_address, remote_port
+    cdef object base_environ          # of every request of this connection
+    cdef object context               # what each request of this connection runs in
+    cdef Counters counters            # the server's, or None
+    cdef object body_time             # seconds left to wait for the body, or None
+    cdef HeaderLines lines
+    cdef object framing
+    cdef object left                  # of a body whose length was told
+    cdef bint continued               # 100 was sent
+    cdef object client_error          # what the client did; nothing that the application raises
+    cdef object refusal               # a BadRequest: what it is answered for that, or None
+    cdef bint failed                  # the application has
+
+    cdef prepare(self, address, server)
+    cdef forget_response(self)
+    cdef serve(self)
+    cdef handle_counted(self)
+    cdef connection_environ(self)
+    cdef send_whole(self, data)
+    cdef report_length(self, length)
+    cdef finish(self)
+    cdef str delimit(self, known)
+    cdef answer_client_error(self)
+    cdef refuse(self, error)
+    cdef answer(self, status)
+    cdef report(self, text)
+
+    # Each protocol's.
+    cdef offer_upgrade(self, environ)
+    cdef await_body(self, Request request)
+    cdef bytes head(self, known)
+    cdef send_both(self, head, data, bint last)
+    cdef send_end(self)
+    cdef send_interim(self, str status, str lines)
+    cdef bint send_file(self, wrapper) except -1

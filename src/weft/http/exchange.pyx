@@ -1,0 +1,384 @@
+# cython: binding=False
+"""One request and its answer by WSGI (PEP 3333), whatever protocol carries them.
+
+The methods without an underscore have the names, and are called at the points, of
+gevent.pywsgi's handler, whose subclasses override them.
+"""
+
+import sys
+import traceback
+from contextlib import suppress
+from urllib.parse import unquote_to_bytes
+
+from greenlet import getcurrent
+
+from weft.http.body import FileWrapper, Input
+from weft.http.h1 import BadRequest
+from weft.http.log import SILENCE
+from weft.http.response import Framing
+
+from cpython.dict cimport PyDict_Copy
+
+from weft._core.clock cimport now
+from weft.http.counters cimport Counters
+from weft.http.h1 cimport Request
+from weft.http.response cimport HeaderLines, check_status, date, frame, header_lines
+
+__all__ = ["Exchange"]
+
+cdef object NONE = Framing.NONE
+cdef object LENGTH = Framing.LENGTH
+cdef object CHUNKED = Framing.CHUNKED
+
+cdef dict PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
+
+
+cdef class Exchange:
+    """Calls the application for a request, and gives what it answers to a protocol."""
+
+    cdef prepare(self, address, server):
+        self.client_address = address
+        self.server = server
+        self.application = None
+        self.limits = server.limits
+        self.close_connection = False
+        self.counters = getattr(server, "counters", None)
+        self.remote_address = self.remote_port = ""
+        if isinstance(address, tuple):
+            self.remote_address, self.remote_port = address[0], str(address[1])
+        self.base_environ = None
+        self.forget_response()
+
+    cdef forget_response(self):
+        """Forget the response before."""
+        self.environ = {}
+        self.status = None
+        self.code = 0
+        self.response_headers = None
+        self.headers_sent = False
+        self.response_length = 0
+        self.result = None
+        self.wsgi_input = None
+        self.lines = None
+        self.framing = NONE
+        self.left = 0  # of a body whose length was told
+        self.continued = False
+        self.client_error = None
+        self.refusal = None
+        self.failed = False
+        self.time_start = self.time_finish = 0.0
+
+    cdef serve(self):
+        """Let the application answer the request."""
+        self.application = self.server.application
+        self.environ = self.get_environ()
+        if self.context is None or len(self.context):
+            # The last request's is used again only if it left nothing there.
+            current = getcurrent()
+            self.context = current.gr_context = self.server.context.copy()
+        if self.counters is None:
+            self.handle_one_response()
+        else:
+            self.handle_counted()
+
+    cdef handle_counted(self):
+        self.counters.active += 1
+        try:
+            self.handle_one_response()
+        finally:
+            self.counters.active -= 1
+            seconds = self.time_finish - self.time_start
+            self.counters.count_request(self.code, seconds, self.response_length)
+
+    # -- the request
+
+    def get_environ(self):
+        """PEP 3333's environment of the request."""
+        request = self.request
+        if self.base_environ is None:
+            self.base_environ = self.connection_environ()
+        base = self.base_environ
+        environ = PyDict_Copy(<dict>base) if type(base) is dict else base.copy()
+        environ.update(request.fields)
+        target = request.target.decode("latin-1")
+        if target[0] != "/" and target != "*":
+            target = origin_form(target, environ)
+        path, _, query = target.partition("?")
+        if "%" in path:
+            path = unquote_to_bytes(path).decode("latin-1")
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.remote_address, self.remote_port
+        environ["REQUEST_METHOD"] = request.method
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = query
+        environ["REQUEST_URI"] = environ["RAW_URI"] = target
+        environ["SERVER_PROTOCOL"] = PROTOCOLS[request.version]
+        self.body_time = self.limits.body_time
+        environ["wsgi.input"] = self.wsgi_input = Input(request, self._receive_body)
+        environ["wsgi.early_hints"] = self._early_hints
+        if request.upgrade:
+            self.offer_upgrade(environ)
+        return environ
+
+    cdef connection_environ(self):
+        """What all requests have; one object for all connections, where it is the same."""
+        environ = self.server.get_environ()
+        environ["wsgi.input_terminated"] = True
+        environ["wsgi.file_wrapper"] = FileWrapper
+        shared = getattr(self.server, "shared_environ", None)
+        if shared is not None and type(shared) is type(environ) and shared == environ:
+            return shared
+        self.server.shared_environ = environ
+        return environ
+
+    def _receive_body(self, Request request):
+        """Wait for more of the body of *request*; what :class:`Input` does."""
+        if self.client_error is not None:
+            raise self.client_error
+        try:
+            if request.expects_continue and not self.continued and not request.body_size:
+                self.continued = True
+                self.send_interim("100 Continue", "")
+            if self.body_time is not None and self.body_time <= 0:
+                raise TimeoutError("the body took too long")
+            before = now()
+            self.await_body(request)
+            if self.body_time is not None:
+                self.body_time -= (now() - before) / 1e9
+        except TimeoutError as exc:
+            self.refusal = BadRequest("408 Request Timeout", "the body took too long")
+            self.client_error = exc
+            raise
+        except BadRequest as exc:
+            self.client_error = self.refusal = exc
+            raise
+        except OSError as exc:
+            self.client_error = exc
+            raise
+
+    # -- the response
+
+    def handle_one_response(self):
+        """Run the application and send what it answers."""
+        try:
+            try:
+                self.run_application()
+            except Exception as exc:
+                if exc is not self.client_error:
+                    self.handle_error(*sys.exc_info())
+                else:
+                    self.answer_client_error()
+        finally:
+            self.time_finish = now() / 1e9
+            self.log_request()
+
+    def run_application(self):
+        """Call the application and process its result."""
+        try:
+            self.result = self.application(self.environ, self.start_response)
+            self.process_result()
+        finally:
+            close = getattr(self.result, "close", None)
+            if close is not None:
+                close()
+
+    def start_response(self, status, headers, exc_info=None):
+        """PEP 3333's; nothing is sent before there is a body, or its end."""
+        if exc_info is not None:
+            try:
+                if self.headers_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.status is not None:
+            if self.code == 101 and self.headers_sent:
+                return self.write  # frameworks answer always, and a WebSocket has no answer
+            raise AssertionError("start_response() was called already")
+        code = check_status(status)
+        self.lines = header_lines(headers, code)
+        self.status, self.code = status, code
+        self.response_headers = headers
+        return self.write
+
+    def write(self, data):
+        """Send *data* as part of the body, after the head if that was not sent."""
+        if not isinstance(data, bytes):
+            data = as_bytes(data)
+        head = b"" if self.headers_sent else self.head(None)
+        framing = self.framing
+        self.response_length += len(data)
+        if framing is CHUNKED:
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif framing is LENGTH:
+            self.left -= len(data)
+            if self.left < 0:
+                self.close_connection = True
+                raise ValueError(
+                    f"the body is longer than its Content-Length, by {-self.left} bytes or more"
+                )
+        elif framing is NONE:
+            data = b""
+        self.send_both(head, data, False)
+
+    def process_result(self):
+        """Send what the application returned."""
+        result = self.result
+        if self.code == 101 and self.headers_sent:
+            return
+        if type(result) is list or type(result) is tuple:
+            if not self.headers_sent:
+                self.send_whole(b"".join(result) if len(result) != 1 else result[0])
+                return
+        elif isinstance(result, FileWrapper) and self.send_file(result):
+            return
+        for data in result:
+            if data:
+                self.write(data)
+        self.finish()
+
+    cdef send_whole(self, data):
+        if not isinstance(data, bytes):
+            data = as_bytes(data)
+        head = self.head(len(data))
+        self.response_length = len(data)
+        if self.framing is NONE:
+            data = b""
+        elif self.left != len(data):
+            self.report_length(len(data))
+            data = data[: self.left]
+        self.send_both(head, data, self.framing is NONE or self.left == len(data))
+
+    cdef report_length(self, length):
+        self.close_connection = True
+        self.report(f"the body has {length} bytes, and its Content-Length says {self.left}")
+
+    cdef finish(self):
+        """The application has returned all of the body."""
+        if not self.headers_sent:
+            self.send_both(self.head(0), b"", True)
+        elif self.framing is LENGTH and self.left:
+            self.close_connection = True
+            self.report(f"the body lacks {self.left} bytes of its Content-Length")
+        else:
+            self.send_end()
+
+    cdef str delimit(self, known):
+        """Settle how the body is delimited. What the head says of that, and the date.
+
+        *known* is the body's length where nothing else says it.
+        """
+        lines = self.lines
+        if lines is None or self.status is None:
+            raise AssertionError("the application did not call start_response()")
+        request = self.request
+        self.framing, text = frame(request.method, request.version, self.code, lines, known)
+        if self.framing is LENGTH:
+            self.left = known if lines.length is None else lines.length
+        if not lines.has_date and self.code >= 200:
+            text += f"Date: {date()}\r\n"
+        return text
+
+    def _early_hints(self, headers):
+        """``wsgi.early_hints``: send these, mostly Link, before the answer is known (RFC 8297)."""
+        if self.request.version != "1.0" and not self.headers_sent:
+            self.send_interim("103 Early Hints", header_lines(headers, 103).text)
+
+    # -- what a protocol does
+
+    cdef offer_upgrade(self, environ):
+        """Put into *environ* what the application may take of the change that is asked for."""
+
+    cdef await_body(self, Request request):
+        """Wait for more of the body, for ``body_time`` at most: TimeoutError after that.
+
+        Raises OSError if none can come, BadRequest if it is not as it must be.
+        """
+        raise NotImplementedError
+
+    cdef bytes head(self, known):
+        """Make the head, with what delimit() says of the body; what send_both() has to send."""
+        raise NotImplementedError
+
+    cdef send_both(self, head, data, bint last):
+        """Send a head, if there is one, and part of the body; *last*: nothing follows."""
+        raise NotImplementedError
+
+    cdef send_end(self):
+        """Tell the end of the body, of which something was sent."""
+        raise NotImplementedError
+
+    cdef send_interim(self, str status, str lines):
+        """Send a head with *status*, before the one of the answer."""
+        raise NotImplementedError
+
+    cdef bint send_file(self, wrapper) except -1:
+        """Let the system send a regular file; False if it is none, or cannot."""
+        return False
+
+    # -- errors and the log
+
+    def handle_error(self, typ, value, tb):
+        """Report what the application raised; 500 if the head was not sent, else end it."""
+        self.failed = True
+        self._log_error(typ, value, tb)
+        self.close_connection = True
+        if not self.headers_sent:
+            self.answer("500 Internal Server Error")
+
+    def _log_error(self, typ, value, tb):
+        """Report what the application raised, to the server's error log."""
+        self.report("".join(traceback.format_exception(typ, value, tb)))
+
+    def error_body(self, status):
+        """The text of an answer of the server's own."""
+        return f"{status}\n"
+
+    cdef answer_client_error(self):
+        self.close_connection = True
+        if self.refusal is not None and not self.headers_sent:
+            self.answer(self.refusal.status)
+
+    cdef refuse(self, error):
+        """Answer what is no request."""
+        self.forget_response()
+        self.close_connection = True
+        self.answer(error.status)
+        self.log_request()
+
+    cdef answer(self, status):
+        """Send a short answer of the server's own; the connection ends then."""
+        body = self.error_body(status).encode("ascii")
+        self.status, self.code = status, int(status[:3])
+        self.lines = header_lines([("Content-Type", "text/plain; charset=utf-8")], self.code)
+        self.client_error = None
+        with suppress(OSError):  # nobody may be there to be told
+            self.send_whole(body)
+
+    cdef report(self, text):
+        log = self.server.error_log
+        log.write(text if text.endswith("\n") else text + "\n")
+
+    def log_request(self):
+        """Write a line about the request and its answer to the server's log."""
+        log = self.server.log
+        if log is not SILENCE:
+            log.write(self.format_request() + "\n")
+
+    def format_request(self):
+        """The line that :meth:`log_request` writes."""
+        raise NotImplementedError
+
+
+cdef str origin_form(str target, environ):
+    """From "http://host/path"; such a target's host is the one that counts (RFC 9112, 3.2)."""
+    _, _, rest = target.partition("://")
+    end = min([at for at in (rest.find("/"), rest.find("?")) if at >= 0], default=len(rest))
+    environ["HTTP_HOST"] = rest[:end].rpartition("@")[2]
+    origin = rest[end:]
+    return origin if origin.startswith("/") else "/" + origin
+
+
+cdef bytes as_bytes(data):
+    if isinstance(data, str):
+        raise TypeError(f"a body is made of bytes, not of str like {data[:40]!r}")
+    return bytes(memoryview(data))

@@ -1,0 +1,853 @@
+"""HTTP/2: what applications and clients get, and what clients may not do."""
+
+import contextlib
+import os
+import shutil
+import ssl as native_ssl
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from h2 import events
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import (
+    DataFrame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PriorityFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+import weft
+from weft import ssl
+from weft.event import Event
+from weft.http.limits import UNBOUNDED, Limits
+from weft.pywsgi import WSGIServer
+
+from .conftest import Site, received
+
+Start = Callable[..., Site]
+Headers = list[tuple[str, str]]
+
+
+def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    data = environ["wsgi.input"].read()
+    start_response("200 OK", [("X-Path", environ["PATH_INFO"])])
+    return [data]
+
+
+def answering(*body: bytes, status: str = "200 OK", headers: Any = ()) -> Any:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response(status, list(headers))
+        return list(body)
+
+    return application
+
+
+@pytest.fixture
+def http2(site: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts sites that speak HTTP/2."""
+    monkeypatch.setattr(WSGIServer, "http2", True)
+    return site
+
+
+def head(method: str = "GET", path: str = "/", *more: tuple[str, str]) -> Headers:
+    known = [(":method", method), (":path", path), (":scheme", "http"), (":authority", "a")]
+    given = {name for name, _ in more}
+    return [*(each for each in known if each[0] not in given), *more]
+
+
+class Client:
+    """One connection, and what came of each stream; it checks nothing of what it sends."""
+
+    def __init__(self, here: Site, *, window: int | None = None) -> None:
+        config = H2Configuration(
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+            header_encoding="latin-1",
+        )
+        self.h2 = H2Connection(config)
+        if window is not None:
+            values = {SettingCodes.INITIAL_WINDOW_SIZE: window}
+            self.h2.local_settings = Settings(client=True, initial_values=values)
+        self.sock = here.connect()
+        self.credit = True
+        self.closed = False
+        self.headers: dict[int, Headers] = {}
+        self.interim: dict[int, list[Headers]] = defaultdict(list)
+        self.body: dict[int, bytes] = defaultdict(bytes)
+        self.ended: set[int] = set()
+        self.reset: dict[int, int] = {}
+        self.goaway: int | None = None
+        self.pings = 0
+        self.h2.initiate_connection()
+        self.send()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.sock.close()
+
+    def send(self, *frames: Any) -> None:
+        """Send what h2 has made, then *frames*."""
+        data = self.h2.data_to_send() + b"".join(frame.serialize() for frame in frames)
+        with contextlib.suppress(ConnectionError):
+            self.sock.sendall(data)
+
+    def ask(self, headers: Headers | None = None, body: bytes | None = None, id: int = 0) -> int:
+        """Open a stream; with *body* None its end too, otherwise without."""
+        id = id or self.h2.get_next_available_stream_id()
+        self.h2.send_headers(id, headers or head(), end_stream=body is None)
+        if body:
+            self.h2.send_data(id, body)
+        self.send()
+        return id
+
+    def finish(self, id: int, body: bytes = b"") -> None:
+        """End what is sent on a stream."""
+        self.h2.send_data(id, body, end_stream=True)
+        self.send()
+
+    def hear(self) -> bool:
+        """Take what comes next; False at the end."""
+        data = b""
+        with contextlib.suppress(ConnectionResetError):
+            data = self.sock.recv(65536)
+        if not data:
+            self.closed = True
+            return False
+        for event in self.h2.receive_data(data):
+            if isinstance(event, events.ResponseReceived):
+                self.headers[event.stream_id] = event.headers  # type: ignore[assignment]
+            elif isinstance(event, events.InformationalResponseReceived):
+                self.interim[event.stream_id].append(event.headers)  # type: ignore[arg-type]
+            elif isinstance(event, events.DataReceived):
+                self.body[event.stream_id] += event.data
+                if self.credit and event.flow_controlled_length:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, events.StreamEnded):
+                self.ended.add(event.stream_id)
+            elif isinstance(event, events.StreamReset):
+                self.reset[event.stream_id] = event.error_code
+            elif isinstance(event, events.ConnectionTerminated):
+                self.goaway = event.error_code
+            elif isinstance(event, events.PingAckReceived):
+                self.pings += 1
+        self.send()
+        return True
+
+    def until(self, done: Callable[[], Any]) -> None:
+        """Take what comes until *done*, or the end."""
+        while not done() and self.hear():
+            pass
+
+    def answer(self, id: int) -> tuple[str, dict[str, str], bytes]:
+        """Status, headers and body of the answer in a stream."""
+        self.until(lambda: id in self.ended or id in self.reset)
+        headers = dict(self.headers[id])
+        return headers.pop(":status"), headers, self.body[id]
+
+
+class TestAnswers:
+    def test_environ(self, http2: Start) -> None:
+        here = http2(answering(b"abc"))
+        more = (("x-one", "1"), ("cookie", "a=b"), ("cookie", "c=d"), ("x-one", "2"))
+        with Client(here) as client:
+            id = client.ask(head("GET", "/a%20b?c=d", *more, ("x_hidden", "1")))
+            status, headers, body = client.answer(id)
+        assert (status, body) == ("200", b"abc")
+        assert headers.keys() == {"content-length", "date"}
+        (environ,) = here.requests
+        expected = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/a b",
+            "QUERY_STRING": "c=d",
+            "SERVER_PROTOCOL": "HTTP/2",
+            "REMOTE_ADDR": "127.0.0.1",
+            "HTTP_HOST": "a",
+            "HTTP_X_ONE": "1,2",
+            "HTTP_COOKIE": "a=b; c=d",
+            "wsgi.url_scheme": "http",
+        }
+        assert {key: environ[key] for key in expected} == expected
+        assert not any("HIDDEN" in key for key in environ)
+        assert '"GET /a%20b?c=d HTTP/2" 200 3 ' in here.log[0]
+
+    def test_streams_are_served_side_by_side(self, http2: Start) -> None:
+        first, second = Event(), Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            if environ["PATH_INFO"] == "/1":
+                first.set()
+                assert second.wait(5)
+            else:
+                assert first.wait(5)
+                second.set()
+            start_response("200 OK", [])
+            return [environ["PATH_INFO"].encode()]
+
+        with Client(http2(application)) as client:
+            ids = [client.ask(head("GET", path)) for path in ("/1", "/2")]
+            assert [client.answer(id)[2] for id in ids] == [b"/1", b"/2"]
+
+    def test_each_part_is_sent_when_it_is_there(self, http2: Start) -> None:
+        event = Event()
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            yield b"first"
+            event.wait(10)
+            yield b"second"
+
+        with Client(http2(application)) as client:
+            id = client.ask()
+            client.until(lambda: client.body[id])
+            assert client.body[id] == b"first"
+            event.set()
+            _, headers, body = client.answer(id)
+            assert body == b"firstsecond"
+            assert headers.keys() == {"date"}
+
+    @pytest.mark.parametrize(
+        ("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Same")]
+    )
+    def test_without_a_body(self, http2: Start, method: str, status: str) -> None:
+        with Client(http2(answering(b"abc", status=status))) as client:
+            found, headers, body = client.answer(client.ask(head(method)))
+            assert (found, body) == (status[:3], b"")
+            assert headers.get("content-length") == ("3" if method == "HEAD" else None)
+
+    def test_the_connections_headers_are_left_out(self, http2: Start) -> None:
+        given = [
+            ("Transfer-Encoding", "chunked"),
+            ("Connection", "close"),
+            ("Keep-Alive", "1"),
+            ("Upgrade", "x"),
+            ("X-A", "\xe9"),
+            ("Set-Cookie", "a"),
+            ("Set-Cookie", "b"),
+        ]
+        with Client(http2(answering(headers=given))) as client:
+            id = client.ask()
+            client.answer(id)
+            names = [name for name, _ in client.headers[id]]
+            assert names == [
+                ":status",
+                "x-a",
+                "set-cookie",
+                "set-cookie",
+                "content-length",
+                "date",
+            ]
+            assert ("x-a", "\xe9") in client.headers[id]
+            assert client.answer(client.ask())[0] == "200"  # the connection goes on
+
+    def test_interim_answers(self, http2: Start) -> None:
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            environ["wsgi.early_hints"]([("Link", "</a.css>")])
+            data = environ["wsgi.input"].read()
+            start_response("200 OK", [])
+            return [data]
+
+        with Client(http2(application)) as client:
+            id = client.ask(head("POST", "/", ("expect", "100-continue")), b"")
+            client.until(lambda: len(client.interim[id]) == 2)
+            expected = [[(":status", "103"), ("link", "</a.css>")], [(":status", "100")]]
+            assert client.interim[id] == expected
+            client.finish(id, b"abc")
+            assert client.answer(id)[2] == b"abc"
+
+    def test_a_file(self, http2: Start, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"x" * 200_000)
+
+        def application(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [])
+            return environ["wsgi.file_wrapper"]((tmp_path / "file").open("rb"))
+
+        with Client(http2(application)) as client:
+            assert client.answer(client.ask())[2] == b"x" * 200_000
+
+    def test_trailers_of_a_request(self, http2: Start) -> None:
+        trailers: list[Any] = []
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            body = environ["wsgi.input"].read()
+            trailers.extend(start_response.__self__.request.trailers)
+            start_response("200 OK", [])
+            return [body]
+
+        with Client(http2(application)) as client:
+            id = client.ask(head("POST"), b"abc")
+            client.h2.send_headers(id, [("x-sum", "1")], end_stream=True)
+            client.send()
+            assert client.answer(id)[2] == b"abc"
+        assert trailers == [(b"x-sum", b"1")]
+
+
+class TestFlow:
+    def test_large_bodies_both_ways(self, http2: Start) -> None:
+        data = os.urandom(3_000_000)
+        with Client(http2(echo)) as client:
+            id = client.ask(head("POST"), b"")
+            at = 0
+            while at < len(data):
+                room = min(client.h2.local_flow_control_window(id), 16384)
+                if room:
+                    client.h2.send_data(id, data[at : at + room])
+                    at += room
+                    client.send()
+                else:
+                    assert client.hear()
+            client.finish(id)
+            assert client.answer(id)[2] == data
+
+    def test_a_body_that_is_not_read_stays_with_the_client(self, http2: Start) -> None:
+        go = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            if environ["PATH_INFO"] == "/stuck":
+                go.wait(10)
+            return echo(environ, start_response)
+
+        with Client(http2(application)) as client:
+            client.hear()
+            stuck = client.ask(head("POST", "/stuck"), b"")
+            for _ in range(3):
+                client.h2.send_data(stuck, b"x" * 16384)
+            client.h2.send_data(stuck, b"x" * 16383)
+            client.send()
+            # Others have their bodies read meanwhile.
+            other = client.ask(head("POST"), b"")
+            client.finish(other, b"y" * 10_000)
+            assert client.answer(other)[2] == b"y" * 10_000
+            assert client.h2.local_flow_control_window(stuck) == 0
+            go.set()
+            client.until(lambda: client.h2.local_flow_control_window(stuck) > 100_000)
+            client.finish(stuck, b"z")
+            assert client.answer(stuck)[2] == b"x" * 65535 + b"z"
+
+    def test_an_answer_waits_for_the_window(self, http2: Start) -> None:
+        with Client(http2(answering(b"x" * 50_000)), window=1000) as client:
+            client.credit = False
+            id = client.ask()
+            client.until(lambda: len(client.body[id]) == 1000)
+            other = client.ask()
+            client.until(lambda: len(client.body[other]) == 1000)
+            client.h2.increment_flow_control_window(60_000, id)
+            client.send()
+            assert client.answer(id)[2] == b"x" * 50_000
+            # What is granted to all streams at once
+            client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 60_000})
+            client.h2.increment_flow_control_window(200_000)
+            client.send()
+            assert client.answer(other)[2] == b"x" * 50_000
+
+    def test_a_window_that_does_not_open(self, http2: Start) -> None:
+        here = http2(answering(b"x" * 50_000), replace(UNBOUNDED, write_time=0.1))
+        with Client(here, window=1000) as client:
+            client.credit = False
+            id = client.ask()
+            client.until(lambda: id in client.reset)
+            assert len(client.body[id]) == 1000
+            assert client.answer(client.ask(head("HEAD")))[0] == "200"
+        assert here.errors == []
+
+    def test_a_client_that_does_not_read(self, http2: Start) -> None:
+        ended = Event()
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            try:
+                while True:
+                    yield b"x" * 100_000
+            finally:
+                ended.set()
+
+        here = http2(application, replace(UNBOUNDED, write_time=0.1))
+        with Client(here, window=(1 << 31) - 1) as client:
+            client.h2.increment_flow_control_window((1 << 31) - 65536)
+            client.ask()
+            assert ended.wait(5)
+
+    def test_a_body_nobody_reads(self, http2: Start) -> None:
+        with Client(http2(answering(b"abc"))) as client:
+            id = client.ask(head("POST"), b"x" * 1000)
+            assert client.answer(id)[2] == b"abc"
+            client.until(lambda: id in client.reset)
+            assert client.reset[id] == ErrorCodes.NO_ERROR
+            assert client.answer(client.ask())[2] == b"abc"
+
+
+class TestErrors:
+    def test_an_exception_is_500(self, http2: Start) -> None:
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            if environ["PATH_INFO"] == "/later":
+                return later(start_response)
+            raise KeyError("missing")
+
+        def later(start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            yield b"abc"
+            raise KeyError("missing")
+
+        here = http2(application)
+        with Client(here) as client:
+            status, _, body = client.answer(client.ask())
+            assert (status, body) == ("500", b"500 Internal Server Error\n")
+            id = client.ask(head("GET", "/later"))
+            client.until(lambda: id in client.reset)
+            assert client.reset[id] == ErrorCodes.INTERNAL_ERROR
+        assert len(here.errors) == 2
+
+    @pytest.mark.parametrize("length", ["2", "5"])
+    def test_a_body_that_is_not_as_long_as_it_says(self, http2: Start, length: str) -> None:
+        here = http2(answering(b"abc", headers=[("Content-Length", length)]))
+        with Client(here) as client:
+            id = client.ask()
+            client.until(lambda: id in client.reset or id in client.ended)
+            assert (id in client.reset) == (length == "5")
+        assert "Content-Length" in here.errors[0]
+
+    def test_an_answer_of_the_1xx_kind(self, http2: Start) -> None:
+        here = http2(answering(status="101 Switching Protocols"))
+        with Client(here) as client:
+            assert client.answer(client.ask())[0] == "500"
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ([(":method", "CONNECT"), (":authority", "a:1")], "501"),
+            (head("G ET"), "400"),
+            (head("GET", "http://a/"), "400"),
+            (head("GET", "*"), "400"),
+            (head("GET", "/a#b"), "400"),
+            (head("GET", "/", (":authority", "a/b")), "400"),
+            (head("GET", "/", (":authority", "a,b")), "400"),
+            (head("GET", "/", ("expect", "200-maybe")), "417"),
+            (head("GET", "/" + "a" * 2000), "414"),
+            (head("GET", "/", *[("x", "y")] * 21), "431"),
+            (head("GET", "/", ("x", "y" * 4000)), "431"),
+            (head("POST", "/", ("content-length", "10001")), "413"),
+            (head("GET", "/", ("content-length", "3")), "400"),  # and there is no body
+        ],
+    )
+    def test_bad_requests(self, http2: Start, headers: Headers, status: str) -> None:
+        limits = Limits(request_line=2000, header_count=20, header_size=4000, body_size=10_000)
+        here = http2(echo, limits)
+        with Client(here) as client:
+            id = client.ask(headers, b"" if status == "413" else None)
+            assert client.answer(id)[0] == status
+            assert here.requests == []
+            assert client.answer(client.ask())[0] == "200"
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [("X", "upper case")],
+            [("x y", "a")],
+            [("", "a")],
+            [("x", "a\r\nb")],
+            [("x", "a\0")],
+            [("connection", "close")],
+            [("transfer-encoding", "chunked")],
+            [("te", "gzip")],
+            [("upgrade", "websocket")],
+            [(":status", "200")],
+            [(":unknown", "a")],
+            [(":path", "/"), (":path", "/")],
+            [(":path", "")],
+            [("x", "y"), (":late", "a")],
+            [("host", "b")],
+            [("content-length", "x")],
+            [("content-length", "1"), ("content-length", "2")],
+            [("content-length", "+0")],
+        ],
+    )
+    def test_malformed_requests(self, http2: Start, headers: Headers) -> None:
+        here = http2(answering(b"abc"))
+        with Client(here) as client:
+            id = client.ask(head("GET", "/", *headers))
+            client.until(lambda: client.closed or id in client.reset or id in client.headers)
+            refused = dict(client.headers.get(id, [])).get(":status") == "400"
+            assert refused or client.goaway or client.reset
+        assert here.requests == []
+
+    def test_no_authority(self, http2: Start) -> None:
+        with Client(http2(answering())) as client:
+            headers = [each for each in head() if each[0] != ":authority"]
+            client.ask(headers)
+            client.until(lambda: client.closed or client.headers)
+            assert client.goaway or client.headers[1][0] == (":status", "400")
+
+    @pytest.mark.parametrize("sent", [2, 5])
+    def test_a_body_of_another_length(self, http2: Start, sent: int) -> None:
+        here = http2(echo)
+        with Client(here) as client:
+            id = client.ask(head("POST", "/", ("content-length", "3")), b"")
+            client.finish(id, b"x" * sent)
+            client.until(lambda: client.closed or id in client.headers)
+            assert client.goaway == ErrorCodes.PROTOCOL_ERROR
+            assert id not in client.headers
+
+    def test_a_body_that_is_too_long(self, http2: Start) -> None:
+        with Client(http2(echo, replace(UNBOUNDED, body_size=1000))) as client:
+            id = client.ask(head("POST"), b"x" * 1001)
+            assert client.answer(id)[0] == "413"
+
+    def test_a_slow_body(self, http2: Start) -> None:
+        here = http2(echo, replace(UNBOUNDED, body_time=0.1))
+        with Client(here) as client:
+            id = client.ask(head("POST"), b"abc")
+            assert client.answer(id)[0] == "408"
+
+    def test_a_stream_that_is_reset(self, http2: Start) -> None:
+        seen: list[BaseException] = []
+        done = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            try:
+                environ["wsgi.input"].read()
+            except OSError as exc:
+                seen.append(exc)
+                done.set()
+                raise
+            return answering()(environ, start_response)  # type: ignore[no-any-return]
+
+        here = http2(application)
+        with Client(here) as client:
+            id = client.ask(head("POST"), b"abc")
+            weft.sleep(0.01)
+            client.h2.reset_stream(id, ErrorCodes.CANCEL)
+            client.send()
+            assert done.wait(5)
+            assert isinstance(seen[0], ConnectionResetError)
+            assert client.answer(client.ask(head("HEAD")))[0] == "200"
+        assert here.errors == []
+
+    def test_a_client_that_leaves(self, http2: Start) -> None:
+        seen: list[BaseException] = []
+        done = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            try:
+                environ["wsgi.input"].read()
+            except OSError as exc:
+                seen.append(exc)
+                raise
+            finally:
+                done.set()
+
+        here = http2(application)
+        with Client(here) as client:
+            client.ask(head("POST"), b"abc")
+            weft.sleep(0.01)
+        assert done.wait(5)
+        assert isinstance(seen[0], ConnectionResetError)
+        assert here.errors == []
+
+
+class TestAbuse:
+    """Each is answered with the end of the connection, and soon."""
+
+    def ended(self, here: Site, *frames: Any, times: int = 1) -> int | None:
+        with Client(here) as client:
+            client.hear()
+            data = b"".join(frame.serialize() for frame in frames) * times
+            spawned = weft.spawn(client.sock.sendall, data)
+            spawned.link_exception(lambda greenlet: None)
+            try:
+                client.until(lambda: client.closed)
+            except ProtocolError:
+                pytest.fail("the server sent what it must not")
+            spawned.kill()
+            return client.goaway
+
+    def test_pings(self, http2: Start) -> None:
+        assert self.ended(http2(echo), PingFrame(0, b"x" * 8), times=10_000) == (
+            ErrorCodes.ENHANCE_YOUR_CALM
+        )
+
+    def test_settings(self, http2: Start) -> None:
+        frame = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 70_000})
+        other = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 70_001})
+        found = self.ended(http2(echo), frame, other, times=5_000)
+        assert found == ErrorCodes.ENHANCE_YOUR_CALM
+
+    def test_priorities(self, http2: Start) -> None:
+        found = self.ended(http2(echo), PriorityFrame(1, depends_on=3), times=10_000)
+        assert found == ErrorCodes.ENHANCE_YOUR_CALM
+
+    def test_empty_data(self, http2: Start) -> None:
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            with contextlib.suppress(OSError):
+                environ["wsgi.input"].read()
+            return answering()(environ, start_response)  # type: ignore[no-any-return]
+
+        with Client(http2(application)) as client:
+            id = client.ask(head("POST"), b"")
+            client.send(*[DataFrame(id)] * 10_000)
+            client.until(lambda: client.closed)
+            assert client.goaway == ErrorCodes.ENHANCE_YOUR_CALM
+
+    def test_rapid_reset(self, http2: Start) -> None:
+        running, most = [0], [0]
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            weft.sleep(0.02)
+            running[0] -= 1
+            return answering(b"abc")(environ, start_response)  # type: ignore[no-any-return]
+
+        here = http2(application, replace(Limits(), streams=20))
+        with Client(here) as client:
+            for _ in range(2000):
+                id = client.h2.get_next_available_stream_id()
+                client.h2.send_headers(id, head(), end_stream=True)
+                client.h2.reset_stream(id, ErrorCodes.CANCEL)
+            client.send()
+            client.until(lambda: client.closed)
+            assert client.goaway == ErrorCodes.ENHANCE_YOUR_CALM
+        assert most[0] <= 20
+
+    def test_too_many_streams(self, http2: Start) -> None:
+        go = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            go.wait(10)
+            return answering(b"abc")(environ, start_response)  # type: ignore[no-any-return]
+
+        here = http2(application, replace(UNBOUNDED, streams=5))
+        with Client(here) as client:
+            client.hear()
+            assert client.h2.remote_settings.max_concurrent_streams == 5
+            ids = [client.ask() for _ in range(5)]
+            for id in ids:  # those count that are reset and still run
+                client.h2.reset_stream(id, ErrorCodes.CANCEL)
+            refused = client.ask()
+            client.until(lambda: refused in client.reset)
+            assert client.reset[refused] == ErrorCodes.REFUSED_STREAM
+            go.set()
+            weft.sleep(0.01)
+            assert client.answer(client.ask())[2] == b"abc"
+
+    def test_continuations_without_end(self, http2: Start) -> None:
+        begin = HeadersFrame(1, b"\0\1x\1y")
+        rest = b"\0\0\4\x09\0\0\0\0\1\0\1x\1"[:13]
+        with Client(http2(echo)) as client:
+            spawned = weft.spawn(client.sock.sendall, begin.serialize() + rest * 100_000)
+            spawned.link_exception(lambda greenlet: None)
+            client.until(lambda: client.closed)
+            spawned.kill()
+            assert client.goaway is not None
+
+    def test_a_header_bomb(self, http2: Start) -> None:
+        # One long value in the table of HPACK, then named over and over.
+        long = b"x" * 3000
+        block = b"\x40\1x\x7f" + b"\xb9\x16" + long + b"\xbe" * 13000
+        assert len(long) == 0x7F + 0x39 + (0x16 << 7)
+        found = self.ended(http2(echo), HeadersFrame(1, block, flags=["END_HEADERS"]))
+        assert found == ErrorCodes.ENHANCE_YOUR_CALM
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            DataFrame(1, b"x"),
+            HeadersFrame(2, b"", flags=["END_HEADERS"]),
+            WindowUpdateFrame(0, window_increment=(1 << 31) - 1),
+            RstStreamFrame(1),
+            SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 1 << 31}),
+            SettingsFrame(0, settings={SettingsFrame.MAX_FRAME_SIZE: 1}),
+        ],
+    )
+    def test_frames_that_break_the_rules(self, http2: Start, frame: Any) -> None:
+        assert self.ended(http2(echo), frame)
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b"\0\0\4\x08\0\0\0\0\0\0\0\0\0",  # a window's increment of 0
+            b"\0\0\7\x06\0\0\0\0\0" + b"x" * 7,  # a short ping
+            b"\xff\xff\xff\0\0\0\0\0\1" + b"x" * 20_000,  # a frame longer than was agreed
+            b"\0\0\1\0\x08\0\0\0\1\xff",  # more padding than frame
+            b"\0\0\5\4\0\0\0\0\0" + b"x" * 5,  # settings of an odd size
+            b"\0\0\4\1\4\0\0\0\1\xff\xff\xff\xff",  # no HPACK
+        ],
+    )
+    def test_bytes_that_break_the_rules(self, http2: Start, raw: bytes) -> None:
+        with Client(http2(echo)) as client:
+            client.hear()
+            client.sock.sendall(raw)
+            client.until(lambda: client.closed)
+            assert client.goaway
+
+    def test_idle(self, http2: Start) -> None:
+        here = http2(answering(b"abc"), replace(UNBOUNDED, idle_time=0.2))
+        began = time.monotonic()
+        with Client(here) as client:
+            while not client.closed:  # pings do not keep it open
+                client.send(PingFrame(0, b"x" * 8))
+                with contextlib.suppress(TimeoutError):
+                    client.sock.settimeout(0.02)
+                    client.hear()
+            assert client.goaway == ErrorCodes.NO_ERROR
+        assert 0.19 < time.monotonic() - began < 1
+
+    def test_half_a_preface(self, http2: Start) -> None:
+        here = http2(answering(b"abc"), replace(UNBOUNDED, header_time=0.1))
+        with here.connect() as sock:
+            sock.sendall(b"PRI * HTT")
+            began = time.monotonic()
+            received(sock)
+            assert time.monotonic() - began < 3
+        assert here.exchange(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").startswith(b"HTTP/1.1 ")
+        assert here.requests == []
+
+
+class TestEnd:
+    def test_the_clients_goaway(self, http2: Start) -> None:
+        go = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            body = environ["wsgi.input"].read()
+            go.wait(10)
+            return answering(body)(environ, start_response)  # type: ignore[no-any-return]
+
+        with Client(http2(application)) as client:
+            id = client.ask(head("POST"), b"abc")
+            client.send(GoAwayFrame(0))
+            client.finish(id, b"def")
+            weft.sleep(0.01)
+            go.set()
+            assert client.answer(id)[2] == b"abcdef"
+            client.until(lambda: client.closed)
+
+    def test_the_servers(self, http2: Start) -> None:
+        go = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            go.wait(10)
+            return answering(b"abc")(environ, start_response)  # type: ignore[no-any-return]
+
+        here = http2(application)
+        with Client(here) as client:
+            first, second = client.ask(), client.ask()
+            weft.sleep(0.01)
+            here.server.stopping = True
+            go.set()
+            # h2's client hears nothing more once it has a GOAWAY: frames are read by hand.
+            data = received(client.sock)
+        kinds = []
+        while data:
+            size, kind = int.from_bytes(data[:3], "big"), data[3]
+            kinds.append((kind, int.from_bytes(data[5:9], "big"), data[9 : 9 + size]))
+            data = data[9 + size :]
+        assert [each[2] for each in kinds if each[0] == 0] == [b"abc", b"abc"]
+        goaway = [payload for kind, _, payload in kinds if kind == 7]
+        assert goaway == [second.to_bytes(4, "big") + b"\0\0\0\0"]
+        assert first < second
+
+    def test_one_after_the_other(self, http2: Start) -> None:
+        with Client(http2(answering(b"abc"))) as client:
+            for _ in range(300):
+                assert client.answer(client.ask())[2] == b"abc"
+
+
+def test_http1_goes_on(http2: Start) -> None:
+    here = http2(answering(b"abc"))
+    with here.connect() as sock:
+        for byte in b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n":
+            sock.sendall(bytes([byte]))
+            weft.sleep(0)
+        assert received(sock).endswith(b"\r\n\r\nabc")
+
+
+def test_without_it_there_is_none(site: Start) -> None:
+    here = site(answering(b"abc"))
+    assert here.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def secure(http2: Start, authority: trustme.CA) -> Callable[[Any], Site]:
+    """Starts sites with TLS that offer h2."""
+
+    def start(application: Any) -> Site:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        return http2(application, ssl_context=context)
+
+    return start
+
+
+class TestClients:
+    def test_httpx(self, secure: Callable[[Any], Site], authority: trustme.CA) -> None:
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            if environ["PATH_INFO"] == "/large":
+                start_response("200 OK", [])
+                return [b"x" * 5_000_000]
+            return echo(environ, start_response)
+
+        here = secure(application)
+        base = f"https://127.0.0.1:{here.address[1]}"
+
+        def converse() -> None:
+            verify = native_ssl.create_default_context()
+            authority.configure_trust(verify)
+            with httpx.Client(http2=True, verify=verify) as client:
+                answer = client.get(base + "/a")
+                assert answer.http_version == "HTTP/2"
+                assert answer.headers["x-path"] == "/a"
+                assert client.post(base, content=b"y" * 2_000_000).content == b"y" * 2_000_000
+                assert client.get(base + "/large").content == b"x" * 5_000_000
+                assert client.head(base + "/a").content == b""
+            with httpx.Client(http2=False, verify=verify) as client:
+                assert client.get(base).http_version == "HTTP/1.1"
+
+        weft.get_hub().threadpool.apply(converse)
+        schemes = {(each["wsgi.url_scheme"], each["SERVER_PROTOCOL"]) for each in here.requests}
+        assert schemes == {("https", "HTTP/2"), ("https", "HTTP/1.1")}
+        assert here.errors == []
+
+    def curl(self, *arguments: str) -> str:
+        command = ["curl", "-ksS", "-m", "10", "-w", " %{http_version} %{http_code}\n", *arguments]
+        run = weft.get_hub().threadpool.apply(
+            lambda: subprocess.run(command, capture_output=True, text=True)
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+    @pytest.mark.parametrize("way", ["--http2", "--http2-prior-knowledge", "--http1.1"])
+    def test_curl(self, http2: Start, way: str) -> None:
+        url = f"http://127.0.0.1:{http2(echo).address[1]}/a"
+        version = "2" if "prior" in way else "1.1"
+        assert self.curl(way, "-d", "x=y", url) == f"x=y {version} 200\n"
+
+    @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+    @pytest.mark.parametrize("together", [(), ("-Z",)])
+    def test_curl_with_tls(self, secure: Callable[[Any], Site], together: tuple[str, ...]) -> None:
+        here = secure(echo)
+        url = f"https://127.0.0.1:{here.address[1]}/[1-20]"
+        assert self.curl(*together, "--http2", url) == " 2 200\n" * 20
+        assert len(here.requests) == 20
