@@ -408,7 +408,7 @@ class TestErrors:
         here = http2(application)
         with Client(here) as client:
             status, _, body = client.answer(client.ask())
-            assert (status, body) == ("500", b"500 Internal Server Error\n")
+            assert (status, body) == ("500", b"Internal Server Error")
             id = client.ask(head("GET", "/later"))
             client.until(lambda: id in client.reset)
             assert client.reset[id] == ErrorCodes.INTERNAL_ERROR
