@@ -11,6 +11,7 @@ import logging
 import sys
 import traceback
 from contextvars import Context
+from functools import partial
 from io import BytesIO
 from socket import AF_UNIX, getfqdn
 from time import localtime, strftime
@@ -24,6 +25,7 @@ from weft.http.exchange import Exchange
 from weft.http.h1 import Request, RequestReader
 from weft.http.limits import UNBOUNDED, Limits
 from weft.http.log import SILENCE
+from weft.http.proxy import Proxies, receive
 from weft.http.stream import Stream
 from weft.http.wsgi import Handler
 from weft.hub import get_hub
@@ -319,6 +321,9 @@ class WSGIServer(StreamServer):
     limits: Limits = UNBOUNDED
     #: The context that each request runs in a copy of.
     context = Context()
+    #: Those whose connections begin with a header of the PROXY protocol, which says whom they are
+    #: for; they are refused without it, and nobody else may send one. None: nobody may.
+    proxies: Proxies | None = None
     #: The last base environment of a connection, for others that have the same.
     shared_environ: dict[str, Any] | None = None
     #: Whether each connection ends with the answer it is at.
@@ -384,7 +389,18 @@ class WSGIServer(StreamServer):
         """Listen; the environment says where from then on."""
         super().init_socket()
         self.address = self.socket.getsockname()
+        if self.proxies is not None:
+            self._handle = partial(self._handle_behind, self.proxies, self._handle)
         self.update_environ()
+
+    def _handle_behind(self, proxies: Proxies, handle: Any, sock: Any, address: Any) -> None:
+        if address in proxies:
+            try:
+                address = receive(sock, self.limits.header_time) or address
+            except OSError as exc:
+                self.error_log.write(f"refused a connection from {address!r}: {exc}\n")
+                return
+        handle(sock, address)
 
     def update_environ(self) -> None:
         """Set the server's name and port in the base environment, unless they were given."""

@@ -1,0 +1,153 @@
+"""The PROXY protocol, 1 and 2: a proxy says first whom it forwards a connection for.
+
+https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from time import monotonic
+from typing import Any
+
+__all__ = ["BadHeader", "Proxies", "receive"]
+
+Address = tuple[str, int] | tuple[str, int, int, int]
+
+#: What the second version begins with; the first one's shortest line is longer.
+_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+#: The longest line of the first version, with its end.
+_LONGEST_LINE = 107
+#: The longest header of the second version that is taken; addresses have up to 216.
+_LONGEST = 4096
+#: By family and transport: the bytes of both addresses and ports, and of the first address.
+_SIZES = {0x11: (12, 4), 0x21: (36, 16), 0x31: (216, 0)}
+
+
+class BadHeader(OSError):
+    """What a proxy sent is no header of the PROXY protocol."""
+
+
+class Proxies:
+    """Those addresses that are believed: ``address in proxies``.
+
+    They are given as addresses or networks ("10.0.0.0/8"), "unix" for whoever connects to a Unix
+    socket, "*" for everybody. Raises ValueError for anything else.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        words = set(allowed)
+        self._everybody = "*" in words
+        self._unix = self._everybody or "unix" in words
+        self._networks = [ip_network(word) for word in sorted(words - {"*", "unix"})]
+
+    def __contains__(self, address: Any) -> bool:
+        if not isinstance(address, tuple):
+            return self._unix
+        if self._everybody:
+            return True
+        host = ip_address(address[0].partition("%")[0])
+        if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
+            host = host.ipv4_mapped
+        return any(host in network for network in self._networks)
+
+
+def receive(sock: Any, seconds: float | None) -> Address | None:
+    """Receive a header, and nothing of what follows it, within *seconds*.
+
+    Returns the client's address as a socket's is, or None where the header does not say it: then
+    the connection is the proxy's own. Raises :class:`BadHeader`, TimeoutError or another OSError.
+    """
+    reader = _Reader(sock, seconds)
+    start = reader.exactly(len(_SIGNATURE))
+    if start == _SIGNATURE:
+        version, transport, size = struct.unpack("!BBH", reader.exactly(4))
+        if size > _LONGEST:
+            raise BadHeader(f"a header of {size} bytes")
+        return version_2(version, transport, reader.exactly(size))
+    if not start.startswith(b"PROXY "):
+        raise BadHeader(f"no PROXY header: {start!r}")
+    while not start.endswith(b"\r\n"):
+        if len(start) >= _LONGEST_LINE:
+            raise BadHeader("a line that does not end")
+        start += reader.exactly(1 if start.endswith(b"\r") else 2)
+    return version_1(start)
+
+
+class _Reader:
+    """Receives as many bytes as are asked for, all of them within *seconds*."""
+
+    def __init__(self, sock: Any, seconds: float | None) -> None:
+        self._sock = sock
+        self._deadline = None if seconds is None else monotonic() + seconds
+
+    def exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            if self._deadline is not None:
+                self._sock.settimeout(max(self._deadline - monotonic(), 0.001))
+            more = self._sock.recv(size - len(data))
+            if not more:
+                raise BadHeader("the connection ended within the header")
+            data += more
+        self._sock.settimeout(None)
+        return data
+
+
+def version_1(line: bytes) -> Address | None:
+    """The address in *line*, which has its end."""
+    if len(line) > _LONGEST_LINE:
+        raise BadHeader(f"a line of {len(line)} bytes")
+    words = line.removesuffix(b"\r\n").split(b" ")
+    if words[:2] == [b"PROXY", b"UNKNOWN"]:
+        return None
+    if len(words) != 6 or words[0] != b"PROXY":
+        raise BadHeader(f"not like a PROXY line: {line!r}")
+    family = {b"TCP4": 4, b"TCP6": 6}.get(words[1])
+    try:
+        host, other = (ip_address(word.decode("ascii")) for word in words[2:4])
+        if not family == host.version == other.version:
+            raise ValueError("another family")
+        port, _ = map(_port, words[4:])
+    except ValueError as exc:
+        raise BadHeader(f"not like a PROXY line: {line!r}") from exc
+    return _address(host, port)
+
+
+def _port(word: bytes) -> int:
+    if not word.isdigit() or int(word) > 65535 or word != b"%d" % int(word):
+        raise ValueError("no port")
+    return int(word)
+
+
+def version_2(version: int, transport: int, rest: bytes) -> Address | None:
+    """The address in a header with these three: its version and command, family, and the rest."""
+    if version not in (0x20, 0x21):
+        raise BadHeader(f"version and command {version:#x}")
+    if version == 0x20 or transport == 0:  # its own, or of an unknown kind
+        return None
+    if transport not in _SIZES:
+        raise BadHeader(f"family and transport {transport:#x}")
+    size, width = _SIZES[transport]
+    if len(rest) < size:
+        raise BadHeader(f"{len(rest)} bytes of addresses where there must be {size}")
+    _check_extensions(rest[size:])
+    if not width:
+        return None
+    host = ip_address(rest[:width])
+    (port,) = struct.unpack_from("!H", rest, 2 * width)
+    return _address(host, port)
+
+
+def _check_extensions(data: bytes) -> None:
+    """They are not needed here, but must fill the rest."""
+    while data:
+        size = 3 + int.from_bytes(data[1:3], "big")
+        if len(data) < size:
+            raise BadHeader("an extension that is cut short")
+        data = data[size:]
+
+
+def _address(host: IPv4Address | IPv6Address, port: int) -> Address:
+    return (str(host), port) if host.version == 4 else (str(host), port, 0, 0)
