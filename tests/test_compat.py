@@ -66,6 +66,37 @@ class TestAlias:
             "assert weft.config.threadpool_size == 3 and weft.config.max_blocking_time == 2"
         )
 
+    def test_private_names_that_libraries_look_into(self, fresh: Callable[..., str]) -> None:
+        names = (
+            "_compat:PYPY",
+            "_config:validate_bool",
+            "_fileobjectcommon:FileObjectThread",
+            "_fileobjectposix:FileObjectPosix",
+            "_greenlet_primitives:get_reachable_greenlets",
+            "_hub_local:get_hub_if_exists",
+            "_ident:IdentRegistry",
+            "_monitor:PeriodicMonitoringThread",
+            "_semaphore:Semaphore",
+            "_socketcommon:wait_read",
+            "_threading:Lock",
+            "_tracer:GreenletTracer",
+            "_util:LazyOnClass",
+            "hub:_get_hub_noargs",
+            "monkey.api:get_original",
+            "resolver._hostsfile:HostsFile",
+        )
+        fresh(
+            INSTALL + "import importlib, sys\n"
+            "for name in sys.argv[1:]:\n"
+            "    module, _, name = name.partition(':')\n"
+            "    found = importlib.import_module('gevent.' + module)\n"
+            "    assert hasattr(found, name), (module, name)\n"
+            "from gevent import _fileobjectcommon, _fileobjectposix\n"
+            "assert issubclass(_fileobjectposix.GreenOpenDescriptor, "
+            "_fileobjectcommon.OpenDescriptor)",
+            *names,
+        )
+
     def test_twice_is_once(self, fresh: Callable[..., str]) -> None:
         fresh(
             INSTALL + "import sys; before = list(sys.meta_path); import gevent\n"
