@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any, overload
 
 from weft.exceptions import ConcurrentObjectUseError
+from weft.greenlet import spawn
 from weft.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
 from weft.lock import Semaphore
 
@@ -321,6 +322,11 @@ class WebSocket:
         error = WebSocketError(self.close_code or CloseReason.NO_STATUS_RCVD, self.close_reason)
         self._handler.blame_client(error)
         return error
+
+    def leave(self) -> None:
+        """Close it with 1001, as a server that stops; without waiting for that."""
+        if self._protocol is not None and not self.closed:
+            spawn(self.close, CloseReason.GOING_AWAY)
 
     def end(self, failed: bool = False) -> bool:
         """What the handler does when the application has returned, or *failed*.

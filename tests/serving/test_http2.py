@@ -1,6 +1,7 @@
 """HTTP/2: what applications and clients get, and what clients may not do."""
 
 import contextlib
+import gc
 import os
 import shutil
 import ssl as native_ssl
@@ -35,6 +36,7 @@ from hyperframe.frame import (
 import weft
 from weft import ssl
 from weft.event import Event
+from weft.http.http2 import Connection
 from weft.http.limits import UNBOUNDED, Limits
 from weft.pywsgi import WSGIServer
 
@@ -761,6 +763,16 @@ class TestEnd:
         goaway = [payload for kind, _, payload in kinds if kind == 7]
         assert goaway == [second.to_bytes(4, "big") + b"\0\0\0\0"]
         assert first < second
+
+    def test_the_servers_between_two_requests(self, http2: Start) -> None:
+        with Client(http2(answering(b"abc"))) as client:
+            assert client.answer(client.ask())[2] == b"abc"
+            found = [each for each in gc.get_objects() if type(each) is Connection]
+            (here,) = [each for each in found if each.socket.fileno() >= 0]
+            assert here.idle
+            here.stop()
+            client.until(lambda: client.closed)
+            assert client.goaway == ErrorCodes.NO_ERROR
 
     def test_one_after_the_other(self, http2: Start) -> None:
         with Client(http2(answering(b"abc"))) as client:

@@ -712,6 +712,27 @@ class TestUse:
         expected = ["a", b"a", b"b", b"c", b"d", "e", ("ping", b"f"), 1000]
         assert self.closed_with(site, serve, BYE) == expected
 
+    def test_a_server_that_stops(self, site: Start) -> None:
+        here = site(echo)
+        native = here.server.handler_class
+        handlers: list[Any] = []
+
+        def noted(*arguments: Any) -> Any:
+            handlers.append(native(*arguments))
+            return handlers[-1]
+
+        here.server.handler_class = noted
+        with here.connect() as sock, here.connect() as idle:
+            sock.sendall(handshake() + frame(TEXT, b"a"))
+            upgraded(sock)
+            here.server.stopping = True
+            for handler in handlers:
+                handler.stop()
+            assert received(idle) == b""
+            sock.sendall(closing(1001))
+            assert said(received(sock)) == ["a", 1001]
+        assert here.errors == []
+
     def test_others_end_with_the_application(self, site: Start) -> None:
         ended: list[Any] = []
 

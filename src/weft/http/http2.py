@@ -138,6 +138,8 @@ class Connection:
         data = self._first or self._read()
         while data and self._take(data):
             data = self._read()
+        if self.server.stopping:
+            self.stop()
         self._no_more = ConnectionResetError("the client ended the connection")
         for stream in self._streams.values():
             if not stream.request.complete:

@@ -1,6 +1,8 @@
 # cython: binding=False
 """WSGI over one HTTP/1.1 connection."""
 
+from contextlib import suppress
+from socket import SHUT_RD as _SHUT_RD
 from socket import SHUT_WR as _SHUT_WR
 
 from weft.http.h1 import BadRequest
@@ -127,6 +129,17 @@ cdef class Handler(Exchange):
         self.send(self.head(None))
         self.timeout = -1.0  # whoever uses the socket sets its own
         return self.socket, self.reader.rest
+
+    def stop(self):
+        """End soon: at once between two requests, a WebSocket with 1001, else with the answer.
+
+        The server's ``stopping`` is set before, so that no answer keeps the connection.
+        """
+        if self.websocket is not None:
+            self.websocket.leave()
+        elif self.idle and self.socket is not None:
+            with suppress(OSError):  # it may have ended just now
+                self.socket.shutdown(_SHUT_RD)
 
     def blame_client(self, error):
         """*error* is the client's doing: if the application raises it, nothing is reported."""
