@@ -60,6 +60,28 @@ class LockType(core.Lock):
     __slots__ = ()
 
 
+class EndLock(LockType):
+    """What joins wait for until CPython 3.12; its thread holds it and releases it once, at its end.
+
+    threading wants it to be free then, though the first of those who waited has it already.
+    """
+
+    is_over = False
+
+    def locked(self) -> bool:
+        """Whether the thread is still running."""
+        return not self.is_over and super().locked()
+
+    def release(self) -> None:
+        """Let one more of those who wait go on."""
+        self.is_over = True
+        super().release()
+
+    def _at_fork_reinit(self) -> None:
+        self.is_over = False
+        super()._at_fork_reinit()
+
+
 class RLock(core.RLock):
     """The re-entrant lock of the thread module."""
 
@@ -175,7 +197,7 @@ if sys.version_info < (3, 13):
         current = getcurrent()
         if not isinstance(current, ThreadGreenlet):
             return _native_set_sentinel()  # type: ignore[no-any-return]
-        current.sentinel = LockType()
+        current.sentinel = EndLock()
         return current.sentinel  # type: ignore[no-any-return]
 
     _native_set_sentinel = getattr(_thread, "_set_sentinel")  # noqa: B009

@@ -10,7 +10,7 @@ import weakref
 
 from weft._core.greenlet import Greenlet, getcurrent
 from weft.local import local
-from weft.thread import LockType, get_ident
+from weft.thread import EndLock, get_ident
 
 __implements__: list[str] = []
 __target__ = "threading"
@@ -47,28 +47,6 @@ if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
     __implements__ += ["_get_main_thread_ident"]
 
 
-class MainThreadLock(LockType):
-    """What joins of the main thread wait for until CPython 3.12; it is released once, at the end.
-
-    threading wants it to be free then, though the first who waited has it already.
-    """
-
-    is_over = False
-
-    def locked(self) -> bool:
-        """Whether the main thread is still running."""
-        return not self.is_over and super().locked()
-
-    def release(self) -> None:
-        """Let one more of those who wait go on."""
-        self.is_over = True
-        super().release()
-
-    def _at_fork_reinit(self) -> None:
-        self.is_over = False
-        super()._at_fork_reinit()
-
-
 def adopt_main_thread() -> None:
     """Let whoever joins the main thread let other greenlets run; call it when all is patched."""
     main = vars(threading)["_main_thread"]
@@ -77,6 +55,6 @@ def adopt_main_thread() -> None:
     elif main._tstate_lock is not None:
         awaited = vars(threading)["_shutdown_locks"]
         awaited.discard(main._tstate_lock)
-        main._tstate_lock = MainThreadLock()
+        main._tstate_lock = EndLock()
         main._tstate_lock.acquire()
         awaited.add(main._tstate_lock)

@@ -8,8 +8,17 @@ method of it.
 from libc.stdint cimport int64_t
 
 from weft._core.clock cimport nanoseconds
-from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import
-from weft._core.hub cimport ON_SLEEP, ON_YIELD, Wait, get_hub, new_hub_wait, park, unpark
+from weft._core.greenlet_api cimport PyGreenlet_Import
+from weft._core.hub cimport (
+    ON_SLEEP,
+    ON_YIELD,
+    Wait,
+    current_greenlet,
+    get_hub,
+    new_hub_wait,
+    park,
+    unpark,
+)
 
 from typing import SupportsFloat, SupportsIndex
 
@@ -34,7 +43,7 @@ def get_ident():
 
     A thread's main greenlet has the number the thread has in the operating system.
     """
-    current = PyGreenlet_GetCurrent()
+    current = current_greenlet()
     return PyThread_get_thread_ident() if current.parent is None else id(current)
 
 

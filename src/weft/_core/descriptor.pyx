@@ -11,7 +11,7 @@ from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
 
 from weft._core.clock cimport nanoseconds, now
-from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import
+from weft._core.greenlet_api cimport PyGreenlet_Import
 from weft._core.hub cimport (
     ON_READ,
     ON_WRITE,
@@ -19,6 +19,7 @@ from weft._core.hub cimport (
     Hub,
     Wait,
     WaitQueue,
+    current_greenlet,
     get_hub_if_exists,
     new_hub_wait,
     park,
@@ -57,7 +58,7 @@ cdef int spend(Py_ssize_t size) except -1:
         return 0
     budget = BUDGET
     hub = get_hub_if_exists()
-    if hub is None or PyGreenlet_GetCurrent() is hub:
+    if hub is None or current_greenlet() is hub:
         return 0  # nobody else runs in this thread, or a callback, which must not wait
     wait = new_hub_wait(ON_YIELD, None)
     unpark(wait)
@@ -255,7 +256,7 @@ def await_ready(fd, int event) -> None:
     open it returns: the call says what is wrong.
     """
     cdef Hub hub = get_hub_if_exists()
-    if hub is None or type(fd) is not int or fd < 0 or PyGreenlet_GetCurrent() is hub:
+    if hub is None or type(fd) is not int or fd < 0 or current_greenlet() is hub:
         return
     spend(0)
     while weft_would_wait(fd, event == WRITE):  # again, since others may wait for the same

@@ -14,7 +14,6 @@ from greenlet import GreenletExit
 
 from weft._core.clock cimport nanoseconds, now
 from weft._core.greenlet_api cimport (
-    PyGreenlet_GetCurrent,
     PyGreenlet_Import,
     PyGreenlet_SetParent,
     PyGreenlet_Switch,
@@ -29,6 +28,7 @@ from weft._core.hub cimport (
     Wait,
     abandon_timers,
     cancel_timer,
+    current_greenlet,
     get_hub,
     get_hub_if_exists,
     interrupt,
@@ -86,7 +86,7 @@ cdef class Greenlet(Fiber):
         if weft_has_context():
             self.gr_context = copy_context()
         if track_tree:
-            current = PyGreenlet_GetCurrent()
+            current = current_greenlet()
             self.spawner = weak_ref(current)
             self.tree_locals = locals_of_tree(current)
         if stack_limit > 0:
@@ -332,7 +332,7 @@ cdef class Greenlet(Fiber):
         exception = exception_to_throw(exception)
         if self.life == FRESH:
             self.settle_before_start(exception)
-        elif PyGreenlet_GetCurrent() is self:
+        elif current_greenlet() is self:
             raise exception
         else:
             interrupt(self.hub, self, exception)
@@ -489,7 +489,7 @@ def set_stack_limit(value):
 
 def getcurrent():
     """The greenlet that runs."""
-    return PyGreenlet_GetCurrent()
+    return current_greenlet()
 
 
 def kill_raw(greenlet target, exception):
@@ -509,7 +509,7 @@ cdef class RawGreenlet(Fiber):
         if not callable(function):
             raise TypeError(f"a greenlet cannot run {function!r}: it is not callable")
         if track_tree:
-            current = PyGreenlet_GetCurrent()
+            current = current_greenlet()
             self.spawning_greenlet = weak_ref(current)
             self.tree_locals = locals_of_tree(current)
         self.hub = get_hub()

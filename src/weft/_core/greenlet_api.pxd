@@ -6,7 +6,6 @@ cdef extern from "greenlet.h":
     ctypedef class greenlet.greenlet [object PyGreenlet]:
         pass
     void PyGreenlet_Import()
-    greenlet PyGreenlet_GetCurrent()
     # Both may run anything. NULL: an exception arrived for the caller.
     object PyGreenlet_Switch(greenlet g, PyObject *args, PyObject *kwargs)
     object PyGreenlet_Throw(greenlet g, object typ, object val, object tb)
@@ -24,3 +23,21 @@ cdef extern from *:
     """
     # PyGreenlet_Switch() that holds no reference while the caller is suspended.
     object weft_switch(PyObject *g)
+
+
+cdef extern from *:
+    """
+    /* The current greenlet. Once the interpreter is ending greenlet refuses to say. */
+    static inline PyObject *weft_current(PyObject *(*at_end)(void))
+    {
+        PyObject *current = (PyObject *)PyGreenlet_GetCurrent();
+        if (current == NULL) {
+            PyErr_Clear();
+            current = at_end();
+        }
+        return current;
+    }
+    #define weft_current_greenlet(at_end) \\
+        ((PyGreenlet *)weft_current((PyObject *(*)(void))(at_end)))
+    """
+    greenlet weft_current_greenlet(greenlet (*at_end)())

@@ -1,7 +1,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from weft._core.greenlet_api cimport greenlet
+from weft._core.greenlet_api cimport greenlet, weft_current_greenlet
 from weft._core.poller cimport Poller
 
 cdef extern from "timers.h":
@@ -118,6 +118,11 @@ cdef class Hub(greenlet):
 
 
 # This thread's hub; made if need be.
+# Who runs. While the interpreter ends, and greenlet does not say so any more: the main greenlet.
+cdef inline greenlet current_greenlet():
+    return weft_current_greenlet(greenlet_at_end)
+cdef greenlet greenlet_at_end()
+
 cdef Hub get_hub()
 # The same, or None.
 cdef Hub get_hub_if_exists()

@@ -7,6 +7,7 @@ HACKING.md explains the vocabulary and the invariants.
 
 import os
 import sys
+from _signal import NSIG, default_int_handler, getsignal
 
 cimport cython
 from cpython.exc cimport PyErr_Fetch, PyErr_Restore, PyErr_SetObject, PyErr_WriteUnraisable
@@ -17,7 +18,6 @@ from libc.stdint cimport int64_t, uint64_t
 from weft._core.clock cimport idle_until, is_replaced, nanoseconds, now
 from weft._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
-    PyGreenlet_GetCurrent,
     PyGreenlet_Import,
     PyGreenlet_SetParent,
     PyGreenlet_STARTED,
@@ -275,7 +275,7 @@ cdef Wait new_wait(Reason reason, object on):
     cdef Hub hub
     if weft_thread_hub != NULL:
         hub = <Hub>weft_thread_hub
-    elif weft_is_main_thread():
+    elif weft_is_main_thread() and not weft_is_finalizing():
         hub = get_hub()
     else:
         return new_thread_wait(reason, on)
@@ -283,12 +283,14 @@ cdef Wait new_wait(Reason reason, object on):
 
 
 cdef Wait new_hub_wait(Reason reason, object on):
+    if weft_thread_hub == NULL and weft_is_finalizing():
+        return new_thread_wait(reason, on)  # too late to make a hub
     return wait_in(get_hub(), reason, on)
 
 
 cdef inline Wait wait_in(Hub hub, Reason reason, object on):
     cdef Wait wait = Wait.__new__(Wait)
-    wait.waiter = PyGreenlet_GetCurrent()
+    wait.waiter = current_greenlet()
     if wait.waiter is hub:
         raise BlockingSwitchOutError(
             f"{REASONS[<int>reason]} {on!r} would block the hub, where callbacks and watchers run: "
@@ -419,6 +421,8 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
 cdef int run_others(Hub hub, Wait wait) except -1:
     """Switch to whoever is next, or poll, until `wait` was taken from the ring."""
     cdef PyObject *target
+    if ending:
+        return run_alone(hub, wait)
     while wait.state != DONE:
         target = next_to_run(hub, wait)
         if target == NULL:
@@ -427,6 +431,21 @@ cdef int run_others(Hub hub, Wait wait) except -1:
         weft_switch(target)  # runs anything
         if wait.state != DONE:
             raise switched_by_others(wait)
+    return 0
+
+
+cdef int run_alone(Hub hub, Wait wait) except -1:
+    """Poll until `wait` was taken from the ring, while the interpreter ends: nobody else runs."""
+    cdef PyObject *entry
+    while wait.state != DONE:
+        if hub.turn == 0 or hub.ring.count == 0:
+            next_turn(hub, hub.main, False)
+        elif ring_head_kind(&hub.ring) == WAIT:
+            take_wait(hub)
+        else:
+            entry = ring_pop(&hub.ring)
+            Py_DECREF(<object>entry)
+            hub.turn -= 1
     return 0
 
 
@@ -641,7 +660,16 @@ cdef bint can_wake(Hub hub) except -1:
         return True  # the main thread can
     # Other threads can, unless they all sleep until somebody wakes them.
     hub.waits_for_threads = weft_other_threads() > sleeping_threads
-    return hub.waits_for_threads
+    return hub.waits_for_threads or has_signal_handlers()
+
+
+cdef bint has_signal_handlers() except -1:
+    """Whether the program handles signals, and not by KeyboardInterrupt alone."""
+    for number in range(1, NSIG):
+        handler = getsignal(number)
+        if callable(handler) and getattr(handler, "handler", handler) is not default_int_handler:
+            return True
+    return False
 
 
 cdef bint on_deadlock(Hub hub) except -1:
@@ -740,6 +768,8 @@ cdef Callback post_callback(Hub hub, object callback, tuple args):
 
 
 cdef int schedule_start(Hub hub, Fiber fiber) except -1:
+    if weft_is_finalizing():
+        raise RuntimeError(f"can't start {fiber!r} at interpreter shutdown")
     if not enqueue(hub, fiber, START):
         raise RuntimeError(f"{hub!r} is closed and cannot start {fiber!r}")
     fiber.scheduled = True
@@ -920,7 +950,7 @@ cdef class Hub(greenlet):
     cdef int unwind(self) except -1:
         """End the hub greenlet, which would keep the hub; not if a callback of a user's is in it."""
         if (PyGreenlet_ACTIVE(self) and not self.in_callback
-                and PyGreenlet_GetCurrent() is self.main):
+                and current_greenlet() is self.main):
             PyGreenlet_Throw(self, GreenletExit, None, None)
         return 0
 
@@ -965,10 +995,27 @@ cdef int write_unraisable(exc, context) except -1:
 
 
 cdef greenlet main_greenlet():
-    g = PyGreenlet_GetCurrent()
+    g = current_greenlet()
     while g.parent is not None:
         g = g.parent
     return g
+
+
+# The interpreter is taking its modules apart, after all at-exit functions. Finalizers run then, and
+# may wait, but no greenlet besides the main one ever runs again.
+cdef bint ending = False
+cdef greenlet first_main = main_greenlet()
+
+
+cdef greenlet greenlet_at_end():
+    global ending
+    cdef Hub hub = get_hub_if_exists()
+    if not ending:
+        ending = True
+        if hub is not None:
+            hub.in_callback = False
+            leave_greenlets_behind(hub)
+    return first_main if hub is None else hub.main
 
 
 cdef Poller make_poller(name, bint gets_signals):
@@ -1128,7 +1175,7 @@ def after_fork_in_child():
     if own is not None:
         own.for_main_thread = True
         own.forking = own.poller.blocking = False
-        if own.keeping_fork is PyGreenlet_GetCurrent():
+        if own.keeping_fork is current_greenlet():
             own.poller.renew_and_rewatch()
         else:
             leave_greenlets_behind(own)
@@ -1136,7 +1183,7 @@ def after_fork_in_child():
 
 
 cdef int leave_greenlets_behind(Hub hub) except -1:
-    cdef greenlet current = PyGreenlet_GetCurrent()
+    cdef greenlet current = current_greenlet()
     cdef Wait wait = wait_of(hub, current)
     abandon(hub, left_by_forks)
     hub.refs = hub.unref_timers = 0
@@ -1181,7 +1228,7 @@ def sleep(seconds=0, ref=True) -> None:
     if ns == 0:
         unpark(wait)
         ns = -1
-    if ref or ns < 0:
+    if ref or ns < 0 or wait.hub is None:
         park(wait, ns)
     else:
         park_unref(wait, ns)

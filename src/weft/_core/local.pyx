@@ -8,8 +8,8 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 
 from weft._core.greenlet cimport FINISHED, Greenlet
-from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import, greenlet
-from weft._core.hub cimport Fiber
+from weft._core.greenlet_api cimport PyGreenlet_Import, greenlet
+from weft._core.hub cimport Fiber, current_greenlet
 from weft._core.waiter cimport Collector
 
 cdef extern from "Python.h":
@@ -71,7 +71,7 @@ cdef class Trace(Collector):
 
 
 cdef Trace current_trace():
-    cdef greenlet current = PyGreenlet_GetCurrent()
+    cdef greenlet current = current_greenlet()
     cdef Trace trace
     if isinstance(current, Fiber):
         if (<Fiber>current).trace is None:

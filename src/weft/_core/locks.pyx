@@ -7,7 +7,7 @@ nobody starves. Who is cancelled after a permit was handed over passes it on.
 from time import monotonic
 
 from weft._core.clock cimport nanoseconds
-from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import, greenlet
+from weft._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from weft._core.hub cimport (
     ON_CONDITION,
     ON_LOCK,
@@ -15,6 +15,7 @@ from weft._core.hub cimport (
     Hub,
     Wait,
     WaitQueue,
+    current_greenlet,
     get_hub_if_exists,
     interrupt,
     new_wait,
@@ -43,22 +44,13 @@ cdef str NEGATIVE_TIMEOUT = ("timeout value must be a non-negative number"
                              if sys.version_info >= (3, 13) else "timeout value must be positive")
 
 
-cdef extern from "threads.h":
-    bint weft_is_finalizing()
-
-
-cdef inline greenlet whoever_runs():
-    """The current greenlet; None as the interpreter ends, when there are none any more."""
-    return None if weft_is_finalizing() else PyGreenlet_GetCurrent()
-
-
 cdef int note_failure(Spin *spin) except -1:
     """Count a failure to acquire without blocking; lets others run if the caller is spinning."""
     cdef Hub hub = get_hub_if_exists()
     cdef greenlet current
     if hub is None:
         return 0
-    current = PyGreenlet_GetCurrent()
+    current = current_greenlet()
     spin.failures = spin.failures + 1 if spin.greenlet == <void *>current else 1
     spin.greenlet = <void *>current
     if spin.failures >= SPINS and current is not hub:
@@ -83,7 +75,7 @@ cdef inline int note_take(Takes *takes) except -1:
 cdef int note_many_takes(Takes *takes) except -1:
     cdef Hub hub = get_hub_if_exists()
     takes.count = 0
-    if hub is None or whoever_runs() in (None, hub):
+    if hub is None or current_greenlet() is hub:
         return 0
     if takes.turns == hub.turns:
         let_others_run()
@@ -98,7 +90,7 @@ cdef object first_of(list raised):
         return None
     for exc in raised[1:]:
         if hub is not None:
-            interrupt(hub, PyGreenlet_GetCurrent(), exc)
+            interrupt(hub, current_greenlet(), exc)
     return raised[0]
 
 
@@ -300,11 +292,11 @@ cdef class RLock:
         return self
 
     cdef bint owned(self) noexcept:
-        return self.count > 0 and self.owner is whoever_runs()
+        return self.count > 0 and self.owner is current_greenlet()
 
     cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1:
         cdef Wait wait
-        cdef greenlet current = whoever_runs()
+        cdef greenlet current = current_greenlet()
         if blocking and self.count == 0:
             note_take(&self.takes)
         if self.count == 0:

@@ -4,11 +4,12 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from weft._core.clock cimport nanoseconds, now
-from weft._core.greenlet_api cimport PyGreenlet_GetCurrent, PyGreenlet_Import, greenlet
+from weft._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from weft._core.hub cimport (
     Hub,
     Wait,
     cancel_timer,
+    current_greenlet,
     get_hub,
     interrupt,
     park,
@@ -72,7 +73,7 @@ cdef class Timeout(BaseException):
         if ns < 0:
             return
         self.hub = get_hub()
-        self.target = PyGreenlet_GetCurrent()
+        self.target = current_greenlet()
         self.timer = set_timer(self.hub, now() + ns, self, timeout_expired)
         if not self.counts:
             self.hub.unref_timers += 1

@@ -1,0 +1,75 @@
+"""Programs end under patching as they do without: status, output, and no noise."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .programs import BUSY, PROGRAMS, SIGNALS
+
+IMPORTS = (
+    "import atexit, os, queue, signal, socket, subprocess, sys, threading, time, warnings\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+)
+
+
+def start(source: str, path: Path, patched: bool) -> "subprocess.Popen[str]":
+    """Start a program of its own that ends in *source*."""
+    path.write_text(("from weft import monkey; monkey.patch_all()\n" * patched) + IMPORTS + source)
+    return subprocess.Popen(
+        [sys.executable, path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(child: "subprocess.Popen[str]", head: str = "") -> tuple[int, str, str]:
+    try:
+        out, err = child.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGKILL)
+        out, err = child.communicate()
+        pytest.fail(f"no end after 30 s\n{out}\n{err}")
+    return child.returncode, head + out, heads_of_tracebacks(err)
+
+
+def heads_of_tracebacks(text: str) -> str:
+    """What was said on stderr without frames and addresses, which may differ."""
+    lines = [line for line in text.splitlines() if not line.startswith("  ")]
+    return re.sub(r"0x[0-9a-f]+|\b\d{6,}\b", "...", "\n".join(lines))
+
+
+def outcome(name: str, folder: Path, patched: bool) -> tuple[int, str, str]:
+    child = start(PROGRAMS[name], folder / "program.py", patched)
+    head = ""
+    if name in SIGNALS:
+        head = child.stdout.readline()
+        time.sleep(0.1)  # until it waits
+        child.send_signal(SIGNALS[name])
+    return end(child, head)
+
+
+#: What works under patching alone: from 3.12 on the interpreter starts no thread in atexit.
+BETTER = {"thread_in_atexit": (0, "in a thread\n", "")} if sys.version_info >= (3, 12) else {}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_ends_as_it_does_unpatched(name: str, tmp_path: Path) -> None:
+    expected = BETTER.get(name) or outcome(name, tmp_path, patched=False)
+    assert outcome(name, tmp_path, patched=True) == expected
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55])
+def test_interrupted_at_any_moment(milliseconds: int, tmp_path: Path) -> None:
+    child = start(BUSY, tmp_path / "program.py", patched=True)
+    head = child.stdout.readline()
+    time.sleep(milliseconds / 1000)
+    os.kill(child.pid, signal.SIGINT)
+    assert end(child, head) == (0, "ready\ninterrupted\natexit\n", "")
