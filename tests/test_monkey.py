@@ -279,6 +279,10 @@ original, socket.socket = socket.socket, Proxied
 try: socket.create_connection(("127.0.0.1", 1))
 except ConnectionError as error: assert str(error) == "by the proxy", error
 with socket.create_server(("127.0.0.1", 0)) as server: assert type(server) is Proxied
+found = []
+socket.getaddrinfo = lambda *args: found.append(args) or []
+try: socket.create_connection(("host", 1))
+except OSError: assert found[0][:2] == ("host", 1)
 from weft import socket as cooperative
 assert socket.create_connection is cooperative.create_connection
 assert monkey.is_object_patched("socket", "create_connection")

@@ -28,6 +28,7 @@ from weft.timeout import Timeout as _Timeout
 __implements__ = [
     "close",
     "fork",
+    "forkpty",
     "read",
     "system",
     "wait",
@@ -58,6 +59,7 @@ __all__ = [*getattr(_os, "__all__", []), *__extensions__]
 
 _native_close = _os.close
 _native_fork = _os.fork
+_native_forkpty = _os.forkpty
 _read = _os.read
 _write = _os.write
 
@@ -83,7 +85,9 @@ def close(fd: int) -> None:
     _native_close(fd)
 
 
-@_builtin
+# No built-in ones: code made for gevent looks for functions.
+
+
 def fork(keep: bool = False) -> int:
     """:func:`os.fork`; only the calling greenlet goes on in the child, all of them with *keep*.
 
@@ -102,6 +106,12 @@ def fork(keep: bool = False) -> int:
         if pid == 0:
             _go_on_in_child(threads)
         return pid
+
+
+def forkpty() -> tuple[int, int]:
+    """:func:`os.forkpty`; only the calling greenlet goes on in the child."""
+    with _import_lock:
+        return _native_forkpty()
 
 
 @_builtin
@@ -142,9 +152,9 @@ def _write_by_pages(fd: int, data: memoryview) -> int:
     return done
 
 
-#: gevent's names of what :func:`fork` and the standard forkpty() do by themselves.
+#: gevent's names of what :func:`fork` and :func:`forkpty` do by themselves.
 fork_gevent = fork
-forkpty_gevent = _os.forkpty
+forkpty_gevent = forkpty
 
 
 def fork_and_watch(

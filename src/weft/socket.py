@@ -48,8 +48,6 @@ __implements__ = [
     "socket",
     "socketpair",
 ]
-#: Those of them that patching leaves alone: what the standard ones are made of is replaced.
-__follow__ = ["create_connection", "create_server", "fromfd", "getfqdn"]
 #: What weft adds.
 __extensions__ = ["cancel_wait", "wait", "wait_read", "wait_readwrite", "wait_write"]
 #: What is the standard library's own.
@@ -321,22 +319,7 @@ def _rebound(function: _Any, namespace: dict[str, _Any]) -> _Any:
     return copy
 
 
-def _ours(name: str) -> _Any:
-    """A function of the standard module that makes its sockets of this module's class."""
-    return _rebound(getattr(_stdlib, name), globals())
-
-
 _native_socketpair = _stdlib.socketpair
-create_connection = _ours("create_connection")
-create_server = _ours("create_server")
-fromfd = _ours("fromfd")
-getfqdn = _ours("getfqdn")
-
-
-def _gevent_did_monkey_patch(module: _Any, items: _Any, warn: _Any) -> None:
-    """Take the standard ones, which use whatever class and look-up stand in their module now."""
-    if module.socket is socket:
-        globals().update({name: getattr(_stdlib, name) for name in __follow__})
 
 
 def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0) -> _Any:
@@ -379,6 +362,41 @@ def gethostbyname_ex(hostname: _Any) -> tuple[str, list[str], list[str]]:
 def gethostbyaddr(ip_address: _Any) -> tuple[str, list[str], list[str]]:
     """:func:`socket.gethostbyaddr`, by the hub's resolver."""
     return _get_hub().resolver.gethostbyaddr(ip_address)  # type: ignore[no-any-return]
+
+
+# -- made of these
+
+
+def _standing(name: str) -> _Any:
+    """Calls what has this name when it is called: here, or in the standard module once patched.
+
+    Programs put a class or a look-up of their own in the place of either.
+    """
+    namespace = globals()
+    ours = namespace[name]
+
+    def call(*args: _Any, **kwargs: _Any) -> _Any:
+        standing = namespace[name]
+        if standing is ours and name in _patched:
+            standing = getattr(_stdlib, name)
+        return standing(*args, **kwargs)
+
+    return call
+
+
+#: What stands in the standard module as well.
+_patched: set[str] = set()
+
+
+def _gevent_did_monkey_patch(module: _Any, items: _Any, warn: _Any) -> None:
+    _patched.update(items)
+
+
+_namespace = globals() | {n: _standing(n) for n in ("socket", "getaddrinfo", "gethostbyaddr")}
+create_connection = _rebound(_stdlib.create_connection, _namespace)
+create_server = _rebound(_stdlib.create_server, _namespace)
+fromfd = _rebound(_stdlib.fromfd, _namespace)
+getfqdn = _rebound(_stdlib.getfqdn, _namespace)
 
 
 # -- descriptors of others

@@ -1,6 +1,6 @@
 """TLS over a socket of weft: the standard library's SSL object, made to wait.
 
-The operating system's socket never blocks, so each call on the native object either ends or says
+A TLS connection's descriptor never blocks, so each call on the native object either ends or says
 for which direction it wants to wait. Whoever waits tries again after every edge: what one
 greenlet reads from the wire (a close, a key change) may be what another one waits for.
 """

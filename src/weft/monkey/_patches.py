@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -102,7 +101,7 @@ def patch_queue() -> None:
 @vetoable
 def patch_dns() -> None:
     """Make the look-ups of :mod:`socket` let other greenlets run."""
-    _patch_socket(DNS_NAMES)
+    patch_module_by_name("socket", DNS_NAMES)
 
 
 @vetoable
@@ -113,16 +112,7 @@ def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
     everything :mod:`weft.socket` implements is always replaced.
     """
     names = implemented(source_and_target("socket")[0])
-    _patch_socket(name for name in names if dns or name not in DNS_NAMES)
-
-
-def _patch_socket(names: Iterable[str]) -> None:
-    source, target = source_and_target("socket")
-    follow = set(source.__follow__)
-    names = set(names)
-    if patch_module(target, source, sorted(names - follow)):
-        for name in sorted(names & follow):
-            note_change_inside(target, name)
+    patch_module_by_name("socket", [name for name in names if dns or name not in DNS_NAMES])
 
 
 @vetoable
