@@ -646,6 +646,23 @@ def test_at_exit_they_go_on(kind: str, server: str) -> None:
     assert (done.stdout.split(), done.stderr) == (["atexit", "192.0.2.4", "late", "True"], "")
 
 
+def test_pycares_may_be_imported_before_patching(server: str) -> None:
+    done = run(
+        """
+        import pycares
+        from weft import monkey; monkey.patch_all()
+        import socket, weft
+        for _ in range(2):
+            print(socket.gethostbyname("four.test"))
+            weft.get_hub().resolver.close()
+        """,
+        WEFT_RESOLVER="ares",
+        WEFT_RESOLVER_NAMESERVERS=server,
+        PYTHONWARNINGS="ignore",  # of the queue that pycares has made
+    )
+    assert (done.stdout, done.stderr) == ("192.0.2.4\n" * 2, "")
+
+
 @pytest.mark.parametrize(
     ("kind", "package"), [("ares", "pycares"), ("dnspython", "dns"), ("dnspython", "dns.resolver")]
 )

@@ -1,8 +1,9 @@
 """Who looks names up: what gevent.resolver offers.
 
 A hub's ``resolver`` answers for :mod:`weft.socket`. ``weft.config.resolver`` or the environment
-variable ``WEFT_RESOLVER`` chooses it: ``thread`` (the default), ``block``, a dotted name, a class,
-or several of them with commas, of which the first that can be imported is taken.
+variable ``WEFT_RESOLVER`` chooses it: ``thread`` (the default), ``ares``, ``dnspython``, ``block``,
+a dotted name, a class, or several of them with commas, of which the first that can be imported is
+taken. The second and third need the extra ``weft[dns]``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from weft._config import config
+from weft._core.native import start_new_thread
 from weft.core import READ, WRITE
 from weft.event import AsyncResult
 from weft.hub import get_hub
@@ -41,6 +42,19 @@ _NO_SOCKET = pycares.ARES_SOCKET_BAD
 _RECEIVE_BUFFER = 1 << 20
 
 
+def _close_channels_natively() -> None:
+    """Let the thread of pycares that closes channels be a native one, even if threads are patched.
+
+    It waits on a queue that may have been made before patching, which would block the hub.
+    """
+    manager: Any = getattr(pycares, "_shutdown_manager", None)
+    if manager is not None and manager._thread is None:
+        try:
+            manager._thread = start_new_thread(manager._run_safe_shutdown_loop, ())
+        except RuntimeError:  # the interpreter is ending: nothing is left to be closed
+            manager._thread = 0
+
+
 class Channel:
     """A channel of c-ares, whose sockets and timer a hub watches."""
 
@@ -49,6 +63,7 @@ class Channel:
         self._watchers: dict[int, Any] = {}
         self._timer = loop.timer(0)
         self._asked: set[AsyncResult] = set()
+        _close_channels_natively()
         self._channel: Any = pycares.Channel(
             lookups="b",  # name servers alone
             sock_state_cb=self._socket_changed,
