@@ -29,8 +29,8 @@ try:
     from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
     from wsproto.extensions import Extension
     from wsproto.frame_protocol import CloseReason
-except ImportError as exc:
-    raise ImportError("WebSockets need wsproto: pip install 'weft[serve]'") from exc
+except ImportError as _missing:
+    raise ImportError("WebSockets need wsproto: pip install 'weft[serve]'") from _missing
 
 __all__ = ["WebSocket", "WebSocketError", "application"]
 

@@ -20,8 +20,8 @@ try:
     from h2.exceptions import ProtocolError, StreamClosedError
     from h2.settings import SettingCodes, Settings
     from hyperframe.frame import GoAwayFrame
-except ImportError as exc:
-    raise ImportError("HTTP/2 needs h2: pip install 'weft[serve]'") from exc
+except ImportError as _missing:
+    raise ImportError("HTTP/2 needs h2: pip install 'weft[serve]'") from _missing
 
 __all__ = ["Connection"]
 

@@ -12,8 +12,8 @@ from typing import Any
 try:
     from wsproto.extensions import Extension
     from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
-except ImportError as exc:
-    raise ImportError("WebSockets need wsproto: pip install 'weft[serve]'") from exc
+except ImportError as _missing:
+    raise ImportError("WebSockets need wsproto: pip install 'weft[serve]'") from _missing
 
 __all__ = ["VERSION", "Deflate", "accept_headers", "is_handshake", "listed"]
 
