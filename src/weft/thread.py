@@ -21,7 +21,7 @@ from typing import Any
 
 from weft._builtins import builtin
 from weft._core import locks as core
-from weft._core.builtins import get_ident, report_thread
+from weft._core.builtins import get_ident, report_ignored, report_thread
 from weft._core.greenlet import Greenlet, getcurrent
 from weft._core.hub import get_existing_hub
 from weft.event import Event
@@ -271,10 +271,17 @@ else:
 
     @builtin
     def _shutdown() -> None:
-        """Wait for all threads that are not daemons, then for the native ones."""
-        while _awaited_at_exit:
-            next(iter(_awaited_at_exit)).join()
-        _native_shutdown()
+        """Wait for all threads that are not daemons, then for the native ones.
+
+        What interrupts it is reported, and ends it: as the native function has it.
+        """
+        try:
+            while _awaited_at_exit:
+                next(iter(_awaited_at_exit)).join()
+        except BaseException as exc:
+            report_ignored(exc)
+        else:
+            _native_shutdown()
 
     _native_shutdown = _thread._shutdown  # type: ignore[attr-defined]
     __implements__ += [

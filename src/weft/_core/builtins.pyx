@@ -5,6 +5,7 @@ They are built-in functions as well: a class that keeps one (``sleep = time.slee
 method of it.
 """
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from weft._core.clock cimport nanoseconds
@@ -32,6 +33,7 @@ cdef extern from "threads.h":
 
 cdef extern from "Python.h":
     void PyErr_SetObject(object type, object value)
+    void PyErr_WriteUnraisable(PyObject *context)
 
 cdef object NUMBER = (SupportsFloat, SupportsIndex)
 # More does not fit into the platform's time.
@@ -86,3 +88,9 @@ def report_thread(function, exc):
     """Hand what *function*, a thread's, raised to :func:`sys.unraisablehook`."""
     PyErr_SetObject(type(exc), exc)
     weft_report_thread(function)
+
+
+def report_ignored(exc):
+    """Hand an exception that nobody can take to :func:`sys.unraisablehook`, without a context."""
+    PyErr_SetObject(type(exc), exc)
+    PyErr_WriteUnraisable(NULL)
