@@ -356,6 +356,8 @@ class WSGIServer(StreamServer):
             self.application = application
         if handler_class is not None:
             self.handler_class = handler_class
+        #: What serves each open connection, with ``stop()`` to let it end.
+        self.connections: set[Any] = set()
         self.log = self._log_of(log, logging.INFO)
         self.error_log = self._log_of(error_log, logging.ERROR)
         self.set_environ(environ)

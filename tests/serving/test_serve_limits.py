@@ -1,10 +1,12 @@
 """What ``weft serve`` refuses, and TLS."""
 
+import ssl as native_ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 
@@ -89,6 +91,7 @@ def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
             assert sock.selected_alpn_protocol() == "http/1.1"
             sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert status(sock) == b"200"
+    assert weft.get_hub().threadpool.apply(asked_by_http2, (authority, port)) == ["HTTP/2"] * 3
     # Neither who says nothing nor who speaks plainly is reported, and both are let go.
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
         assert sock.recv(100) == b""
@@ -98,6 +101,16 @@ def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
             assert b"200" not in sock.recv(100)
     assert "Traceback" not in here.errors.read_text()
     assert here.end() == 0
+
+
+def asked_by_http2(authority: trustme.CA, port: int) -> list[str]:
+    context = native_ssl.create_default_context()
+    context.check_hostname = False  # it is asked for by its address
+    authority.configure_trust(context)
+    with httpx.Client(http2=True, verify=context) as client:
+        answers = [client.get(f"https://127.0.0.1:{port}/", timeout=10) for _ in range(3)]
+    assert all(answer.text.isdigit() for answer in answers)
+    return [answer.http_version for answer in answers]
 
 
 def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:  # noqa: F811

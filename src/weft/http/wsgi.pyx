@@ -1,9 +1,10 @@
 # cython: binding=False
 """WSGI over one HTTP/1.1 connection."""
 
+from _socket import SHUT_RD as _SHUT_RD
+from _socket import SHUT_WR as _SHUT_WR
+from _socket import socket as _system_socket
 from contextlib import suppress
-from socket import SHUT_RD as _SHUT_RD
-from socket import SHUT_WR as _SHUT_WR
 
 from weft.http.h1 import BadRequest
 from weft.http.response import Framing
@@ -139,7 +140,8 @@ cdef class Handler(Exchange):
             self.websocket.leave()
         elif self.idle and self.socket is not None:
             with suppress(OSError):  # it may have ended just now
-                self.socket.shutdown(_SHUT_RD)
+                # A TLS socket's own would give up TLS.
+                _system_socket.shutdown(self.socket, _SHUT_RD)
 
     def blame_client(self, error):
         """*error* is the client's doing: if the application raises it, nothing is reported."""

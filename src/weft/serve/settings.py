@@ -48,6 +48,8 @@ class Settings:
         metadata={"help": "in the file only: host name = [certfile, keyfile]"},
     )
 
+    http2: bool = _setting(True, "speak HTTP/2 to clients that choose it")
+
     timeout: float = _setting(30.0, "how long a worker may hang before it is killed")
     graceful_timeout: float = _setting(30.0, "how long a worker that is told to stop may take")
     max_requests: int = _setting(0, "replace a worker after so many requests; 0 is never")

@@ -9,13 +9,13 @@ from collections import Counter
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
-from socket import SHUT_RD
 from time import monotonic
 from typing import Any
 
 from weft.event import Event
 from weft.greenlet import spawn
 from weft.http.log import FORMATS, SILENCE
+from weft.http.stream import Stream
 from weft.http.wsgi import Handler
 from weft.hub import sleep
 from weft.lock import Semaphore
@@ -87,28 +87,49 @@ class LogFile:
         """There is nothing to flush."""
 
 
-class ServeHandler(Handler):
-    """A connection of ``weft serve``, logged as its settings say."""
+class _Logged:
+    """Logged as the settings say."""
+
+    server: Any
 
     def format_request(self) -> str:
         line: str = self.server.format(self)
         return line
 
 
-class GatedHandler(ServeHandler):
-    """One whose requests are admitted to the application in turn."""
+class _Gated(_Logged):
+    """Admitted to the application in turn."""
+
+    application: Any
 
     def handle_one_response(self) -> None:
+        serve: Any = super()
         gate = self.server.gate
         if not gate.acquire(blocking=False) and not self.server.wait_in_queue():
             self.server.slot.add("refused_total")
             self.application = overloaded
-            super().handle_one_response()
+            serve.handle_one_response()
             return
         try:
-            super().handle_one_response()
+            serve.handle_one_response()
         finally:
             gate.release()
+
+
+class ServeHandler(_Logged, Handler):
+    """A connection of HTTP/1.1."""
+
+
+class GatedHandler(_Gated, Handler):
+    """The same, where the number of requests at once is limited."""
+
+
+class ServeStream(_Logged, Stream):
+    """A request of HTTP/2."""
+
+
+class GatedStream(_Gated, Stream):
+    """The same, where the number of requests at once is limited."""
 
 
 def _host(address: Any) -> str:
@@ -125,7 +146,8 @@ def overloaded(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 class WorkerServer(WSGIServer):
     """Serves one listening socket within a worker."""
 
-    handler_class = ServeHandler
+    handler_class: Any = ServeHandler
+    stream_class: Any = ServeStream
     base_env = {  # noqa: RUF012
         **WSGIServer.base_env,
         "wsgi.multithread": True,
@@ -139,7 +161,7 @@ class WorkerServer(WSGIServer):
         self.limits = settings.limits()
         self.gate: Any = worker.gate
         self.counters = worker.counters
-        self.handlers: set[Handler] = set()
+        self.http2 = settings.http2
         self.of_address: Counter[str] = Counter()
         self.format = FORMATS[settings.access_log_format]
         self.context = Context()
@@ -147,7 +169,7 @@ class WorkerServer(WSGIServer):
             listener, worker.application, log=worker.access, error_log=worker.errors, **options
         )
         if self.gate is not None:
-            self.handler_class = GatedHandler
+            self.handler_class, self.stream_class = GatedHandler, GatedStream
 
     def full(self) -> bool:
         """Whether nothing more may be accepted for now."""
@@ -189,15 +211,6 @@ class WorkerServer(WSGIServer):
             return
         with client:
             self.handle(client, address)
-
-    def handle(self, sock: Any, address: Any) -> None:
-        """Serve one connection."""
-        handler = self.handler_class(sock, address, self)
-        self.handlers.add(handler)
-        try:
-            handler.handle()
-        finally:
-            self.handlers.discard(handler)
 
     def wait_in_queue(self) -> bool:
         """Wait for a place in the application; False if too many do."""
@@ -289,16 +302,9 @@ class Worker:
             sleep(0.005)
         while self.connections and monotonic() < deadline:
             for server in self.servers:
-                for handler in list(server.handlers):
-                    if handler.idle and handler.socket is not None:
-                        _end_reading(handler.socket)
+                for connection in list(server.connections):
+                    connection.stop()
             sleep(0.005)
-
-
-def _end_reading(sock: Any) -> None:
-    """Let it find the end of what was received so far."""
-    with suppress(OSError):  # it may have ended just now
-        sock.shutdown(SHUT_RD)
 
 
 def tls_context(settings: Settings) -> Any:
@@ -313,7 +319,7 @@ def tls_context(settings: Settings) -> Any:
             context.load_cert_chain(certfile, keyfile or None)
         except OSError as exc:  # ssl.SSLError is one
             raise SettingsError(f"certfile {certfile!r}: {exc}") from exc
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
         return context
 
     context = context_of(settings.certfile, settings.keyfile)
