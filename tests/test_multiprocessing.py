@@ -143,3 +143,15 @@ def test_a_recursive_one_belongs_to_a_greenlet() -> None:
         with pytest.raises(AssertionError, match="not owned"):
             weft.spawn(lock.release).get()
     assert weft.spawn(lock.acquire, timeout=5).get()
+
+
+def test_a_pool_of_threads_that_is_ended_at_once() -> None:
+    script = """
+from weft import monkey; monkey.patch_all()
+import multiprocessing.pool, time
+pool = multiprocessing.pool.ThreadPool(3)
+pool.map_async(time.sleep, [60] * 1000, chunksize=1)
+pool.terminate()  # no pipe is full: no task begins meanwhile, none has to be waited for
+pool.join()
+"""
+    subprocess.run([sys.executable, "-c", script], timeout=30, check=True)

@@ -8,7 +8,7 @@ from contextlib import suppress as _suppress
 from select import PIPE_BUF as _PIPE_BUF
 from typing import Any
 
-from weft._core.descriptor import wait_for as _wait_for
+from weft._core.descriptor import await_ready as _await_ready
 from weft._core.native import allocate_lock as _native_lock
 from weft._core.native import start_new_thread as _start_native_thread
 from weft.event import Event as _Event
@@ -192,7 +192,7 @@ class SemLock:
 def _read(fd: int, size: int) -> bytes:
     """:func:`os.read` once there is something."""
     while True:
-        _wait_for(fd, _READ)
+        _await_ready(fd, _READ)
         with _suppress(BlockingIOError):
             return _native_read(fd, size)
 
@@ -200,7 +200,7 @@ def _read(fd: int, size: int) -> bytes:
 def _write(fd: int, data: Any) -> int:
     """:func:`os.write` of what surely fits, once there is room."""
     while True:
-        _wait_for(fd, _WRITE)
+        _await_ready(fd, _WRITE)
         with _suppress(BlockingIOError):
             return _native_write(fd, data[:_PIPE_BUF])
 
