@@ -1,0 +1,137 @@
+"""What threading's own objects do under patching: the same as without."""
+
+import subprocess
+import sys
+
+import pytest
+
+CASES = {
+    "names and idents": """
+seen = []
+def look():
+    me = threading.current_thread()
+    seen.append((me.name, me.ident == threading.get_ident(), me.native_id is not None, me.daemon))
+for daemon in (False, True):
+    thread = threading.Thread(target=look, name=f"T{daemon}", daemon=daemon)
+    print(thread.ident, thread.is_alive())
+    thread.start(); thread.join()
+    print(thread.is_alive())
+print(seen)
+main = threading.main_thread()
+print(main is threading.current_thread(), main.name, main.ident == threading.get_ident())
+idents = set()
+threads = [threading.Thread(target=lambda: (idents.add(threading.get_ident()), wait.wait()))
+           for _ in range(5)]
+wait = threading.Event()
+for thread in threads: thread.start()
+while len(idents) < 5: time.sleep(0.001)
+print(threading.active_count(), len(threading.enumerate()))
+wait.set()
+for thread in threads: thread.join()
+print(threading.active_count(), threading.enumerate())
+""",
+    "daemons": """
+def inherit(): print(threading.Thread().daemon)
+for daemon in (True, False):
+    thread = threading.Thread(target=inherit, daemon=daemon)
+    thread.start(); thread.join()
+try: thread.daemon = True
+except RuntimeError as error: print(error)
+try: thread.start()
+except RuntimeError as error: print(error)
+try: threading.Thread().join()
+except RuntimeError as error: print(error)
+try: threading.current_thread().join()
+except RuntimeError as error: print(error)
+""",
+    "timer and barrier": """
+timer = threading.Timer(0.01, print, ["fired"])
+timer.start(); timer.join()
+print(timer.finished.is_set())
+barrier = threading.Barrier(3, action=lambda: print("all here"), timeout=10)
+passed = []
+threads = [threading.Thread(target=lambda: passed.append(barrier.wait())) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(passed), barrier.n_waiting, barrier.broken)
+try: barrier.wait(0.01)
+except threading.BrokenBarrierError: print("broken", barrier.broken)
+barrier.reset()
+print(barrier.broken)
+""",
+    "local": """
+class Local(threading.local):
+    shared = "class"
+    def __init__(self, start): self.start = start; print("made")
+data = Local(1)
+data.start = 2
+def look(): print(data.start, data.shared); data.start = 3
+thread = threading.Thread(target=look)
+thread.start(); thread.join()
+print(data.start)
+""",
+    "excepthook": """
+def hook(args): print(args.exc_type.__name__, args.exc_value, args.thread.name)
+threading.excepthook = hook
+def fail(exc): raise exc
+for exc in (ValueError("no"), SystemExit(3), KeyboardInterrupt()):
+    thread = threading.Thread(target=fail, args=(exc,), name="T")
+    thread.start(); thread.join()
+threading.excepthook = threading.__excepthook__
+print(threading.excepthook is threading.__excepthook__)
+""",
+    "many join one": """
+order = []
+thread = threading.Thread(target=time.sleep, args=(0.02,))
+thread.start()
+joiners = [threading.Thread(target=lambda: order.append(thread.join())) for _ in range(5)]
+for joiner in joiners: joiner.start()
+for joiner in joiners: joiner.join()
+print(order, thread.is_alive())
+thread = threading.Thread(target=time.sleep, args=(0.2,))
+thread.start()
+print(thread.join(0.01), thread.is_alive())
+thread.join()
+""",
+}
+
+IMPORTS = "import sys, threading, time\n"
+
+
+def output(source: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_as_without_patching(case: str) -> None:
+    source = IMPORTS + CASES[case]
+    patched = output("from weft import monkey; monkey.patch_all()\n" + source)
+    assert without_idents(patched) == without_idents(output(source))
+
+
+def without_idents(text: str) -> str:
+    return "".join("0" if character.isdigit() else character for character in text)
+
+
+def test_native_threads_beside() -> None:
+    source = """
+from weft import monkey; monkey.patch_all()
+import queue, threading, time, weft
+native_ident = monkey.get_original("threading", "get_ident")
+here = native_ident()
+numbers, done = queue.Queue(), threading.Event()
+def feed():
+    assert native_ident() != here
+    for n in range(5): numbers.put(n)
+    done.wait(5)
+    return native_ident() != threading.main_thread().ident
+job = weft.get_hub().threadpool.spawn(feed)
+print([numbers.get(timeout=5) for _ in range(5)])
+done.set()
+print(job.get(timeout=5))
+"""
+    assert output(source) == "[0, 1, 2, 3, 4]\nTrue\n"
