@@ -56,8 +56,17 @@ def outcome(name: str, folder: Path, patched: bool) -> tuple[int, str, str]:
     return end(child, head)
 
 
-#: What works under patching alone: from 3.12 on the interpreter starts no thread in atexit.
-BETTER = {"thread_in_atexit": (0, "in a thread\n", "")} if sys.version_info >= (3, 12) else {}
+#: What works under patching alone: from 3.12 on the interpreter starts no thread when it is ending.
+BETTER = {
+    "thread_in_atexit": (0, "in a thread\n", ""),
+    "threads_start_threads_while_the_interpreter_waits": (
+        0,
+        "".join(f"generation {n}\n" for n in range(6)),
+        "",
+    ),
+}
+if sys.version_info < (3, 12):
+    BETTER.clear()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
