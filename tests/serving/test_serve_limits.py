@@ -40,6 +40,20 @@ def test_connections_of_an_address(serve: Serve) -> None:  # noqa: F811
         sock.close()
 
 
+def test_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
+    log = tmp_path / "access.log"
+    flags = ("--proxy-protocol", "127.0.0.0/8", "--connections-per-address", "1")
+    here = serve(*flags, "--access-log", str(log)).wait_serving()
+    kept = here.connect()
+    for name in ("192.0.2.1", "192.0.2.2"):
+        with here.connect() as sock:
+            sock.sendall(f"PROXY TCP4 {name} 192.0.2.9 1 2\r\n".encode())
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert status(sock) == b"200"
+    kept.close()
+    assert [line.split()[0] for line in log.read_text().splitlines()] == ["192.0.2.1", "192.0.2.2"]
+
+
 def test_connections_in_all(serve: Serve) -> None:  # noqa: F811
     here = serve("--worker-connections", "2").wait_ready()
     weft.sleep(0.1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.http.limits import Limits
+from weft.http.proxy import Proxies
 
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
@@ -48,6 +49,10 @@ class Settings:
         metadata={"help": "in the file only: host name = [certfile, keyfile]"},
     )
 
+    proxy_protocol: list[str] = field(
+        default_factory=list,
+        metadata={"help": "an address or network whose PROXY protocol is believed; or unix, or *"},
+    )
     http2: bool = _setting(True, "speak HTTP/2 to clients that choose it")
 
     timeout: float = _setting(30.0, "how long a worker may hang before it is killed")
@@ -205,6 +210,10 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"access_log_format must be one of {', '.join(ACCESS_FORMATS)}")
     if settings.keyfile and not settings.certfile:
         raise SettingsError("keyfile needs a certfile")
+    try:
+        Proxies(settings.proxy_protocol)
+    except ValueError as exc:
+        raise SettingsError(f"proxy_protocol: {exc}") from None
     if not settings.bind:
         raise SettingsError("bind needs an address: HOST:PORT or unix:PATH")
 

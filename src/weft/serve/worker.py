@@ -15,6 +15,7 @@ from typing import Any
 from weft.event import Event
 from weft.greenlet import spawn
 from weft.http.log import FORMATS, SILENCE
+from weft.http.proxy import Proxies
 from weft.http.stream import Stream
 from weft.http.wsgi import Handler
 from weft.hub import sleep
@@ -132,10 +133,6 @@ class GatedStream(_Gated, Stream):
     """The same, where the number of requests at once is limited."""
 
 
-def _host(address: Any) -> str:
-    return address[0] if isinstance(address, tuple) else ""
-
-
 def overloaded(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """What is answered while too many requests wait."""
     headers = [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")]
@@ -162,6 +159,8 @@ class WorkerServer(WSGIServer):
         self.gate: Any = worker.gate
         self.counters = worker.counters
         self.http2 = settings.http2
+        if settings.proxy_protocol:
+            self.proxies = Proxies(settings.proxy_protocol)
         self.of_address: Counter[str] = Counter()
         self.format = FORMATS[settings.access_log_format]
         self.context = Context()
@@ -179,7 +178,7 @@ class WorkerServer(WSGIServer):
     def do_handle(self, *args: Any) -> None:
         """Serve a connection in a greenlet, unless its address has too many."""
         sock, address = args
-        host = _host(address)
+        host = self._host(address)
         limit = self.limits.connections_per_address
         self.slot.add("connections_total")
         if host and limit is not None and self.of_address[host] >= limit:
@@ -195,11 +194,15 @@ class WorkerServer(WSGIServer):
     def do_close(self, *args: Any) -> None:
         """Close a connection, and count it no more."""
         super().do_close(*args)
-        host = _host(args[1])
+        host = self._host(args[1])
         self.worker.connections -= 1
         self.of_address[host] -= 1
         if not self.of_address[host]:
             del self.of_address[host]
+
+    def _host(self, address: Any) -> str:
+        """What connections are counted by; "" for what is not: all come from a proxy's one."""
+        return "" if self.proxies is not None or not isinstance(address, tuple) else address[0]
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Shake hands in the time that a head may take, then serve; others are not reported."""
