@@ -135,3 +135,35 @@ done.set()
 print(job.get(timeout=5))
 """
     assert output(source) == "[0, 1, 2, 3, 4]\nTrue\n"
+
+
+@pytest.mark.parametrize("kind", ["trace", "profile"])
+def test_hooks_end_with_the_threads(fresh, kind):
+    source = f"""
+from weft import monkey
+monkey.patch_all()
+import sys, threading
+seen = set()
+def hook(frame, event, argument):
+    seen.add(frame.f_code.co_name)
+    return hook
+def traced():
+    return 1
+threading.set{kind}(hook)
+threads = [threading.Thread(target=traced) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+threading.set{kind}(None)
+print("traced" in seen, sys.get{kind}())
+"""
+    assert fresh(source) == "True None\n"
+
+
+def test_a_native_thread_has_a_dummy(fresh):
+    source = """
+from weft import monkey
+monkey.patch_all()
+import threading, weft
+print(type(weft.get_hub().threadpool.apply(threading.current_thread)).__name__)
+"""
+    assert fresh(source) == "_DummyThread\n"

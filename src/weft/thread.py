@@ -138,8 +138,15 @@ def _count() -> int:
     return _native_count() + len(_running)
 
 
+#: The trace and the profile function of the system's thread when no greenlet is a thread.
+_hooks_before: tuple[Any, Any] = (None, None)
+
+
 def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    global _hooks_before
     current = getcurrent()
+    if not _running:
+        _hooks_before = sys.gettrace(), sys.getprofile()
     _running.add(current)
     try:
         function(*args, **kwargs)
@@ -149,6 +156,13 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
         report_thread(function, exc)
     finally:
         _running.discard(current)
+        if not _running:
+            # What threading.settrace() had each thread set is set in the system's thread.
+            trace, profile = _hooks_before
+            if sys.gettrace() is not trace:
+                sys.settrace(trace)
+            if sys.getprofile() is not profile:
+                sys.setprofile(profile)
         sentinel = getattr(current, "sentinel", None)
         if sentinel is not None and sentinel.locked():
             sentinel.release()

@@ -13,6 +13,7 @@ from weft.local import local
 from weft.thread import EndLock, get_ident
 
 __implements__: list[str] = []
+_NAMES = vars(threading)
 __target__ = "threading"
 __all__: list[str] = []
 
@@ -40,6 +41,18 @@ else:
     #: Keeps the object that takes a greenlet's dummy thread away when the greenlet ends.
     _thread_local_info = local()
     __implements__ = ["_thread_local_info"]
+
+    if hasattr(threading, "_DeleteDummyThreadOnDel"):
+
+        class _DeleteDummyThreadOnDel(threading._DeleteDummyThreadOnDel):
+            """Forgets a dummy thread, unless the interpreter has emptied threading before."""
+
+            def __del__(self, names: dict[str, object] = _NAMES) -> None:
+                if names.get("_active_limbo_lock") is not None:
+                    super().__del__()
+
+        _DeleteDummyThreadOnDel.__module__ = "threading"
+        __implements__ += ["_DeleteDummyThreadOnDel"]
 
 if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
     #: Asked in a forked child, where the greenlet that forked is the main thread.

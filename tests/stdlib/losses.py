@@ -4,7 +4,6 @@ import sys
 
 ALL = "3.11 3.12 3.13"
 NATIVE_ID = "greenlets share the operating system's thread, and native_id says which one that is"
-FORGOTTEN = "the dummy thread of an ended thread is forgotten, as CPython does from 3.12 on"
 NEVER_WAITS = "nothing takes the processor from a greenlet that loops without ever waiting"
 OUR_CLASS = "the class is weft's: it can be instantiated, and subclassed, and says where it is from"
 
@@ -20,8 +19,6 @@ LOSSES: dict[str, tuple[str, str]] = {
     "test.test_threading.ThreadTests.test_various_ops": (ALL, NATIVE_ID),
     "test.test_threading.ThreadTests.test_various_ops_large_stack": (ALL, NATIVE_ID),
     "test.test_threading.ThreadTests.test_various_ops_small_stack": (ALL, NATIVE_ID),
-    "test.test_threading.ThreadTests.test_foreign_thread": ("3.11", FORGOTTEN),
-    "test.test_threading.ThreadTests.test_ident_of_no_threading_threads": ("3.11", FORGOTTEN),
     "test.test_threading.ThreadTests.test_PyThreadState_SetAsyncExc": (
         ALL,
         "the interpreter addresses the operating system's thread, not a greenlet",

@@ -5,6 +5,7 @@ A test fails on any other.
 
 #: attribute -> (where it is, the CPython versions whose source was read for it).
 PRIVATE_NAMES: dict[str, tuple[str, str]] = {
+    "_DeleteDummyThreadOnDel": ("threading", "3.12 and 3.13"),
     "_DummyThread": ("threading", "3.11 to 3.13"),
     "_GiveupOnSendfile": ("socket", "3.11 to 3.13"),
     "_active": ("threading", "3.11 to 3.13"),
