@@ -7,7 +7,8 @@ HACKING.md explains the vocabulary and the invariants.
 
 import os
 import sys
-from _signal import NSIG, default_int_handler, getsignal
+from _signal import NSIG as _NSIG
+from _signal import default_int_handler, getsignal
 
 cimport cython
 from cpython.exc cimport PyErr_Fetch, PyErr_Restore, PyErr_SetObject, PyErr_WriteUnraisable
@@ -665,7 +666,7 @@ cdef bint can_wake(Hub hub) except -1:
 
 cdef bint has_signal_handlers() except -1:
     """Whether the program handles signals, and not by KeyboardInterrupt alone."""
-    for number in range(1, NSIG):
+    for number in range(1, _NSIG):
         handler = getsignal(number)
         if callable(handler) and getattr(handler, "handler", handler) is not default_int_handler:
             return True
