@@ -167,3 +167,22 @@ import threading, weft
 print(type(weft.get_hub().threadpool.apply(threading.current_thread)).__name__)
 """
     assert fresh(source) == "_DummyThread\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="threads have handles since CPython 3.13")
+def test_a_thread_whose_start_was_interrupted_is_not_awaited(fresh):
+    source = """
+from weft import monkey
+monkey.patch_all()
+import threading, weft.thread
+
+def interrupted(*args):
+    raise KeyboardInterrupt
+
+weft.thread.ThreadGreenlet.spawn = interrupted
+try:
+    threading.Thread(target=print).start()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert fresh(source) == "interrupted\n"

@@ -291,7 +291,11 @@ else:
         """
         try:
             while _awaited_at_exit:
-                next(iter(_awaited_at_exit)).join()
+                handle = next(iter(_awaited_at_exit))
+                if handle.ident is None:  # a signal came while it was started
+                    _awaited_at_exit.discard(handle)
+                else:
+                    handle.join()
         except BaseException as exc:
             report_ignored(exc)
         else:
