@@ -131,7 +131,10 @@ class TestMonitor:
             monitor.add_monitoring_function(
                 lambda hub: looks.append(monitor.monitor_blocking(hub)), 0.01
             )
-            weft.sleep(0.1)
+            for _ in range(100):  # its thread gets the processor when the system will
+                weft.sleep(0.1)
+                if looks:
+                    break
             with pytest.raises(ValueError, match="positive"):
                 monitor.add_monitoring_function(print, 0)
             with pytest.raises(ValueError, match="callable"):

@@ -12,7 +12,7 @@ FEW = 5_000
 # What may remain after a case. The allocators' own ups and downs come to some 100 KiB here; over
 # a million times 1 MiB is one byte each, over 100,000 it is ten. Objects and blocks are exact but
 # for a few that caches of the interpreter keep.
-RESIDENT_KIB = 1024
+RESIDENT_KIB = 1024 if support.FULL else 4096  # of a part, mostly what allocators keep
 OBJECTS = 30
 BLOCKS = 200
 

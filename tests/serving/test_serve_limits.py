@@ -1,6 +1,7 @@
 """What ``weft serve`` refuses, and TLS."""
 
 import ssl as native_ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,9 @@ def test_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert status(sock) == b"200"
     kept.close()
+    until = time.monotonic() + 10
+    while log.read_text().count("\n") < 2 and time.monotonic() < until:
+        weft.sleep(0.01)  # a line is written after its answer
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["192.0.2.1", "192.0.2.2"]
 
 
