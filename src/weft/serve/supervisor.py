@@ -34,7 +34,7 @@ from weft.hub import sleep
 from weft.serve.admin import AdminServer
 from weft.serve.settings import Settings, SettingsError
 from weft.serve.stats import Board, Slot
-from weft.serve.worker import LogFile, Worker, load_application, source_files
+from weft.serve.worker import LogFile, Worker, source_files
 
 __all__ = ["Supervisor"]
 
@@ -325,11 +325,6 @@ class Supervisor:
             while not child.ended.wait(0.2):
                 if self._fast or monotonic() > deadline:
                     child.signal(signal.SIGKILL)
-
-
-def check(settings: Settings) -> None:
-    """Raise SettingsError unless the application can be loaded."""
-    load_application(settings.app)
 
 
 def _reason(status: int) -> str:
