@@ -6,7 +6,7 @@ cdef class HeaderLines:
     cdef readonly str text
     # Content-Length, or None.
     cdef readonly object length
-    cdef readonly bint has_date, has_server, close
+    cdef readonly bint has_date, close
 
 
 cpdef int check_status(status) except -1

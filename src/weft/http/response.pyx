@@ -17,7 +17,7 @@ cdef frozenset HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
 )
 # Those and others that header_lines() looks at.
-cdef frozenset SPECIAL = HOP_BY_HOP | {"content-length", "date", "server"}
+cdef frozenset SPECIAL = HOP_BY_HOP | {"content-length", "date"}
 # Names in lower case, once they were checked.
 cdef dict NAMES = {}
 # Codes of statuses that were checked.
@@ -101,8 +101,6 @@ cdef bint special(HeaderLines found, str lower, str value, int code) except -1:
         found.length = length
     elif lower == "date":
         found.has_date = True
-    elif lower == "server":
-        found.has_server = True
     else:
         if lower == "connection" and "close" in value.lower():
             found.close = True
