@@ -42,6 +42,7 @@ LAYERS = {
             "_stdin",
             "fcntl",
             "fileobject",
+            "futures",
             "os",
             "resolver",
             "resolver_thread",

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from weft._core.native import get_ident
 from weft._crew import Crew, Leave
-from weft.event import AsyncResult
+from weft.event import AsyncResult, Event
 from weft.hub import get_hub
 from weft.lock import Condition, Semaphore
 from weft.pool import GroupMappingMixin
@@ -206,7 +206,8 @@ class ThreadPool(GroupMappingMixin):
         callback(result)
 
 
-pools: WeakSet[ThreadPool] = WeakSet()
+#: What a forked child begins anew with, by ``_begin_anew()``.
+pools: WeakSet[Any] = WeakSet()
 
 
 def begin_anew_in_child() -> None:
@@ -219,12 +220,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=begin_anew_in_child)
 
 
+class _Waiters(list[Any]):
+    """Those who wait for several futures at once, by :mod:`concurrent.futures`."""
+
+    def append(self, waiter: Any) -> None:
+        """Add *waiter*, which waits on an event that the unpatched :mod:`threading` made."""
+        if not isinstance(waiter.event, Event):
+            waiter.event = Event()
+        super().append(waiter)
+
+
 class Future(futures.Future[Any]):
-    """A future for which greenlets and threads wait cooperatively, whatever is patched."""
+    """A future for which greenlets and threads wait cooperatively, whatever is patched.
+
+    So do :func:`concurrent.futures.wait` and :func:`~concurrent.futures.as_completed` if it is
+    among those they are given.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._condition = Condition()  # type: ignore[assignment]
+        self._waiters = _Waiters()
 
     def rawlink(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(self)`` in this thread's hub when it is done: for ``weft.wait``."""

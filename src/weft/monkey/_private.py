@@ -40,5 +40,5 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_thread_local_info": ("threading", "3.12 and 3.13"),
     "_tstate_lock": ("threading.Thread", "3.11 and 3.12"),
     "_wait": ("subprocess.Popen", "3.11 to 3.13"),
-    "_waiters": ("threading.Condition", "3.11 to 3.13"),
+    "_waiters": ("threading.Condition, concurrent.futures.Future", "3.11 to 3.13"),
 }
