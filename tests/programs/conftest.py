@@ -1,0 +1,122 @@
+"""Programs as a user starts them, and the servers they talk to."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import servers
+
+APPS = Path(__file__).parent / "apps"
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[str]:
+    """The URL of a Redis server."""
+    with servers.redis() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server."""
+    with servers.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def openssh() -> Iterator[servers.SecureShell]:
+    """An OpenSSH server."""
+    with servers.openssh() as shell:
+        yield shell
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    """The URL of a web site with slow pages."""
+    with servers.site() as url:
+        yield url
+
+
+class Program:
+    """A long-running program while it runs, in APPS."""
+
+    def __init__(self, command: tuple[str, ...], folder: Path) -> None:
+        self.log = folder / "stderr"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*servers.die_with_parent(signal.SIGKILL), *command],
+                cwd=APPS,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    @property
+    def stderr(self) -> str:
+        """What it wrote so far."""
+        return self.log.read_text()
+
+    def wait_for_port(self, port: int) -> None:
+        """Until it accepts connections there."""
+        servers.wait_until_listening(self.process, port, self.log)
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+        """Send it a signal, and return its exit status."""
+        self.process.send_signal(number)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 60) -> int:
+        """Its exit status."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Program]]:
+    """Start ``python ARGUMENT ...``; what still runs after the test is killed, and fails it."""
+    started: list[Program] = []
+
+    def launch(*arguments: Any) -> Program:
+        command = (sys.executable, *map(str, arguments))
+        started.append(Program(command, tmp_path_factory.mktemp("program")))
+        return started[-1]
+
+    yield launch
+    running = [program for program in started if program.process.poll() is None]
+    for program in running:
+        program.process.kill()
+    for program in started:
+        program.process.communicate()
+    assert [program.process.args for program in running] == []
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., str]:
+    """Run ``python ARGUMENT ...`` and return what it printed.
+
+    It fails the test unless the program ends within the time, with exit code 0 and a silent stderr.
+    """
+
+    def run_to_the_end(*arguments: Any, timeout: float = 60) -> str:
+        command = [*servers.die_with_parent(signal.SIGKILL), sys.executable, *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            cwd=APPS,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
+
+    return run_to_the_end

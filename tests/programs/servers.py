@@ -1,0 +1,202 @@
+"""Real servers from Debian's packages, and a web site; each on a free port of 127.0.0.1.
+
+Its data live in a new folder. It ends when its context does, and also (through setpriv) when the
+thread that started it dies: no run leaves one behind.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SITE = Path(__file__).parent / "apps" / "site.py"
+HOST = "127.0.0.1"
+START_SECONDS = 30.0
+
+
+class SecureShell(NamedTuple):
+    """How to log in to an OpenSSH server."""
+
+    port: int
+    user: str
+    private_key: Path
+    host_key: Path
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """A Redis server that keeps nothing; yields its URL."""
+    binary = _find("redis-server", "redis-server")
+    port = free_port()
+    with _folder() as folder:
+        keep_nothing = ["--save", "", "--appendonly", "no"]
+        listen = ["--bind", HOST, "--port", str(port), "--dir", str(folder)]
+        with _running([binary, *listen, *keep_nothing], signal.SIGTERM, folder) as server:
+            wait_until_listening(server, port, folder / "log")
+            yield f"redis://{HOST}:{port}/0"
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A new PostgreSQL cluster of 200 connections that trusts everybody; yields its URL."""
+    binaries = _postgresql_binaries()
+    # It refuses to run as root; Debian's package makes this user.
+    user = "postgres" if os.geteuid() == 0 else None
+    port = free_port()
+    with _folder(user) as folder:
+        data = str(folder / "data")
+        make = [binaries / "initdb", "-D", data, "-U", "weft", "--auth=trust", "--no-sync"]
+        made = subprocess.run(
+            ["setpriv", *_identity(user), *make],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        settings = {
+            "listen_addresses": HOST,
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": "200",
+        }
+        serve = [str(binaries / "postgres"), "-D", data, "-p", str(port)]
+        serve += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with _running(serve, signal.SIGINT, folder, user) as server:
+            ask = [binaries / "pg_isready", "-q", "-h", HOST, "-p", str(port)]
+            _wait(server, lambda: subprocess.run(ask).returncode == 0, folder / "log")
+            yield f"postgresql://weft@{HOST}:{port}/postgres"
+
+
+@contextmanager
+def openssh() -> Iterator[SecureShell]:
+    """An OpenSSH server that lets the user of this process in, by key."""
+    binary = _find("sshd", "openssh-server")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it insists, when root starts it
+    port = free_port()
+    with _folder() as folder:
+        host_key, private_key = folder / "host_key", folder / "private_key"
+        for key in (host_key, private_key):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        settings = {
+            "HostKey": host_key,
+            "AuthorizedKeysFile": f"{private_key}.pub",
+            "PidFile": "none",
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PermitRootLogin": "prohibit-password",
+            "MaxStartups": "200",
+            "MaxSessions": "200",
+            "Subsystem": "sftp internal-sftp",
+        }
+        configuration = folder / "sshd_config"
+        configuration.write_text("".join(f"{name} {text}\n" for name, text in settings.items()))
+        listen = ["-D", "-e", "-f", str(configuration), "-o", f"ListenAddress={HOST}:{port}"]
+        with _running([binary, *listen], signal.SIGTERM, folder) as server:
+            wait_until_listening(server, port, folder / "log")
+            yield SecureShell(port, getpass.getuser(), private_key, host_key)
+
+
+@contextmanager
+def site() -> Iterator[str]:
+    """A web site with slow pages, see apps/site.py; yields its URL without a slash at the end."""
+    port = free_port()
+    with (
+        _folder() as folder,
+        _running([sys.executable, str(SITE), str(port)], signal.SIGTERM, folder) as server,
+    ):
+        wait_until_listening(server, port, folder / "log")
+        yield f"http://{HOST}:{port}"
+
+
+def free_port() -> int:
+    """The number of a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until_listening(server: subprocess.Popen[Any], port: int, log: Path) -> None:
+    """Until *server* accepts connections; fails, showing *log*, if it ends or takes too long."""
+    _wait(server, lambda: _accepts(port), log)
+
+
+def die_with_parent(number: signal.Signals, *options: str) -> list[str]:
+    """The start of a command: what follows gets this signal when the thread that runs it dies."""
+    return ["setpriv", "--pdeathsig", number.name.removeprefix("SIG"), *options]
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait(server: subprocess.Popen[Any], ready: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{server.args} does not serve:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+@contextmanager
+def _folder(owner: str | None = None) -> Iterator[Path]:
+    # Not below pytest's folders, which let in nobody but their owner.
+    with tempfile.TemporaryDirectory(prefix="weft-programs-") as name:
+        if owner is not None:
+            shutil.chown(name, owner, owner)
+        yield Path(name)
+
+
+@contextmanager
+def _running(
+    command: Sequence[str], stop: signal.Signals, folder: Path, user: str | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The server while it runs in *folder*, where it writes its log; *stop* ends it."""
+    start = [*die_with_parent(stop, *_identity(user)), *command]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            start, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield server
+    finally:
+        server.send_signal(stop)
+        server.wait(timeout=30)
+
+
+def _identity(user: str | None) -> list[str]:
+    """setpriv's options to become *user*."""
+    return [] if user is None else [f"--reuid={user}", f"--regid={user}", "--init-groups"]
+
+
+def _postgresql_binaries() -> Path:
+    """Debian keeps them beside those of other versions, outside PATH."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+    newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
+    return Path(_find("postgres", "postgresql") if newest is None else newest).parent
+
+
+def _find(binary: str, package: str) -> str:
+    # sshd is not in an ordinary user's PATH, and wants to be started by its full name.
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin"
+    found = shutil.which(binary, path=path)
+    if found is None:
+        raise FileNotFoundError(f"{binary} is not installed: apt-get install {package}")
+    return found
