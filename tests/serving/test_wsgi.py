@@ -126,6 +126,24 @@ class TestAnswers:
         assert headers.keys() == {"X-A", "Content-Length", "Date", "Connection"}
         assert body == b"abc"
 
+    def test_what_is_derived_from_str_and_bytes_serves_as_well(self, site: Start) -> None:
+        class Text(str):
+            """As frameworks have them, marked safe for HTML."""
+
+        class Data(bytes):
+            """The same of bodies."""
+
+        def application(environ: Any, start_response: Any) -> Any:
+            start_response(Text("200 OK"), [(Text("X-\xc4".encode().hex()), Text("\xe4"))])
+            whole = [Data(b"abc")]
+            return whole if environ["PATH_INFO"] == "/whole" else iter(whole)
+
+        here = site(application)
+        for path, body in (("/whole", b"abc"), ("/parts", b"3\r\nabc\r\n0\r\n\r\n")):
+            status, headers, found = split(here.exchange(get(path, LAST)))
+            assert (status, found) == ("HTTP/1.1 200 OK", body)
+            assert headers["582dc384"] == "\xe4"
+
     def test_an_application_can_end_the_connection(self, site: Start) -> None:
         here = site(answering(b"abc", headers=[("Connection", "close")]))
         assert here.exchange(get() + get()).count(b"HTTP/1.1") == 1

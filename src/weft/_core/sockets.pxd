@@ -13,5 +13,8 @@ cdef class SocketState(Descriptor):
 
 # When an operation that begins now has to end, on the loop's clock; -1: never.
 cdef int64_t deadline_of(SocketState io) except? -1
+# recv(size), and sendall().
+cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags)
+cdef int send_all(SocketState io, data, int flags) except -1
 # Whether the kernel would let a call go on, whatever the flags say.
 cdef bint is_ready_now(int fd, int event) noexcept

@@ -182,24 +182,27 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
         waited = True
 
 
-def recv(self, Py_ssize_t bufsize, int flags=0):
-    """Receive up to *bufsize* bytes; empty at the end of a stream. See :meth:`socket.recv`."""
-    cdef SocketState io = self._state
+cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
     cdef PyObject *data
     cdef Py_ssize_t n
-    if 0 <= bufsize <= SCRATCH:
-        n = receive(io, scratch, bufsize, flags)
+    if 0 <= size <= SCRATCH:
+        n = receive(io, scratch, size, flags)
         return PyBytes_FromStringAndSize(scratch, n)
-    if bufsize < 0:
+    if size < 0:
         raise ValueError("negative buffersize in recv")
-    data = new_bytes(NULL, bufsize)
+    data = new_bytes(NULL, size)
     try:
-        n = receive(io, PyBytes_AS_STRING(<object>data), bufsize, flags)
-        if n < bufsize:
+        n = receive(io, PyBytes_AS_STRING(<object>data), size, flags)
+        if n < size:
             _PyBytes_Resize(&data, n)
         return <object>data
     finally:
         Py_XDECREF(data)
+
+
+def recv(self, Py_ssize_t bufsize, int flags=0):
+    """Receive up to *bufsize* bytes; empty at the end of a stream. See :meth:`socket.recv`."""
+    return receive_bytes(self._state, bufsize, flags)
 
 
 # Stands for an argument that was not given.
@@ -238,9 +241,7 @@ def send(self, data, int flags=0, timeout=UNSET):
         PyBuffer_Release(&view)
 
 
-def sendall(self, data, int flags=0):
-    """Send everything; after an error nobody can tell how much arrived."""
-    cdef SocketState io = self._state
+cdef int send_all(SocketState io, data, int flags) except -1:
     cdef Py_buffer view
     cdef Py_ssize_t done = 0
     cdef int64_t deadline = -2
@@ -249,9 +250,14 @@ def sendall(self, data, int flags=0):
         while True:
             done += transmit(io, <const char *>view.buf + done, view.len - done, flags, &deadline)
             if done >= view.len:
-                return
+                return 0
     finally:
         PyBuffer_Release(&view)
+
+
+def sendall(self, data, int flags=0):
+    """Send everything; after an error nobody can tell how much arrived."""
+    send_all(self._state, data, flags)
 
 
 cdef bint is_ready_now(int fd, int event) noexcept:

@@ -2,7 +2,7 @@
 
 from weft.http.counters cimport Counters
 from weft.http.h1 cimport Request
-from weft.http.response cimport HeaderLines
+from weft.http.response cimport Framing, HeaderLines
 
 
 cdef class Exchange:
@@ -23,8 +23,8 @@ cdef class Exchange:
     cdef Counters counters            # the server's, or None
     cdef object body_time             # seconds left to wait for the body, or None
     cdef HeaderLines lines
-    cdef object framing
-    cdef object left                  # of a body whose length was told
+    cdef Framing framing
+    cdef long long left               # of a body whose length was told
     cdef bint continued               # 100 was sent
     cdef object client_error          # what the client did; nothing that the application raises
     cdef object refusal               # a BadRequest: what it is answered for that, or None
@@ -34,11 +34,16 @@ cdef class Exchange:
     cdef forget_response(self)
     cdef serve(self)
     cdef handle_counted(self)
+    cpdef get_environ(self)
+    cpdef handle_one_response(self)
+    cpdef run_application(self)
+    cpdef process_result(self)
+    cpdef log_request(self)
     cdef connection_environ(self)
     cdef send_whole(self, data)
-    cdef report_length(self, length)
+    cdef report_length(self, long long length)
     cdef finish(self)
-    cdef str delimit(self, known)
+    cdef int delimit(self, long long known) except -1
     cdef answer_client_error(self)
     cdef refuse(self, error)
     cdef answer(self, status)
@@ -47,8 +52,8 @@ cdef class Exchange:
     # Each protocol's.
     cdef offer_upgrade(self, environ)
     cdef await_body(self, Request request)
-    cdef bytes head(self, known)
-    cdef send_both(self, head, data, bint last)
+    cdef bytes head(self, long long known)
+    cdef send_both(self, bytes head, bytes data, bint last)
     cdef send_end(self)
-    cdef send_interim(self, str status, str lines)
+    cdef send_interim(self, str status, HeaderLines lines)
     cdef bint send_file(self, wrapper) except -1

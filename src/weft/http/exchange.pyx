@@ -15,21 +15,31 @@ from greenlet import getcurrent
 from weft.http.body import FileWrapper, Input
 from weft.http.h1 import BadRequest
 from weft.http.log import SILENCE
-from weft.http.response import Framing
 
-from cpython.dict cimport PyDict_Copy
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Copy, PyDict_Update
+from cpython.unicode cimport PyUnicode_DecodeLatin1
 
 from weft._core.clock cimport now
 from weft.http.counters cimport Counters
 from weft.http.h1 cimport Request
-from weft.http.response cimport HeaderLines, check_status, date, frame, header_lines
+from weft.http.response cimport (
+    CHUNKED,
+    LENGTH,
+    NONE,
+    HeaderLines,
+    frame,
+    header_lines,
+    status_of,
+)
 
 __all__ = ["Exchange"]
 
-cdef object NONE = Framing.NONE
-cdef object LENGTH = Framing.LENGTH
-cdef object CHUNKED = Framing.CHUNKED
-
+# What every request's environment has of its own.
+cdef tuple OF_REQUESTS = (
+    "REMOTE_ADDR", "REMOTE_PORT", "REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REQUEST_URI",
+    "RAW_URI", "SERVER_PROTOCOL", "wsgi.input", "wsgi.early_hints",
+)
 cdef dict PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
 
 
@@ -92,18 +102,22 @@ cdef class Exchange:
 
     # -- the request
 
-    def get_environ(self):
+    cpdef get_environ(self):
         """PEP 3333's environment of the request."""
         request = self.request
         if self.base_environ is None:
             self.base_environ = self.connection_environ()
         base = self.base_environ
-        environ = PyDict_Copy(<dict>base) if type(base) is dict else base.copy()
-        environ.update(request.fields)
-        target = request.target.decode("latin-1")
+        cdef dict environ = PyDict_Copy(base)
+        PyDict_Update(environ, request.fields)
+        target = PyUnicode_DecodeLatin1(
+            PyBytes_AS_STRING(request.target), PyBytes_GET_SIZE(request.target), NULL
+        )
         if target[0] != "/" and target != "*":
             target = origin_form(target, environ)
-        path, _, query = target.partition("?")
+        path, query = target, ""
+        if "?" in target:
+            path, _, query = target.partition("?")
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.remote_address, self.remote_port
@@ -117,13 +131,19 @@ cdef class Exchange:
         environ["wsgi.early_hints"] = self._early_hints
         if request.upgrade:
             self.offer_upgrade(environ)
-        return environ
+        if type(base) is dict:
+            return environ
+        found = base.copy()  # of the server's own class
+        found.update(environ)
+        return found
 
     cdef connection_environ(self):
         """What all requests have; one object for all connections, where it is the same."""
         environ = self.server.get_environ()
         environ["wsgi.input_terminated"] = True
         environ["wsgi.file_wrapper"] = FileWrapper
+        for name in OF_REQUESTS:
+            environ.setdefault(name, "")  # so that a copy has the room for them
         shared = getattr(self.server, "shared_environ", None)
         if shared is not None and type(shared) is type(environ) and shared == environ:
             return shared
@@ -137,7 +157,7 @@ cdef class Exchange:
         try:
             if request.expects_continue and not self.continued and not request.body_size:
                 self.continued = True
-                self.send_interim("100 Continue", "")
+                self.send_interim("100 Continue", HeaderLines())
             if self.body_time is not None and self.body_time <= 0:
                 raise TimeoutError("the body took too long")
             before = now()
@@ -157,7 +177,7 @@ cdef class Exchange:
 
     # -- the response
 
-    def handle_one_response(self):
+    cpdef handle_one_response(self):
         """Run the application and send what it answers."""
         try:
             try:
@@ -171,15 +191,16 @@ cdef class Exchange:
             self.time_finish = now() / 1e9
             self.log_request()
 
-    def run_application(self):
+    cpdef run_application(self):
         """Call the application and process its result."""
         try:
             self.result = self.application(self.environ, self.start_response)
             self.process_result()
         finally:
-            close = getattr(self.result, "close", None)
-            if close is not None:
-                close()
+            if type(self.result) is not list and type(self.result) is not tuple:
+                close = getattr(self.result, "close", None)
+                if close is not None:
+                    close()
 
     def start_response(self, status, headers, exc_info=None):
         """PEP 3333's; nothing is sent before there is a body, or its end."""
@@ -193,7 +214,7 @@ cdef class Exchange:
             if self.code == 101 and self.headers_sent:
                 return self.write  # frameworks answer always, and a WebSocket has no answer
             raise AssertionError("start_response() was called already")
-        code = check_status(status)
+        code = status_of(status).code
         self.lines = header_lines(headers, code)
         self.status, self.code = status, code
         self.response_headers = headers
@@ -201,9 +222,9 @@ cdef class Exchange:
 
     def write(self, data):
         """Send *data* as part of the body, after the head if that was not sent."""
-        if not isinstance(data, bytes):
+        if type(data) is not bytes:
             data = as_bytes(data)
-        head = b"" if self.headers_sent else self.head(None)
+        head = b"" if self.headers_sent else self.head(-1)
         framing = self.framing
         self.response_length += len(data)
         if framing is CHUNKED:
@@ -220,7 +241,7 @@ cdef class Exchange:
             data = b""
         self.send_both(head, data, False)
 
-    def process_result(self):
+    cpdef process_result(self):
         """Send what the application returned."""
         result = self.result
         if self.code == 101 and self.headers_sent:
@@ -237,18 +258,17 @@ cdef class Exchange:
         self.finish()
 
     cdef send_whole(self, data):
-        if not isinstance(data, bytes):
-            data = as_bytes(data)
-        head = self.head(len(data))
-        self.response_length = len(data)
+        cdef bytes body = data if type(data) is bytes else as_bytes(data)
+        head = self.head(len(body))
+        self.response_length = len(body)
         if self.framing is NONE:
-            data = b""
-        elif self.left != len(data):
-            self.report_length(len(data))
-            data = data[: self.left]
-        self.send_both(head, data, self.framing is NONE or self.left == len(data))
+            body = b""
+        elif self.left != len(body):
+            self.report_length(len(body))
+            body = body[: self.left]
+        self.send_both(head, body, self.framing is NONE or self.left == len(body))
 
-    cdef report_length(self, length):
+    cdef report_length(self, long long length):
         self.close_connection = True
         self.report(f"the body has {length} bytes, and its Content-Length says {self.left}")
 
@@ -262,26 +282,26 @@ cdef class Exchange:
         else:
             self.send_end()
 
-    cdef str delimit(self, known):
-        """Settle how the body is delimited. What the head says of that, and the date.
+    cdef int delimit(self, long long known) except -1:
+        """Settle how the body is delimited, and add to the head what says so, and the date.
 
-        *known* is the body's length where nothing else says it.
+        *known* is the body's length where nothing else says it, or -1.
         """
         lines = self.lines
         if lines is None or self.status is None:
             raise AssertionError("the application did not call start_response()")
         request = self.request
-        self.framing, text = frame(request.method, request.version, self.code, lines, known)
+        self.framing = frame(request.method, request.version, self.code, lines, known)
         if self.framing is LENGTH:
-            self.left = known if lines.length is None else lines.length
+            self.left = known if lines.length < 0 else lines.length
         if not lines.has_date and self.code >= 200:
-            text += f"Date: {date()}\r\n"
-        return text
+            lines.add_date()
+        return 0
 
     def _early_hints(self, headers):
         """``wsgi.early_hints``: send these, mostly Link, before the answer is known (RFC 8297)."""
         if self.request.version != "1.0" and not self.headers_sent:
-            self.send_interim("103 Early Hints", header_lines(headers, 103).text)
+            self.send_interim("103 Early Hints", header_lines(headers, 103))
 
     # -- what a protocol does
 
@@ -295,11 +315,11 @@ cdef class Exchange:
         """
         raise NotImplementedError
 
-    cdef bytes head(self, known):
+    cdef bytes head(self, long long known):
         """Make the head, with what delimit() says of the body; what send_both() has to send."""
         raise NotImplementedError
 
-    cdef send_both(self, head, data, bint last):
+    cdef send_both(self, bytes head, bytes data, bint last):
         """Send a head, if there is one, and part of the body; *last*: nothing follows."""
         raise NotImplementedError
 
@@ -307,7 +327,7 @@ cdef class Exchange:
         """Tell the end of the body, of which something was sent."""
         raise NotImplementedError
 
-    cdef send_interim(self, str status, str lines):
+    cdef send_interim(self, str status, HeaderLines lines):
         """Send a head with *status*, before the one of the answer."""
         raise NotImplementedError
 
@@ -358,7 +378,7 @@ cdef class Exchange:
         log = self.server.error_log
         log.write(text if text.endswith("\n") else text + "\n")
 
-    def log_request(self):
+    cpdef log_request(self):
         """Write a line about the request and its answer to the server's log."""
         log = self.server.log
         if log is not SILENCE:
@@ -369,7 +389,7 @@ cdef class Exchange:
         raise NotImplementedError
 
 
-cdef str origin_form(str target, environ):
+cdef str origin_form(str target, dict environ):
     """From "http://host/path"; such a target's host is the one that counts (RFC 9112, 3.2)."""
     _, _, rest = target.partition("://")
     end = min([at for at in (rest.find("/"), rest.find("?")) if at >= 0], default=len(rest))

@@ -55,4 +55,5 @@ cdef class RequestReader:
     cdef Py_ssize_t most_headers
     cdef long long most_in_body      # negative: no limit
     cdef object parser
+    cpdef feed(self, bytes data)
     cdef int check_size(self, size) except -1

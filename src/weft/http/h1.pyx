@@ -3,13 +3,18 @@
 
 llhttp parses, strictly: bare line feeds, folded lines, control characters, conflicting or odd
 lengths and bad chunks are its errors. What it lets pass and a server must not is in
-RULES. Compiled, because its callbacks are the larger part of a request's cost.
+fault_of(). Compiled, because its callbacks are the larger part of a request's cost.
 """
 
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memchr
+
+cdef extern from "Python.h":
+    PyObject *borrowed_item "PyDict_GetItemWithError"(object p, object key) except? NULL
 
 try:
     from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -50,48 +55,60 @@ cdef class Request:
         self.fields = {}
 
 
-def _line(Request request):
-    if request.version not in ("1.1", "1.0", "2"):
-        return "505 HTTP Version Not Supported"
+# Beyond llhttp's errors: what the head says that is wrong, and the status that is answered then.
+
+cdef object fault_of(Request request):
+    cdef dict fields = request.fields
+    version = request.version
+    if version != "1.1" and version != "1.0" and version != "2":
+        return BadRequest("505 HTTP Version Not Supported", "a version that is not served")
     if request.method in NOT_SERVED:
-        return "501 Not Implemented"
-    return "400 Bad Request" if b"#" in request.target else None
-
-
-def _has_host(Request request):
-    good = "HTTP_HOST" in request.fields or request.version == "1.0"
-    return None if good else "400 Bad Request"
-
-
-def _host(Request request):
-    cdef Py_UCS4 character
-    for character in <str>request.fields["HTTP_HOST"]:
-        if character >= 128 or not IN_HOST[character]:
-            return "400 Bad Request"
+        return BadRequest("501 Not Implemented", "a method that is not served")
+    if memchr(PyBytes_AS_STRING(request.target), c"#", PyBytes_GET_SIZE(request.target)) != NULL:
+        return BadRequest("400 Bad Request", "a target with a fragment")
+    host = item(fields, "HTTP_HOST")
+    if host is None:
+        if version != "1.0":
+            return BadRequest("400 Bad Request", "no Host")
+    elif not is_host(host):
+        return BadRequest("400 Bad Request", "a Host that is not one, or more than one")
+    coding = item(fields, "HTTP_TRANSFER_ENCODING")
+    if coding is not None:
+        if version == "1.0":
+            return BadRequest("400 Bad Request", "a transfer coding in HTTP/1.0")
+        if coding.lower() != "chunked":
+            return BadRequest("501 Not Implemented", "a transfer coding that is not just chunked")
+    expected = item(fields, "HTTP_EXPECT")
+    if expected is not None and expected.lower() != "100-continue":
+        return BadRequest("417 Expectation Failed", "an expectation other than 100-continue")
     return None
 
 
-def _coding(Request request):
-    if request.version == "1.0":
-        return "400 Bad Request"
-    chunked = request.fields["HTTP_TRANSFER_ENCODING"].lower() == "chunked"
-    return None if chunked else "501 Not Implemented"
+cdef object item(dict fields, str name):
+    cdef PyObject *found = borrowed_item(fields, name)
+    return None if found == NULL else <object>found
 
 
-def _expectation(Request request):
-    good = request.fields["HTTP_EXPECT"].lower() == "100-continue"
-    return None if good else "417 Expectation Failed"
+cdef bint is_host(str host) except -1:
+    cdef Py_UCS4 character
+    for character in host:
+        if character >= 128 or not IN_HOST[character]:
+            return False
+    return True
 
 
-# Beyond llhttp's. Which field it is about, if one; what would be wrong; what returns the status
-# that is answered then, or None.
-cdef tuple RULES = (
-    (None, "a version or a method that is not served, or a target with a fragment", _line),
-    (None, "HTTP/1.1 without a Host", _has_host),
-    ("HTTP_HOST", "a Host that is not one, or more than one", _host),
-    ("HTTP_TRANSFER_ENCODING", "a coding that is not just chunked, or in HTTP/1.0", _coding),
-    ("HTTP_EXPECT", "an expectation other than 100-continue", _expectation),
-)
+# Methods that came -> the same as text.
+cdef dict METHODS = {}
+
+
+cdef str method_of(bytes name):
+    # llhttp knows some fifty, and no others.
+    cdef PyObject *known = borrowed_item(METHODS, name)
+    if known == NULL:
+        METHODS[name] = name.decode("ascii")
+        return METHODS[name]
+    return <object>known
+
 
 # Header names as they come -> names of RFC 3875; None is left out.
 cdef dict VARIABLES = {b"Content-Length": "CONTENT_LENGTH", b"Content-Type": "CONTENT_TYPE"}
@@ -122,24 +139,16 @@ cdef str text_of(bytes value):
 
 
 cdef int add_field(Request request, bytes name, bytes value) except -1:
-    key = VARIABLES.get(name) or variable(name)
+    cdef PyObject *known = borrowed_item(VARIABLES, name)
+    cdef dict fields = request.fields
+    key = variable(name) if known == NULL else <object>known
     if key is not None:
         text = text_of(value)
-        before = request.fields.get(key)
+        before = item(fields, key)
         if before is not None:
             text = before + ("; " if key.startswith("HTTP_COOKIE") else ",") + text
-        request.fields[key] = text
+        fields[key] = text
     return 0
-
-
-cdef object fault_of(Request request):
-    cdef dict fields = request.fields
-    for field, wrong, status_of in RULES:
-        if field is None or field in fields:
-            status = status_of(request)
-            if status is not None:
-                return BadRequest(status, wrong)
-    return None
 
 
 cdef class RequestReader:
@@ -156,7 +165,7 @@ cdef class RequestReader:
         self.most_in_body = -1 if limits.body_size is None else limits.body_size
         self.parser = HttpRequestParser(self)
 
-    def feed(self, bytes data):
+    cpdef feed(self, bytes data):
         """Take what the client sent."""
         if self.rest is not None:
             self.rest += data
@@ -240,17 +249,20 @@ cdef class RequestReader:
         if self.resuming:
             self.resuming = False
             return
-        request.method = self.parser.get_method().decode("ascii")
+        request.method = method_of(self.parser.get_method())
         request.version = self.parser.get_http_version()
         fault = fault_of(request)
         if fault is not None:
             raise fault
         request.keep_alive = self.parser.should_keep_alive()
-        request.chunked = "HTTP_TRANSFER_ENCODING" in fields
-        if "CONTENT_LENGTH" in fields:
-            request.length = int(fields["CONTENT_LENGTH"])
+        request.chunked = item(fields, "HTTP_TRANSFER_ENCODING") is not None
+        length = item(fields, "CONTENT_LENGTH")
+        if length is not None:
+            request.length = int(length)
             self.check_size(request.length)
-        request.expects_continue = "HTTP_EXPECT" in fields and request.version == "1.1"
+        request.expects_continue = (
+            request.version == "1.1" and item(fields, "HTTP_EXPECT") is not None
+        )
         if self.parser.should_upgrade():
             request.upgrade = fields.get("HTTP_UPGRADE", "").lower()
         self.in_head = False

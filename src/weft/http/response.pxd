@@ -1,15 +1,35 @@
-# Checked headers, for the compiled handlers.
+# Checked headers and how a body is delimited, for the compiled handlers.
+
+
+cdef enum Framing:
+    # How a client knows where the body ends: there is none; its length is in the head; it comes in
+    # chunks; the connection ends with it.
+    NONE, LENGTH, CHUNKED, CLOSE
+
+
+cdef class Status:
+    cdef int code
+    cdef bytes line                  # of HTTP/1.1, with its end
 
 
 cdef class HeaderLines:
 
-    cdef readonly str text
-    # Content-Length, or None.
-    cdef readonly object length
-    cdef readonly bint has_date, close
+    cdef long long length            # Content-Length, or -1
+    cdef bint has_date, close
+    cdef char *data
+    cdef Py_ssize_t size, room
+    cdef int add(self, const char *data, Py_ssize_t size) except -1
+    cdef int add_length(self, long long length) except -1
+    cdef int add_date(self) except -1
+    cdef bytes text(self)
+    # After *first*, and with the empty line that ends a head.
+    cdef bytes head(self, bytes first)
 
 
-cpdef int check_status(status) except -1
-cpdef HeaderLines header_lines(headers, int code)
-cpdef tuple frame(str method, str version, int code, HeaderLines lines, known)
-cpdef str date()
+cdef Status status_of(status)
+cdef HeaderLines header_lines(headers, int code)
+# Settle how the body is delimited, and add the header that says so. *known* is the body's length
+# where all of it is there, or -1.
+cdef Framing frame(str method, str version, int code, HeaderLines lines, long long known) except *
+# One after the other.
+cdef bytes joined(bytes first, bytes second)

@@ -3,153 +3,230 @@
 
 import re
 from email.utils import formatdate
-from enum import Enum
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.object cimport PyObject
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy
 from libc.time cimport time, time_t
 
-__all__ = ["Framing", "HeaderLines", "check_status", "date", "frame", "header_lines"]
+cdef extern from "Python.h":
+    PyObject *borrowed_item "PyDict_GetItemWithError"(object p, object key) except? NULL
+    int PyUnicode_KIND(object text)
+    const unsigned char *PyUnicode_1BYTE_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    enum:
+        PyUnicode_1BYTE_KIND
+
+__all__ = ["HeaderLines", "Status"]
 
 _STATUS = re.compile(r"[1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*").fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
-# Headers between two neighbours (RFC 9110, 7.6.1), which the server speaks for (PEP 3333).
-cdef frozenset HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
-)
-# Those and others that header_lines() looks at.
-cdef frozenset SPECIAL = HOP_BY_HOP | {"content-length", "date"}
-# Names in lower case, once they were checked.
+# What a header concerns. HOP: two neighbours (RFC 9110, 7.6.1), for whom the server speaks
+# (PEP 3333).
+cdef enum:
+    PLAIN, CONTENT_LENGTH, DATE, CONNECTION, HOP
+
+cdef dict SPECIAL = {
+    "content-length": CONTENT_LENGTH,
+    "date": DATE,
+    "connection": CONNECTION,
+    "keep-alive": HOP,
+    "proxy-connection": HOP,
+    "te": HOP,
+    "trailer": HOP,
+    "transfer-encoding": HOP,
+}
+# What names concern that were checked, and statuses that were.
 cdef dict NAMES = {}
-# Codes of statuses that were checked.
 cdef dict STATUSES = {}
 cdef Py_ssize_t MANY_NAMES = 4096
 
 
-cdef class HeaderLines:
-    """Checked headers: as *text*, lines with their ends, and those of them that matter here."""
+cdef class Status:
+    """A checked status."""
 
 
-cpdef int check_status(status) except -1:
-    """The code of *status*; raises TypeError or ValueError unless it is like "200 OK"."""
+cdef Status status_of(status):
+    """What *status* says; raises TypeError or ValueError unless it is like "200 OK"."""
     if not isinstance(status, str):
         raise TypeError(f"a status must be a str like '200 OK', not {status!r}")
-    code = STATUSES.get(status)
-    if code is None:
-        if not _STATUS(status):
-            raise ValueError(f"a status must be like '200 OK', not {status!r}")
-        code = int(status[:3])
-        if len(STATUSES) < MANY_NAMES:
-            STATUSES[status] = code
-    return code
+    cdef PyObject *known = borrowed_item(STATUSES, status)
+    if known != NULL:
+        return <Status>known
+    if not _STATUS(status):
+        raise ValueError(f"a status must be like '200 OK', not {status!r}")
+    found = Status()
+    found.code = int(status[:3])
+    found.line = f"HTTP/1.1 {status}\r\n".encode("latin-1")
+    if len(STATUSES) < MANY_NAMES:
+        STATUSES[status] = found
+    return found
 
 
-cdef str lower_name(object name):
+cdef int kind_of(object name) except -1:
+    """What the header *name* concerns; raises TypeError or ValueError for what is no name."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a header must be a str, not {name!r}")
+    cdef PyObject *known = borrowed_item(NAMES, name)
+    if known != NULL:
+        return <object>known
     if not _TOKEN(name):
         raise ValueError(f"{name!r} cannot be the name of a header")
-    lower = name.lower()
+    kind = SPECIAL.get(name.lower(), PLAIN)
     if len(NAMES) < MANY_NAMES:
-        NAMES[name] = lower
-    return lower
+        NAMES[name] = kind
+    return kind
 
 
-cdef object length_of(str value):
-    if not (value.isascii() and value.isdigit()):
+cdef long long length_of(value) except -1:
+    # 18 digits: what fits.
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
         raise ValueError(f"{value!r} cannot be a Content-Length")
     return int(value)
 
 
 cdef int check_value(object name, object value) except -1:
-    cdef Py_UCS4 character
+    cdef const unsigned char *data
+    cdef Py_ssize_t at
     if not isinstance(value, str):
         raise TypeError(f"the value of the header {name} must be a str, not {value!r}")
-    for character in <str>value:
-        if character in (0, 10, 13) or character > 255:
-            raise ValueError(f"the header {name} cannot have the value {value!r}")
+    cdef bint good = PyUnicode_KIND(value) == PyUnicode_1BYTE_KIND
+    if good:
+        data = PyUnicode_1BYTE_DATA(value)
+        for at in range(PyUnicode_GET_LENGTH(value)):
+            if data[at] <= 13 and (data[at] == 0 or data[at] == 10 or data[at] == 13):
+                good = False
+    if not good:
+        raise ValueError(f"the header {name} cannot have the value {value!r}")
     return 0
 
 
-cpdef HeaderLines header_lines(headers, int code):
+cdef class HeaderLines:
+    """Checked headers: lines with their ends, and those of them that matter here."""
+
+    def __cinit__(self):
+        self.length = -1
+
+    def __dealloc__(self):
+        PyMem_Free(self.data)
+
+    cdef int add(self, const char *data, Py_ssize_t size) except -1:
+        cdef char *grown
+        if self.size + size > self.room:
+            self.room = 2 * (self.size + size) + 128
+            grown = <char *>PyMem_Realloc(self.data, self.room)
+            if grown == NULL:
+                raise MemoryError()
+            self.data = grown
+        memcpy(self.data + self.size, data, size)
+        self.size += size
+        return 0
+
+    cdef int add_length(self, long long length) except -1:
+        cdef char[48] line
+        return self.add(line, snprintf(line, sizeof(line), "Content-Length: %lld\r\n", length))
+
+    cdef int add_date(self) except -1:
+        line = date_line()
+        return self.add(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+
+    cdef bytes text(self):
+        return PyBytes_FromStringAndSize(self.data, self.size)
+
+    cdef bytes head(self, bytes first):
+        cdef Py_ssize_t start = PyBytes_GET_SIZE(first)
+        made = PyBytes_FromStringAndSize(NULL, start + self.size + 2)
+        cdef char *data = PyBytes_AS_STRING(made)
+        memcpy(data, PyBytes_AS_STRING(first), start)
+        memcpy(data + start, self.data, self.size)
+        memcpy(data + start + self.size, b"\r\n", 2)
+        return made
+
+
+cdef int add_text(HeaderLines lines, text) except -1:
+    # Its characters were checked: none is beyond Latin-1.
+    return lines.add(<const char *>PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text))
+
+
+cdef HeaderLines header_lines(headers, int code):
     """Check *headers* and write them down; raises TypeError or ValueError for what is wrong.
 
     Those that concern the connection are left out, as gunicorn does, except when it changes
     protocols (*code* 101).
     """
-    cdef HeaderLines found = HeaderLines.__new__(HeaderLines)
-    cdef list lines = []
+    found = HeaderLines()
     for name, value in headers:
-        lower = NAMES.get(name) or lower_name(name)
+        kind = kind_of(name)
         check_value(name, value)
-        if lower in SPECIAL and not special(found, lower, value, code):
-            continue
-        lines.append(f"{name}: {value}\r\n")
-    found.text = "".join(lines)
+        if kind == PLAIN or special(found, kind, value, code):
+            add_text(found, name)
+            found.add(b": ", 2)
+            add_text(found, value)
+            found.add(b"\r\n", 2)
     return found
 
 
-cdef bint special(HeaderLines found, str lower, str value, int code) except -1:
+cdef bint special(HeaderLines found, int kind, value, int code) except -1:
     """Note what a header says that matters here. Whether it is sent."""
-    if lower == "content-length":
+    if kind == CONTENT_LENGTH:
         length = length_of(value)
-        if found.length is not None:
+        if found.length >= 0:
             if found.length != length:
                 raise ValueError(f"two lengths: {found.length} and {length}")
             return False
         if code < 200 or code == 204:
             return False
         found.length = length
-    elif lower == "date":
+    elif kind == DATE:
         found.has_date = True
     else:
-        if lower == "connection" and "close" in value.lower():
+        if kind == CONNECTION and "close" in value.lower():
             found.close = True
         return code == 101
     return True
 
 
-class Framing(Enum):
-    """How a client knows where the body ends."""
-
-    NONE = "there is none"
-    LENGTH = "its length is in the head"
-    CHUNKED = "it comes in chunks"
-    CLOSE = "the connection ends with it"
-
-
-cdef object NO_BODY = Framing.NONE
-cdef object BY_LENGTH = Framing.LENGTH
-cdef object BY_CHUNKED = Framing.CHUNKED
-cdef object BY_CLOSE = Framing.CLOSE
-
-
-cpdef tuple frame(str method, str version, int code, HeaderLines lines, known):
-    """How the body is delimited, and the header that says so.
-
-    *known* is the body's length where all of it is there.
-    """
-    if code < 200 or code in (204, 304):
-        return NO_BODY, ""
-    length = "" if lines.length is not None or known is None else f"Content-Length: {known}\r\n"
+cdef Framing frame(str method, str version, int code, HeaderLines lines, long long known) except *:
+    if code < 200 or code == 204 or code == 304:
+        return NONE
     if method == "HEAD":
         # An empty answer to it tells nothing of the length.
-        return NO_BODY, length if known else ""
-    if lines.length is not None or known is not None:
-        return BY_LENGTH, length
+        if known > 0 and lines.length < 0:
+            lines.add_length(known)
+        return NONE
+    if lines.length >= 0:
+        return LENGTH
+    if known >= 0:
+        lines.add_length(known)
+        return LENGTH
     if version == "1.1":
-        return BY_CHUNKED, "Transfer-Encoding: chunked\r\n"
-    return BY_CLOSE, ""
+        lines.add(b"Transfer-Encoding: chunked\r\n", 28)
+        return CHUNKED
+    return CLOSE
 
 
 cdef time_t dated = 0
-cdef str dated_text = ""
+cdef bytes dated_line = b""
 
 
-cpdef str date():
-    """The value of Date: now."""
-    global dated, dated_text
+cdef bytes date_line():
+    """The header Date, for now."""
+    global dated, dated_line
     cdef time_t at = time(NULL)
     if at != dated:
-        dated_text = formatdate(at, usegmt=True)
+        dated_line = f"Date: {formatdate(at, usegmt=True)}\r\n".encode("ascii")
         dated = at
-    return dated_text
+    return dated_line
+
+
+cdef bytes joined(bytes first, bytes second):
+    cdef Py_ssize_t start = PyBytes_GET_SIZE(first), size = PyBytes_GET_SIZE(second)
+    if not start:
+        return second
+    made = PyBytes_FromStringAndSize(NULL, start + size)
+    memcpy(PyBytes_AS_STRING(made), PyBytes_AS_STRING(first), start)
+    memcpy(PyBytes_AS_STRING(made) + start, PyBytes_AS_STRING(second), size)
+    return made

@@ -9,6 +9,7 @@ from weft.http.h1 import BadRequest
 from weft._core.clock cimport now
 from weft.http.exchange cimport Exchange
 from weft.http.h1 cimport Request, add_field, fault_of
+from weft.http.response cimport HeaderLines
 
 __all__ = ["Stream"]
 
@@ -160,23 +161,23 @@ cdef class Stream(Exchange):
                 raise self.fault
             self.pause(None if deadline is None else max(deadline - now() / 1e9, 0.0))
 
-    cdef bytes head(self, known):
-        text = self.delimit(known)
+    cdef bytes head(self, long long known):
+        self.delimit(known)
         if self.code < 200:
             raise ValueError(f"HTTP/2 cannot answer {self.status!r}")
-        self.fields = self.fields_of(str(self.code), self.lines.text + text)
+        self.fields = self.fields_of(str(self.code), self.lines)
         self.headers_sent = True
         return b""
 
-    cdef list fields_of(self, str code, str lines):
+    cdef list fields_of(self, str code, HeaderLines lines):
         fields = [(b":status", code.encode("ascii"))]
-        for line in lines.encode("latin-1").split(b"\r\n"):
+        for line in lines.text().split(b"\r\n"):
             if line:
                 name, _, value = line.partition(b": ")
                 fields.append((name.lower(), value))
         return fields
 
-    cdef send_both(self, head, data, bint last):
+    cdef send_both(self, bytes head, bytes data, bint last):
         fields, self.fields = self.fields, None
         try:
             if fields is not None:
@@ -191,7 +192,7 @@ cdef class Stream(Exchange):
     cdef send_end(self):
         self.send_both(b"", b"", True)
 
-    cdef send_interim(self, str status, str lines):
+    cdef send_interim(self, str status, HeaderLines lines):
         try:
             self.connection.send_headers(self, self.fields_of(status[:3], lines), False)
         except OSError as exc:

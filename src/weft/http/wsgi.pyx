@@ -7,13 +7,13 @@ from _socket import socket as _system_socket
 from contextlib import suppress
 
 from weft.http.h1 import BadRequest
-from weft.http.response import Framing
 from weft.socket import socket as weft_socket
 
 from weft._core.clock cimport nanoseconds, now
-from weft._core.sockets cimport SocketState
+from weft._core.sockets cimport SocketState, receive_bytes, send_all
 from weft.http.exchange cimport Exchange
 from weft.http.h1 cimport Request, RequestReader
+from weft.http.response cimport CHUNKED, CLOSE, LENGTH, HeaderLines, joined, status_of
 
 __all__ = ["Handler"]
 
@@ -23,10 +23,6 @@ NO_REQUEST.complete = True
 
 # What a client of HTTP/2 begins with that has not asked first (RFC 9113, 3.4).
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-cdef object LENGTH = Framing.LENGTH
-cdef object CHUNKED = Framing.CHUNKED
-cdef object CLOSE = Framing.CLOSE
 
 cdef enum:
     # Received at once, in bytes: of heads, which mostly are short, and of bodies.
@@ -95,7 +91,7 @@ cdef class Handler(Exchange):
         finally:
             self.end()
 
-    def handle_one_request(self):
+    cpdef handle_one_request(self):
         """Wait for a request and answer it; False if there is none any more."""
         request = self.next_request()
         if request is None:
@@ -127,7 +123,7 @@ cdef class Handler(Exchange):
         the application returns, and what the client sent of that already.
         """
         self.start_response("101 Switching Protocols", headers)
-        self.send(self.head(None))
+        self.send(self.head(-1))
         self.timeout = -1.0  # whoever uses the socket sets its own
         return self.socket, self.reader.rest
 
@@ -167,7 +163,7 @@ cdef class Handler(Exchange):
         return reader.ready.pop(0)
 
     cdef receive_head(self):
-        reader, receive = self.reader, self.socket.recv
+        reader = self.reader
         deadline = None
         self.wait_at_most(self.limits.idle_time)
         if self.request.complete:
@@ -176,7 +172,7 @@ cdef class Handler(Exchange):
             self.request = NO_REQUEST
         self.idle = True
         while not reader.ready and reader.error is None:
-            data = receive(HEAD)
+            data = self.receive(HEAD)
             self.idle = False
             if not data:
                 return
@@ -195,7 +191,7 @@ cdef class Handler(Exchange):
     cdef await_body(self, Request request):
         reader = self.reader
         self.wait_at_most(self.body_time)
-        data = self.socket.recv(BODY)
+        data = self.receive(BODY)
         if not data:
             raise ConnectionResetError("the client ended the connection within the body")
         reader.feed(data)
@@ -206,7 +202,7 @@ cdef class Handler(Exchange):
         """*data*, with more if it is not yet clear whether HTTP/2 begins with it."""
         self.wait_at_most(self.limits.header_time)
         while len(data) < len(PREFACE) and PREFACE.startswith(data):
-            more = self.socket.recv(HEAD)
+            more = self.receive(HEAD)
             if not more:
                 break
             data += more
@@ -231,6 +227,11 @@ cdef class Handler(Exchange):
                 self.close_connection = True
                 return
             self._receive_body(request)
+
+    cdef bytes receive(self, Py_ssize_t size):
+        if self.state is not None:
+            return receive_bytes(self.state, size, 0)
+        return self.socket.recv(size)
 
     cdef wait_at_most(self, seconds):
         """Wait for the client so long from here on."""
@@ -277,26 +278,25 @@ cdef class Handler(Exchange):
             environ["wsgi.websocket"] = self.websocket
             environ["wsgi.websocket_version"] = "13"
 
-    cdef bytes head(self, known):
-        text = self.delimit(known)
+    cdef bytes head(self, long long known):
+        self.delimit(known)
         lines = self.lines
         if self.framing is CLOSE or lines.close or self.server.stopping:
             self.close_connection = True
-        if self.code != 101:
-            if self.close_connection:
-                text += "Connection: close\r\n"
-            elif self.request.version == "1.0":
-                text += "Connection: keep-alive\r\n"
-        else:
+        if self.code == 101:
             self.close_connection = True
             self.wait_at_most(None)  # the other protocol has its own idea of time
-        head = f"HTTP/1.1 {self.status}\r\n{lines.text}{text}\r\n".encode("latin-1")
+        elif self.close_connection:
+            lines.add(b"Connection: close\r\n", 19)
+        elif self.request.version == "1.0":
+            lines.add(b"Connection: keep-alive\r\n", 24)
+        head = lines.head(status_of(self.status).line)
         self.headers_sent = True
         return head
 
-    cdef send_both(self, head, data, bint last):
+    cdef send_both(self, bytes head, bytes data, bint last):
         if len(data) <= TOGETHER:
-            self.send(head + data)
+            self.send(joined(head, data))
             return
         self.send(head)
         view = memoryview(data)
@@ -307,13 +307,16 @@ cdef class Handler(Exchange):
         if self.framing is CHUNKED:
             self.send(b"0\r\n\r\n")
 
-    cdef send_interim(self, str status, str lines):
-        self.send(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1"))
+    cdef send_interim(self, str status, HeaderLines lines):
+        self.send(lines.head(status_of(status).line))
 
     cdef send(self, data):
         try:
             self.wait_at_most(self.limits.write_time)
-            self.socket.sendall(data)
+            if self.state is not None:
+                send_all(self.state, data, 0)
+            else:
+                self.socket.sendall(data)
         except OSError as exc:
             self.client_error = exc
             self.close_connection = True
