@@ -22,8 +22,6 @@ MODULES = {
 C_EXTENSION = "asserts the name of gevent's C extension"
 LOOP_PROXY = "puts a stand-in at hub.loop to see gevent's primitives call it"
 REBOUND = "takes functions before patching and relies on their staying native; weft re-binds them"
-WORKER = "sub-classes or names the private greenlet of gevent's worker threads"
-NATIVE_WORKER = "code in a pool's thread runs in its main greenlet, not in another"
 TRACED = "traces the Python code of gevent's locks; weft's are compiled"
 POPEN_FDS = "replaces private functions by which gevent's Popen closes descriptors"
 POPEN_PRIVATE = "looks into private attributes of gevent's Popen"
@@ -94,9 +92,6 @@ TESTS = {
     },
     "test__monkey_module_run": {
         "TestRun.test_issue_302": "asserts the path of gevent's own file",
-        "TestRun.test_threadpool_in_patched_after_patch": NATIVE_WORKER,
-        "TestRun.test_threadpool_in_patched_after_patch_module": NATIVE_WORKER,
-        "TestRun.test_threadpool_not_patched_after_patch_module": NATIVE_WORKER,
     },
     "test__monkey_select": {
         "TestSelect.test_epoll_removed": "nothing disappears: select.epoll stays, cooperatively",
@@ -179,17 +174,6 @@ TESTS = {
         "TestTrace.test_untraceable_lock_uses_same_lock": TRACED,
     },
     "test__threadpool": {
-        "TestBeforeRunTaskFailure.test_caller_gets_exception_and_slot_is_released": WORKER,
-        "TestBeforeRunTaskFailure.test_queued_task_runs_after_all_workers_fail": WORKER,
-        "TestPool.test_greenlet_class": WORKER,
-        "TestPool10.test_greenlet_class": WORKER,
-        "TestPool2.test_greenlet_class": WORKER,
-        "TestPool3.test_greenlet_class": WORKER,
-        "TestWorkerProfileAndTrace.test_hooks_set_by_task_are_cleared": WORKER,
-        "TestWorkerProfileAndTrace.test_profile_called_in_task": WORKER,
-        "TestWorkerProfileAndTrace.test_setters_not_called_without_hooks": WORKER,
-        "TestWorkerProfileAndTrace.test_trace_called_in_task": WORKER,
-        "TestSpawn.test_basics": "a pool of one thread has one call at a time, gevent's two",
         "TestSpawn.test_cannot_spawn_from_other_thread": "weft's pools serve any thread",
         "TestTPE.test_future_wait_module_function": "wants a failure of gevent's; weft's waits",
         "TestThreadResult.test_exception_in_on_async_doesnt_crash": (

@@ -14,6 +14,7 @@ import pytest
 
 import weft
 from weft.threadpool import ThreadPool, ThreadPoolExecutor, ThreadResult
+from weft.util import GreenletTree, format_run_info
 
 
 @pytest.fixture
@@ -147,21 +148,83 @@ def test_thread_hooks(pool):
     assert pool.apply(sys.getprofile) is None
 
 
+def test_hooks_that_a_call_sets_go_with_it():
+    pool = ThreadPool(1)
+    pool.apply(lambda: (sys.settrace(lambda *args: None), sys.setprofile(print)))
+    assert pool.apply(lambda: (sys.gettrace(), sys.getprofile())) == (None, None)
+    pool.kill()
+
+
+def test_worker_class_of_a_pool():
+    told = []
+
+    class Worker(ThreadPool._WorkerGreenlet):
+        def _before_run_task(self, func, args, kwargs, result):
+            if args == (13,):
+                raise KeyError("not with me")
+            told.append(("before", func, args, kwargs))
+
+        def _after_run_task(self, func, args, kwargs, result):
+            told.append(("after", result.ready()))
+
+    class Pool(ThreadPool):
+        _WorkerGreenlet = Worker
+
+    pool = Pool(1)
+    assert pool.apply(int, ("7",), {"base": 8}) == 7
+    assert told == [("before", int, ("7",), {"base": 8}), ("after", False)]
+    for _ in range(4):  # no place is lost
+        with pytest.raises(KeyError, match="not with me"):
+            pool.apply(int, (13,))
+    assert pool.apply(int, (14,)) == 14
+    assert isinstance(pool.apply(weft.getcurrent), Worker)
+    pool.kill()
+
+
+def test_worker_is_named_in_reports(pool):
+    worker = pool.apply(weft.getcurrent)
+    assert f"thread_ident={pool.apply(threading.get_ident):#x}" in repr(worker)
+    assert repr(worker) in "\n".join(format_run_info())
+    assert worker.parent not in [tree.greenlet for tree in GreenletTree.forest()]
+
+
+def test_worker_is_the_main_greenlet_of_its_threads_hub(pool, errors):
+    def stop_main():
+        weft.get_hub().handle_system_error(SystemExit, SystemExit(5))
+        weft.sleep(5)
+
+    def wait_for_child():
+        assert weft.get_hub().main is weft.getcurrent() is weft.get_hub().parent
+        weft.spawn(stop_main)
+        weft.sleep(5)
+
+    with pytest.raises(SystemExit):
+        pool.apply(wait_for_child)
+    assert pool.apply(int, ("8",)) == 8
+
+
+def test_hub_of_a_worker_ends_with_it():
+    pool = ThreadPool(1)
+    hub = pool.apply(weft.get_hub)
+    pool.kill()
+    assert hub.closed
+
+
 # ---------------------------------------------------------------- limits and sizes
 
 
 def test_spawn_waits_at_the_limit():
     pool = ThreadPool(2)
     gate = threading.Event()
-    running = [pool.spawn(gate.wait) for _ in range(2)]
-    third = weft.spawn(pool.spawn, int)
+    running = [pool.spawn(gate.wait) for _ in range(3)]  # one waits for a thread
+    fourth = weft.spawn(pool.spawn, int)
     weft.sleep(0.005)
-    assert not third.ready()
-    assert (pool.size, len(pool)) == (2, 2)
-    third.kill()
+    assert not fourth.ready()
+    assert (pool.size, len(pool)) == (2, 3)
+    fourth.kill()
     waiting = weft.spawn(pool.spawn, int)
     weft.sleep(0.001)
-    pool.maxsize = 3
+    pool.maxsize = 4
     assert waiting.get().get() == 0
     pool.maxsize = 1
     gate.set()
@@ -188,7 +251,7 @@ def test_no_place_is_lost(errors):
     weft.joinall(submitters)
     pool.join()
     gate = threading.Event()
-    results = [weft.spawn(pool.spawn, gate.wait).get() for _ in range(2)]
+    results = [weft.spawn(pool.spawn, gate.wait).get() for _ in range(3)]
     extra = weft.spawn(pool.spawn, int)
     weft.sleep(0.002)
     assert not extra.ready()
@@ -210,6 +273,16 @@ def test_size():
     pool.kill()
     assert pool.size == 0
     assert pool.apply(int) == 0
+    pool.kill()
+
+
+def test_call_that_waited_runs_when_there_may_be_a_thread():
+    pool = ThreadPool(0)
+    result = pool.spawn(int, "3")
+    weft.sleep(0.002)
+    assert (len(pool), pool.size, result.ready()) == (1, 0, False)
+    pool.maxsize = 1
+    assert result.get(timeout=5) == 3
     pool.kill()
 
 

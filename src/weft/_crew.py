@@ -14,18 +14,49 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from weft._core.greenlet import getcurrent
+from weft._core.hub import ThreadMain, get_existing_hub
 from weft._core.native import get_ident, start_new_thread
 from weft._core.queues import Queue
 from weft.event import AsyncResult, Event
 
 
-class Worker:
-    """One native thread."""
+class Worker(ThreadMain):
+    """Does a crew's work, in a native thread of its own.
 
-    __slots__ = ("ident",)
+    Not in the thread's first greenlet, so that it can be told what runs in it.
+    """
 
-    def __init__(self) -> None:
-        self.ident = 0
+    #: For :class:`weft.util.GreenletTree`.
+    greenlet_tree_is_root = True
+
+    #: Of its native thread, once that runs.
+    ident = 0
+
+    def begin(self, crew: Crew) -> None:
+        """The main function of its thread."""
+        self.ident = get_ident()
+        first: Any = getcurrent()
+        first.greenlet_tree_is_ignored = True
+        self.parent = first
+        self.switch(crew)
+
+    def run(self, crew: Crew) -> None:
+        """Work until it has nothing to do for too long or is told to leave."""
+        leave: Leave | None = None
+        try:
+            while leave is None:
+                leave = crew.do_next(next_task(crew, self))
+        except Empty:
+            pass
+        finally:
+            crew.workers.discard(self)
+            hub = get_existing_hub()  # a task may have made one
+            if hub is not None:
+                hub.close()
+            if leave is not None:
+                leave.taken = True
+            crew.worker_left.set()
 
 
 class Leave:
@@ -51,7 +82,9 @@ class Crew:
         self.workers: set[Worker] = set()
         self.worker_left = Event()
 
-    def submit(self, task: partial[None], limit: int) -> None:
+    def submit(
+        self, task: partial[None], limit: int, make_worker: Callable[[], Worker] = Worker
+    ) -> None:
         """Have *task* called by a worker; at most *limit* of them.
 
         Where no thread can be started any more, because the interpreter is ending, it is called
@@ -64,17 +97,21 @@ class Crew:
         # What is promised to an idle worker does not count.
         if self.tasks.qsize() > 0 and len(self.workers) < limit:
             try:
-                self.start_worker()
+                self.start_worker(make_worker())
             except RuntimeError:
                 if not self.workers:
                     self.work_here()
 
-    def start_worker(self) -> None:
-        """Start a native thread."""
-        worker = Worker()
+    def start_missing(self, limit: int, make_worker: Callable[[], Worker]) -> None:
+        """Start workers for what waits for one; at most *limit* in all."""
+        for _ in range(min(self.tasks.qsize(), limit - len(self.workers))):
+            self.start_worker(make_worker())
+
+    def start_worker(self, worker: Worker) -> None:
+        """Start the native thread of *worker*."""
         self.workers.add(worker)
         try:
-            start_new_thread(work, (self, worker))
+            start_new_thread(worker.begin, (self,))
         except BaseException:
             self.workers.discard(worker)
             raise
@@ -119,22 +156,6 @@ class Crew:
         """Whether the calling thread is one of them."""
         ident = get_ident()
         return any(worker.ident == ident for worker in self.workers)
-
-
-def work(crew: Crew, worker: Worker) -> None:
-    """The main function of a worker's thread."""
-    worker.ident = get_ident()
-    leave: Leave | None = None
-    try:
-        while leave is None:
-            leave = crew.do_next(next_task(crew, worker))
-    except Empty:
-        pass
-    finally:
-        crew.workers.discard(worker)
-        if leave is not None:
-            leave.taken = True
-        crew.worker_left.set()
 
 
 def next_task(crew: Crew, worker: Worker) -> partial[None] | Leave:

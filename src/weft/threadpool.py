@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from weft._core.greenlet import getcurrent
 from weft._core.native import get_ident
-from weft._crew import Crew, Leave
+from weft._crew import Crew, Leave, Worker
 from weft.event import AsyncResult, Event
 from weft.hub import get_hub
 from weft.lock import Condition, Semaphore
@@ -39,18 +40,68 @@ def _get_thread_profile() -> Any:
     return None if threading is None else threading.getprofile()
 
 
-def with_thread_hooks(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Call *function* under the trace and profile functions set for all threads, if any."""
-    trace, profile = _get_thread_trace(), _get_thread_profile()
-    if trace is None and profile is None:
-        return function(*args, **kwargs)
-    sys.setprofile(profile)
-    sys.settrace(trace)
+class _WorkerGreenlet(Worker):
+    """Runs the calls of a :class:`ThreadPool`, in a native thread of its own.
+
+    A subclass at ``ThreadPool._WorkerGreenlet`` may override what is done before and after each
+    call. What they raise is raised in ``get()``.
+    """
+
+    def __init__(self, threadpool: Any) -> None:
+        super().__init__()
+        # Text: a worker keeps neither its pool nor the hub alive.
+        self._hub_text = object.__repr__(threadpool.hub)
+
+    def __repr__(self) -> str:
+        ident = f"thread_ident={self.ident:#x}"
+        return f"<ThreadPoolWorker at {id(self):#x} {ident} threadpool-hub={self._hub_text}>"
+
+    def _before_run_task(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        thread_result: Any,
+        _sys: Any = sys,
+        _get_thread_profile: Callable[[], Any] = _get_thread_profile,
+        _get_thread_trace: Callable[[], Any] = _get_thread_trace,
+    ) -> None:
+        """Set the profile and trace functions that are set for all threads now, if any."""
+        profile = _get_thread_profile()
+        if profile is not None:
+            _sys.setprofile(profile)
+        trace = _get_thread_trace()
+        if trace is not None:
+            _sys.settrace(trace)
+
+    def _after_run_task(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        thread_result: Any,
+        _sys: Any = sys,
+    ) -> None:
+        """Take them away again, and those that the call set."""
+        if _sys.getprofile() is not None:
+            _sys.setprofile(None)
+        if _sys.gettrace() is not None:
+            _sys.settrace(None)
+
+
+def _run_task(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], thread_result: Any
+) -> Any:
+    """Call *func* in its worker, or, where none can be started any more, in any greenlet."""
+    worker = getcurrent()
+    if not isinstance(worker, _WorkerGreenlet):
+        return func(*args, **kwargs)
     try:
-        return function(*args, **kwargs)
+        worker._before_run_task(func, args, kwargs, thread_result)
+        return func(*args, **kwargs)
     finally:
-        sys.settrace(None)
-        sys.setprofile(None)
+        worker._after_run_task(func, args, kwargs, thread_result)
+        del thread_result, args, kwargs  # the exception's traceback refers to this frame
 
 
 class ThreadPool(GroupMappingMixin):
@@ -63,12 +114,15 @@ class ThreadPool(GroupMappingMixin):
     number of calls that have not ended.
     """
 
+    #: What runs the calls in each thread.
+    _WorkerGreenlet = _WorkerGreenlet
+
     def __init__(self, maxsize: int, hub: Any = None, idle_task_timeout: float = -1) -> None:
         self.hub = get_hub() if hub is None else hub
         self._idle_seconds = None if idle_task_timeout < 0 else idle_task_timeout
         self._maxsize = 0
         self._crew = Crew(self._idle_seconds)
-        self._places = Semaphore(0)
+        self._places = Semaphore(1)  # the call that waits for the first worker to be free
         self._debt = 0  # places to be dropped when they are given back
         self.maxsize = maxsize
         pools.add(self)
@@ -89,7 +143,7 @@ class ThreadPool(GroupMappingMixin):
 
     @property
     def maxsize(self) -> int:
-        """The limit of threads, and of calls before :meth:`spawn` waits; may be changed.
+        """The limit of threads; may be changed.
 
         TypeError for what is no integer, ValueError for a negative one.
         """
@@ -109,6 +163,10 @@ class ThreadPool(GroupMappingMixin):
             if not self._places.acquire(blocking=False):
                 self._debt += 1
         self._crew.dismiss(max(0, self.size - value))
+        self._crew.start_missing(value, self._make_worker)
+
+    def _make_worker(self) -> Worker:
+        return self._WorkerGreenlet(self)
 
     def _give_place(self) -> None:
         if self._debt > 0:
@@ -130,19 +188,20 @@ class ThreadPool(GroupMappingMixin):
         if not 0 <= value <= self._maxsize:
             raise ValueError(f"size must be between 0 and maxsize {self._maxsize}: {value!r}")
         while self.size < value:
-            self._crew.start_worker()
+            self._crew.start_worker(self._make_worker())
         if self.size > value:
             self._crew.await_leaves(self._crew.dismiss(self.size - value))
 
     def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> ThreadResult:
         """Have a thread call ``func(*args, **kwargs)``; returns the result to come.
 
-        Waits while ``maxsize`` calls have not ended.
+        Waits while one more than ``maxsize`` calls have not ended: one may wait for a thread.
         """
         places = self._places
         places.acquire()
         result = ThreadResult()
-        self._crew.submit(partial(self._call, places, result, func, args, kwargs), self._maxsize)
+        task = partial(self._call, places, result, func, args, kwargs)
+        self._crew.submit(task, self._maxsize, self._make_worker)
         return result
 
     def _call(
@@ -155,7 +214,7 @@ class ThreadPool(GroupMappingMixin):
     ) -> None:
         """What a worker does for :meth:`spawn`."""
         try:
-            value = with_thread_hooks(func, args, kwargs)
+            value = _run_task(func, args, kwargs, result)
         except BaseException as exc:
             self._end_call(places)
             result.set_exception(exc)
@@ -193,7 +252,7 @@ class ThreadPool(GroupMappingMixin):
     def _begin_anew(self) -> None:
         """In a forked child: the parent's threads and what they had to do are not here."""
         self._crew = Crew(self._idle_seconds)
-        self._places = Semaphore(self._maxsize)
+        self._places = Semaphore(self._maxsize + 1)
         self._debt = 0
 
     def _apply_immediately(self) -> bool:
@@ -262,6 +321,9 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
     is not patched.
     """
 
+    #: It belongs to none.
+    hub: Any = None
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -285,8 +347,8 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         if self._is_shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
         future = Future()
-
-        self._crew.submit(partial(self._call, future, fn, args, kwargs), self._max_workers)
+        task = partial(self._call, future, fn, args, kwargs)
+        self._crew.submit(task, self._max_workers, partial(_WorkerGreenlet, self))
         return future
 
     def _call(
@@ -300,7 +362,7 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         try:
             if future.set_running_or_notify_cancel():
                 self._initialize()
-                future.set_result(with_thread_hooks(fn, args, kwargs))
+                future.set_result(_run_task(fn, args, kwargs, future))
         except BaseException as exc:
             future.set_exception(exc)
         finally:

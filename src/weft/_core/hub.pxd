@@ -87,7 +87,7 @@ cdef class Hub(greenlet):
     cdef weft_ring inbox             # entries other threads posted; drained into the ring
     cdef weft_timers timers
     cdef readonly Poller poller
-    cdef readonly greenlet main      # the thread's root greenlet
+    cdef readonly greenlet main      # the root greenlet, or the ThreadMain it runs
     cdef Wait main_wait
     cdef dict raw_waits              # greenlet -> its Wait, for those that are not Fibers
     cdef TurnHook turn_hook

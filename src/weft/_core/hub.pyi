@@ -33,6 +33,8 @@ class Fiber(greenlet.greenlet):
     @property
     def hub(self) -> Any: ...
 
+class ThreadMain(greenlet.greenlet): ...
+
 class Callback:
     callback: Callable[..., object] | None
     args: tuple[Any, ...] | None

@@ -238,6 +238,10 @@ cdef class Fiber(greenlet):
         return self.wait
 
 
+cdef class ThreadMain(greenlet):
+    """The main greenlet of a thread whose code runs in another than the thread's first."""
+
+
 cdef class Callback:
     """A function that the hub greenlet is going to call."""
 
@@ -997,7 +1001,7 @@ cdef int write_unraisable(exc, context) except -1:
 
 cdef greenlet main_greenlet():
     g = current_greenlet()
-    while g.parent is not None:
+    while g.parent is not None and not isinstance(g, ThreadMain):
         g = g.parent
     return g
 
