@@ -9,6 +9,9 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 CORE = "src/weft/_core"
+HTTP = "src/weft/http"
+#: C that modules are built with.
+ALSO = {f"{HTTP}/h1.pyx": sorted(glob(f"{HTTP}/llhttp/*.c"))}
 
 DIRECTIVES = {
     "language_level": 3,
@@ -30,9 +33,9 @@ def extension(source: str) -> Extension:
     name = os.path.splitext(os.path.relpath(source, "src"))[0].replace(os.sep, ".")
     return Extension(
         name,
-        [source],
-        include_dirs=[os.path.dirname(greenlet.__file__), CORE],
-        depends=glob(f"{CORE}/*.h"),
+        [source, *ALSO.get(source, [])],
+        include_dirs=[os.path.dirname(greenlet.__file__), CORE, HTTP],
+        depends=[*glob(f"{CORE}/*.h"), *glob(f"{HTTP}/llhttp/*.h")],
         define_macros=MACROS,
         extra_compile_args=["-O2", "-Wno-unreachable-code", "-Wno-unused-variable"]
         if os.name == "posix"
@@ -45,7 +48,7 @@ setup(
     ext_modules=cythonize(
         [
             extension(source)
-            for source in sorted([*glob(f"{CORE}/*.pyx"), *glob("src/weft/http/*.pyx")])
+            for source in sorted([*glob(f"{CORE}/*.pyx"), *glob(f"{HTTP}/*.pyx")])
             if ONLY_ON.get(source, sys.platform) == sys.platform
         ],
         include_path=["src"],

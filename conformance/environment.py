@@ -17,7 +17,7 @@ GEVENT = "gevent==26.9.0"
 #: What gevent's tests use if it is there, and the resolvers of both.
 ALSO = ["psutil", "requests", "objgraph", "zope.interface", "zope.event", "dnspython<3", "pycares"]
 #: What weft's own parts need.
-ALSO += ["httptools", "wsproto", "h2"]
+ALSO += ["wsproto", "h2"]
 
 
 @dataclass(frozen=True)

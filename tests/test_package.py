@@ -3,12 +3,14 @@
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import metadata
 from pathlib import Path
@@ -27,6 +29,9 @@ def compiled(module: str) -> bool:
     spec = importlib.util.find_spec(module)
     return spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
 
+
+#: The only C in the package that is not ours.
+LLHTTP = "src/weft/http/llhttp"
 
 COMPILED = [module for module in MODULES if compiled(module)]
 
@@ -68,11 +73,22 @@ def test_sdist_holds_every_source_and_nothing_generated(root: Path, sdist: set[s
         for suffix in ("py", "pyx", "pxd", "pyi", "h")
         for path in root.glob(f"src/weft/**/*.{suffix}")
     }
+    sources |= {str(path.relative_to(root)) for path in (root / LLHTTP).iterdir()}
     expected = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py"}
     assert sources | expected | {"src/weft/py.typed"} <= sdist
     junk = {name for name in sdist if name.endswith((".so", ".pyc", ".html"))}
     junk |= {name for name in sdist if name.startswith(("build", "src/")) and name[-2:] == ".c"}
-    assert junk == set()
+    assert {name for name in junk if not name.startswith(LLHTTP)} == set()
+
+
+def test_llhttp_is_as_it_was_released(root: Path) -> None:
+    folder = root / LLHTTP
+    sums = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    found = [*folder.glob("*.c"), *folder.glob("*.h")]
+    assert sums == {path.name: sha256(path.read_bytes()).hexdigest() for path in found}
+    header = (folder / "llhttp.h").read_text()
+    version = ".".join(re.findall(r"#define LLHTTP_VERSION_\w+ (\d+)", header))
+    assert f"# llhttp {version}\n" in (folder / "README.md").read_text()
 
 
 @pytest.mark.timeout(900)
@@ -95,6 +111,7 @@ def test_wheel_holds_the_package_ready_to_use(root: Path, wheel: set[str]) -> No
 def test_wheel_names_its_licence_and_its_command(wheel: set[str]) -> None:
     info = {name.partition("/")[2] for name in wheel if name.startswith("weft-")}
     assert {"METADATA", "licenses/LICENSE", "entry_points.txt"} <= info
+    assert f"licenses/{LLHTTP}/LICENSE" in info
 
 
 class TestMetadata:

@@ -1,5 +1,28 @@
 # Requests and their reader, for the compiled handlers.
 
+from libc.stdint cimport uint8_t
+
+cdef extern from "llhttp/llhttp.h":
+    ctypedef struct llhttp_t:
+        uint8_t method, http_major, http_minor, upgrade
+        void *data
+    enum:
+        HTTP_REQUEST, HPE_OK, HPE_PAUSED_UPGRADE
+    ctypedef int (*llhttp_data_cb)(llhttp_t *parser, const char *at, size_t size) except -1
+    ctypedef int (*llhttp_cb)(llhttp_t *parser) except -1
+    ctypedef struct llhttp_settings_t:
+        llhttp_cb on_message_begin, on_headers_complete, on_message_complete
+        llhttp_cb on_header_value_complete
+        llhttp_data_cb on_url, on_header_field, on_header_value, on_body
+    void llhttp_settings_init(llhttp_settings_t *settings)
+    void llhttp_init(llhttp_t *parser, int kind, const llhttp_settings_t *settings)
+    int llhttp_execute(llhttp_t *parser, const char *data, size_t size) except *
+    int llhttp_should_keep_alive(const llhttp_t *parser)
+    void llhttp_resume_after_upgrade(llhttp_t *parser)
+    const char *llhttp_get_error_reason(const llhttp_t *parser)
+    const char *llhttp_get_error_pos(const llhttp_t *parser)
+    const char *llhttp_method_name(int method)
+
 
 cdef class Request:
 
@@ -54,6 +77,13 @@ cdef class RequestReader:
     cdef Py_ssize_t most_in_line
     cdef Py_ssize_t most_headers
     cdef long long most_in_body      # negative: no limit
-    cdef object parser
+    cdef llhttp_t parser
+    cdef bytes name, value           # of the header that is being read
+    cdef void begin(self) noexcept
     cpdef feed(self, bytes data)
+    cdef int head_begins(self) except -1
+    cdef int add_target(self, bytes part) except -1
+    cdef int header_ends(self) except -1
+    cdef int head_ends(self) except -1
+    cdef int add_body(self, bytes data) except -1
     cdef int check_size(self, size) except -1

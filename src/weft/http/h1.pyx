@@ -3,23 +3,18 @@
 
 llhttp parses, strictly: bare line feeds, folded lines, control characters, conflicting or odd
 lengths and bad chunks are its errors. What it lets pass and a server must not is in
-fault_of(). Compiled, because its callbacks are the larger part of a request's cost.
+fault_of().
 """
 
 from collections import deque
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr
 
 cdef extern from "Python.h":
     PyObject *borrowed_item "PyDict_GetItemWithError"(object p, object key) except? NULL
-
-try:
-    from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-except ImportError as exc:
-    raise ImportError("weft's HTTP server needs httptools: pip install 'weft[serve]'") from exc
 
 __all__ = ["BadRequest", "Request", "RequestReader", "variable"]
 
@@ -97,17 +92,21 @@ cdef bint is_host(str host) except -1:
     return True
 
 
-# Methods that came -> the same as text.
+# llhttp's methods, by its numbers, as far as they were met.
 cdef dict METHODS = {}
 
 
-cdef str method_of(bytes name):
-    # llhttp knows some fifty, and no others.
-    cdef PyObject *known = borrowed_item(METHODS, name)
-    if known == NULL:
-        METHODS[name] = name.decode("ascii")
-        return METHODS[name]
-    return <object>known
+cdef str method_of(int number):
+    name = METHODS.get(number)
+    if name is None:
+        name = METHODS[number] = (<bytes>llhttp_method_name(number)).decode("ascii")
+    return name
+
+
+cdef str version_of(llhttp_t *parser):
+    if parser.http_major == 1 and parser.http_minor <= 1:
+        return "1.1" if parser.http_minor else "1.0"
+    return f"{parser.http_major}.{parser.http_minor}"
 
 
 # Header names as they come -> names of RFC 3875; None is left out.
@@ -163,7 +162,11 @@ cdef class RequestReader:
         self.most_in_line = limits.request_line
         self.most_headers = limits.header_count
         self.most_in_body = -1 if limits.body_size is None else limits.body_size
-        self.parser = HttpRequestParser(self)
+        self.begin()
+
+    cdef void begin(self) noexcept:
+        llhttp_init(&self.parser, HTTP_REQUEST, &SETTINGS)
+        self.parser.data = <void *>self
 
     cpdef feed(self, bytes data):
         """Take what the client sent."""
@@ -175,21 +178,22 @@ cdef class RequestReader:
         if self.in_head:
             self.fed += len(data)
         try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self.rest = data[upgrade.args[0]:]
-        except HttpParserError as exc:
-            cause = exc.__context__
-            self.error = (
-                cause if isinstance(cause, BadRequest) else BadRequest("400 Bad Request", str(exc))
-            )
+            result = llhttp_execute(&self.parser, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            if result == HPE_PAUSED_UPGRADE:
+                self.rest = data[llhttp_get_error_pos(&self.parser) - PyBytes_AS_STRING(data):]
+                llhttp_resume_after_upgrade(&self.parser)
+            elif result != HPE_OK:
+                reason = <bytes>llhttp_get_error_reason(&self.parser)
+                self.error = BadRequest("400 Bad Request", reason.decode("latin-1"))
+        except BadRequest as exc:
+            self.error = exc
         if self.error is None and self.in_head and self.fed > self.most_in_head:
             self.error = too_large()
 
     def resume(self):
         """Stay with HTTP/1.1 after a request asked for another protocol, and read its body.
 
-        llhttp takes such a message to end with its head. Another one is told what it has to know
+        llhttp takes such a message to end with its head. It begins anew with what it has to know
         of that head, and goes on with what followed.
         """
         cdef Request request = self.request
@@ -204,31 +208,35 @@ cdef class RequestReader:
         if not request.keep_alive:
             framing += b"Connection: close\r\n"
         request.complete, self.rest, self.resuming = False, None, True
-        self.parser = HttpRequestParser(self)
+        self.begin()
         self.feed(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
         self.feed(rest)
 
     # -- what the parser calls
 
-    def on_message_begin(self):
+    cdef int head_begins(self) except -1:
         if not self.resuming:
             self.request = Request()
             self.in_head = True
             self.head_size = self.fed = 0
+        return 0
 
-    def on_url(self, bytes url):
+    cdef int add_target(self, bytes part) except -1:
         cdef Request request = self.request
         if self.resuming:
-            return
-        request.target = request.target + url if request.target else url
+            return 0
+        request.target = request.target + part if request.target else part
         if len(request.target) > self.most_in_line:
             raise BadRequest("414 URI Too Long", f"longer than {self.most_in_line} bytes")
+        return 0
 
-    def on_header(self, bytes name, bytes value):
+    cdef int header_ends(self) except -1:
         cdef Request request = self.request
         cdef list headers
+        name, self.name = self.name, None
+        value, self.value = self.value or b"", None
         if self.resuming:
-            return
+            return 0
         self.head_size += len(name) + len(value) + 4
         if self.in_head:
             headers = request.headers
@@ -239,22 +247,22 @@ cdef class RequestReader:
         headers.append((name, value))
         if self.head_size > self.most_in_head or len(headers) > self.most_headers:
             raise too_large()
-        if not self.in_head:
-            return
-        add_field(request, name, value)
+        if self.in_head:
+            add_field(request, name, value)
+        return 0
 
-    def on_headers_complete(self):
+    cdef int head_ends(self) except -1:
         cdef Request request = self.request
         cdef dict fields = request.fields
         if self.resuming:
             self.resuming = False
-            return
-        request.method = method_of(self.parser.get_method())
-        request.version = self.parser.get_http_version()
+            return 0
+        request.method = method_of(self.parser.method)
+        request.version = version_of(&self.parser)
         fault = fault_of(request)
         if fault is not None:
             raise fault
-        request.keep_alive = self.parser.should_keep_alive()
+        request.keep_alive = llhttp_should_keep_alive(&self.parser)
         request.chunked = item(fields, "HTTP_TRANSFER_ENCODING") is not None
         length = item(fields, "CONTENT_LENGTH")
         if length is not None:
@@ -263,22 +271,21 @@ cdef class RequestReader:
         request.expects_continue = (
             request.version == "1.1" and item(fields, "HTTP_EXPECT") is not None
         )
-        if self.parser.should_upgrade():
+        if self.parser.upgrade:
             request.upgrade = fields.get("HTTP_UPGRADE", "").lower()
         self.in_head = False
         self.head_size = 0
         self.ready.append(request)
+        return self.parser.upgrade  # 1: what follows is no body
 
-    def on_body(self, bytes data):
+    cdef int add_body(self, bytes data) except -1:
         cdef Request request = self.request
         request.body_size += len(data)
         self.check_size(request.body_size)
         if request.body is None:
             request.body = deque()
         request.body.append(data)
-
-    def on_message_complete(self):
-        self.request.complete = True
+        return 0
 
     cdef int check_size(self, size) except -1:
         if 0 <= self.most_in_body < size:
@@ -290,3 +297,63 @@ cdef class RequestReader:
 
 cdef object too_large():
     return BadRequest("431 Request Header Fields Too Large", "too many headers, or too long ones")
+
+
+# The parser has a reader's address, which outlives it. What they raise goes through it to feed().
+
+cdef RequestReader reader_of(llhttp_t *parser):
+    return <RequestReader>parser.data
+
+
+cdef bytes longer(bytes before, const char *at, size_t size):
+    part = PyBytes_FromStringAndSize(at, size)
+    return part if before is None else before + part
+
+
+cdef int on_message_begin(llhttp_t *parser) except -1:
+    return reader_of(parser).head_begins()
+
+
+cdef int on_url(llhttp_t *parser, const char *at, size_t size) except -1:
+    return reader_of(parser).add_target(PyBytes_FromStringAndSize(at, size))
+
+
+cdef int on_header_field(llhttp_t *parser, const char *at, size_t size) except -1:
+    reader = reader_of(parser)
+    reader.name = longer(reader.name, at, size)
+    return 0
+
+
+cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) except -1:
+    reader = reader_of(parser)
+    reader.value = longer(reader.value, at, size)
+    return 0
+
+
+cdef int on_header_value_complete(llhttp_t *parser) except -1:
+    return reader_of(parser).header_ends()
+
+
+cdef int on_headers_complete(llhttp_t *parser) except -1:
+    return reader_of(parser).head_ends()
+
+
+cdef int on_body(llhttp_t *parser, const char *at, size_t size) except -1:
+    return reader_of(parser).add_body(PyBytes_FromStringAndSize(at, size))
+
+
+cdef int on_message_complete(llhttp_t *parser) except -1:
+    reader_of(parser).request.complete = True
+    return 0
+
+
+cdef llhttp_settings_t SETTINGS
+llhttp_settings_init(&SETTINGS)
+SETTINGS.on_message_begin = on_message_begin
+SETTINGS.on_url = on_url
+SETTINGS.on_header_field = on_header_field
+SETTINGS.on_header_value = on_header_value
+SETTINGS.on_header_value_complete = on_header_value_complete
+SETTINGS.on_headers_complete = on_headers_complete
+SETTINGS.on_body = on_body
+SETTINGS.on_message_complete = on_message_complete
