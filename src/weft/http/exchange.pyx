@@ -19,6 +19,7 @@ from weft.http.log import SILENCE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy, PyDict_Update
 from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memchr
 
 from weft._core.clock cimport now
 from weft.http.counters cimport Counters
@@ -110,16 +111,16 @@ cdef class Exchange:
         base = self.base_environ
         cdef dict environ = PyDict_Copy(base)
         PyDict_Update(environ, request.fields)
-        target = PyUnicode_DecodeLatin1(
-            PyBytes_AS_STRING(request.target), PyBytes_GET_SIZE(request.target), NULL
-        )
+        cdef const char *data = PyBytes_AS_STRING(request.target)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(request.target)
+        target = PyUnicode_DecodeLatin1(data, size, NULL)
         if target[0] != "/" and target != "*":
             target = origin_form(target, environ)
         path, query = target, ""
-        if "?" in target:
+        if memchr(data, c"?", size) != NULL:
             path, _, query = target.partition("?")
-        if "%" in path:
-            path = unquote_to_bytes(path).decode("latin-1")
+        if memchr(data, c"%", size) != NULL:
+            path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.remote_address, self.remote_port
         environ["REQUEST_METHOD"] = request.method
         environ["PATH_INFO"] = path

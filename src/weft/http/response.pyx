@@ -82,10 +82,17 @@ cdef int kind_of(object name) except -1:
 
 
 cdef long long length_of(value) except -1:
-    # 18 digits: what fits.
-    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+    # Checked before: its characters are bytes.
+    cdef const unsigned char *data = PyUnicode_1BYTE_DATA(value)
+    cdef Py_ssize_t at, size = PyUnicode_GET_LENGTH(value)
+    cdef bint good = 0 < size <= 18  # digits: what fits
+    cdef long long length = 0
+    for at in range(size if good else 0):
+        good = good and c"0" <= data[at] <= c"9"
+        length = 10 * length + data[at] - c"0"
+    if not good:
         raise ValueError(f"{value!r} cannot be a Content-Length")
-    return int(value)
+    return length
 
 
 cdef int check_value(object name, object value) except -1:

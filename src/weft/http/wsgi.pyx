@@ -49,6 +49,7 @@ cdef class Handler(Exchange):
     cdef readonly bint idle
     cdef SocketState state            # of the socket, if that is a plain one of weft's
     cdef object timeout               # of the socket, as it was set last
+    cdef object idle_time, write_time # limits
     cdef object websocket             # what the request asks for, or None
     cdef bint must_linger
     cdef bint fresh                   # nothing was received
@@ -66,6 +67,7 @@ cdef class Handler(Exchange):
         self.socket = sock
         self.state = sock._state if type(sock) is weft_socket else None
         self.reader = RequestReader(server.limits)
+        self.idle_time, self.write_time = server.limits.idle_time, server.limits.write_time
         #: Whether it waits for a request; it may be closed then.
         self.idle = True
         self.must_linger = False
@@ -165,7 +167,7 @@ cdef class Handler(Exchange):
     cdef receive_head(self):
         reader = self.reader
         deadline = None
-        self.wait_at_most(self.limits.idle_time)
+        self.wait_at_most(self.idle_time)
         if self.request.complete:
             # Thousands may be idle: what the last request had is not kept for them.
             self.forget_response()
@@ -312,7 +314,7 @@ cdef class Handler(Exchange):
 
     cdef send(self, data):
         try:
-            self.wait_at_most(self.limits.write_time)
+            self.wait_at_most(self.write_time)
             if self.state is not None:
                 send_all(self.state, data, 0)
             else:
@@ -334,7 +336,7 @@ cdef class Handler(Exchange):
             end = at + self.response_length
             try:
                 while at < end:
-                    self.wait_at_most(self.limits.write_time)
+                    self.wait_at_most(self.write_time)
                     sent = self.socket.sendfile(wrapper.filelike, at, min(PIECE, end - at))
                     if not sent:
                         break  # it has become shorter
