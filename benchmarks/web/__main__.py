@@ -37,40 +37,39 @@ ROWS: dict[str, tuple[str, int, str, bool, int]] = {
         False,
         1,
     ),
+    "WebSocket echo": ("/websocket", 100, "", False, 1),
     "50 ms wait, 2,000 connections": ("/wait", 2000, "", False, 1),
     "50 ms wait, 1,000 connections": ("/wait", 1000, "", False, 1),
 }
+
+WEBSOCKET_LOAD = Path(__file__).with_name("websocket_load.py")
 
 
 def measure(row: str, name: str, seconds: int, tls: tuple[str, str]) -> dict[str, float]:
     """One sample: requests a second, processor time of each, latencies."""
     path, connections, script, secure, workers = ROWS[row]
-    running = Running(name, workers, "0" if workers == 1 else "0,1", tls if secure else None)
+    websocket = path == "/websocket"
+    cpus = "0" if workers == 1 else "0,1"
+    running = Running(name, workers, cpus, tls if secure else None, websocket)
     try:
-        scheme = "https" if secure else "http"
-        command = [
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds}s",
-            "--latency",
-            "--timeout",
-            "10",
-        ]
-        command.append(f"{scheme}://127.0.0.1:{running.port}{path}")
-        if workers == 1:
-            command = ["taskset", "-c", "1", *command]
+        held = ["taskset", "-c", "1"] if workers == 1 else []
+        if websocket:
+            load = [sys.executable, str(WEBSOCKET_LOAD)]
+            load += map(str, (running.port, connections, seconds))
+        else:
+            load = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout"]
+            load += ["10", f"{'https' if secure else 'http'}://127.0.0.1:{running.port}{path}"]
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua:
             if script:
                 lua.write(script)
                 lua.flush()
-                command[-1:-1] = ["-s", lua.name]
+                load[-1:-1] = ["-s", lua.name]
             before = running.cpu_seconds()
-            text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            text = subprocess.run([*held, *load], capture_output=True, text=True, check=True).stdout
             cpu = running.cpu_seconds() - before
     finally:
         running.stop()
-    return read_wrk(text) | {"cpu": cpu}
+    return (json.loads(text) if websocket else read_wrk(text)) | {"cpu": cpu}
 
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}

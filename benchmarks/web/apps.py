@@ -53,13 +53,28 @@ def app(environ, start_response):
         time.sleep(0.05)
         start_response("200 OK", TEXT)
         return [b"Hello, World!"]
+    if path == "/websocket":
+        websocket = environ["wsgi.websocket"]
+        while (message := websocket.receive()) is not None:
+            websocket.send(message)
+        return []
     start_response("404 Not Found", TEXT)
     return [b"Hello, World!"]
+
+
+async def echo(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
 async def asgi(scope, receive, send):
     import asyncio
 
+    if scope["type"] == "websocket":
+        await echo(receive, send)
+        return
     assert scope["type"] == "http"
     path = scope["path"]
     headers = [(name.lower().encode(), value.encode()) for name, value in TEXT]

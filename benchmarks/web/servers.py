@@ -28,49 +28,60 @@ bjoern.run()
 PYWSGI = """
 import sys
 from gevent import monkey; monkey.patch_all()
-from gevent.pywsgi import WSGIServer
+from gevent.pywsgi import WSGIHandler, WSGIServer
 from apps import app
-WSGIServer(("127.0.0.1", int(sys.argv[1])), app, log=None).serve_forever()
+if len(sys.argv) > 2:
+    from geventwebsocket.handler import WebSocketHandler as WSGIHandler
+address = "127.0.0.1", int(sys.argv[1])
+WSGIServer(address, app, log=None, handler_class=WSGIHandler).serve_forever()
 """
+GEVENT_WEBSOCKET = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 
-#: name -> (distribution, the command for a port, workers and TLS files or None).
-Command = Callable[[int, int, tuple[str, str] | None], list[str]]
+Tls = tuple[str, str] | None
+#: The command for a port, workers, TLS files and whether WebSockets are asked for; [] where there
+#: is none.
+Command = Callable[[int, int, Tls, bool], list[str]]
 
 
-def _weft(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+def _weft(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
     files = ["--certfile", tls[0], "--keyfile", tls[1]] if tls else []
     bind = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     return [sys.executable, "-m", "weft", "serve", *bind, *files, "apps:app"]
 
 
-def _gunicorn(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+def _gunicorn(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
     files = ["--certfile", tls[0], "--keyfile", tls[1]] if tls else []
     bind = ["-b", f"127.0.0.1:{port}", "-w", str(workers), "--worker-connections", "4000"]
-    return [f"{BIN}/gunicorn", "-k", "gevent", *bind, *files, "--log-level", "error", "apps:app"]
+    kind = GEVENT_WEBSOCKET if websocket else "gevent"
+    return [f"{BIN}/gunicorn", "-k", kind, *bind, *files, "--log-level", "error", "apps:app"]
 
 
-def _pywsgi(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
-    return [sys.executable, "-c", PYWSGI, str(port)] if workers == 1 and not tls else []
+def _pywsgi(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
+    if workers > 1 or tls:
+        return []
+    return [sys.executable, "-c", PYWSGI, str(port), *["websocket"] * websocket]
 
 
-def _uvicorn(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+def _uvicorn(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
     files = ["--ssl-certfile", tls[0], "--ssl-keyfile", tls[1]] if tls else []
     bind = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     quiet = ["--log-level", "error", "--no-access-log", "--http", "httptools", "--loop", "uvloop"]
     return [f"{BIN}/uvicorn", *bind, *quiet, *files, "apps:asgi"]
 
 
-def _granian(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
+def _granian(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
     files = ["--ssl-certificate", tls[0], "--ssl-keyfile", tls[1]] if tls else []
     bind = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-    kind = ["--interface", "wsgi", "--http", "1", "--no-ws", "--log-level", "error"]
-    return [f"{BIN}/granian", *kind, *bind, "--backlog", "2048", *files, "apps:app"]
+    kind = ["--interface", "asgi", "--ws"] if websocket else ["--interface", "wsgi", "--no-ws"]
+    bind += ["--http", "1", "--log-level", "error", "--backlog", "2048"]
+    return [f"{BIN}/granian", *kind, *bind, *files, "apps:asgi" if websocket else "apps:app"]
 
 
-def _bjoern(port: int, workers: int, tls: tuple[str, str] | None) -> list[str]:
-    return [] if tls else [sys.executable, "-c", BJOERN, str(port), str(workers)]
+def _bjoern(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
+    return [] if tls or websocket else [sys.executable, "-c", BJOERN, str(port), str(workers)]
 
 
+#: name -> (distribution, command).
 SERVERS: dict[str, tuple[str, Command]] = {
     "weft serve": ("weft", _weft),
     "gunicorn -k gevent": ("gunicorn", _gunicorn),
@@ -97,12 +108,12 @@ class Running:
     """A server while it runs, held to the processors *cpus*."""
 
     def __init__(
-        self, name: str, workers: int, cpus: str, tls: tuple[str, str] | None = None
+        self, name: str, workers: int, cpus: str, tls: Tls = None, websocket: bool = False
     ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        command = SERVERS[name][1](self.port, workers, tls)
+        command = SERVERS[name][1](self.port, workers, tls, websocket)
         if not command:
             raise LookupError(f"{name} does not do that")
         self.process = subprocess.Popen(

@@ -1,0 +1,71 @@
+"""python websocket_load.py PORT CONNECTIONS SECONDS: what wrk does, for WebSocket echo.
+
+A closed loop: every connection sends a message of 125 bytes, waits for all of it to come back and
+sends the next. Prints one line of JSON.
+"""
+
+import json
+import selectors
+import socket
+import sys
+import time
+
+SIZE = 125
+HANDSHAKE = (
+    b"GET /websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+#: Text, masked with zeros as the protocol lets a client choose.
+MESSAGE = bytes([0x81, 0x80 | SIZE, 0, 0, 0, 0]) + b"x" * SIZE
+ANSWER = bytes([0x81, SIZE]) + b"x" * SIZE
+
+
+def connect(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.sendall(HANDSHAKE)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        part = sock.recv(4096)
+        if not part:
+            raise SystemExit(f"no WebSocket here: {answer!r}")
+        answer += part
+    if not answer.startswith(b"HTTP/1.1 101"):
+        raise SystemExit(f"no WebSocket here: {answer!r}")
+    return sock
+
+
+def load(port: int, connections: int, seconds: float) -> dict[str, float]:
+    poller = selectors.EpollSelector()
+    for _ in range(connections):
+        sock = connect(port)
+        sock.sendall(MESSAGE)
+        poller.register(sock, selectors.EVENT_READ, [b"", time.perf_counter()])
+    latencies = []
+    bad = 0
+    begin = now = time.perf_counter()
+    while now < begin + seconds:
+        for key, _ in poller.select(1):
+            state = key.data
+            state[0] += key.fileobj.recv(4096)
+            if len(state[0]) < len(ANSWER):
+                continue
+            bad += state[0] != ANSWER
+            now = time.perf_counter()
+            latencies.append(now - state[1])
+            state[:] = b"", now
+            key.fileobj.sendall(MESSAGE)
+        now = time.perf_counter()
+    latencies.sort()
+    return {
+        "requests": len(latencies),
+        "rate": len(latencies) / (now - begin),
+        "p50": latencies[len(latencies) // 2],
+        "p99": latencies[len(latencies) * 99 // 100],
+        "bad": bad,
+        "errors": 0,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(load(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))
