@@ -12,7 +12,6 @@ import sys
 import traceback
 from contextvars import Context
 from functools import partial
-from io import BytesIO
 from socket import AF_UNIX, getfqdn
 from time import localtime, strftime
 from types import TracebackType
@@ -25,6 +24,7 @@ from weft.http.exchange import Exchange
 from weft.http.h1 import Request, RequestReader
 from weft.http.limits import UNBOUNDED, Limits
 from weft.http.log import SILENCE
+from weft.http.policy import LIKE_GEVENT, Policy
 from weft.http.proxy import Proxies, receive
 from weft.http.stream import Stream
 from weft.http.wsgi import Handler
@@ -161,44 +161,27 @@ class WSGIHandler(_Named, Handler):
     #: gevent's hook for what it prints of a connection's own failures; nothing calls it here.
     _print_unexpected_exc = staticmethod(traceback.print_exc)
 
-    @property
-    def rfile(self) -> Any:
-        """A file of what the client sends after a request that changed the protocol."""
-        if self._rfile is None:
-            self._rfile = _Rest(self.reader.rest or b"", self.socket)
-        return self._rfile
+    @classmethod
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.reads_requestlines = cls.read_requestline is not WSGIHandler.read_requestline
 
-    _rfile: Any = None
+    def read_requestline(self) -> str | None:
+        """The first line of a request, off ``rfile``; nothing ends the connection.
+
+        It is called where a subclass overrides it, for what comes while nothing is to be answered:
+        for instance to take off a line of another protocol, or to answer by ``socket`` and return
+        None. What it leaves of ``rfile`` is read as the rest of the request.
+        """
+        return self.rfile.readline(MAX_REQUEST_LINE).decode("latin-1")
+
+    def log_error(self, msg: str, *args: Any) -> None:
+        """Write *msg*, with *args* formatted into it if there are any, to the error log."""
+        self.server.error_log.write(f"{self.socket}: {msg % args if args else msg}\n")
 
 
 class WSGIStream(_Named, Stream):
     """Serves one request of HTTP/2, as :class:`WSGIHandler` those of HTTP/1.1."""
-
-
-class _Rest:
-    """What a file made of a socket is, after bytes that were received already."""
-
-    def __init__(self, first: bytes, sock: Any) -> None:
-        self._first = BytesIO(first)
-        self._file = sock.makefile("rb")
-
-    def read(self, size: int = -1) -> bytes:
-        """*size* bytes, or all."""
-        data = self._first.read(size)
-        if size is None or size < 0 or len(data) < size:
-            data += self._file.read(size - len(data) if size and size > 0 else size)
-        return data
-
-    def readline(self, size: int = -1) -> bytes:
-        """One line."""
-        line = self._first.readline(size)
-        if line.endswith(b"\n") or len(line) == size:
-            return line
-        return line + bytes(self._file.readline(size - len(line) if size >= 0 else -1))
-
-    def close(self) -> None:
-        """Let go of the socket."""
-        self._file.close()
 
 
 class LoggingLogAdapter:
@@ -319,6 +302,8 @@ class WSGIServer(StreamServer):
     #: What clients may ask for. As gevent's server there is no bound on bodies, times and
     #: connections; subclasses and instances may set one.
     limits: Limits = UNBOUNDED
+    #: What it does where programs rely on gevent's way.
+    policy: Policy = LIKE_GEVENT
     #: The context that each request runs in a copy of.
     context = Context()
     #: Those whose connections begin with a header of the PROXY protocol, which says whom they are

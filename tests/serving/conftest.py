@@ -8,6 +8,7 @@ import pytest
 
 from weft import socket
 from weft.http.limits import Limits
+from weft.http.policy import STRICT, Policy
 from weft.pywsgi import WSGIServer
 
 Raw = Callable[..., bytes]
@@ -27,9 +28,15 @@ class Log(list[str]):
 
 
 class Site:
-    """A server of *application*, and what it was asked."""
+    """A server of *application*, as strict as ``weft serve``, and what it was asked."""
 
-    def __init__(self, application: Any, limits: Limits | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        application: Any,
+        limits: Limits | None = None,
+        policy: Policy = STRICT,
+        **options: Any,
+    ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.log, self.errors = Log(), Log()
 
@@ -40,6 +47,7 @@ class Site:
         options = {"log": self.log, "error_log": self.errors, **options}
         listener = options.pop("listener", ("127.0.0.1", 0))
         self.server = WSGIServer(listener, recording, **options)
+        self.server.policy = policy
         if limits is not None:
             self.server.limits = limits
         self.server.start()

@@ -26,7 +26,9 @@ def post(*lines: bytes, body: bytes = b"") -> bytes:
 
 #: Must not be served after any of them.
 SECOND = get(b"X-Second: 1")
-LIMITS = Limits(request_line=2000, header_count=20, header_size=4000, body_size=10_000)
+LIMITS = Limits(
+    request_line=2000, header_count=20, header_size=4000, trailer_size=3000, body_size=10_000
+)
 
 #: What is sent -> the status.
 TABLE: dict[str, tuple[bytes, int]] = {
@@ -120,7 +122,14 @@ TABLE: dict[str, tuple[bytes, int]] = {
     "a header without an end": (b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000, 431),
     "a name without an end": (b"GET / HTTP/1.1\r\n" + b"a" * 100_000, 431),
     "a target without an end": (b"GET /" + b"a" * 100_000, 414),
+    "a trailer without an end": (CHUNKED + b"0\r\nX: " + b"a" * 4000, 431),
     "trailers beyond the limit": (CHUNKED + b"0\r\nX: " + b"a" * 4000 + b"\r\n\r\n", 431),
+    "an extension without an end": (CHUNKED + b"3;" + b"a" * 4000, 400),
+    "an extension beyond the limit": (CHUNKED + b"1;a=" + b"a" * 3000 + b"\r\nx\r\n", 400),
+    "many short extensions": (
+        CHUNKED + (b"1;" + b"a" * 40 + b"\r\nx\r\n") * 100 + b"0\r\n\r\n",
+        200,
+    ),
     "another expectation": (post(b"Expect: the-unexpected", b"Content-Length: 0"), 417),
 }
 

@@ -41,6 +41,13 @@ def test_connections_of_an_address(serve: Serve) -> None:  # noqa: F811
         sock.close()
 
 
+def test_it_is_strict_where_pywsgi_is_not(serve: Serve) -> None:  # noqa: F811
+    here = serve().wait_serving()
+    with here.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert status(sock) == b"400"
+
+
 def test_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
     log = tmp_path / "access.log"
     flags = ("--proxy-protocol", "127.0.0.0/8", "--connections-per-address", "1")

@@ -1,12 +1,18 @@
 from collections.abc import Callable, Iterator
+from io import RawIOBase
 from typing import Any
 
 from weft.http.h1 import Request
 
-__all__ = ["FileWrapper", "Input"]
+__all__ = ["FileWrapper", "Input", "Received"]
 
 class Input:
-    def __init__(self, request: Request, receive: Callable[[Request], None]) -> None: ...
+    def __init__(
+        self,
+        request: Request,
+        receive: Callable[[Request], None],
+        begin: Callable[[], None] | None = None,
+    ) -> None: ...
     def read(self, size: int | None = -1) -> bytes: ...
     def read1(self, size: int | None = -1) -> bytes: ...
     def readinto(self, buffer: bytearray | memoryview) -> int: ...
@@ -14,6 +20,10 @@ class Input:
     def readlines(self, hint: int | None = None) -> list[bytes]: ...
     def __iter__(self) -> Iterator[bytes]: ...
     def __next__(self) -> bytes: ...
+
+class Received(RawIOBase):
+    ended: bool
+    def __init__(self, first: bytes, sock: Any) -> None: ...
 
 class FileWrapper:
     filelike: Any

@@ -3,10 +3,11 @@
 
 import os
 import stat
+from io import RawIOBase
 
 from weft.http.h1 cimport Request
 
-__all__ = ["FileWrapper", "Input"]
+__all__ = ["FileWrapper", "Input", "Received"]
 
 
 cdef class Input:
@@ -18,16 +19,27 @@ cdef class Input:
 
     cdef Request request
     cdef object receive
+    cdef object begin           # is called before the first read, or None
     cdef Py_ssize_t at          # how much of the first chunk was read
 
-    def __init__(self, Request request, receive):
-        """*receive* waits until more has come, or the request is complete."""
+    def __init__(self, Request request, receive, begin=None):
+        """*receive* waits until more has come, or the request is complete; *begin* is called
+        before the first read.
+        """
         self.request = request
         self.receive = receive
+        self.begin = begin
+
+    cdef int start(self) except -1:
+        begin, self.begin = self.begin, None
+        if begin is not None:
+            begin()
+        return 0
 
     def read(self, size=-1):
         """Up to *size* bytes, fewer only at the end; everything if it is negative or None."""
         request = self.request
+        self.start()
         if size is None or size < 0:
             while not request.complete:
                 self.receive(request)
@@ -43,6 +55,7 @@ cdef class Input:
     def read1(self, size=-1):
         """What has come, up to *size* bytes; waits only if that is nothing; b"" at the end."""
         request = self.request
+        self.start()
         while not request.body and not request.complete:
             self.receive(request)
         there = len(request.body[0]) - self.at if request.body else 0
@@ -57,6 +70,7 @@ cdef class Input:
     def readline(self, size=-1):
         """Up to and with the next line feed, *size* bytes at most if it is given."""
         request = self.request
+        self.start()
         most = None if size is None or size < 0 else size
         seen, there = 0, -self.at
         while most is None or there < most:
@@ -117,6 +131,29 @@ cdef class Input:
     def __repr__(self):
         complete = self.request.complete
         return f"<{type(self).__name__} {self.there()} bytes there, complete={complete}>"
+
+
+class Received(RawIOBase):
+    """What a socket receives, after *first*, which it has received already."""
+
+    #: Whether nothing more is received; nor is the socket shut down.
+    ended = False
+
+    def __init__(self, first, sock):
+        self._first, self._sock = first, sock
+
+    def readable(self):
+        return True
+
+    def fileno(self):
+        return self._sock.fileno()
+
+    def readinto(self, buffer):
+        if self._first:
+            size = min(len(buffer), len(self._first))
+            buffer[:size], self._first = self._first[:size], self._first[size:]
+            return size
+        return 0 if self.ended else self._sock.recv_into(buffer)
 
 
 class FileWrapper:

@@ -8,7 +8,7 @@ from weft.http.response cimport Framing, HeaderLines
 cdef class Exchange:
 
     cdef public object client_address, server, application
-    cdef readonly object limits
+    cdef readonly object limits, policy
     # The request that is answered, or was last.
     cdef readonly Request request
     cdef public bint close_connection
@@ -25,6 +25,7 @@ cdef class Exchange:
     cdef HeaderLines lines
     cdef Framing framing
     cdef long long left               # of a body whose length was told
+    cdef bint input_is_body           # the policy's
     cdef bint continued               # 100 was sent
     cdef object client_error          # what the client did; nothing that the application raises
     cdef object refusal               # a BadRequest: what it is answered for that, or None
@@ -43,6 +44,8 @@ cdef class Exchange:
     cdef send_whole(self, data)
     cdef report_length(self, long long length)
     cdef finish(self)
+    cdef bint left_to_itself(self)
+    cdef int check_forbidden(self, data) except -1
     cdef int delimit(self, long long known) except -1
     cdef answer_client_error(self)
     cdef refuse(self, error)

@@ -4,10 +4,12 @@ from typing import Any
 from weft.http.body import Input
 from weft.http.h1 import Request
 from weft.http.limits import Limits
+from weft.http.policy import Policy
 
 __all__ = ["Exchange"]
 
 class Exchange:
+    ApplicationError: type[Exception]
     client_address: Any
     server: Any
     application: Any
@@ -24,6 +26,8 @@ class Exchange:
     time_finish: float
     @property
     def limits(self) -> Limits: ...
+    @property
+    def policy(self) -> Policy: ...
     @property
     def request(self) -> Request: ...
     def get_environ(self) -> dict[str, Any]: ...

@@ -47,11 +47,15 @@ cdef dict PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
 cdef class Exchange:
     """Calls the application for a request, and gives what it answers to a protocol."""
 
+    #: What is raised for what an application must not do.
+    ApplicationError = AssertionError
+
     cdef prepare(self, address, server):
         self.client_address = address
         self.server = server
         self.application = None
-        self.limits = server.limits
+        self.limits, self.policy = server.limits, server.policy
+        self.input_is_body = self.policy.input_is_body
         self.close_connection = False
         self.counters = getattr(server, "counters", None)
         self.remote_address = self.remote_port = ""
@@ -128,9 +132,12 @@ cdef class Exchange:
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
         environ["SERVER_PROTOCOL"] = PROTOCOLS[request.version]
         self.body_time = self.limits.body_time
-        environ["wsgi.input"] = self.wsgi_input = Input(request, self._receive_body)
+        begin = None
+        if request.expects_continue and not self.policy.omit_late_continue:
+            begin = self._continue
+        environ["wsgi.input"] = self.wsgi_input = Input(request, self._receive_body, begin)
         environ["wsgi.early_hints"] = self._early_hints
-        if request.upgrade:
+        if request.upgrade or not self.input_is_body:
             self.offer_upgrade(environ)
         if type(base) is dict:
             return environ
@@ -156,9 +163,8 @@ cdef class Exchange:
         if self.client_error is not None:
             raise self.client_error
         try:
-            if request.expects_continue and not self.continued and not request.body_size:
-                self.continued = True
-                self.send_interim("100 Continue", HeaderLines())
+            if request.expects_continue and not request.body_size:
+                self._continue()
             if self.body_time is not None and self.body_time <= 0:
                 raise TimeoutError("the body took too long")
             before = now()
@@ -175,6 +181,12 @@ cdef class Exchange:
         except OSError as exc:
             self.client_error = exc
             raise
+
+    def _continue(self):
+        """Tell the client that its body is wanted, once."""
+        if not self.continued:
+            self.continued = True
+            self.send_interim("100 Continue", HeaderLines())
 
     # -- the response
 
@@ -214,7 +226,7 @@ cdef class Exchange:
         elif self.status is not None:
             if self.code == 101 and self.headers_sent:
                 return self.write  # frameworks answer always, and a WebSocket has no answer
-            raise AssertionError("start_response() was called already")
+            raise self.ApplicationError("start_response() was called already")
         code = status_of(status).code
         self.lines = header_lines(headers, code)
         self.status, self.code = status, code
@@ -223,6 +235,8 @@ cdef class Exchange:
 
     def write(self, data):
         """Send *data* as part of the body, after the head if that was not sent."""
+        if self.code == 304 or self.code == 204:
+            self.check_forbidden(data)
         if type(data) is not bytes:
             data = as_bytes(data)
         head = b"" if self.headers_sent else self.head(-1)
@@ -259,6 +273,10 @@ cdef class Exchange:
         self.finish()
 
     cdef send_whole(self, data):
+        if self.lines is None and not data and self.left_to_itself():
+            return
+        if self.code == 304 or self.code == 204:
+            self.check_forbidden(data)
         cdef bytes body = data if type(data) is bytes else as_bytes(data)
         head = self.head(len(body))
         self.response_length = len(body)
@@ -276,12 +294,30 @@ cdef class Exchange:
     cdef finish(self):
         """The application has returned all of the body."""
         if not self.headers_sent:
-            self.send_both(self.head(0), b"", True)
+            if self.lines is None and self.left_to_itself():
+                return
+            head = self.head(0 if self.policy.tell_empty_length else -1)
+            self.send_both(head, b"", self.framing is not CHUNKED)
+            if self.framing is CHUNKED:
+                self.send_end()
         elif self.framing is LENGTH and self.left:
             self.close_connection = True
             self.report(f"the body lacks {self.left} bytes of its Content-Length")
         else:
             self.send_end()
+
+    cdef bint left_to_itself(self):
+        """Whether an application may have answered upon the socket, and told nobody."""
+        if self.policy.answer_always:
+            return False
+        self.close_connection = True
+        return True
+
+    cdef int check_forbidden(self, data) except -1:
+        """Refuse *data* of a body where there can be none, if that is not left out."""
+        if data and not self.policy.omit_forbidden_body:
+            raise self.ApplicationError(f"The {self.code} response must have no body")
+        return 0
 
     cdef int delimit(self, long long known) except -1:
         """Settle how the body is delimited, and add to the head what says so, and the date.
@@ -290,7 +326,7 @@ cdef class Exchange:
         """
         lines = self.lines
         if lines is None or self.status is None:
-            raise AssertionError("the application did not call start_response()")
+            raise self.ApplicationError("the application did not call start_response()")
         request = self.request
         self.framing = frame(request.method, request.version, self.code, lines, known)
         if self.framing is LENGTH:
@@ -307,7 +343,7 @@ cdef class Exchange:
     # -- what a protocol does
 
     cdef offer_upgrade(self, environ):
-        """Put into *environ* what the application may take of the change that is asked for."""
+        """Put into *environ* what the application may take of a change that may be asked for."""
 
     cdef await_body(self, Request request):
         """Wait for more of the body, for ``body_time`` at most: TimeoutError after that.

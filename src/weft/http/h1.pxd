@@ -12,8 +12,9 @@ cdef extern from "llhttp/llhttp.h":
     ctypedef int (*llhttp_cb)(llhttp_t *parser) except -1
     ctypedef struct llhttp_settings_t:
         llhttp_cb on_message_begin, on_headers_complete, on_message_complete
-        llhttp_cb on_header_value_complete
+        llhttp_cb on_header_value_complete, on_chunk_header
         llhttp_data_cb on_url, on_header_field, on_header_value, on_body
+        llhttp_data_cb on_chunk_extension_name, on_chunk_extension_value
     void llhttp_settings_init(llhttp_settings_t *settings)
     void llhttp_init(llhttp_t *parser, int kind, const llhttp_settings_t *settings)
     int llhttp_execute(llhttp_t *parser, const char *data, size_t size) except *
@@ -54,7 +55,7 @@ cdef class Request:
 # Add a header to the fields.
 cdef int add_field(Request request, bytes name, bytes value) except -1
 # The BadRequest that a request is by its head, or None.
-cdef object fault_of(Request request)
+cdef object fault_of(Request request, bint host_required)
 
 
 cdef class RequestReader:
@@ -73,7 +74,10 @@ cdef class RequestReader:
     cdef bint resuming
     cdef Py_ssize_t head_size        # as far as the parser has told of it
     cdef Py_ssize_t fed              # bytes since the head began that is not complete
+    cdef Py_ssize_t extension        # the length of what a chunk's size is followed by
+    cdef bint host_required
     cdef Py_ssize_t most_in_head
+    cdef Py_ssize_t most_in_trailers
     cdef Py_ssize_t most_in_line
     cdef Py_ssize_t most_headers
     cdef long long most_in_body      # negative: no limit
@@ -83,7 +87,9 @@ cdef class RequestReader:
     cpdef feed(self, bytes data)
     cdef int head_begins(self) except -1
     cdef int add_target(self, bytes part) except -1
+    cdef int add_to_head(self, size_t size) except -1
     cdef int header_ends(self) except -1
     cdef int head_ends(self) except -1
     cdef int add_body(self, bytes data) except -1
+    cdef int add_extension(self, size_t size) except -1
     cdef int check_size(self, size) except -1

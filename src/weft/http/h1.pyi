@@ -1,6 +1,7 @@
 from collections import deque
 
 from weft.http.limits import Limits
+from weft.http.policy import Policy
 
 __all__ = ["BadRequest", "Request", "RequestReader", "variable"]
 
@@ -41,7 +42,7 @@ class Request:
 
 class RequestReader:
     error: BadRequest | None
-    def __init__(self, limits: Limits) -> None: ...
+    def __init__(self, limits: Limits, policy: Policy = ...) -> None: ...
     @property
     def limits(self) -> Limits: ...
     @property

@@ -13,6 +13,8 @@ from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr
 
+from weft.http.policy import STRICT
+
 cdef extern from "Python.h":
     PyObject *borrowed_item "PyDict_GetItemWithError"(object p, object key) except? NULL
 
@@ -52,7 +54,7 @@ cdef class Request:
 
 # Beyond llhttp's errors: what the head says that is wrong, and the status that is answered then.
 
-cdef object fault_of(Request request):
+cdef object fault_of(Request request, bint host_required):
     cdef dict fields = request.fields
     version = request.version
     if version != "1.1" and version != "1.0" and version != "2":
@@ -63,7 +65,7 @@ cdef object fault_of(Request request):
         return BadRequest("400 Bad Request", "a target with a fragment")
     host = item(fields, "HTTP_HOST")
     if host is None:
-        if version != "1.0":
+        if host_required and version != "1.0":
             return BadRequest("400 Bad Request", "no Host")
     elif not is_host(host):
         return BadRequest("400 Bad Request", "a Host that is not one, or more than one")
@@ -154,11 +156,13 @@ cdef class RequestReader:
     """Makes requests of the bytes of one connection."""
 
 
-    def __init__(self, limits):
+    def __init__(self, limits, policy=STRICT):
         self.limits = limits
+        self.host_required = policy.host_required
         self.ready = []
         self.request = Request()
         self.most_in_head = limits.header_size
+        self.most_in_trailers = limits.trailer_size
         self.most_in_line = limits.request_line
         self.most_headers = limits.header_count
         self.most_in_body = -1 if limits.body_size is None else limits.body_size
@@ -230,6 +234,13 @@ cdef class RequestReader:
             raise BadRequest("414 URI Too Long", f"longer than {self.most_in_line} bytes")
         return 0
 
+    cdef int add_to_head(self, size_t size) except -1:
+        if not self.resuming:
+            self.head_size += size
+            if self.head_size > (self.most_in_head if self.in_head else self.most_in_trailers):
+                raise too_large()
+        return 0
+
     cdef int header_ends(self) except -1:
         cdef Request request = self.request
         cdef list headers
@@ -237,7 +248,7 @@ cdef class RequestReader:
         value, self.value = self.value or b"", None
         if self.resuming:
             return 0
-        self.head_size += len(name) + len(value) + 4
+        self.add_to_head(4)
         if self.in_head:
             headers = request.headers
         else:
@@ -245,7 +256,7 @@ cdef class RequestReader:
                 request.trailers = []
             headers = request.trailers
         headers.append((name, value))
-        if self.head_size > self.most_in_head or len(headers) > self.most_headers:
+        if len(headers) > self.most_headers:
             raise too_large()
         if self.in_head:
             add_field(request, name, value)
@@ -259,7 +270,7 @@ cdef class RequestReader:
             return 0
         request.method = method_of(self.parser.method)
         request.version = version_of(&self.parser)
-        fault = fault_of(request)
+        fault = fault_of(request, self.host_required)
         if fault is not None:
             raise fault
         request.keep_alive = llhttp_should_keep_alive(&self.parser)
@@ -285,6 +296,14 @@ cdef class RequestReader:
         if request.body is None:
             request.body = deque()
         request.body.append(data)
+        return 0
+
+    cdef int add_extension(self, size_t size) except -1:
+        self.extension += size
+        if self.extension > self.most_in_trailers:
+            raise BadRequest(
+                "400 Bad Request", f"a chunk extension of more than {self.most_in_trailers} bytes"
+            )
         return 0
 
     cdef int check_size(self, size) except -1:
@@ -320,12 +339,14 @@ cdef int on_url(llhttp_t *parser, const char *at, size_t size) except -1:
 
 cdef int on_header_field(llhttp_t *parser, const char *at, size_t size) except -1:
     reader = reader_of(parser)
+    reader.add_to_head(size)
     reader.name = longer(reader.name, at, size)
     return 0
 
 
 cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) except -1:
     reader = reader_of(parser)
+    reader.add_to_head(size)
     reader.value = longer(reader.value, at, size)
     return 0
 
@@ -336,6 +357,15 @@ cdef int on_header_value_complete(llhttp_t *parser) except -1:
 
 cdef int on_headers_complete(llhttp_t *parser) except -1:
     return reader_of(parser).head_ends()
+
+
+cdef int on_chunk_extension(llhttp_t *parser, const char *at, size_t size) except -1:
+    return reader_of(parser).add_extension(size)
+
+
+cdef int on_chunk_header(llhttp_t *parser) except -1:
+    reader_of(parser).extension = 0
+    return 0
 
 
 cdef int on_body(llhttp_t *parser, const char *at, size_t size) except -1:
@@ -355,5 +385,8 @@ SETTINGS.on_header_field = on_header_field
 SETTINGS.on_header_value = on_header_value
 SETTINGS.on_header_value_complete = on_header_value_complete
 SETTINGS.on_headers_complete = on_headers_complete
+SETTINGS.on_chunk_extension_name = on_chunk_extension
+SETTINGS.on_chunk_extension_value = on_chunk_extension
+SETTINGS.on_chunk_header = on_chunk_header
 SETTINGS.on_body = on_body
 SETTINGS.on_message_complete = on_message_complete

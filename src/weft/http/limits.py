@@ -17,6 +17,8 @@ class Limits:
     header_count: int = 100
     #: The longest header block, names and values and what stands between them.
     header_size: int = 65536
+    #: The longest trailers of a body in chunks, and the longest extension of one of its chunks.
+    trailer_size: int = 8190
     #: The longest body.
     body_size: int | None = 128 << 20
     #: From the first byte of a request to the end of its header block.

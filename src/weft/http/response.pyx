@@ -49,15 +49,27 @@ cdef class Status:
     """A checked status."""
 
 
+cdef object split_by(str place, str text):
+    """The error of *text* that would split a response in two; None if it would not."""
+    if "\r" in text or "\n" in text:
+        # gevent's arguments, which programs tell it by.
+        return ValueError(f"carriage return or newline in {place}", text)
+    return None
+
+
 cdef Status status_of(status):
-    """What *status* says; raises TypeError or ValueError unless it is like "200 OK"."""
+    """What *status* says; raises ValueError, UnicodeError if it is no str, unless
+    it is like "200 OK".
+    """
     if not isinstance(status, str):
-        raise TypeError(f"a status must be a str like '200 OK', not {status!r}")
+        raise UnicodeError(f"a status must be a str like '200 OK', not {status!r}")
     cdef PyObject *known = borrowed_item(STATUSES, status)
     if known != NULL:
         return <Status>known
     if not _STATUS(status):
-        raise ValueError(f"a status must be like '200 OK', not {status!r}")
+        raise split_by("status", status) or ValueError(
+            f"a status must be like '200 OK', not {status!r}"
+        )
     found = Status()
     found.code = int(status[:3])
     found.line = f"HTTP/1.1 {status}\r\n".encode("latin-1")
@@ -67,14 +79,16 @@ cdef Status status_of(status):
 
 
 cdef int kind_of(object name) except -1:
-    """What the header *name* concerns; raises TypeError or ValueError for what is no name."""
+    """What the header *name* concerns; raises ValueError for what is no name."""
     if not isinstance(name, str):
-        raise TypeError(f"the name of a header must be a str, not {name!r}")
+        raise UnicodeError(f"the name of a header must be a str, not {name!r}")
     cdef PyObject *known = borrowed_item(NAMES, name)
     if known != NULL:
         return <object>known
     if not _TOKEN(name):
-        raise ValueError(f"{name!r} cannot be the name of a header")
+        raise split_by("header name", name) or ValueError(
+            f"{name!r} cannot be the name of a header"
+        )
     kind = SPECIAL.get(name.lower(), PLAIN)
     if len(NAMES) < MANY_NAMES:
         NAMES[name] = kind
@@ -99,15 +113,15 @@ cdef int check_value(object name, object value) except -1:
     cdef const unsigned char *data
     cdef Py_ssize_t at
     if not isinstance(value, str):
-        raise TypeError(f"the value of the header {name} must be a str, not {value!r}")
-    cdef bint good = PyUnicode_KIND(value) == PyUnicode_1BYTE_KIND
-    if good:
-        data = PyUnicode_1BYTE_DATA(value)
-        for at in range(PyUnicode_GET_LENGTH(value)):
-            if data[at] <= 13 and (data[at] == 0 or data[at] == 10 or data[at] == 13):
-                good = False
-    if not good:
-        raise ValueError(f"the header {name} cannot have the value {value!r}")
+        raise UnicodeError(f"the value of the header {name} must be a str, not {value!r}")
+    if PyUnicode_KIND(value) != PyUnicode_1BYTE_KIND:
+        raise UnicodeError(f"the header {name} cannot have {value!r}: it is not latin-1")
+    data = PyUnicode_1BYTE_DATA(value)
+    for at in range(PyUnicode_GET_LENGTH(value)):
+        if data[at] <= 13 and (data[at] == 0 or data[at] == 10 or data[at] == 13):
+            raise split_by("header value", value) or ValueError(
+                f"the header {name} cannot have the value {value!r}"
+            )
     return 0
 
 
@@ -159,7 +173,8 @@ cdef int add_text(HeaderLines lines, text) except -1:
 
 
 cdef HeaderLines header_lines(headers, int code):
-    """Check *headers* and write them down; raises TypeError or ValueError for what is wrong.
+    """Check *headers* and write them down; raises ValueError for what is wrong, of its kinds
+    UnicodeError for what is not a str of latin-1 characters.
 
     Those that concern the connection are left out, as gunicorn does, except when it changes
     protocols (*code* 101).

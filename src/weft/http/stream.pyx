@@ -70,7 +70,7 @@ cdef class Stream(Exchange):
             return BadRequest("431 Request Header Fields Too Large", "too many, or too long ones")
         if len(request.target) > limits.request_line:
             return BadRequest("414 URI Too Long", f"longer than {limits.request_line} bytes")
-        fault = fault_of(request)
+        fault = fault_of(request, True)
         if fault is not None:
             return fault
         if not TOKEN.issuperset(request.method.encode("latin-1")):

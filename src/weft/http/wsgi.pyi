@@ -1,3 +1,4 @@
+from io import BufferedReader
 from typing import Any
 
 from weft.http.exchange import Exchange
@@ -8,6 +9,9 @@ __all__ = ["Handler"]
 class Handler(Exchange):
     socket: Any
     def __init__(self, sock: Any, address: Any, server: Any, rfile: Any = None) -> None: ...
+    reads_requestlines: bool
+    @property
+    def rfile(self) -> BufferedReader: ...
     @property
     def reader(self) -> RequestReader: ...
     @property

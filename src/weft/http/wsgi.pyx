@@ -5,7 +5,9 @@ from _socket import SHUT_RD as _SHUT_RD
 from _socket import SHUT_WR as _SHUT_WR
 from _socket import socket as _system_socket
 from contextlib import suppress
+from io import BufferedReader
 
+from weft.http.body import Received
 from weft.http.h1 import BadRequest
 from weft.socket import socket as weft_socket
 
@@ -40,8 +42,19 @@ cdef enum:
     LINGER_TIME = 2
 
 
+cdef bint asks_for_upgrade(dict fields):
+    # By gevent's rule, which takes half a request for one.
+    connection, upgrade = fields.get("HTTP_CONNECTION"), fields.get("HTTP_UPGRADE")
+    return (connection is not None and connection.lower() == "upgrade") or (
+        upgrade is not None and upgrade.lower() == "websocket"
+    )
+
+
 cdef class Handler(Exchange):
     """Serves the requests of one connection, one after the other."""
+
+    #: Whether the first line of a request is what ``read_requestline()``, a subclass's, returns.
+    reads_requestlines = False
 
     cdef public object socket
     cdef readonly RequestReader reader
@@ -54,6 +67,8 @@ cdef class Handler(Exchange):
     cdef bint must_linger
     cdef bint fresh                   # nothing was received
     cdef bint http2                   # whether the server speaks that
+    cdef bint by_lines                # whether request lines come from read_requestline()
+    cdef object file                  # made for rfile, or None
     # What was received of HTTP/2; the connection is left to another then.
     cdef readonly bytes preface
 
@@ -66,7 +81,7 @@ cdef class Handler(Exchange):
         self.prepare(address, server)
         self.socket = sock
         self.state = sock._state if type(sock) is weft_socket else None
-        self.reader = RequestReader(server.limits)
+        self.reader = RequestReader(server.limits, server.policy)
         self.idle_time, self.write_time = server.limits.idle_time, server.limits.write_time
         #: Whether it waits for a request; it may be closed then.
         self.idle = True
@@ -75,6 +90,7 @@ cdef class Handler(Exchange):
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
         self.timeout = -1.0
+        self.by_lines = self.reads_requestlines
 
     cdef forget_response(self):
         Exchange.forget_response(self)
@@ -105,8 +121,10 @@ cdef class Handler(Exchange):
         if request.upgrade and not self._may_upgrade(request):
             self.reader.resume()
         if self.reader.error is not None and not request.complete:
-            self.refuse(self.reader.error)
-            return False
+            if self.policy.refuse_early:
+                self.refuse(self.reader.error)
+                return False
+            self.close_connection = True
         if not request.keep_alive:
             self.close_connection = True
         self.serve()
@@ -174,7 +192,10 @@ cdef class Handler(Exchange):
             self.request = NO_REQUEST
         self.idle = True
         while not reader.ready and reader.error is None:
-            data = self.receive(HEAD)
+            if self.by_lines and not reader.in_head:
+                data = self.receive_requestline()
+            else:
+                data = self.receive(HEAD)
             self.idle = False
             if not data:
                 return
@@ -192,11 +213,12 @@ cdef class Handler(Exchange):
 
     cdef await_body(self, Request request):
         reader = self.reader
-        self.wait_at_most(self.body_time)
-        data = self.receive(BODY)
-        if not data:
-            raise ConnectionResetError("the client ended the connection within the body")
-        reader.feed(data)
+        if reader.error is None:
+            self.wait_at_most(self.body_time)
+            data = self.receive(BODY)
+            if not data:
+                raise ConnectionResetError("the client ended the connection within the body")
+            reader.feed(data)
         if reader.error is not None and not request.complete:
             raise reader.error
 
@@ -270,7 +292,30 @@ cdef class Handler(Exchange):
 
     # -- what an exchange needs
 
+    @property
+    def rfile(self):
+        """A buffered file of what the client sends beyond the requests that were read."""
+        if self.file is None:
+            self.file = BufferedReader(Received(self.reader.rest or b"", self.socket))
+        return self.file
+
+    cdef bytes receive_requestline(self):
+        """What ``read_requestline()`` made of what came, and what came after that."""
+        line = self.read_requestline()
+        if not line:
+            return b""
+        received, self.file = self.file, None
+        after = b""
+        if received is not None:
+            received.raw.ended = True
+            after = received.read()
+        return (line.encode("latin-1") if isinstance(line, str) else line) + after
+
     cdef offer_upgrade(self, environ):
+        if not self.input_is_body and asks_for_upgrade(self.request.fields):
+            environ["wsgi.input_terminated"] = False
+            if self.reader.rest is not None:
+                environ["wsgi.input"] = self.rfile
         if self.request.upgrade != "websocket" or self.reader.rest is None:
             return
         from weft.websocket import of_request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from weft.http.policy import STRICT
 from weft.pywsgi import WSGIServer
 
 __all__ = ["AdminServer"]
@@ -14,6 +15,7 @@ class AdminServer(WSGIServer):
 
     def __init__(self, supervisor: Any, address: str) -> None:
         self._supervisor = supervisor
+        self.policy = STRICT
         super().__init__(address, self._answer, log=None)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:

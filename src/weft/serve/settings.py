@@ -66,6 +66,7 @@ class Settings:
     limit_request_line: int = _setting(8190, "longest request line")
     limit_request_fields: int = _setting(100, "headers of a request")
     limit_request_field_size: int = _setting(65536, "size of a request's headers together")
+    limit_request_trailers: int = _setting(8190, "size of a body's trailers, or chunk extensions")
     limit_request_body: int = _setting(128 << 20, "longest body of a request")
     header_timeout: float = _setting(10.0, "time for a request's headers to come")
     body_timeout: float = _setting(60.0, "time waiting for a request's body")
@@ -83,6 +84,7 @@ class Settings:
             request_line=self.limit_request_line,
             header_count=self.limit_request_fields,
             header_size=self.limit_request_field_size,
+            trailer_size=self.limit_request_trailers,
             body_size=self.limit_request_body or None,
             header_time=self.header_timeout or None,
             body_time=self.body_timeout or None,

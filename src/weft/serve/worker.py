@@ -15,6 +15,7 @@ from typing import Any
 from weft.event import Event
 from weft.greenlet import spawn
 from weft.http.log import FORMATS, SILENCE
+from weft.http.policy import STRICT
 from weft.http.proxy import Proxies
 from weft.http.stream import Stream
 from weft.http.wsgi import Handler
@@ -155,7 +156,7 @@ class WorkerServer(WSGIServer):
         settings = worker.settings
         self.worker = worker
         self.slot = worker.slot
-        self.limits = settings.limits()
+        self.limits, self.policy = settings.limits(), STRICT
         self.gate: Any = worker.gate
         self.counters = worker.counters
         self.http2 = settings.http2
