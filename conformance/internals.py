@@ -21,7 +21,6 @@ MODULES = {
 
 C_EXTENSION = "asserts the name of gevent's C extension"
 LOOP_PROXY = "puts a stand-in at hub.loop to see gevent's primitives call it"
-REBOUND = "takes functions before patching and relies on their staying native; weft re-binds them"
 TRACED = "traces the Python code of gevent's locks; weft's are compiled"
 POPEN_FDS = "replaces private functions by which gevent's Popen closes descriptors"
 POPEN_PRIVATE = "looks into private attributes of gevent's Popen"
@@ -65,22 +64,12 @@ TESTS = {
     "test__greenletset": {
         "Test.test_kill_noblock": "who was killed before its start leaves its group at once",
     },
-    "test__issue2013": {
-        "TestHublessThreadSemaphore.test_gevent_producer_release_wakes_waiters": REBOUND,
-        "TestHublessThreadSemaphore.test_hubless_native_thread_release_wakes_waiters": REBOUND,
-        "TestHublessThreadSemaphore.test_owner_thread_release_wakes_waiters": REBOUND,
-    },
     "test__iwait": {
         "Testiwait.test_iwait_nogarbage": "counts links while several objects are ready at once",
     },
     "test__local": {"TestCExt.test_c_extension": C_EXTENSION},
     "test__monkey": {
-        "TestMonkey.test_os": "wants plain functions; weft's, like built-in ones, do not bind",
         "TestMonkey.test_patch_queue": "the standard library's queues stay, upon weft's locks",
-        "TestMonkey.test_thread": "threading.Event stays, upon weft's locks",
-    },
-    "test__monkey_fork_atomic": {
-        "Test.test_forks_do_not_overlap": "16 interpreters in its 2 s: not on a busy machine",
     },
     "test__monkey_logging": {
         "(script)": "wants the lock inside a logging lock to be of another class than that",

@@ -33,6 +33,10 @@ class Holder:
 early_lock = threading.Lock()
 early_condition = threading.Condition()
 early_queue = queue.Queue()
+native_sleep = unpatched_sleep = realistic_sleep = early_sleep
+real_socket, real_lock = socket.socket, threading.Lock()
+class Namesake:
+    native_sleep = early_sleep
 from weft import monkey
 assert monkey.patch_all() is True
 assert monkey.patch_all() is None
@@ -59,6 +63,12 @@ ticks = []
 weft.spawn(lambda: ticks.append(1))
 early_sleep(0.01)
 assert ticks == [1]
+""",
+    "names that say they are for the original keep it": """
+assert native_sleep is unpatched_sleep is monkey.get_original("time", "sleep")
+assert real_socket is monkey.get_original("socket", "socket") is not socket.socket
+assert realistic_sleep is Namesake.native_sleep is time.sleep
+assert type(real_lock) is type(threading.Lock())
 """,
     "early locks are upgraded": """
 def hold(lock):
@@ -320,6 +330,8 @@ assert monkey.is_module_patched("time") and monkey.is_object_patched("time", "sl
 assert not monkey.is_module_patched("math")
 assert type(monkey.get_original("time", "sleep")).__name__ == "builtin_function_or_method"
 assert monkey.get_original("socket", ["socket", "getaddrinfo"])[0] is not socket.socket
+assert monkey.is_object_patched("threading", "Event")
+assert monkey.get_original("threading", "Event") is threading.Event
 """,
 }
 

@@ -1,18 +1,18 @@
 """Imported by each interpreter of the weft environment at its start (a ``.pth`` file says so).
 
 The first ``import gevent`` then means weft. Only ``gevent.tests`` and ``gevent.testing`` come from
-gevent's wheel, which is installed in the other environment.
+gevent's wheel, which is installed in the other environment. Nothing is imported here that an
+interpreter has not at its start: tests measure what is, and how long their children take.
 """
 
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
-from pathlib import Path
+from _frozen_importlib_external import PathFinder
+from os import path
 
 BORROWED = ("gevent.tests", "gevent.testing")
 
 
-class WheelFinder(MetaPathFinder):
+class WheelFinder:
     """Finds gevent's tests where the wheel is installed, though gevent itself is weft."""
 
     def __init__(self, wheel):
@@ -37,8 +37,8 @@ class WheelFinder(MetaPathFinder):
 
 
 def install():
-    site = Path(sys.prefix, "lib", "python{}.{}".format(*sys.version_info), "site-packages")
-    wheel = str(Path(sys.prefix).parent / "gevent" / site.relative_to(sys.prefix) / "gevent")
+    site = path.join("lib", "python{}.{}".format(*sys.version_info), "site-packages")
+    wheel = path.join(path.dirname(sys.prefix), "gevent", site, "gevent")
     sys.meta_path.insert(0, WheelFinder(wheel))
 
 

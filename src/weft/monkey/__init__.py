@@ -3,6 +3,10 @@
 Call :func:`patch_all` first thing in a program (``weft run`` does it for you). It replaces the
 primitives beneath the standard library's classes, which stay what they are: ``time.sleep``, the
 sockets, ``select``, the locks and threads of ``_thread``, ``SimpleQueue``, ``os.fork``.
+
+References that were taken before are repaired, but for a module's names that say they are meant
+for the original, as ``native_sleep`` or ``_real_socket`` do: by one of the words native, orig,
+original, real and unpatched between underscores.
 """
 
 from __future__ import annotations

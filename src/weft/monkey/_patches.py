@@ -183,7 +183,8 @@ def patch_thread(
 
     *existing_locks* upgrades the native locks that modules and the standard library's objects
     hold already, unless somebody holds them. *Event* and *logging* are accepted for gevent's
-    sake: both follow the locks. *threading* false leaves :mod:`threading` itself as it is.
+    sake: both follow the locks, and :class:`threading.Event` counts as patched if *Event* is true.
+    *threading* false leaves :mod:`threading` itself as it is.
     """
     source, target = source_and_target("thread")
     names = implemented(source)
@@ -197,6 +198,8 @@ def patch_thread(
     if patched_threading:
         rebind_all(existing_locks)
         threads[0].adopt_main_thread()
+        if Event:
+            note_change_inside(threads[1], "Event")
     did_patch(target, source, names, "thread")
     if patched_threading:
         did_patch(threads[1], threads[0], implemented(threads[0]))

@@ -51,6 +51,9 @@ _CONTAINERS = (
     tuple,
 )
 
+#: A module's name for an original says by one of these words that it is meant to stay one.
+_KEEPS_ORIGINAL = frozenset({"native", "orig", "original", "real", "unpatched"})
+
 #: How many containers may lie within each other between a name and an original.
 _DEPTH = 5
 
@@ -150,8 +153,20 @@ def find_references(targets: list[Original]) -> list[Reference]:
     return [
         reference
         for reference in _search(targets)
-        if not is_ours(reference.module) and (reference.module, reference.qualname) not in _KEPT
+        if not (
+            is_ours(reference.module)
+            or (reference.module, reference.qualname) in _KEPT
+            or _is_kept_on_purpose(reference)
+        )
     ]
+
+
+def _is_kept_on_purpose(reference: Reference) -> bool:
+    return (
+        isinstance(reference.owner, ModuleType)
+        and reference.link.below is None
+        and not _KEEPS_ORIGINAL.isdisjoint(reference.attribute.lower().split("_"))
+    )
 
 
 def _search(targets: list[Original]) -> Iterator[Reference]:
