@@ -256,6 +256,20 @@ class TestKill:
         greenlet = weft.spawn(suicide)
         assert isinstance(greenlet.get(), GreenletExit)
 
+    def test_oneself_without_blocking_waits_for_the_next_wait(self) -> None:
+        went_on: list[int] = []
+
+        def run() -> None:
+            weft.getcurrent().kill(block=False)
+            weft.kill(weft.getcurrent())
+            went_on.append(1)
+            weft.sleep(0)
+            went_on.append(2)
+
+        greenlet = weft.spawn(run)
+        assert isinstance(greenlet.get(), GreenletExit)
+        assert went_on == [1]
+
     def test_raw_greenlets(self) -> None:
         ended: list[type[BaseException]] = []
 

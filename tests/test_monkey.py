@@ -357,6 +357,18 @@ time.sleep(0.01)
     assert "ZeroDivisionError" in ended.stderr
 
 
+@pytest.mark.parametrize("chosen", ["", "wait_selector"])
+def test_psycopg_is_told_to_wait_where_others_run(
+    chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PSYCOPG_WAIT_FUNC", raising=False)
+    if chosen:
+        monkeypatch.setenv("PSYCOPG_WAIT_FUNC", chosen)
+    script = "import os; from weft import monkey; monkey.patch_all()"
+    printed = run(f"{script}; print(os.environ['PSYCOPG_WAIT_FUNC'])")
+    assert printed == f"{chosen or 'wait_poll'}\n"
+
+
 def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
     package = Path(weft.__file__).parent / "monkey"
     used = set()

@@ -156,6 +156,15 @@ def test_kill_takes_those_that_come_meanwhile():
     assert len(group) == 0
 
 
+def test_kill_takes_all_when_a_member_asks_for_it():
+    group = Group()
+    group.spawn(lambda: (weft.sleep(0), group.kill()))
+    for _ in range(20):  # a set of them has no order
+        group.spawn(weft.sleep, 10)
+    group.join(timeout=5)
+    assert len(group) == 0
+
+
 def test_killone(group):
     first, second = group.spawn(weft.sleep, 10), group.spawn(weft.sleep, 10)
     group.killone(first)

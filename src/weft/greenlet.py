@@ -233,9 +233,6 @@ def killall(
         if not isinstance(greenlet, CoreGreenlet):
             raw = True
             kill_raw(greenlet, exception)
-        elif greenlet is getcurrent():
-            kill_raw(greenlet, exception)
-            alive.append(greenlet)
         elif not greenlet.ready():
             greenlet.kill(exception, block=False)
             if not greenlet.ready():

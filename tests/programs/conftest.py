@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,14 @@ class Program:
     def wait_for_port(self, port: int) -> None:
         """Until it accepts connections there."""
         servers.wait_until_listening(self.process, port, self.log)
+
+    def wait_for_stderr(self, text: str) -> None:
+        """Until it has written this."""
+        deadline = time.monotonic() + servers.START_SECONDS
+        while text not in self.stderr:
+            assert self.process.poll() is None, self.stderr
+            assert time.monotonic() < deadline, self.stderr
+            time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
         """Send it a signal, and return its exit status."""

@@ -31,7 +31,11 @@ class SecureShell(NamedTuple):
     port: int
     user: str
     private_key: Path
-    host_key: Path
+    known_hosts: Path
+
+    @property
+    def url(self) -> str:
+        return f"ssh://{self.user}@{HOST}:{self.port}"
 
 
 @contextmanager
@@ -100,13 +104,16 @@ def openssh() -> Iterator[SecureShell]:
             "MaxStartups": "200",
             "MaxSessions": "200",
             "Subsystem": "sftp internal-sftp",
+            "SetEnv": "SHLVL=1",  # so that bash does not run the user's .bashrc for each command
         }
+        known_hosts = folder / "known_hosts"
+        known_hosts.write_text(f"[{HOST}]:{port} {Path(f'{host_key}.pub').read_text()}")
         configuration = folder / "sshd_config"
         configuration.write_text("".join(f"{name} {text}\n" for name, text in settings.items()))
         listen = ["-D", "-e", "-f", str(configuration), "-o", f"ListenAddress={HOST}:{port}"]
         with _running([binary, *listen], signal.SIGTERM, folder) as server:
             wait_until_listening(server, port, folder / "log")
-            yield SecureShell(port, getpass.getuser(), private_key, host_key)
+            yield SecureShell(port, getpass.getuser(), private_key, known_hosts)
 
 
 @contextmanager

@@ -22,10 +22,10 @@ def test_postgresql_serves(postgresql: str) -> None:
 
 
 def test_openssh_lets_in_by_key(openssh: servers.SecureShell) -> None:
-    ssh = ["ssh", "-F", "none", "-p", str(openssh.port), "-i", str(openssh.private_key)]
-    ssh += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    ssh = ["ssh", "-F", "none", "-i", str(openssh.private_key)]
+    ssh += ["-o", f"UserKnownHostsFile={openssh.known_hosts}"]
     done = subprocess.run(
-        [*ssh, f"{openssh.user}@{servers.HOST}", "echo $((6 * 7))"],
+        [*ssh, openssh.url, "echo $((6 * 7))"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

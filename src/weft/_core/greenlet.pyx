@@ -324,15 +324,15 @@ cdef class Greenlet(Fiber):
         """Raise *exception* in the greenlet and, if *block* is true, wait for its end.
 
         One that has not begun never runs. Waits *timeout* seconds at most. Killing what has
-        ended does nothing; killing the current greenlet raises here. *exception* may be a tuple
-        of a type, a value and a traceback.
+        ended does nothing; killing the current greenlet raises here with *block*, else when it
+        waits next. *exception* may be a tuple of a type, a value and a traceback.
         """
         if self.life >= FINISHED:
             return
         exception = exception_to_throw(exception)
         if self.life == FRESH:
             self.settle_before_start(exception)
-        elif current_greenlet() is self:
+        elif block and current_greenlet() is self:
             raise exception
         else:
             interrupt(self.hub, self, exception)

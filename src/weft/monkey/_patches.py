@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
@@ -145,7 +146,13 @@ def _make_sockets_by(cooperative: Any, ssl_socket: Any) -> None:
 
 @vetoable
 def patch_select(aggressive: bool = True) -> None:
-    """Make :mod:`select` let other greenlets run; *aggressive* or not, nothing is removed."""
+    """Make :mod:`select` let other greenlets run; *aggressive* or not, nothing is removed.
+
+    psycopg 3, if it is imported afterwards, is told to wait by it, unless ``PSYCOPG_WAIT_FUNC``
+    already says how to.
+    """
+    # Its C function lets nobody run while it waits, and it looks for gevent's patching alone.
+    os.environ.setdefault("PSYCOPG_WAIT_FUNC", "wait_poll")
     importlib.import_module("weft._core.poller").pin_selector()
     patch_module_by_name("select")
 

@@ -1,0 +1,29 @@
+"""Django under gevent's or weft's pywsgi: ``python django_server.py STYLE PORT``, until SIGTERM."""
+
+import sys
+
+if sys.argv[1] == "gevent":
+    from gevent import monkey
+
+    monkey.patch_all()
+    from gevent import signal_handler
+    from gevent.pywsgi import WSGIServer
+else:
+    from weft import monkey
+
+    monkey.patch_all()
+    from weft import signal_handler
+    from weft.pywsgi import WSGIServer
+
+import os
+import signal
+
+from django.core.management import call_command
+from django.core.wsgi import get_wsgi_application
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+application = get_wsgi_application()
+call_command("migrate", run_syncdb=True, verbosity=0)
+server = WSGIServer(("127.0.0.1", int(sys.argv[2])), application, log=None)
+signal_handler(signal.SIGTERM, server.stop)
+server.serve_forever()

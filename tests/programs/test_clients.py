@@ -1,0 +1,77 @@
+"""Libraries that talk to servers, each in a program that a user would start."""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from .servers import SecureShell
+
+Run = Callable[..., str]
+
+#: How python is told to run a program that is written in each of the styles of apps/crowd.py.
+COMMANDS = {
+    "threads": ["-m", "weft", "run"],
+    "gevent": ["-m", "weft", "run", "--gevent"],
+    "weft": [],
+}
+LOAD = 500
+
+
+class Called(NamedTuple):
+    """What a program of apps/crowd.py did."""
+
+    results: list[Any]
+    seconds: float
+
+
+def called(run: Run, style: str, program: str, url: str, *what: Any) -> Called:
+    """Run such a program to its end."""
+    report = json.loads(run(*COMMANDS[style], program, style, url, *what))
+    return Called(report["results"], report["wall"])
+
+
+def crowd(run: Run, style: str, program: str, url: str, *extra: Any) -> None:
+    """50 waits of 0.2 s take less than a second, and many quick calls give what they should."""
+    waits = called(run, style, program, url, "waits", 50, *extra)
+    assert waits.results == list(range(50))
+    assert 0.2 <= waits.seconds < 1
+    assert called(run, style, program, url, "load", LOAD, *extra).results == list(range(LOAD))
+
+
+@pytest.mark.parametrize("style", COMMANDS)
+def test_redis(run: Run, redis: str, style: str) -> None:
+    crowd(run, style, "redis_py.py", redis)
+
+
+@pytest.mark.parametrize("library", ["requests", "urllib3", "httpx"])
+@pytest.mark.parametrize("style", COMMANDS)
+def test_http(run: Run, site: str, style: str, library: str) -> None:
+    crowd(run, style, "http_clients.py", site, library)
+
+
+@pytest.mark.parametrize("style", COMMANDS)
+def test_paramiko(run: Run, openssh: SecureShell, style: str) -> None:
+    crowd(run, style, "ssh.py", openssh.url, openssh.private_key, openssh.known_hosts)
+
+
+def test_geventhttpclient(run: Run, site: str) -> None:
+    crowd(run, "gevent", "gevent_http_client.py", site)
+
+
+def test_zmq_green_requests(run: Run) -> None:
+    crowd(run, "gevent", "zmq_green.py", "")
+
+
+def test_zmq_green_patterns(run: Run) -> None:
+    report = json.loads(run(*COMMANDS["gevent"], "zmq_patterns.py"))
+    # zmq.green looks again by itself after 1.33 s (poll) and 11.6 s (recv): nothing needed that.
+    assert report.pop("seconds") < 1.3
+    a, b = ([f"{topic}{number}" for number in range(5)] for topic in "ab")
+    assert report == {
+        "subscribers": [a, b, a],
+        "polled": list(range(200)),
+        "gave up": ["poll", "Timeout"],
+        "threaded": 42,
+    }
