@@ -18,9 +18,13 @@ cdef class Exchange:
     cdef public long long response_length
     cdef public double time_start, time_finish
     cdef str remote_address, remote_port
+    # start_response, write, _receive_body and _early_hints as bound() makes them once, not for
+    # each request; None before the first request and after the last, since they refer to this.
+    cdef tuple methods
     cdef object base_environ          # of every request of this connection
     cdef object context               # what each request of this connection runs in
     cdef Counters counters            # the server's, or None
+    cdef object most_body_time        # a limit
     cdef object body_time             # seconds left to wait for the body, or None
     cdef HeaderLines lines
     cdef Framing framing
@@ -33,6 +37,7 @@ cdef class Exchange:
 
     cdef prepare(self, address, server)
     cdef forget_response(self)
+    cdef tuple bound(self)
     cdef serve(self)
     cdef handle_counted(self)
     cpdef get_environ(self)

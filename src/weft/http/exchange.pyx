@@ -56,6 +56,7 @@ cdef class Exchange:
         self.application = None
         self.limits, self.policy = server.limits, server.policy
         self.input_is_body = self.policy.input_is_body
+        self.most_body_time = self.limits.body_time
         self.close_connection = False
         self.counters = getattr(server, "counters", None)
         self.remote_address = self.remote_port = ""
@@ -82,6 +83,11 @@ cdef class Exchange:
         self.refusal = None
         self.failed = False
         self.time_start = self.time_finish = 0.0
+
+    cdef tuple bound(self):
+        if self.methods is None:
+            self.methods = self.start_response, self.write, self._receive_body, self._early_hints
+        return self.methods
 
     cdef serve(self):
         """Let the application answer the request."""
@@ -131,12 +137,12 @@ cdef class Exchange:
         environ["QUERY_STRING"] = query
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
         environ["SERVER_PROTOCOL"] = PROTOCOLS[request.version]
-        self.body_time = self.limits.body_time
+        self.body_time = self.most_body_time
         begin = None
         if request.expects_continue and not self.policy.omit_late_continue:
             begin = self._continue
-        environ["wsgi.input"] = self.wsgi_input = Input(request, self._receive_body, begin)
-        environ["wsgi.early_hints"] = self._early_hints
+        environ["wsgi.input"] = self.wsgi_input = Input(request, self.bound()[2], begin)
+        environ["wsgi.early_hints"] = self.bound()[3]
         if request.upgrade or not self.input_is_body:
             self.offer_upgrade(environ)
         if type(base) is dict:
@@ -207,7 +213,7 @@ cdef class Exchange:
     cpdef run_application(self):
         """Call the application and process its result."""
         try:
-            self.result = self.application(self.environ, self.start_response)
+            self.result = self.application(self.environ, self.bound()[0])
             self.process_result()
         finally:
             if type(self.result) is not list and type(self.result) is not tuple:
@@ -225,13 +231,13 @@ cdef class Exchange:
                 exc_info = None
         elif self.status is not None:
             if self.code == 101 and self.headers_sent:
-                return self.write  # frameworks answer always, and a WebSocket has no answer
+                return self.bound()[1]  # frameworks answer always, and a WebSocket has no answer
             raise self.ApplicationError("start_response() was called already")
         code = status_of(status).code
         self.lines = header_lines(headers, code)
         self.status, self.code = status, code
         self.response_headers = headers
-        return self.write
+        return self.bound()[1]
 
     def write(self, data):
         """Send *data* as part of the body, after the head if that was not sent."""

@@ -142,6 +142,7 @@ cdef class Stream(Exchange):
                 self.serve()
                 self.connection.base_environ = self.base_environ
         finally:
+            self.methods = None
             self.connection.finish(self)
 
     def pause(self, seconds):

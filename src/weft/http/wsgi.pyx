@@ -180,7 +180,9 @@ cdef class Handler(Exchange):
                 if reader.error is not None:
                     self.refuse(reader.error)
                 return None
-        return reader.ready.pop(0)
+        request = reader.ready[0]
+        del reader.ready[:1]
+        return request
 
     cdef receive_head(self):
         reader = self.reader
@@ -268,6 +270,7 @@ cdef class Handler(Exchange):
             self.socket.settimeout(seconds)
 
     cdef end(self):
+        self.methods = None
         sock, self.socket = self.socket, None
         if sock is None or self.preface:  # somebody took it over
             return
