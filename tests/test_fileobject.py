@@ -14,6 +14,7 @@ import weft.os
 from weft.fileobject import FileObject, FileObjectBlock, FileObjectPosix, FileObjectThread
 from weft.resolver import NATIVE
 from weft.resolver.thread import Resolver
+from weft.threadpool import ThreadPool
 
 KINDS = [FileObjectPosix, FileObjectThread, FileObjectBlock]
 
@@ -145,3 +146,26 @@ def test_errors_in_threads_are_raised_and_not_reported(
         with pytest.raises(OSError, match="Invalid argument"):
             file.seek(-1)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_beneath_can_be_reached(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("one\ntwo\n")
+    with kind(tmp_path / "file") as file:
+        assert file.next() == "one\n"
+        assert file.io.readline() == "two\n"
+        file.io.close()
+        assert file.closed
+
+
+def test_a_file_says_whose_threads_it_uses(tmp_path: Path) -> None:
+    pool = ThreadPool(1)
+    with FileObjectThread(tmp_path / "file", "w", threadpool=pool) as file:
+        assert file.threadpool is pool
+        with file.lock:
+            job = weft.spawn(file.write, "x")
+            assert not job.ready()
+            job.join(0.01)
+            assert not job.ready()
+        assert job.get() == 1
+    pool.kill()

@@ -361,6 +361,51 @@ class TestWhatItWorksWith:
         monkeypatch.setattr(weft.config, "resolver", ["weft.nothing.Resolver", Part])
         in_thread(other)
 
+    def test_a_subclass_chooses_what_it_works_with(self) -> None:
+        class Other(weft.hub.Hub):
+            threadpool_size = 2
+            resolver_class = weft.resolver.blocking.Resolver
+
+        def other() -> None:
+            hub = get_hub()
+            assert (type(hub.resolver), hub.threadpool.maxsize) == (Other.resolver_class, 2)
+            assert hub.threadpool_class is weft.threadpool.ThreadPool
+            assert type(hub.loop) is hub.loop_class
+            assert hub.backend is None
+            hub.destroy()
+
+        weft.hub.set_default_hub_class(Other)
+        try:
+            in_thread(other)
+        finally:
+            weft.hub.set_default_hub_class(weft.hub.Hub)
+
+    def test_signal_handlers_run_in_greenlets_of_a_chosen_class(
+        self, fresh: Callable[..., str]
+    ) -> None:
+        source = """
+import signal, weft.hub
+class Other(weft.Greenlet):
+    pass
+class Handler(weft.hub.signal):
+    greenlet_class = Other
+seen = weft.event.AsyncResult()
+handler = Handler(signal.SIGUSR1, lambda: seen.set(weft.getcurrent()))
+signal.raise_signal(signal.SIGUSR1)
+print(type(seen.get(timeout=5)).__name__)
+"""
+        assert fresh("import weft.event\n" + source) == "Other\n"
+
+
+def test_the_engine_names_itself() -> None:
+    assert weft.core.get_version() == f"weft-{weft.__version__}" == weft.core.get_header_version()
+    assert weft.core.recommended_backends() == weft.core.supported_backends()
+    for name in weft.core.embeddable_backends():
+        loop = weft.core.loop(name, default=False)
+        assert loop.backend == name
+        assert loop.fileno() > 0
+        loop.destroy()
+
 
 class TestConfig:
     def test_the_environment_and_its_errors(self, fresh: Callable[..., str]) -> None:
@@ -387,6 +432,10 @@ class TestConfig:
 
     def test_values_are_understood(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value, meant in (
+            ("poller", "linux_aio,select", "select"),
+            ("poller", "poll", None),
+            ("ares_tries", "3", 3),
+            ("ares_flags", "", None),
             ("track_greenlet_tree", " On ", True),
             ("threadpool_idle_task_timeout", "-1", -1),
             ("max_memory_usage", "2kB", 2048),

@@ -8,7 +8,7 @@ from _thread import start_new_thread
 import pytest
 
 import weft
-from weft.local import local
+from weft.local import all_local_dicts_for_greenlet, local
 from weft.queue import SimpleQueue
 
 
@@ -220,6 +220,13 @@ def test_cycle_through_an_attribute_is_collected():
     del data
     gc.collect()
     assert gone() is None
+
+
+def test_debuggers_see_the_attributes_of_a_greenlet():
+    mine = local()
+    mine.number = 7
+    found = dict(all_local_dicts_for_greenlet(greenlet=weft.getcurrent()))
+    assert found[local, id(mine)]["number"] == 7
 
 
 def test_no_growth():

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import weft
+from weft import ares, resolver_ares
 from weft import socket as weft_socket
+from weft.event import AsyncResult
 from weft.hub import get_hub
 from weft.resolver import NATIVE, AbstractResolver
 from weft.resolver.ares import Resolver as AresResolver
@@ -682,3 +684,76 @@ def test_a_missing_package_is_named_with_its_extra(kind: str, package: str) -> N
 def test_what_is_no_name_server_is_named(asking: Any, text: str) -> None:
     with pytest.raises(ValueError, match=r"a name server is an address or address:port, not"):
         asking(nameservers=[text])
+
+
+class TestAresOptions:
+    """What gevent's resolver of the name takes."""
+
+    def test_settings_count_unless_it_is_told_not_to_look(
+        self, server: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(weft.config, "ares_servers", [server])
+        monkeypatch.setattr(weft.config, "ares_tries", 2)
+        resolver = AresResolver(get_hub(), timeout=3)
+        assert resolver.gethostbyname("four.test") == "192.0.2.4"
+        assert (resolver._options["tries"], resolver._options["timeout"]) == (2, 3)
+        resolver.close()
+        resolver = AresResolver(get_hub(), False, servers=[server], ndots=1)
+        assert resolver.gethostbyname("four.test") == "192.0.2.4"
+        assert resolver._options == {"ndots": 1, "servers": ["[127.0.0.1]:" + server[10:]]} | {
+            "timeout": None
+        }
+        resolver.close()
+
+    def test_an_unknown_option_is_refused(self) -> None:
+        with pytest.raises(TypeError, match=r"no option 'trys': flags, tries"):
+            AresResolver(get_hub(), trys=2)
+
+    def test_its_old_name(self) -> None:
+        assert resolver_ares.Resolver is AresResolver
+
+
+class TestChannel:
+    @pytest.fixture
+    def channel(self, server: str) -> Iterator[Any]:
+        made = ares.channel(get_hub().loop, servers=server, timeout=1)
+        yield made
+        made.destroy()
+
+    def asked(self, look_up: Any, *args: Any) -> Any:
+        result = AsyncResult()
+        look_up(result.set, *args)
+        assert not result.ready()  # it is told in the hub
+        return result.get(timeout=10)
+
+    def test_answers(self, channel: Any) -> None:
+        host = self.asked(channel.gethostbyname, b"both.test")
+        assert host.successful()
+        assert host.get() == ("both.test", [], ["192.0.2.1"])
+        host = self.asked(channel.gethostbyname, "both.test", stdlib.AF_INET6)
+        assert host.value == ("both.test", [], ["2001:db8::1"])
+        host = self.asked(channel.gethostbyaddr, b"192.0.2.1")
+        assert host.value[0] == "both.test"
+        found = self.asked(channel.getaddrinfo, b"four.test", b"80", stdlib.AF_INET).value
+        assert ("192.0.2.4", 80) in [each[4] for each in found]
+        name = self.asked(channel.getnameinfo, ("192.0.2.1", 80), stdlib.NI_NUMERICSERV)
+        assert name.value == ("both.test", "80")
+
+    def test_failures(self, channel: Any) -> None:
+        failed = self.asked(channel.gethostbyname, "nothing.test")
+        assert not failed.successful()
+        assert "exception" in repr(failed)
+        with pytest.raises(stdlib.gaierror):
+            failed.get()
+        with pytest.raises(TypeError, match="callback must be callable, not 7"):
+            channel.gethostbyname(7, "both.test")
+
+    def test_servers_are_changed(self, channel: Any, server: str) -> None:
+        channel.set_servers("127.0.0.1:9," + server)
+        channel.set_servers([server])
+        assert self.asked(channel.gethostbyname, "four.test").successful()
+
+    def test_one_that_is_destroyed_asks_no_more(self, channel: Any) -> None:
+        channel.destroy()
+        with pytest.raises(stdlib.gaierror, match="this channel has been destroyed"):
+            channel.gethostbyname(print, "both.test")

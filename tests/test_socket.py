@@ -4,7 +4,7 @@ import os
 import select as native_select
 import socket as native
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -275,6 +275,80 @@ class TestSelect:
             weft.spawn_later(0.01, left.send, b"x")
             [(key, events)] = selector.select(5)
             assert (key.data, events) == ("data", 1)
+
+
+class TestRef:
+    def test_who_waits_for_it_keeps_nothing_going(self, pair: tuple[Any, Any]) -> None:
+        left, right = pair
+        assert left.ref
+        left.ref = False
+        assert not left.ref
+        reader = weft.spawn(left.recv, 10)
+        assert weft.get_hub().join(5)  # the reader is none to wait for
+        assert not reader.ready()
+        right.sendall(b"abc")
+        assert reader.get(timeout=5) == b"abc"
+
+    def test_it_counts_for_waits_that_begin_later(self, pair: tuple[Any, Any]) -> None:
+        left, right = pair
+        reader = weft.spawn(left.recv, 10)
+        weft.sleep(0)
+        before = weft.get_hub().refs
+        left.ref = False
+        right.sendall(b"abc")
+        assert reader.get(timeout=5) == b"abc"
+        assert weft.get_hub().refs == before - 1
+
+    def test_a_lone_wait_is_a_deadlock(self, fresh: Callable[..., str]) -> None:
+        fresh(
+            "from weft import exceptions, socket\n"
+            "left, right = socket.socketpair(); left.ref = False\n"
+            "try: left.recv(1)\n"
+            "except exceptions.LoopExit: pass\n"
+            "else: raise AssertionError\n"
+            "left.close(); right.close()"
+        )
+
+
+def test_a_wait_is_cancelled_by_its_watcher_or_its_descriptor(pair: tuple[Any, Any]) -> None:
+    left, _ = pair
+    hub = weft.get_hub()
+    with hub.loop.io(left.fileno(), 1) as watcher:
+        waiting = weft.spawn(hub.wait, watcher)
+        weft.sleep(0)
+        socket.cancel_wait(watcher)
+        with pytest.raises(OSError, match="closed in another greenlet"):
+            waiting.get(timeout=5)
+        waiting = weft.spawn(hub.wait, watcher)
+        weft.sleep(0)
+        socket.cancel_wait(watcher, KeyError("mine"))
+        with pytest.raises(KeyError, match="mine"):
+            waiting.get(timeout=5)
+    waiting = weft.spawn(socket.wait_read, left.fileno())
+    weft.sleep(0)
+    socket.cancel_wait(left.fileno())
+    with pytest.raises(OSError, match="closed in another greenlet"):
+        waiting.get(timeout=5)
+
+
+def test_a_socket_says_whether_it_was_closed() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        file = left.makefile("rb")
+        assert not left.closed
+        left.close()
+        assert left.closed
+        assert left.fileno() > 0
+        file.close()
+        assert left.fileno() < 0
+
+
+def test_geventselector_takes_a_hub(pair: tuple[Any, Any]) -> None:
+    left, right = pair
+    with selectors.GeventSelector(weft.get_hub()) as selector:
+        selector.register(left, selectors.EVENT_READ)
+        right.sendall(b"x")
+        assert [key.fileobj for key, _ in selector.select(5)] == [left]
 
 
 class TestPortablePoller:

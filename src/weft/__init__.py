@@ -4,6 +4,7 @@ from sys import getswitchinterval, setswitchinterval
 from typing import NamedTuple
 
 from weft._config import config
+from weft._core import __version__ as __version__
 from weft.greenlet import (
     Greenlet,
     GreenletExit,
@@ -19,8 +20,6 @@ from weft.hub import Hub, get_hub, idle, iwait, reinit, sleep, wait
 from weft.hub import signal as signal_handler
 from weft.os import fork
 from weft.timeout import Timeout, with_timeout
-
-__version__ = "0.1.0"
 
 
 class VersionInfo(NamedTuple):

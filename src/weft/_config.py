@@ -115,6 +115,13 @@ class CountSetting(Setting):
         return number
 
 
+class OptionalCountSetting(CountSetting):
+    """A whole number, 0 or more, or None."""
+
+    def convert(self, value: Any) -> Any:
+        return None if value in (None, "") else super().convert(value)
+
+
 class SecondsSetting(Setting):
     """A positive number of seconds, or None."""
 
@@ -203,15 +210,24 @@ class ImportableSetting(WordsSetting):
         return options
 
 
-class Poller(Setting, name="poller", gevent_key="GEVENT_BACKEND"):
-    desc = "The poller of new hubs: epoll or select; None for the best there is."
+class Poller(WordsSetting, name="poller", gevent_key="GEVENT_BACKEND"):
+    desc = (
+        "The poller of new hubs: epoll or select, or several of which the first counts; None, or "
+        "another that gevent has, for the best there is."
+    )
+
+    #: The other pollers of gevent's loops, and their flags.
+    GEVENTS = frozenset(
+        {"forkcheck", "kqueue", "linux_aio", "linux_iouring", "noenv", "noinotify", "nosigmask"}
+        | {"poll", "port", "signalfd"}
+    )
 
     def convert(self, value: Any) -> Any:
-        if value in (None, ""):
-            return None
-        if value not in ("epoll", "select"):
-            raise ValueError(f"no poller is named {value!r}; choose 'epoll' or 'select'")
-        return str(value)
+        names = super().convert(value or [])
+        for name in names:
+            if name not in {"epoll", "select"} | self.GEVENTS:
+                raise ValueError(f"no poller is named {name!r}; choose 'epoll' or 'select'")
+        return next((str(name) for name in names if name not in self.GEVENTS), None)
 
     def apply(self, value: Any) -> None:
         core_hub.poller_name = value
@@ -237,6 +253,26 @@ class ResolverNameservers(WordsSetting, name="resolver_nameservers"):
 
 class ResolverTimeout(SecondsSetting, name="resolver_timeout"):
     desc = "Seconds that a server has before the ares and dnspython resolvers ask the next."
+
+
+class AresFlags(OptionalCountSetting, name="ares_flags", gevent_key="GEVENTARES_FLAGS"):
+    desc = "The ares resolver's ARES_FLAG_ bits; None for c-ares' own default, as in the next four."
+
+
+class AresTries(OptionalCountSetting, name="ares_tries", gevent_key="GEVENTARES_TRIES"):
+    desc = "How often the ares resolver asks each server."
+
+
+class AresNdots(OptionalCountSetting, name="ares_ndots", gevent_key="GEVENTARES_NDOTS"):
+    desc = "How many dots a name has that the ares resolver asks for as it stands first."
+
+
+class AresUdpPort(OptionalCountSetting, name="ares_udp_port", gevent_key="GEVENTARES_UDP_PORT"):
+    desc = "The UDP port of the ares resolver's servers."
+
+
+class AresTcpPort(OptionalCountSetting, name="ares_tcp_port", gevent_key="GEVENTARES_TCP_PORT"):
+    desc = "The TCP port of the ares resolver's servers."
 
 
 class Threadpool(ImportableSetting, name="threadpool"):
@@ -330,6 +366,14 @@ class MaxMemoryUsage(BytesSetting, name="max_memory_usage", gevent_key="GEVENT_M
     desc = "Bytes of memory above which a hub's monitor publishes events."
 
 
+#: Other names that settings have in gevent.
+OTHER_NAMES = {
+    "ares_servers": "resolver_nameservers",
+    "ares_timeout": "resolver_timeout",
+    "libev_backend": "poller",
+}
+
+
 class Config:
     """Holds the settings as attributes; ``weft.config`` is the one that counts."""
 
@@ -338,6 +382,7 @@ class Config:
 
     def _setting(self, name: str) -> Setting:
         settings: dict[str, Setting] = self.__dict__["settings"]
+        name = OTHER_NAMES.get(name, name)
         if name not in settings:
             raise AttributeError(f"no setting is named {name!r}; there are {', '.join(settings)}")
         return settings[name]

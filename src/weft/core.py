@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from weft._core import __version__
 from weft._core import hub as core
 from weft._core.clock import monotonic
 from weft._core.system_watchers import Child, Fork, Signal, Stat
 from weft._core.watchers import EVENTS, READ, WRITE, Loop
 
-__all__ = ["EVENTS", "READ", "WRITE", "loop", "supported_backends", "time"]
+__all__ = [
+    "EVENTS",
+    "READ",
+    "WRITE",
+    "embeddable_backends",
+    "get_header_version",
+    "get_version",
+    "loop",
+    "recommended_backends",
+    "supported_backends",
+    "time",
+]
 
 #: The class of what ``run_callback`` returns.
 callback = core.Callback
@@ -76,6 +88,26 @@ setattr(loop, "async", loop.async_)
 def supported_backends() -> list[str]:
     """The pollers that work here, the best first."""
     return ["select"] if core.EpollPoller is None else ["epoll", "select"]
+
+
+def recommended_backends() -> list[str]:
+    """The pollers that new hubs may get unless told otherwise: all that work here."""
+    return supported_backends()
+
+
+def embeddable_backends() -> list[str]:
+    """The pollers whose loop another loop can watch, by :meth:`loop.fileno`."""
+    return [name for name in supported_backends() if name != "select"]
+
+
+def get_version() -> str:
+    """The name and version of the engine."""
+    return f"weft-{__version__}"
+
+
+def get_header_version() -> str:
+    """The same: what was built against what runs is gevent's question about libev."""
+    return get_version()
 
 
 def time() -> float:

@@ -197,13 +197,11 @@ class MemoryUsageThresholdExceeded(_MemoryEvent):
 
 
 class MemoryUsageUnderThreshold(_MemoryEvent):
-    """The process uses no more bytes than allowed, after it did: *max_memory_usage* of them."""
+    """The process uses no more bytes than allowed, after it did: *max_usage* of them."""
 
-    def __init__(
-        self, mem_usage: int, max_allowed: int, memory_info: Any, max_memory_usage: int
-    ) -> None:
+    def __init__(self, mem_usage: int, max_allowed: int, memory_info: Any, max_usage: int) -> None:
         super().__init__(mem_usage, max_allowed, memory_info)
-        self.max_memory_usage = max_memory_usage
+        self.max_memory_usage = max_usage
 
 
 def __getattr__(name: str) -> Any:

@@ -68,6 +68,11 @@ class FileObjectBlock:
     def _cooperating(self, file: Any) -> Any:
         return file
 
+    @property
+    def io(self) -> Any:
+        """The standard library's file beneath, whose methods this has."""
+        return self._io
+
     def __getattr__(self, name: str) -> Any:
         if name in ("_io", "name"):  # the file could not be opened; or has no name
             raise AttributeError(name)
@@ -100,6 +105,8 @@ class FileObjectBlock:
         if not line:
             raise StopIteration
         return line
+
+    next = __next__
 
     def __enter__(self) -> FileObjectBlock:
         return self
@@ -144,11 +151,13 @@ class FileObjectThread(FileObjectBlock):
     def __init__(
         self, *args: Any, lock: bool = True, threadpool: Any = None, **kwargs: Any
     ) -> None:
-        self._lock: Any = Semaphore() if lock else DummySemaphore()
+        #: Held while a call is made.
+        self.lock: Any = Semaphore() if lock else DummySemaphore()
         super().__init__(*args, **kwargs)
         if threadpool is None:
             threadpool = files if _is_regular(self._io) else waits
-        self._threadpool = threadpool
+        #: In whose threads the calls are made.
+        self.threadpool: Any = threadpool
 
     def __getattr__(self, name: str) -> Any:
         value = super().__getattr__(name)
@@ -161,8 +170,8 @@ class FileObjectThread(FileObjectBlock):
     def _in_thread(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self._lock:
-                return self._threadpool.apply(method, args, kwargs)
+            with self.lock:
+                return self.threadpool.apply(method, args, kwargs)
 
         return call
 

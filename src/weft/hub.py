@@ -98,8 +98,6 @@ class Hub(core.Hub):
         #: A number that no other hub of the process has had.
         self.minimal_ident = Hub._hubs_made
         self.ident_registry = IdentRegistry()
-        #: The most threads that :attr:`threadpool` has, if changed before that is first used.
-        self.threadpool_size: int = config.threadpool_size
         #: Names the context of an error in its report.
         self.format_context: Callable[[object], str] = config.format_context
         self._threadpool: Any = None
@@ -110,13 +108,43 @@ class Hub(core.Hub):
             start = self.loop.timer(MONITOR_DELAY, ref=False)
             start.start(self.start_periodic_monitoring_thread)
 
-    # -- what it works with
+    # -- what it works with; subclasses and programs may put something else in their place
+
+    @property
+    def loop_class(self) -> Any:
+        """What makes the loops of hubs: the setting ``loop``, where alone it can be changed."""
+        return config.loop
+
+    @property
+    def backend(self) -> Any:
+        """The poller that was chosen for new hubs, the setting ``poller``; None: the best."""
+        return config.poller
+
+    @property
+    def threadpool_class(self) -> Any:
+        """What makes :attr:`threadpool`: the setting of that name."""
+        return config.threadpool
+
+    @property
+    def resolver_class(self) -> Any:
+        """What makes :attr:`resolver`: the setting of that name."""
+        return config.resolver
+
+    @property
+    def threadpool_size(self) -> int:
+        """The most threads that :attr:`threadpool` has, if changed before that is first used."""
+        size: int = self.__dict__.get("_threadpool_size", config.threadpool_size)
+        return size
+
+    @threadpool_size.setter
+    def threadpool_size(self, value: int) -> None:
+        self.__dict__["_threadpool_size"] = value
 
     @property
     def threadpool(self) -> Any:
         """The hub's pool of native threads, made when first asked for; may be assigned."""
         if self._threadpool is None:
-            self._threadpool = config.threadpool(
+            self._threadpool = self.threadpool_class(
                 self.threadpool_size,
                 hub=self,
                 idle_task_timeout=config.threadpool_idle_task_timeout,
@@ -135,7 +163,7 @@ class Hub(core.Hub):
     def resolver(self) -> Any:
         """Who looks names up for the hub, made when first asked for; may be assigned."""
         if self._resolver is None:
-            self._resolver = config.resolver(hub=self)
+            self._resolver = self.resolver_class(hub=self)
         return self._resolver
 
     @resolver.setter
@@ -199,19 +227,19 @@ class Hub(core.Hub):
     def print_exception(
         self,
         context: object,
-        type: type[BaseException] | None,
-        value: BaseException | None,
+        t: type[BaseException] | None,
+        v: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
         """Print the traceback, and what raised it, to :attr:`exception_stream`."""
         stream = self.exception_stream
         if not stream:
             return
-        type, value, tb = self._normalize_exception(type, value, tb)
-        traceback.print_exception(type, value, tb, file=stream)
+        t, v, tb = self._normalize_exception(t, v, tb)
+        traceback.print_exception(t, v, tb, file=stream)
         if context is not None:
             text = context if isinstance(context, str) else self.format_context(context)
-            stream.write(f"{text} failed with {type.__name__}\n\n")
+            stream.write(f"{text} failed with {t.__name__}\n\n")
 
     @staticmethod
     def _normalize_exception(
@@ -346,6 +374,9 @@ class signal:
     that is no signal or in a thread other than the main one.
     """
 
+    #: The class of the greenlets that run the handler.
+    greenlet_class: type[Greenlet] = Greenlet
+
     def __init__(
         self, signalnum: int, handler: Callable[..., object], *args: Any, **kwargs: Any
     ) -> None:
@@ -356,7 +387,7 @@ class signal:
         self.handler: Callable[..., object] | None = handler
         self.args = args
         self.kwargs = kwargs
-        self.watcher.start(Greenlet.spawn, self.handle)
+        self.watcher.start(self.greenlet_class.spawn, self.handle)
 
     @property
     def ref(self) -> bool:

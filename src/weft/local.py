@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import greenlet as _greenlet
+
 from weft._core import local as core
 
 __all__ = ["local"]
 
-#: gevent's name of what debugging tools ask: ``((class, id), attributes)`` of a greenlet's locals.
-all_local_dicts_for_greenlet = core.dictionaries_of
+
+def all_local_dicts_for_greenlet(
+    greenlet: _greenlet.greenlet,
+) -> list[tuple[tuple[type, int], dict[str, Any]]]:
+    """What debugging tools ask: ``((class, id), attributes)`` of each local of a greenlet."""
+    return core.dictionaries_of(greenlet)
 
 
 class local(core.local):

@@ -48,8 +48,12 @@ class _BadDescriptor(OSError, ValueError):
 class GeventSelector(DefaultSelector):  # type: ignore[misc]
     """The best of them, by the name it has in gevent.
 
-    The operating system's error about a bad descriptor is a ValueError too.
+    The operating system's error about a bad descriptor is a ValueError too. *hub* is gevent's: who
+    waits, waits in the hub of its thread.
     """
+
+    def __init__(self, hub: object = None) -> None:
+        super().__init__()
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
         try:

@@ -130,6 +130,20 @@ class socket(_native):
         """The timeout in seconds, or None."""
         return self.gettimeout()
 
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called; files made of it may keep the descriptor open."""
+        return self._closed  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def ref(self) -> bool:
+        """Whether who waits for it, from now on, keeps the loop going: true unless assigned."""
+        return not self._state.unref
+
+    @ref.setter
+    def ref(self, value: bool) -> None:
+        self._state.unref = not value
+
     # -- calls that wait
 
     recv = _core.recv
@@ -455,6 +469,16 @@ def wait_readwrite(
             watcher.close()
 
 
-def cancel_wait(fileno: int) -> None:
-    """Raise OSError (EBADF) in the greenlets of this thread that wait for the descriptor."""
-    _cancel_waits(fileno)
+#: What :func:`cancel_wait` raises.
+cancel_wait_ex = OSError(_errno.EBADF, "File descriptor was closed in another greenlet")
+
+
+def cancel_wait(watcher: _Any, error: BaseException | type[BaseException] = cancel_wait_ex) -> None:
+    """Raise *error* in the greenlet that is in :meth:`weft.hub.Hub.wait` for *watcher*.
+
+    For a descriptor's number: in the greenlets of this thread that wait for it, an OSError (EBADF).
+    """
+    if isinstance(watcher, int):
+        _cancel_waits(watcher)
+    else:
+        _get_hub().cancel_wait(watcher, error)

@@ -10,12 +10,21 @@ import weakref
 
 from weft._core.greenlet import Greenlet, getcurrent
 from weft.local import local
-from weft.thread import EndLock, get_ident
+from weft.thread import (
+    EndLock,
+    LockType,
+    RLock,
+    allocate_lock,
+    get_ident,
+    start_new_thread,
+)
+
+Lock = LockType
 
 __implements__: list[str] = []
 _NAMES = vars(threading)
 __target__ = "threading"
-__all__: list[str] = []
+__all__ = ["Lock", "RLock", "allocate_lock", "get_ident", "local", "start_new_thread"]
 
 if sys.version_info < (3, 12):
 

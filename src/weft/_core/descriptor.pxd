@@ -11,6 +11,7 @@ cdef class Descriptor(Pollable):
     cdef bint read_ready, write_ready
     cdef bint hung_up                # no edge will come any more: always worth a try
     cdef WaitQueue readers, writers
+    cdef public bint unref           # who waits for it does not keep the loop going
     cdef object __weakref__
 
     # Wait for READ or WRITE until `deadline` (-1: for ever): 1, or 0 when it passed. `again`: the

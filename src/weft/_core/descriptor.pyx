@@ -158,6 +158,7 @@ cdef class Descriptor(Pollable):
         cdef Wait wait
         cdef WaitQueue queue = self.readers if event == READ else self.writers
         cdef int64_t timeout = -1
+        cdef bint counts = not self.unref
         if self.fd < 0:
             raise OSError(EBADF, os.strerror(EBADF))
         if deadline >= 0:
@@ -170,7 +171,7 @@ cdef class Descriptor(Pollable):
             queue.prepend(wait)
         else:
             queue.append(wait)
-        wait.hub.refs += 1
+        wait.hub.refs += counts
         try:
             park(wait, timeout)
         except:
@@ -180,7 +181,7 @@ cdef class Descriptor(Pollable):
             raise
         finally:
             if wait.generation == wait.hub.generation:
-                wait.hub.refs -= 1
+                wait.hub.refs -= counts
         if wait.queue is not None:
             wait.queue.remove(wait)  # perhaps another's, which took our place
         return wait.granted

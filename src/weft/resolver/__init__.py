@@ -60,10 +60,16 @@ class AbstractResolver:
         raise NotImplementedError(f"{type(self).__name__} does not define look_up()")
 
     def getaddrinfo(
-        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+        self,
+        host: Any,
+        port: Any,
+        family: int = 0,
+        socktype: int = 0,
+        proto: int = 0,
+        flags: int = 0,
     ) -> list[Any]:
         """:func:`socket.getaddrinfo`."""
-        args = (port, family, type, proto, flags)
+        args = (port, family, socktype, proto, flags)
         if (host is None or is_address(host)) and _is_port(port):
             return NATIVE["getaddrinfo"](host, *args)  # type: ignore[no-any-return]
         return self.look_up("getaddrinfo", _encoded(host), *args)  # type: ignore[no-any-return]

@@ -37,6 +37,8 @@ _CODES = {
     pycares.errno.ARES_ENOMEM: socket.EAI_NONAME,  # what it says of characters it does not like
     pycares.errno.ARES_ENODATA: socket.EAI_NODATA,
 }
+#: What else of c-ares can be set.
+_OPTIONS = ("flags", "tries", "ndots", "udp_port", "tcp_port")
 _NO_SOCKET = pycares.ARES_SOCKET_BAD
 #: Bytes: the answers to some hundred questions may come at once.
 _RECEIVE_BUFFER = 1 << 20
@@ -143,24 +145,35 @@ class Resolver(DnsResolver):
 
     *nameservers* are ``address`` or ``address:port``, by default those of ``/etc/resolv.conf``;
     *timeout* is how many seconds a server has to answer before the next is asked. By default
-    both are those of ``weft.config``. c-ares remembers answers and servers that fail.
+    both, and *flags*, *tries*, *ndots*, *udp_port* and *tcp_port* of :class:`pycares.Channel`, are
+    those of ``weft.config``, unless *use_environ* is false. *servers* is gevent's name of
+    *nameservers*. c-ares remembers answers and servers that fail.
     """
 
     def __init__(
         self,
         hub: Any = None,
+        use_environ: bool = True,
+        *,
         nameservers: Sequence[str] | None = None,
+        servers: Sequence[str] | None = None,
         timeout: float | None = None,
         hosts: str = "/etc/hosts",
+        **options: int | None,
     ) -> None:
         super().__init__(hub, hosts)
+        if unknown := set(options) - set(_OPTIONS):
+            raise TypeError(f"a resolver has no option {min(unknown)!r}: {', '.join(_OPTIONS)}")
         self._hub = get_hub() if hub is None else hub
-        self._options = {
-            "servers": [
-                "[{}]:{}".format(*name_server(str(each))[1])
-                for each in nameservers or config.resolver_nameservers or ()
-            ],
-            "timeout": timeout or config.resolver_timeout,
+        nameservers = nameservers or servers
+        if use_environ:
+            nameservers = nameservers or config.resolver_nameservers
+            timeout = timeout or config.resolver_timeout
+            options = {name: getattr(config, f"ares_{name}") for name in _OPTIONS} | options
+        self._options: dict[str, Any] = {
+            **options,
+            "servers": ["[{}]:{}".format(*name_server(str(each))[1]) for each in nameservers or ()],
+            "timeout": timeout,
         }
         self._channel: Channel | None = None
 
