@@ -20,6 +20,50 @@ def test_set_wakes_all_who_wait() -> None:
     assert [waiter.get() for waiter in waiters] == [True, True, True]
 
 
+def test_those_who_waited_go_first() -> None:
+    event, order = Event(), []
+
+    def wait(number: int) -> None:
+        event.wait(5)
+        order.append(number)
+
+    for number in range(2):
+        weft.spawn(wait, number)
+    weft.sleep(0)
+    event.set()
+    assert event.wait(0)  # to ask is not to wait
+    assert order == []
+    wait(2)
+    assert order == [0, 1, 2]
+    weft.spawn(order.append, 3)
+    wait(4)  # nobody was woken any more
+    assert order == [0, 1, 2, 4]
+
+
+def test_who_sets_and_waits_in_a_loop_lets_others_run() -> None:
+    event = Event()
+    waiter = weft.spawn(event.wait)
+    weft.sleep(0)
+    for _ in range(3):
+        event.set()
+        event.wait()
+    assert waiter.dead
+
+
+def test_the_hub_does_not_wait_for_those_it_woke() -> None:
+    event, seen = Event(), []
+    waiter = weft.spawn(event.wait, 5)
+    weft.sleep(0)
+
+    def set_and_wait() -> None:
+        event.set()
+        seen.append(event.wait())
+
+    weft.get_hub().loop.run_callback(set_and_wait)
+    assert waiter.get() is True
+    assert seen == [True]
+
+
 def test_wait_gives_up() -> None:
     event = Event()
     assert event.wait(0.01) is False

@@ -169,3 +169,16 @@ def test_a_file_says_whose_threads_it_uses(tmp_path: Path) -> None:
             assert not job.ready()
         assert job.get() == 1
     pool.kill()
+
+
+def test_a_pipe_cannot_be_sought_as_the_system_says() -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    with pytest.raises(OSError, match="seek") as expected:
+        os.lseek(reader, 0, os.SEEK_SET)
+    with FileObjectPosix(reader, "r") as file:
+        for call in (lambda: file.fileio.seek(0), file.fileio.tell):
+            with pytest.raises(OSError, match="seek") as found:
+                call()
+            assert found.value.args == expected.value.args
+        assert not file.seekable()

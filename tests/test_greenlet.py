@@ -485,6 +485,22 @@ def test_as_a_context_manager() -> None:
     assert greenlet.successful()
 
 
+def test_kill_waits_by_join_of_the_class() -> None:
+    class Noted(weft.Greenlet):
+        joined: list[float | None]
+
+        def join(self, timeout: float | None = None) -> None:
+            self.joined.append(timeout)
+            super().join(timeout)
+
+    task = Noted.spawn(weft.sleep, 10)
+    task.joined = []
+    weft.sleep(0)
+    task.kill(timeout=5)
+    assert task.dead
+    assert task.joined == [5]
+
+
 def test_a_context_left_by_an_error_kills() -> None:
     killed = weft.spawn(block)
     weft.sleep(0)

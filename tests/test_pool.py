@@ -165,6 +165,24 @@ def test_kill_takes_all_when_a_member_asks_for_it():
     assert len(group) == 0
 
 
+def test_those_killed_before_they_began_stay_while_somebody_iterates(group):
+    members = [group.spawn(weft.sleep, 10) for _ in range(3)]
+    for member in group:
+        member.kill(block=False)
+    group.kill(block=False)
+    assert all(member.dead for member in members)
+    assert len(group) == 3
+    assert group.join(1)
+    assert not group.dying
+
+
+def test_a_place_comes_back_from_who_never_began():
+    pool = Pool(1)
+    pool.spawn(weft.sleep, 10)
+    pool.kill(block=False)
+    assert pool.spawn(double, 4).get() == 8
+
+
 def test_killone(group):
     first, second = group.spawn(weft.sleep, 10), group.spawn(weft.sleep, 10)
     group.killone(first)

@@ -381,3 +381,53 @@ class TestPortablePoller:
         thread.start()
         thread.join(30)
         assert outcome == [b"ABC"] * 50 + ["SelectorsPoller"]
+
+
+class Unconnected:
+    """Stands for a socket whose connection does not come about."""
+
+    made: list["Unconnected"]
+    error: BaseException
+
+    def __init__(self, *how: Any) -> None:
+        self.made.append(self)
+        self.closed = False
+
+    def connect(self, address: Any) -> None:
+        raise self.error
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("error", [weft.GreenletExit(), weft.Timeout(1), ConnectionRefusedError(1)])
+def test_no_socket_is_left_of_a_connection_that_failed(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    class Failing(Unconnected):
+        pass
+
+    Failing.made, Failing.error = [], error
+    monkeypatch.setattr(socket, "socket", Failing)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: [(1, 2, 3, "", ())] * 2)
+    with pytest.raises(type(error)) as found:
+        socket.create_connection(("name", 80))
+    assert found.value is error
+    tries = 2 if isinstance(error, OSError) else 1
+    assert [sock.closed for sock in Failing.made] == [True] * tries
+
+
+@pytest.mark.parametrize("module", [native, socket])
+def test_the_errors_of_create_connection(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "getaddrinfo", lambda *args: [])
+    with pytest.raises(OSError, match="getaddrinfo returns an empty list"):
+        module.create_connection(("name", 80))
+    with module.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = (module.AF_INET, module.SOCK_STREAM, 0, "", free.getsockname())
+        monkeypatch.setattr(module, "getaddrinfo", lambda *args: [where, where])
+        with pytest.raises(ConnectionRefusedError):
+            module.create_connection(("name", 80))
+        with pytest.raises(ExceptionGroup) as found:
+            module.create_connection(("name", 80), all_errors=True)
+        assert [type(exc) for exc in found.value.exceptions] == [ConnectionRefusedError] * 2

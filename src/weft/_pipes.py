@@ -45,6 +45,10 @@ class PipeIO(_io.RawIOBase):
         """Whether it is an end to write to."""
         return self._raw.writable()
 
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """What the system says: OSError (ESPIPE)."""
+        return self._raw.seek(offset, whence)
+
     def isatty(self) -> bool:
         """Whether it is a terminal."""
         return self._raw.isatty()

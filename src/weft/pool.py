@@ -316,6 +316,8 @@ class Group(GroupMappingMixin):
                 if not block:
                     return
                 joinall(self.greenlets)
+                for greenlet in [each for each in self.greenlets if each.dead]:
+                    self.discard(greenlet)  # killed before it began: the hub has it to remove
 
     def _kill_member(self, greenlet: Any, exception: BaseException | type[BaseException]) -> None:
         if hasattr(greenlet, "kill"):
@@ -337,6 +339,8 @@ class Group(GroupMappingMixin):
             self._kill_member(greenlet, exception)
             if block:
                 greenlet.join(timeout)
+                if greenlet.dead:
+                    self.discard(greenlet)
 
     def full(self) -> bool:
         """Whether :meth:`add` would wait: never."""

@@ -407,7 +407,48 @@ def _gevent_did_monkey_patch(module: _Any, items: _Any, warn: _Any) -> None:
 
 
 _namespace = globals() | {n: _standing(n) for n in ("socket", "getaddrinfo", "gethostbyaddr")}
-create_connection = _rebound(_stdlib.create_connection, _namespace)
+
+
+def create_connection(
+    address: tuple[_Any, _Any],
+    timeout: _Any = _stdlib._GLOBAL_DEFAULT_TIMEOUT,  # type: ignore[attr-defined]
+    source_address: _Any = None,
+    *,
+    all_errors: bool = False,
+) -> _Any:
+    """:func:`socket.create_connection`; whoever is killed or times out in it leaves no socket."""
+    host, port = address
+    errors: list[OSError] = []
+    for family, kind, proto, _, where in _namespace["getaddrinfo"](
+        host, port, 0, _stdlib.SOCK_STREAM
+    ):
+        sock = None
+        try:
+            sock = _namespace["socket"](family, kind, proto)
+            if timeout is not _stdlib._GLOBAL_DEFAULT_TIMEOUT:  # type: ignore[attr-defined]
+                sock.settimeout(timeout)
+            if source_address:
+                sock.bind(source_address)
+            sock.connect(where)
+        except BaseException as exc:
+            if sock is not None:
+                sock.close()
+            if not isinstance(exc, OSError):
+                raise
+            errors.append(exc)
+        else:
+            errors.clear()  # they hold this frame
+            return sock
+    if not errors:
+        raise OSError("getaddrinfo returns an empty list")
+    try:
+        if all_errors:
+            raise ExceptionGroup("create_connection failed", errors)
+        raise errors[-1]
+    finally:
+        errors.clear()
+
+
 create_server = _rebound(_stdlib.create_server, _namespace)
 fromfd = _rebound(_stdlib.fromfd, _namespace)
 getfqdn = _rebound(_stdlib.getfqdn, _namespace)

@@ -1,8 +1,14 @@
+from libc.stdint cimport uint64_t
+
 from weft._core.linkable cimport Linkable
 
 
 cdef class Event(Linkable):
     cdef bint flag
+    cdef void *waker         # the hub that last woke waiters, to compare with
+    cdef uint64_t woken_in   # the turn of it in which it did
+
+    cdef bint woke_others_just_now(self)
 
 
 cdef enum Outcome:

@@ -1,8 +1,14 @@
 """A flag, and a result, that greenlets and threads wait for."""
 
-from weft._core.hub cimport ON_EVENT, ON_RESULT
+from weft._core.hub import sleep
+
+from weft._core.greenlet_api cimport PyGreenlet_Import
+from weft._core.hub cimport ON_EVENT, ON_RESULT, Hub, current_greenlet, get_hub_if_exists
 from weft._core.linkable cimport Linkable
 from weft._core.timeout cimport timeout_error
+
+
+PyGreenlet_Import()
 
 
 cdef class Event(Linkable):
@@ -19,7 +25,12 @@ cdef class Event(Linkable):
 
     def set(self):
         """Set the flag and wake all who wait for it."""
+        cdef Hub hub
         self.flag = True
+        if self.waiters.count:
+            hub = get_hub_if_exists()
+            if hub is not None:
+                self.waker, self.woken_in = <void *>hub, hub.turns
         self.grant_all(self.waiters)
         self.call_links()
 
@@ -28,8 +39,24 @@ cdef class Event(Linkable):
         self.flag = False
 
     def wait(self, timeout=None):
-        """Wait until the flag is set, at most *timeout* seconds; whether it was."""
-        return self.flag or self.wait_in(self.waiters, ON_EVENT, timeout)
+        """Wait until the flag is set, at most *timeout* seconds; whether it was.
+
+        If it is set this returns at once; but whom :meth:`set` woke in the same turn runs first, as
+        with gevent: a loop of both lets others run.
+        """
+        if not self.flag:
+            return self.wait_in(self.waiters, ON_EVENT, timeout)
+        if self.waker != NULL and timeout != 0 and self.woke_others_just_now():
+            sleep(0)
+        return True
+
+    cdef bint woke_others_just_now(self):
+        """Whether those who were woken last are yet to run, in this thread's hub."""
+        cdef Hub hub = get_hub_if_exists()
+        if hub is None or <void *>hub != self.waker or hub.turns != self.woken_in:
+            self.waker = NULL
+            return False
+        return current_greenlet() is not hub
 
     def _reset_internal_locks(self):
         """What threading calls in a forked child: nothing is left to reset."""

@@ -337,7 +337,7 @@ cdef class Greenlet(Fiber):
         else:
             interrupt(self.hub, self, exception)
             if block:
-                self.wait_for_end(timeout)
+                self.join(timeout)  # which a subclass may have overridden
 
     def throw(self, *args):
         """Switch to the greenlet now and raise in it: for use in the hub; see :meth:`kill`."""

@@ -2,6 +2,7 @@
 
 from weft._core.greenlet cimport FINISHED, Greenlet
 from weft._core.greenlet_api cimport PyGreenlet_Import, greenlet
+from weft._core.hub cimport current_greenlet, post_callback
 from weft._core.locks cimport Semaphore
 from weft._core.waiter cimport Collector
 
@@ -10,7 +11,7 @@ PyGreenlet_Import()
 
 
 cdef class Members(Collector):
-    """The members of a group; as their link it is told of each one's end at once, in C."""
+    """The members of a group; as their link it is told of each one's end, in C."""
 
     def __init__(self, empty, places):
         self.alive = set()
@@ -20,7 +21,12 @@ cdef class Members(Collector):
         empty.set()
 
     cdef int add(self, object source) except -1:
-        self.remove(source)
+        cdef Greenlet member = source
+        if current_greenlet() is member or member.hub.closed:
+            self.remove(member)
+        else:
+            # It was killed before it began, by somebody who may be iterating over the members.
+            post_callback(member.hub, remove_in_hub, (self, member))
         return 0
 
     cdef bint remove(self, object member) except -1:
@@ -58,3 +64,7 @@ cdef class Members(Collector):
 
     def __repr__(self):
         return f"{len(self.alive)} members"
+
+
+def remove_in_hub(Members members, member):
+    members.remove(member)
