@@ -18,11 +18,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from adapters import is_adapter
 
 import weft
 
 MODULES = ["weft", *sorted(found.name for found in pkgutil.walk_packages(weft.__path__, "weft."))]
 MODULES.remove("weft.__main__")  # a command, not to be imported
+MODULES = [module for module in MODULES if not is_adapter(module)]
 
 
 def compiled(module: str) -> bool:

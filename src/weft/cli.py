@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import os
 import platform
@@ -110,8 +111,25 @@ def examine_program(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+#: Programs that know names of their own parts alone: where they keep them, and what is weft's.
+_NAMES = {
+    "celery": ("celery.concurrency", "ALIASES", "weft.celery:TaskPool"),
+    "gunicorn": ("gunicorn.workers", "SUPPORTED_WORKERS", "weft.gunicorn.Worker"),
+}
+
+
+def introduce(target: str) -> None:
+    """Let the program take "weft" for the name of what weft has for it."""
+    name = os.path.basename(target)
+    if name in _NAMES:
+        module, table, ours = _NAMES[name]
+        with suppress(ImportError):  # another program of that name
+            getattr(importlib.import_module(module), table)["weft"] = ours
+
+
 def run_program(target: str, args: Sequence[str], is_module: bool) -> int:
     """Run *target* as python itself would."""
+    introduce(target)
     sys.argv = [target, *args]
     if is_module:
         sys.path.insert(0, os.getcwd())

@@ -1,10 +1,19 @@
-"""Which protocol a connection speaks."""
+"""Connections of a server: which protocol each speaks, and how they end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
-__all__ = ["serve"]
+from weft.hub import sleep
+
+__all__ = ["end_connections", "serve"]
+
+#: How long a client that is between two requests may send another, once a server stops.
+_LAST_REQUESTS = 0.06
+#: How often a server that stops looks whether connections have ended, in seconds.
+_LOOK = 0.005
 
 
 def serve(sock: Any, address: Any, server: Any) -> None:
@@ -41,3 +50,20 @@ def _handle(connection: Any, server: Any) -> None:
         connection.handle()
     finally:
         server.connections.discard(connection)
+
+
+def end_connections(servers: Sequence[Any], left: Callable[[], int], deadline: float) -> None:
+    """Let the connections of *servers* end, those that answer with the answer they are at.
+
+    The servers are ``stopping`` and accept no more. Returns when :func:`time.monotonic` has come to
+    *deadline* or none is *left*.
+    """
+    # Who has a connection open may just be sending a request: closing now would lose it.
+    until = monotonic() + _LAST_REQUESTS
+    while left() and monotonic() < until:
+        sleep(_LOOK)
+    while left() and monotonic() < deadline:
+        for server in servers:
+            for connection in list(server.connections):
+                connection.stop()
+        sleep(_LOOK)

@@ -14,6 +14,7 @@ from typing import Any
 
 from weft.event import Event
 from weft.greenlet import spawn
+from weft.http.connection import end_connections
 from weft.http.log import FORMATS, SILENCE
 from weft.http.policy import STRICT
 from weft.http.proxy import Proxies
@@ -29,8 +30,6 @@ __all__ = ["LogFile", "Worker", "load_application"]
 
 #: How often a worker says that its loop turns, in seconds.
 BEAT = 1.0
-#: How long a client that is between two requests may send another, once a worker stops.
-LAST_REQUESTS = 0.06
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -300,15 +299,7 @@ class Worker:
         for server in self.servers:
             server.stopping = True
             server.accept_rest()
-        # Who has a connection open may just be sending a request: closing now would lose it.
-        until = monotonic() + LAST_REQUESTS
-        while self.connections and monotonic() < until:
-            sleep(0.005)
-        while self.connections and monotonic() < deadline:
-            for server in self.servers:
-                for connection in list(server.connections):
-                    connection.stop()
-            sleep(0.005)
+        end_connections(self.servers, lambda: self.connections, deadline)
 
 
 def tls_context(settings: Settings) -> Any:
