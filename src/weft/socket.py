@@ -93,8 +93,10 @@ class socket(_native):
 
     def settimeout(self, value: float | None) -> None:
         """Let every call wait *value* seconds at most: None for ever, 0 not at all."""
+        before = self._state.get_timeout()
         self._state.set_timeout(value)
-        self._set_native_timeout()
+        if value is None or before is None or self._state.accepting:
+            self._set_native_timeout()  # a call to the system, otherwise for nothing
 
     def _set_native_timeout(self) -> None:
         """Let the system's socket block, or not, as the standard library's would."""
