@@ -13,6 +13,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..processes import cpu_seconds
+
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 
@@ -134,28 +136,9 @@ class Running:
         self.stop()
         raise TimeoutError(f"{name} does not start: {' '.join(command)}")
 
-    def pids(self) -> list[int]:
-        """All its processes."""
-        found = [self.process.pid]
-        for pid in found:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return found
-
     def cpu_seconds(self) -> float:
         """The processor time of all its processes so far."""
-        ticks = 0
-        for pid in self.pids():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def resident(self) -> int:
-        """The resident memory of all its processes, in bytes."""
-        pages = 0
-        for pid in self.pids():
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return cpu_seconds(self.process.pid)
 
     def stop(self) -> None:
         """End all its processes."""

@@ -10,23 +10,25 @@ import socket
 import sys
 import time
 
-SIZE = 125
+TEXT = b"x" * 125
 HANDSHAKE = (
-    b"GET /websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
-#: Text, masked with zeros as the protocol lets a client choose.
-MESSAGE = bytes([0x81, 0x80 | SIZE, 0, 0, 0, 0]) + b"x" * SIZE
-ANSWER = bytes([0x81, SIZE]) + b"x" * SIZE
 
 
-def connect(port: int) -> socket.socket:
+def message(text: bytes) -> bytes:
+    """Text of a client, at most 125 bytes; masked with zeros, as the protocol lets it choose."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
+
+
+def connect(port: int, target: bytes) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.sendall(HANDSHAKE)
+    sock.sendall(HANDSHAKE % target)
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
-        part = sock.recv(4096)
+        part = sock.recv(1)  # what follows is the caller's
         if not part:
             raise SystemExit(f"no WebSocket here: {answer!r}")
         answer += part
@@ -35,11 +37,12 @@ def connect(port: int) -> socket.socket:
     return sock
 
 
-def load(port: int, connections: int, seconds: float) -> dict[str, float]:
+def load(sockets: list[socket.socket], text: bytes, seconds: float) -> dict[str, float]:
+    """Send *text* to and fro on all *sockets*; counts, and latencies in seconds."""
+    ask, expected = message(text), bytes([0x81, len(text)]) + text
     poller = selectors.EpollSelector()
-    for _ in range(connections):
-        sock = connect(port)
-        sock.sendall(MESSAGE)
+    for sock in sockets:
+        sock.sendall(ask)
         poller.register(sock, selectors.EVENT_READ, [b"", time.perf_counter()])
     latencies = []
     bad = 0
@@ -48,13 +51,13 @@ def load(port: int, connections: int, seconds: float) -> dict[str, float]:
         for key, _ in poller.select(1):
             state = key.data
             state[0] += key.fileobj.recv(4096)
-            if len(state[0]) < len(ANSWER):
+            if len(state[0]) < len(expected):
                 continue
-            bad += state[0] != ANSWER
+            bad += state[0] != expected
             now = time.perf_counter()
             latencies.append(now - state[1])
             state[:] = b"", now
-            key.fileobj.sendall(MESSAGE)
+            key.fileobj.sendall(ask)
         now = time.perf_counter()
     latencies.sort()
     return {
@@ -68,4 +71,6 @@ def load(port: int, connections: int, seconds: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(load(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))
+    port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    sockets = [connect(port, b"/websocket") for _ in range(connections)]
+    print(json.dumps(load(sockets, TEXT, seconds)))

@@ -56,6 +56,15 @@ def test_paramiko(run: Run, openssh: SecureShell, style: str) -> None:
     crowd(run, style, "ssh.py", openssh.url, openssh.private_key, openssh.known_hosts)
 
 
+@pytest.mark.parametrize("style", COMMANDS)
+def test_psycopg_with_sqlalchemy(run: Run, postgresql: str, style: str) -> None:
+    crowd(run, style, "orm.py", postgresql, "psycopg")
+
+
+def test_psycopg2_with_sqlalchemy_by_psycogreen(run: Run, postgresql: str) -> None:
+    crowd(run, "gevent", "orm.py", postgresql, "psycopg2")
+
+
 def test_geventhttpclient(run: Run, site: str) -> None:
     crowd(run, "gevent", "gevent_http_client.py", site)
 

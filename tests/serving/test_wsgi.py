@@ -103,6 +103,20 @@ class TestAnswers:
 
         assert site(application).exchange(get("/", LAST)).endswith(b"\r\n\r\nabcdef")
 
+    def test_write_of_nothing_sends_the_head(self, site: Start) -> None:
+        event = Event()
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("Content-Length", "3")])("")
+            event.wait()
+            return [b"abc"]
+
+        with site(application).connect() as sock:
+            sock.sendall(get("/", LAST))
+            assert sock.recv(1000).endswith(b"\r\n\r\n")
+            event.set()
+            assert received(sock) == b"abc"
+
     def test_head_has_the_headers_alone(self, site: Start) -> None:
         request = get("/", LAST).replace(b"GET", b"HEAD")
         _, headers, body = split(site(answering(b"abc")).exchange(request))

@@ -443,5 +443,7 @@ cdef str origin_form(str target, dict environ):
 
 cdef bytes as_bytes(data):
     if isinstance(data, str):
+        if not data:
+            return b""  # how gevent-websocket asks for the head alone
         raise TypeError(f"a body is made of bytes, not of str like {data[:40]!r}")
     return bytes(memoryview(data))

@@ -1,0 +1,34 @@
+"""Who takes part: how each runs a program that is written for gevent, and on which processor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+GEVENT, WEFT = "gevent", "weft"
+NAMES = (GEVENT, WEFT)
+APPS = Path(__file__).parents[2] / "tests" / "programs" / "apps"
+OWN_APPS = Path(__file__).parent / "apps"
+
+#: What is measured runs on the first processor, what it talks to on the others if there are any.
+MEASURED, *OTHERS = sorted(os.sched_getaffinity(0))
+
+
+def make_room() -> None:
+    """Leave the first processor to what is measured."""
+    os.sched_setaffinity(0, OTHERS or [MEASURED])
+
+
+def command(who: str, *arguments: object) -> list[str]:
+    """``python ARGUMENT ...``, as this contestant runs it."""
+    through = ["-m", "weft", "run", "--gevent"] if who == WEFT else []
+    held = ["taskset", "-c", str(MEASURED)]
+    return [*held, sys.executable, *through, *map(str, arguments)]
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """The programs' environment: they find each other's modules."""
+    path: Sequence[str] = [str(OWN_APPS), str(APPS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | (extra or {})
