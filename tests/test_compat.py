@@ -40,6 +40,18 @@ class TestAlias:
             "assert version('greenlet')"
         )
 
+    def test_its_server_says_what_it_stands_for(self, fresh: Callable[..., str]) -> None:
+        fresh(
+            INSTALL + "import sys\n"
+            "from weft.pywsgi import WSGIServer as weft_server\n"
+            "software = weft_server.base_env['SERVER_SOFTWARE']\n"
+            "assert software.startswith('weft Python/3.'), software\n"
+            "from gevent.pywsgi import WSGIServer\n"
+            "assert WSGIServer is weft_server\n"
+            "software = WSGIServer.base_env['SERVER_SOFTWARE']\n"
+            "assert software == 'gevent/26.9 Python/{}.{}'.format(*sys.version_info), software"
+        )
+
     def test_it_is_found_in_sys_modules(self, fresh: Callable[..., str]) -> None:
         fresh(
             INSTALL + "import sys\n"

@@ -281,6 +281,12 @@ class WSGISecureEnviron(SecureEnviron):
     default_print_masked_keys = False
 
 
+def _stand_for_gevent(version: str) -> None:
+    # Programs ask it what the server can do: simple_websocket, where its socket is.
+    software = WSGIServer.base_env["SERVER_SOFTWARE"].partition(" ")[2]
+    WSGIServer.base_env["SERVER_SOFTWARE"] = f"gevent/{version.rpartition('.')[0]} {software}"
+
+
 class WSGIServer(StreamServer):
     """Serves a WSGI *application* at *listener*; see :class:`weft.server.StreamServer`.
 

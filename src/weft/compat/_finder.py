@@ -34,6 +34,9 @@ class AliasLoader(importlib.abc.InspectLoader):
     def exec_module(self, module: ModuleType) -> None:
         # The import system has just put the alias's spec in its place; reload and runpy go by it.
         module.__spec__ = self._own_spec
+        stand_for = getattr(module, "_stand_for_gevent", None)
+        if stand_for is not None:
+            stand_for(VERSION)
 
     def _home_loader(self) -> Any:
         spec = importlib.util.find_spec(self.home)
