@@ -67,7 +67,7 @@ NOT_BORROWED = {
     ),
     "gevent.hub": (
         "GEVENT_CONFIG Lazy TrackedRawGreenlet WaitOperationsGreenlet get_loop gmctime "
-        "readproperty reraise set_hub set_loop"
+        "readproperty reraise set_loop"
     ),
     "gevent.local": "greenlet_init",
     "gevent.os": "Event config reinit",
@@ -142,6 +142,7 @@ DIFFERENT = {
     },
     "gevent.hub": {
         "Hub.backend": "the setting `config.poller`; None for the best",
+        "set_hub": "takes no other hub; a thread's stays until its loop is destroyed",
         "sleep": "not the object that `gevent.time.sleep` is: that takes what `time.sleep()` takes",
     },
     "gevent.lock": {
@@ -207,7 +208,6 @@ DIFFERENT = {
     "gevent.threading": {
         "RLock": "the lock of `_thread`: no *hub*",
         "RLock.acquire": "-1 is the default timeout, as in the standard library: None is refused",
-        "get_ident": "the current greenlet's alone: of another use `id(greenlet)`",
         "start_new_thread": BY_POSITION,
     },
     "gevent.threadpool": {
@@ -282,7 +282,6 @@ DROPPED = {
     },
     "gevent.queue": {
         "Channel.hub": NO_HUB,
-        "Channel.next": PYTHON_2,
         "ItemWaiter": HELPER,
         "SimpleQueue.hub": NO_HUB,
         "UnboundQueue": "use `Queue()`, which has no bound by default",
@@ -477,18 +476,18 @@ BEHAVIOURS = [
         ("gevent.greenlet.Greenlet.spawning_stack",),
     ),
     Behaviour(
-        "Killing a greenlet before its start",
-        "it leaves its group at the next turn",
-        "it leaves at once",
+        "Whom `Event.set()` wakes",
+        "runs in the same turn of the loop",
+        "runs in the next, in the same order",
         "nothing",
-        ("gevent.pool.Group.kill", "gevent.pool.Group.killone"),
+        ("gevent.event.Event.set",),
     ),
     Behaviour(
-        "A set Event while others are being told",
-        "who waits for it then goes on after them",
-        "goes on at once",
+        "`concurrent.futures.wait()` with the futures of a pool",
+        "fails: it takes locks of native threads",
+        "waits, and `as_completed()` too, whether patched or not",
         "nothing",
-        ("gevent.event.Event.wait",),
+        ("gevent.threadpool.ThreadPoolExecutor",),
     ),
     Behaviour(
         "Errors in a SIGCHLD handler",
@@ -500,7 +499,7 @@ BEHAVIOURS = [
     Behaviour(
         "Files on descriptors",
         "`FileObjectPosix` makes the descriptor non-blocking, for all processes that share it",
-        "it stays a blocking one; `seek()` on a pipe is `io.UnsupportedOperation`",
+        "it stays a blocking one, and only who waits looks first whether it is ready",
         "nothing",
         ("gevent.fileobject.FileObjectPosix",),
     ),

@@ -120,16 +120,23 @@ def belongs_to_gevent(value: Any) -> bool:
 # What a name stands for.
 
 
+def pickled(value: Any) -> Entry:
+    """By what name gevent's own classes and functions are pickled."""
+    name = getattr(value, "__qualname__", "")
+    return {"pickled": f"{home(value)}:{name}"} if belongs_to_gevent(value) and name else {}
+
+
 def describe(value: Any) -> Entry:
     """What is noted of a module's attribute."""
     if isinstance(value, type):
         return {
             "kind": "class",
             "bases": [base.__name__ for base in value.__mro__[1:-1]],
+            **pickled(value),
             **noted(constructor(value)),
         }
     if callable(value):
-        return {"kind": "function", **noted(signature(value))}
+        return {"kind": "function", **pickled(value), **noted(signature(value))}
     return {"kind": "data", **plain(value)}
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "kill",
     "reinit",
     "set_default_hub_class",
+    "set_hub",
     "signal",
     "sleep",
     "spawn_raw",
@@ -353,6 +354,15 @@ def get_hub_class() -> type[Hub]:
     """The class of this thread's hub, or of the one it would get."""
     hub = get_hub_if_exists()
     return core.hub_class if hub is None else type(hub)
+
+
+def set_hub(hub: Hub | None) -> None:
+    """Does nothing for None or the current hub: a thread's hub stays until its loop is destroyed.
+
+    In gevent a program may take it away before that. Raises TypeError for another one.
+    """
+    if hub is not None and hub is not get_hub_if_exists():
+        raise TypeError(f"a thread's hub is made by get_hub(), and cannot be set to {hub!r}")
 
 
 def idle(priority: int = 0) -> None:

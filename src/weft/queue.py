@@ -75,3 +75,5 @@ class Channel(core.Channel[T]):
     """Hands each item from a putter to a getter; whoever comes first waits for the other."""
 
     __slots__ = ()
+
+    next = core.Channel.__next__

@@ -40,13 +40,14 @@ cdef object NUMBER = (SupportsFloat, SupportsIndex)
 cdef double LONGEST_SLEEP = 9223372036
 
 
-def get_ident():
-    """A number that no other living greenlet or thread has.
+def get_ident(gr=None):
+    """A number that no other living greenlet or thread has: the current one's, or that of *gr*.
 
     A thread's main greenlet has the number the thread has in the operating system.
     """
-    current = current_greenlet()
-    return PyThread_get_thread_ident() if current.parent is None else id(current)
+    if gr is None:
+        gr = current_greenlet()
+    return PyThread_get_thread_ident() if gr.parent is None else id(gr)
 
 
 def sleep(seconds, /):

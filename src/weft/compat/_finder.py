@@ -15,6 +15,28 @@ ALIAS = "gevent"
 HOME = "weft"
 #: The release whose API and behaviour the alias stands for.
 VERSION = "26.9.0"
+#: gevent's private modules of which a public one has all: its compiled ones, that pickles name.
+PRIVATE = {
+    "gevent._gevent_c_hub_local": "gevent._hub_local",
+    "gevent._gevent_c_abstract_linkable": "gevent._abstract_linkable",
+    "gevent._gevent_c_greenlet_primitives": "gevent._greenlet_primitives",
+    "gevent._gevent_c_hub_primitives": "gevent._hub_primitives",
+    "gevent._gevent_c_tracer": "weft._tracer",
+    "gevent._gevent_c_ident": "weft.hub",
+    "gevent._gevent_c_imap": "weft.pool",
+    "gevent._gevent_c_semaphore": "weft.lock",
+    "gevent._gevent_c_waiter": "weft.hub",
+    "gevent._gevent_cevent": "weft.event",
+    "gevent._gevent_cgreenlet": "weft.greenlet",
+    "gevent._gevent_clocal": "weft.local",
+    "gevent._gevent_cqueue": "weft.queue",
+    "gevent._imap": "weft.pool",
+    "gevent._semaphore": "weft.lock",
+    "gevent._socket3": "weft.socket",
+    "gevent._waiter": "weft.hub",
+    "gevent.monkey._errors": "weft.monkey",
+    "gevent.monkey._state": "weft.monkey",
+}
 #: Where the modules are that stand for gevent's own: in a package of its name.
 OWN_MODULES = Path(__file__).parent
 
@@ -68,7 +90,7 @@ class AliasFinder(importlib.abc.MetaPathFinder):
         # All packages but gevent itself are weft's.
         if own is not None and (fullname == ALIAS or own.submodule_search_locations is None):
             return own
-        home = HOME + fullname[len(ALIAS) :]
+        home = PRIVATE.get(fullname, HOME + fullname[len(ALIAS) :])
         if not _exists(home):
             return None
         loader = AliasLoader(home)

@@ -1,5 +1,7 @@
 """The package ``gevent`` under the alias: weft's names, and the version it stands for."""
 
+from importlib import import_module as _import_module
+
 from weft import (
     Greenlet,
     GreenletExit,
@@ -37,3 +39,14 @@ from weft.compat._finder import VERSION as __version__
 
 # What gevent has said since version 20: the version is __version__ alone.
 version_info = _VersionInfo(20, 0, 0, "dev", 0)
+
+
+def __getattr__(name):
+    """The submodules: ``import gevent`` loads many of gevent's, and programs count on that."""
+    if not name.startswith("__"):
+        try:
+            return _import_module(f"gevent.{name}")
+        except ModuleNotFoundError as exc:
+            if exc.name != f"gevent.{name}":
+                raise
+    raise AttributeError(f"module 'gevent' has no attribute {name!r}")
