@@ -8,9 +8,14 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 DRIVER = sys.argv[5]
 if DRIVER == "psycopg2":
-    from psycogreen.gevent import patch_psycopg
+    if crowd.STYLE == "weft":
+        import weft.psycopg2
 
-    patch_psycopg()
+        weft.psycopg2.install()
+    else:
+        from psycogreen.gevent import patch_psycopg
+
+        patch_psycopg()
 URL = crowd.URL.replace("postgresql:", f"postgresql+{DRIVER}:")
 engine = create_engine(URL, pool_size=crowd.SIZE, max_overflow=0)
 
