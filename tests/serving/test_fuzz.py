@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from weft.http.h1 import RequestReader
 from weft.http.limits import Limits
+from weft.http.policy import LIKE_GEVENT, STRICT, Policy
 
 from .conftest import Site
 from .test_bad_requests import CHUNKED, TABLE, get, hello, post
@@ -96,10 +99,20 @@ def test_pieces_do_not_matter() -> None:
     assert count > 100
 
 
-def test_a_server_survives(site: Callable[..., Site]) -> None:
+def read_and_greet(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    environ["wsgi.input"].read()
+    return hello(environ, start_response)
+
+
+@pytest.mark.parametrize(
+    ("application", "policy"),
+    [(hello, STRICT), (read_and_greet, LIKE_GEVENT)],
+    ids=["strict", "like gevent"],
+)
+def test_a_server_survives(site: Callable[..., Site], application: Any, policy: Policy) -> None:
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
-    here = site(hello, LIMITS)
+    here = site(application, LIMITS, policy=policy)
     until = time.monotonic() + SECONDS / 2
     while time.monotonic() < until:
         data = mutated(rng)
