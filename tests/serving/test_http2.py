@@ -38,6 +38,7 @@ from weft import ssl
 from weft.event import Event
 from weft.http.http2 import Connection
 from weft.http.limits import UNBOUNDED, Limits
+from weft.http.policy import LIKE_GEVENT
 from weft.pywsgi import WSGIServer
 
 from .conftest import Site, received
@@ -516,6 +517,12 @@ class TestErrors:
         with Client(here) as client:
             id = client.ask(head("POST"), b"abc")
             assert client.answer(id)[0] == "408"
+
+    def test_nobody_answers_upon_the_socket(self, http2: Start) -> None:
+        here = http2(lambda environ, start_response: [], policy=LIKE_GEVENT)
+        with Client(here) as client:
+            status, _, _ = client.answer(client.ask())
+        assert status == "500"
 
     def test_a_stream_that_is_reset(self, http2: Start) -> None:
         seen: list[BaseException] = []

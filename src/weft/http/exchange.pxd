@@ -49,7 +49,6 @@ cdef class Exchange:
     cdef send_whole(self, data)
     cdef report_length(self, long long length)
     cdef finish(self)
-    cdef bint left_to_itself(self)
     cdef int check_forbidden(self, data) except -1
     cdef int delimit(self, long long known) except -1
     cdef answer_client_error(self)
@@ -64,4 +63,5 @@ cdef class Exchange:
     cdef send_both(self, bytes head, bytes data, bint last)
     cdef send_end(self)
     cdef send_interim(self, str status, HeaderLines lines)
+    cdef bint left_to_itself(self) except -1
     cdef bint send_file(self, wrapper) except -1

@@ -312,13 +312,6 @@ cdef class Exchange:
         else:
             self.send_end()
 
-    cdef bint left_to_itself(self):
-        """Whether an application may have answered upon the socket, and told nobody."""
-        if self.policy.answer_always:
-            return False
-        self.close_connection = True
-        return True
-
     cdef int check_forbidden(self, data) except -1:
         """Refuse *data* of a body where there can be none, if that is not left out."""
         if data and not self.policy.omit_forbidden_body:
@@ -373,6 +366,10 @@ cdef class Exchange:
     cdef send_interim(self, str status, HeaderLines lines):
         """Send a head with *status*, before the one of the answer."""
         raise NotImplementedError
+
+    cdef bint left_to_itself(self) except -1:
+        """Whether the application may have answered by itself, if it told nobody."""
+        return False
 
     cdef bint send_file(self, wrapper) except -1:
         """Let the system send a regular file; False if it is none, or cannot."""

@@ -24,7 +24,7 @@ class Policy:
     #: An iterator that yields nothing gets a Content-Length of 0; else it comes in no chunks.
     tell_empty_length: bool = True
     #: An application that returns nothing and never calls start_response() has failed; else it
-    #: has answered by itself, upon the socket, and the connection just ends.
+    #: has answered by itself, upon the socket of HTTP/1.1, and the connection just ends.
     answer_always: bool = True
     #: ``wsgi.input`` ends with the request's body; else, where a client asks to change to
     #: WebSocket, it is what the client sends from then on.

@@ -372,6 +372,12 @@ cdef class Handler(Exchange):
             self.close_connection = True
             raise
 
+    cdef bint left_to_itself(self) except -1:
+        if self.policy.answer_always:
+            return False
+        self.close_connection = True
+        return True
+
     cdef bint send_file(self, wrapper) except -1:
         place = wrapper.regular_file()
         if place is None or self.headers_sent:
