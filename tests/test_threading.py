@@ -1,5 +1,6 @@
 """What threading's own objects do under patching: the same as without."""
 
+import os
 import subprocess
 import sys
 
@@ -167,6 +168,54 @@ import threading, weft
 print(type(weft.get_hub().threadpool.apply(threading.current_thread)).__name__)
 """
     assert fresh(source) == "_DummyThread\n"
+
+
+@pytest.mark.parametrize("spawn", ["spawn", "spawn_raw"])
+def test_a_dummy_thread_goes_with_its_greenlet(fresh, spawn):
+    source = f"""
+from weft import monkey
+monkey.patch_all()
+import threading, weft
+
+def name_itself():
+    names.append(threading.current_thread().name)
+    weft.sleep(0.01)
+
+names = []
+greenlet = weft.{spawn}(name_itself)
+weft.sleep(0.005)
+print(len(threading._active), names[0][:6])
+while not greenlet.dead:
+    weft.sleep(0.01)
+del greenlet
+print(len(threading._active))
+"""
+    assert fresh(source) == "2 Dummy-\n1\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_the_main_thread_has_ended_in_a_child_of_another(fresh):
+    source = """
+from weft import monkey
+monkey.patch_all()
+import os, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+
+def fork():
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    else:
+        main.join(5)
+        print(main.is_alive(), threading.main_thread() is threading.current_thread())
+
+main = threading.current_thread()
+forker = threading.Thread(target=fork)
+forker.start()
+forker.join()
+print(main.is_alive(), threading.main_thread() is main)
+"""
+    assert fresh(source) == "False True\nTrue True\n"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="threads have handles since CPython 3.13")

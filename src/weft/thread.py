@@ -19,6 +19,7 @@ from _thread import (
 )
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from weft._builtins import builtin
 from weft._core import locks as core
@@ -130,6 +131,8 @@ start_new = start_new_thread
 
 #: The greenlets that are in :func:`_run`.
 _running: set[Any] = set()
+#: Handles of threads that were not started here, as the main one's, from CPython 3.13 on.
+_handles_by_ident: WeakSet[Any] = WeakSet()
 #: Handles of the threads that the interpreter waits for at its exit, from CPython 3.13 on.
 _awaited_at_exit: set[Any] = set()
 
@@ -180,6 +183,9 @@ def _forget_threads_in_child() -> None:
         if greenlet.handle is not None:
             _awaited_at_exit.discard(greenlet.handle)
             greenlet.handle._set_done()
+    for handle in _handles_by_ident:
+        if handle.ident != get_ident():
+            handle._set_done()
 
 
 if hasattr(os, "register_at_fork"):
@@ -255,6 +261,7 @@ else:
     def _make_thread_handle(ident: int) -> _ThreadHandle:
         handle = _ThreadHandle()
         handle.ident = ident
+        _handles_by_ident.add(handle)
         return handle
 
     @builtin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import functools
-import sys
 import threading
 import weakref
 
@@ -26,13 +25,10 @@ _NAMES = vars(threading)
 __target__ = "threading"
 __all__ = ["Lock", "RLock", "allocate_lock", "get_ident", "local", "start_new_thread"]
 
-if sys.version_info < (3, 12):
+if not hasattr(threading, "_DeleteDummyThreadOnDel"):
 
     class _DummyThread(threading._DummyThread):
-        """Stands for a greenlet that no Thread started, and goes with it.
-
-        From 3.12 on threading itself forgets such objects, by way of a local object.
-        """
+        """Stands for a greenlet that no Thread started, and goes with it."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -46,22 +42,19 @@ if sys.version_info < (3, 12):
     _DummyThread.__module__ = "threading"
     __implements__ = ["_DummyThread"]
 
-else:
+else:  # threading itself forgets such objects, by way of a local object
     #: Keeps the object that takes a greenlet's dummy thread away when the greenlet ends.
     _thread_local_info = local()
-    __implements__ = ["_thread_local_info"]
 
-    if hasattr(threading, "_DeleteDummyThreadOnDel"):
+    class _DeleteDummyThreadOnDel(threading._DeleteDummyThreadOnDel):  # type: ignore[name-defined,misc]
+        """Forgets a dummy thread, unless the interpreter has emptied threading before."""
 
-        class _DeleteDummyThreadOnDel(threading._DeleteDummyThreadOnDel):
-            """Forgets a dummy thread, unless the interpreter has emptied threading before."""
+        def __del__(self, names: dict[str, object] = _NAMES) -> None:
+            if names.get("_active_limbo_lock") is not None:
+                super().__del__()
 
-            def __del__(self, names: dict[str, object] = _NAMES) -> None:
-                if names.get("_active_limbo_lock") is not None:
-                    super().__del__()
-
-        _DeleteDummyThreadOnDel.__module__ = "threading"
-        __implements__ += ["_DeleteDummyThreadOnDel"]
+    _DeleteDummyThreadOnDel.__module__ = "threading"
+    __implements__ = ["_DeleteDummyThreadOnDel", "_thread_local_info"]
 
 if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
     #: Asked in a forked child, where the greenlet that forked is the main thread.
