@@ -83,6 +83,28 @@ def test_much_both_ways() -> None:
         feeder.get()
 
 
+@pytest.mark.parametrize("text", [False, True])
+def test_the_end_of_with_while_somebody_reads(text: bool) -> None:
+    with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, text=text) as child:
+        reader = weft.spawn(child.stdout.read)
+        weft.sleep(0.01)
+        child.kill()
+    assert child.stdout.closed
+    assert child.returncode == -signal.SIGKILL
+    with pytest.raises(OSError, match="closed in another greenlet"):
+        reader.get()
+
+
+def test_the_end_of_with_keeps_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen(["true"], stdout=subprocess.PIPE)
+    monkeypatch.setattr(child.stdout.raw, "close", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), child:
+        pass
+    monkeypatch.undo()
+    child.stdout.close()
+    assert child.wait() == 0
+
+
 def test_a_pipeline_of_children() -> None:
     """The second one reads from the end that the first one's object holds."""
     first = subprocess.Popen(["sh", "-c", "sleep 0.1; seq 20000"], stdout=subprocess.PIPE)

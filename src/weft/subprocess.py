@@ -11,10 +11,12 @@ import types as _types
 from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
+from weft._core.descriptor import cancel_waits as _cancel_waits
 from weft._pipes import cooperative as _cooperative
 from weft.event import AsyncResult as _AsyncResult
 from weft.fileobject import FileObject
 from weft.greenlet import spawn as _spawn
+from weft.hub import sleep as _sleep
 from weft.os import wait_for_child as _wait_for_child
 from weft.selectors import PollSelector as _PollSelector
 
@@ -70,6 +72,20 @@ class Popen(_stdlib.Popen[_Any]):
         self.stdin = _cooperative(self.stdin, bufsize)
         self.stdout = _cooperative(self.stdout, bufsize)
         self.stderr = _cooperative(self.stderr, bufsize)
+
+    def __exit__(self, *exception: _Any) -> None:
+        try:
+            super().__exit__(*exception)
+        except RuntimeError:
+            # A greenlet that waits inside a file's buffer holds it. It gets an OSError (EBADF).
+            for file in (self.stdin, self.stdout, self.stderr):
+                if file is not None and not file.closed:
+                    _cancel_waits(file.fileno())
+            _sleep(0)
+            super().__exit__(*exception)
+
+    #: gevent's: the greenlets that communicate() spawned. It spawns none here.
+    _communicating_greenlets: None = None
 
     def _wait(self, timeout: float | None) -> int:
         # Without the lock of those who reap: they take it once the child has ended.
