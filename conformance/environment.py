@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+import sysconfig
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +59,28 @@ class Environment:
         return done.stdout.splitlines()
 
 
-def prepare() -> dict[str, Environment]:
-    """Make both environments; weft is this source tree, which must be built in place."""
+def weft_package() -> Path:
+    """The package that this interpreter imports, or the one in the source tree, built in place."""
+    found = importlib.util.find_spec("weft")
+    package = ROOT / "src" / "weft" if found is None else Path(str(found.origin)).parent
+    if not (package / "_core" / f"hub{sysconfig.get_config_var('EXT_SUFFIX')}").exists():
+        raise SystemExit(
+            f"{package} is not built for CPython {VERSION}: install weft with this interpreter, or "
+            "run `python setup.py build_ext --inplace` with it"
+        )
+    return package
+
+
+def prepare(package: Path) -> dict[str, Environment]:
+    """Make both environments; *package* is where weft is."""
     gevent, weft = Environment("gevent"), Environment("weft")
     if gevent.make([GEVENT, *ALSO]) or not (weft.folder / "requirements").exists():
         # The very versions that gevent runs with; gevent itself must be out of reach.
         weft.make([line for line in gevent.installed() if not line.startswith("gevent==")])
+    # By a link: of where weft is nothing else may be imported.
+    link = weft.site / "weft"
+    link.unlink(missing_ok=True)
+    link.symlink_to(package, target_is_directory=True)
     overlay = Path(__file__).with_name("overlay")
-    lines = [str(ROOT / "src"), str(overlay), "import gevent_is_weft"]
-    (weft.site / "gevent_is_weft.pth").write_text("\n".join(lines) + "\n")
+    (weft.site / "gevent_is_weft.pth").write_text(f"{overlay}\nimport gevent_is_weft\n")
     return {"gevent": gevent, "weft": weft}

@@ -1,9 +1,12 @@
 """The runner of gevent's tests: what it makes of what a module wrote down."""
 
 import json
+import sys
 from pathlib import Path
 
-from conformance.report import Row, table
+import pytest
+from conformance import internals
+from conformance.report import Row, faults, table
 from conformance.run import Outcome, _read
 
 
@@ -30,3 +33,33 @@ def test_an_odd_end_is_told() -> None:
     assert Outcome({}, -11).ending == "killed by SIGSEGV"
     assert Outcome({"a": "failed"}, 1).ending == ""
     assert Outcome({"a": "passed"}, 3).ending == "exit status 3"
+
+
+def test_a_run_fails_for_surprises_and_for_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internals, "TESTS", {"test__x": {"T.a": "why", "T.b": "why", "T.f": "why"}})
+    gevent = Outcome({f"__main__.T.{name}": "passed" for name in "abcde"}, 0)
+    weft = Outcome({f"__main__.T.{name}": "passed" for name in "bcd"}, 1)
+    row = Row("test__x", gevent, weft)
+    assert row.surprises == ["T.b", "T.e"]
+    named = [
+        "test__x T.b: named, and not lost: in conformance/internals.py",
+        "test__x T.e: lost, and not named in conformance/internals.py",
+    ]
+    assert faults([row], whole=False) == named
+    assert faults([row], whole=True) == [*named, "less than 97% pass"]
+    monkeypatch.setattr(internals, "TESTS", {"test__x": {"T.a": "why", "T.e": "why"}})
+    assert faults([row], whole=False) == []
+    assert faults([row], whole=True) == ["less than 97% pass"]
+    assert "T.a: absent (why)" in table([row])
+    assert faults([Row("test__x", weft, weft)], whole=True) == []
+
+
+def test_losses_of_one_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    everywhere, elsewhere = {"test__x": {"T.a": "why"}}, {"test__x": {"T.b": "why"}}
+    here = sys.version_info[:2]
+    monkeypatch.setattr(internals, "TESTS", everywhere)
+    monkeypatch.setattr(internals, "TESTS_OF_VERSION", {(3, 1): elsewhere})
+    assert internals.known_losses("test__x") == {"T.a": "why"}
+    monkeypatch.setattr(internals, "TESTS_OF_VERSION", {here: elsewhere})
+    assert internals.known_losses("test__x") == {"T.a": "why", "T.b": "why"}
+    assert internals.known_losses("test__y") == {}

@@ -225,6 +225,11 @@ cdef class Stat(Timer):
         self.after = interval
 
     @property
+    def _paths(self):
+        """gevent's: the path as the system takes it, bytes."""
+        return os.fsencode(self.path)
+
+    @property
     def interval(self):
         """Seconds between looks; the one in force once it is started."""
         return self.after
