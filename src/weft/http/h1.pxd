@@ -87,7 +87,6 @@ cdef class RequestReader:
     cpdef feed(self, bytes data)
     cdef int head_begins(self) except -1
     cdef int add_target(self, bytes part) except -1
-    cdef int add_to_head(self, size_t size) except -1
     cdef int header_ends(self) except -1
     cdef int head_ends(self) except -1
     cdef int add_body(self, bytes data) except -1

@@ -152,6 +152,14 @@ cdef int add_field(Request request, bytes name, bytes value) except -1:
     return 0
 
 
+cdef inline int add_to_head(RequestReader reader, size_t size) except -1:
+    if not reader.resuming:
+        reader.head_size += size
+        if reader.head_size > (reader.most_in_head if reader.in_head else reader.most_in_trailers):
+            raise too_large()
+    return 0
+
+
 cdef class RequestReader:
     """Makes requests of the bytes of one connection."""
 
@@ -234,13 +242,6 @@ cdef class RequestReader:
             raise BadRequest("414 URI Too Long", f"longer than {self.most_in_line} bytes")
         return 0
 
-    cdef int add_to_head(self, size_t size) except -1:
-        if not self.resuming:
-            self.head_size += size
-            if self.head_size > (self.most_in_head if self.in_head else self.most_in_trailers):
-                raise too_large()
-        return 0
-
     cdef int header_ends(self) except -1:
         cdef Request request = self.request
         cdef list headers
@@ -248,7 +249,7 @@ cdef class RequestReader:
         value, self.value = self.value or b"", None
         if self.resuming:
             return 0
-        self.add_to_head(4)
+        add_to_head(self, 4)
         if self.in_head:
             headers = request.headers
         else:
@@ -339,14 +340,14 @@ cdef int on_url(llhttp_t *parser, const char *at, size_t size) except -1:
 
 cdef int on_header_field(llhttp_t *parser, const char *at, size_t size) except -1:
     reader = reader_of(parser)
-    reader.add_to_head(size)
+    add_to_head(reader, size)
     reader.name = longer(reader.name, at, size)
     return 0
 
 
 cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) except -1:
     reader = reader_of(parser)
-    reader.add_to_head(size)
+    add_to_head(reader, size)
     reader.value = longer(reader.value, at, size)
     return 0
 
