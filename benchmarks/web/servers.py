@@ -51,11 +51,18 @@ def _weft(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
     return [sys.executable, "-m", "weft", "serve", *bind, *files, "apps:app"]
 
 
-def _gunicorn(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
+def _under_gunicorn(kind: str, port: int, workers: int, tls: Tls) -> list[str]:
     files = ["--certfile", tls[0], "--keyfile", tls[1]] if tls else []
     bind = ["-b", f"127.0.0.1:{port}", "-w", str(workers), "--worker-connections", "4000"]
-    kind = GEVENT_WEBSOCKET if websocket else "gevent"
     return [f"{BIN}/gunicorn", "-k", kind, *bind, *files, "--log-level", "error", "apps:app"]
+
+
+def _gunicorn_weft(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
+    return _under_gunicorn("weft.gunicorn.Worker", port, workers, tls)
+
+
+def _gunicorn(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
+    return _under_gunicorn(GEVENT_WEBSOCKET if websocket else "gevent", port, workers, tls)
 
 
 def _pywsgi(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
@@ -86,6 +93,7 @@ def _bjoern(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
 #: name -> (distribution, command).
 SERVERS: dict[str, tuple[str, Command]] = {
     "weft serve": ("weft", _weft),
+    "gunicorn -k weft": ("gunicorn", _gunicorn_weft),
     "gunicorn -k gevent": ("gunicorn", _gunicorn),
     "gevent pywsgi": ("gevent", _pywsgi),
     "uvicorn": ("uvicorn", _uvicorn),
