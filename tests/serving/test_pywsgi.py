@@ -1,11 +1,15 @@
 """Where programs rely on gevent's server, and HTTP leaves the choice: its ways, and safely."""
 
+import errno
 import socket as native
+import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import weft
 from weft.http.policy import LIKE_GEVENT, STRICT
 from weft.pywsgi import WSGIHandler, WSGIServer
 from weft.serve.admin import AdminServer
@@ -78,6 +82,54 @@ class TestMalformedBodies:
         answer = here.exchange(self.BODY + SECOND)
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.count(b"HTTP/1.1") == 1
+        assert here.errors == []
+
+
+class TestLostClients:
+    @staticmethod
+    def lost(here: Site, data: bytes) -> None:
+        with here.connect() as sock:
+            sock.sendall(data)
+        until = time.monotonic() + 10
+        while not here.log and time.monotonic() < until:
+            weft.sleep(0.001)
+        assert len(here.log) == 1
+
+    @pytest.mark.parametrize(
+        "data", [CHUNKED + b"5\r\nabc", post(b"Content-Length: 5", body=b"abc")]
+    )
+    def test_one_that_ends_within_its_body_is_reported(
+        self, like_gevent: Start, site: Start, data: bytes
+    ) -> None:
+        here = like_gevent(reading(5))
+        self.lost(here, data)
+        assert "unexpected end of file" in here.errors[0]
+        here = site(reading(5))  # strict
+        self.lost(here, data)
+        assert here.errors == []
+
+    @pytest.mark.parametrize("ignored", [(errno.ECONNRESET,), ()])
+    def test_one_that_resets_is_not_unless_the_handler_says_so(
+        self, like_gevent: Start, ignored: tuple[int, ...]
+    ) -> None:
+        class Handler(WSGIHandler):
+            ignored_socket_errors = ignored
+
+        here = like_gevent(reading(5), handler_class=Handler)
+        with here.connect() as sock:
+            sock.sendall(post(b"Content-Length: 5", body=b"abc"))
+            while not here.requests:
+                weft.sleep(0.001)
+            sock.setsockopt(native.SOL_SOCKET, native.SO_LINGER, struct.pack("ii", 1, 0))
+        until = time.monotonic() + 10
+        while not here.log and time.monotonic() < until:
+            weft.sleep(0.001)
+        assert len(here.log) == 1
+        assert len(here.errors) == 1 - len(ignored)
+
+    def test_whom_nobody_read_from_is_not_reported(self, like_gevent: Start) -> None:
+        here = like_gevent(hello)
+        self.lost(here, CHUNKED + b"5\r\nabc")
         assert here.errors == []
 
 

@@ -63,5 +63,6 @@ cdef class Exchange:
     cdef send_both(self, bytes head, bytes data, bint last)
     cdef send_end(self)
     cdef send_interim(self, str status, HeaderLines lines)
+    cdef bint is_forgiven(self, error) except -1
     cdef bint left_to_itself(self) except -1
     cdef bint send_file(self, wrapper) except -1

@@ -202,7 +202,7 @@ cdef class Exchange:
             try:
                 self.run_application()
             except Exception as exc:
-                if exc is not self.client_error:
+                if exc is not self.client_error or not self.is_forgiven(exc):
                     self.handle_error(*sys.exc_info())
                 else:
                     self.answer_client_error()
@@ -366,6 +366,10 @@ cdef class Exchange:
     cdef send_interim(self, str status, HeaderLines lines):
         """Send a head with *status*, before the one of the answer."""
         raise NotImplementedError
+
+    cdef bint is_forgiven(self, error) except -1:
+        """Whether *error*, the client's doing, is no failure of an application that lets it pass."""
+        return True
 
     cdef bint left_to_itself(self) except -1:
         """Whether the application may have answered by itself, if it told nobody."""

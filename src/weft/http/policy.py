@@ -26,6 +26,9 @@ class Policy:
     #: An application that returns nothing and never calls start_response() has failed; else it
     #: has answered by itself, upon the socket of HTTP/1.1, and the connection just ends.
     answer_always: bool = True
+    #: What a client does to its connection is no failure of an application that lets the OSError
+    #: pass; else it is one, unless its number is in the handler's ``ignored_socket_errors``.
+    forgive_clients: bool = True
     #: ``wsgi.input`` ends with the request's body; else, where a client asks to change to
     #: WebSocket, it is what the client sends from then on.
     input_is_body: bool = True
@@ -39,6 +42,7 @@ LIKE_GEVENT = Policy(
     omit_forbidden_body=False,
     tell_empty_length=False,
     answer_always=False,
+    forgive_clients=False,
     input_is_body=False,
 )
 STRICT = Policy()

@@ -9,6 +9,7 @@ __all__ = ["Handler"]
 class Handler(Exchange):
     socket: Any
     def __init__(self, sock: Any, address: Any, server: Any, rfile: Any = None) -> None: ...
+    ignored_socket_errors: tuple[int, ...]
     reads_requestlines: bool
     @property
     def rfile(self) -> BufferedReader: ...

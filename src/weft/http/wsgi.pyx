@@ -5,6 +5,7 @@ from _socket import SHUT_RD as _SHUT_RD
 from _socket import SHUT_WR as _SHUT_WR
 from _socket import socket as _system_socket
 from contextlib import suppress
+from errno import ECONNRESET, EPIPE
 from io import BufferedReader
 
 from weft.http.body import Received
@@ -53,6 +54,8 @@ cdef bint asks_for_upgrade(dict fields):
 cdef class Handler(Exchange):
     """Serves the requests of one connection, one after the other."""
 
+    #: Of a client that goes away these are never reported, whatever the policy.
+    ignored_socket_errors = (EPIPE, ECONNRESET)
     #: Whether the first line of a request is what ``read_requestline()``, a subclass's, returns.
     reads_requestlines = False
 
@@ -219,7 +222,8 @@ cdef class Handler(Exchange):
             self.wait_at_most(self.body_time)
             data = self.receive(BODY)
             if not data:
-                raise ConnectionResetError("the client ended the connection within the body")
+                doing = "parsing chunked data" if request.chunked else "reading a request's body"
+                raise ConnectionResetError(f"unexpected end of file while {doing}")
             reader.feed(data)
         if reader.error is not None and not request.complete:
             raise reader.error
@@ -371,6 +375,11 @@ cdef class Handler(Exchange):
             self.client_error = exc
             self.close_connection = True
             raise
+
+    cdef bint is_forgiven(self, error) except -1:
+        if self.policy.forgive_clients or isinstance(error, (BadRequest, TimeoutError)):
+            return True  # what it was refused for, or one of the server's limits
+        return error.errno in self.ignored_socket_errors
 
     cdef bint left_to_itself(self) except -1:
         if self.policy.answer_always:
