@@ -138,6 +138,22 @@ def test_rlock_counts_for_its_owner_only() -> None:
     assert weft.spawn(lock.acquire, False).get()
 
 
+def test_a_counter_below_zero_is_paid_back_before_anybody_is_let_in() -> None:
+    semaphore = Semaphore(0)
+    semaphore.counter -= 2
+    waiter = weft.spawn(semaphore.acquire)
+    for _ in range(2):
+        waiter.join(timeout=0.01)
+        assert not waiter.dead
+        semaphore.release()
+    assert semaphore.counter == 0
+    weft.sleep(0.01)
+    assert not waiter.dead
+    semaphore.release()
+    waiter.join()
+    assert semaphore.counter == 0
+
+
 class TestCondition:
     def test_notify_wakes_in_order(self) -> None:
         condition, woken = Condition(), []

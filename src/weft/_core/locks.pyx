@@ -145,7 +145,10 @@ cdef class Semaphore(Linkable):
                 raised.append(exc)
 
     cdef int give(self) except -1:
-        if self.waiters.count == 0 or self.waiters.grant() is None:
+        # Below 0 it is where somebody has lowered it, as Celery does to shrink a pool in use.
+        if self.counter < 0:
+            self.counter += 1
+        elif self.waiters.count == 0 or self.waiters.grant() is None:
             self.counter += 1
             if self.watchers is not None:
                 self.grant_all(self.watchers)
