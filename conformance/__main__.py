@@ -1,8 +1,9 @@
 """Run gevent's own tests on gevent, then on weft, and say what is lost.
 
-Fails if a test is lost that ``internals.py`` does not name, if one passes that it names, or if
-less than 97 % pass. A module with a surprise is run once more, alone: its tests have 2 s each,
-which is little where two modules share the machine.
+Fails if a test is lost that ``internals.py`` does not name, if one passes that it names, if less
+than 97 % pass, or if gevent's public names are not those that are recorded. A module with a
+surprise is run once more, alone: its tests have 2 s each, which is little where two modules share
+the machine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from conformance import internals
 from conformance.environment import GEVENT, VERSION, Environment, prepare, weft_package
 from conformance.report import Row, faults, table
 from conformance.run import Outcome, isolation, kept, modules, run_module
+from conformance.table import listed_by, unrecorded
 
 
 class Run:
@@ -77,6 +79,7 @@ def main() -> int:
     rows = [run.again(row) for row in rows]
     print(table(rows))
     wrong = faults(rows, whole=not (options.only or options.internals))
+    wrong += unrecorded(listed_by(run.gevent.python))
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0

@@ -106,6 +106,13 @@ PASSED_ON = {
     "gevent.threadpool.ThreadPoolExecutor.shutdown",
 }
 
+#: The versions of Python from which, and before which, names exist that go with the standard
+#: library's.
+ONLY_WITH = {
+    "gevent.ssl.wrap_socket": ((3, 0), (3, 12)),
+    "gevent.thread.start_joinable_thread": ((3, 13), (4, 0)),
+}
+
 #: Names that exist, with what is different and what to do.
 DIFFERENT = {
     "gevent": {
@@ -188,6 +195,7 @@ DIFFERENT = {
     "gevent.socket": {
         "SocketType": "the standard library's C class, of which every socket is an instance",
         "getnameinfo": BY_POSITION,
+        "socket.bind": BY_POSITION,
         "socket.recvmsg_into": BY_POSITION,
         "socket.ref": "counts for who begins to wait after it was set",
         "socket.sendmsg": BY_POSITION,
@@ -195,6 +203,7 @@ DIFFERENT = {
     },
     "gevent.ssl": {
         "SSLSocket": "the standard library's class upon weft's socket: contexts make it",
+        "wrap_socket": "only where Python itself has it, until 3.11",
         "SSLSocket.read": "names its arguments as the standard library does, with its defaults",
     },
     "gevent.subprocess": {
@@ -203,6 +212,8 @@ DIFFERENT = {
     },
     "gevent.thread": {
         "LockType": OWN_LOCK,
+        "stack_size": BY_POSITION,
+        "start_joinable_thread": "only where Python itself has one, from 3.13 on",
         "RLock": "in the compiled core, and atomic against signal handlers",
     },
     "gevent.threading": {
@@ -333,9 +344,6 @@ DROPPED = {
         "fork": "use `gevent.os.fork`",
         "mswindows": VERSION,
         "spawn": "use `gevent.spawn`",
-    },
-    "gevent.thread": {
-        "start_joinable_thread": "only where Python itself has it, from 3.13 on",
     },
     "gevent.threading": {
         "PY313": VERSION,

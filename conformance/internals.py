@@ -97,7 +97,7 @@ TESTS = {
     "test__socket_close": {
         "Test.test_recv_twice": "two greenlets may receive from one socket, in turn",
     },
-    "test__socket_ex": {"TestRef.test": "sockets have no ref: who waits keeps the loop going"},
+    "test__socket_ex": {"TestRef.test": "reads the private watchers of a socket"},
     "test__subprocess": {
         "TestFDs.test_close_fds_brute_force": POPEN_FDS,
         "TestFDs.test_close_fds_from_path": POPEN_FDS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conformance.differences import (
     DIFFERENT,
     DROPPED,
     NOT_BORROWED,
+    ONLY_WITH,
     PASSED_ON,
 )
 from conformance.listing import Entry, Listing
@@ -101,6 +103,12 @@ def _number(text: str) -> float | None:
         return None
 
 
+def is_here(full: str) -> bool:
+    """Whether a name goes with this version of Python."""
+    since, until = ONLY_WITH.get(full, ((3, 0), (4, 0)))
+    return since <= sys.version_info < until
+
+
 def problems(listing: Listing, found: Listing) -> Iterator[str]:
     """What is wrong with the classes of the recorded names, by what weft has under them."""
     for table in (DIFFERENT, DROPPED):
@@ -123,6 +131,8 @@ def problems(listing: Listing, found: Listing) -> Iterator[str]:
 
 def _problems_of(module: str, name: str, theirs: Entry, ours: Entry | None) -> Iterator[str]:
     full = f"{module}.{name}"
+    if not is_here(full):
+        return
     kind, _ = classify(module, name, theirs)
     if kind == GONE and ours is not None:
         yield f"{full} is dropped, and there"

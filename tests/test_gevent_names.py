@@ -14,7 +14,7 @@ from conformance.environment import GEVENT
 from conformance.listing import Listing
 from conformance.names import problems, recorded
 from conformance.signatures import refusals
-from conformance.table import TABLE, listed_by, of_the_wheel, table
+from conformance.table import RECORDED_BY, TABLE, listed_by, of_the_wheel, table, unrecorded
 
 ALIASED = (
     "import runpy, sys, weft.compat; weft.compat.install(); sys.argv[:2] = sys.argv[1:];"
@@ -137,7 +137,7 @@ def test_the_rest_of_the_standard_librarys_names_is_there(
     assert lacking == ""
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="recorded by CPython 3.11")
+@pytest.mark.skipif(sys.version_info[:2] != RECORDED_BY, reason="recorded by another CPython")
 @pytest.mark.timeout(600)
 def test_the_recorded_names_are_those_of_gevents_wheel() -> None:
     try:
@@ -151,3 +151,5 @@ def test_the_recorded_names_are_those_of_gevents_wheel() -> None:
             raise
         pytest.skip(f"{GEVENT} cannot be installed here")
     assert json.loads(listed) == recorded()
+    assert unrecorded(listed) == []
+    assert "--record" in unrecorded(listed.replace("Greenlet", "Redlet"))[0]
