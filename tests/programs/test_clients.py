@@ -1,12 +1,16 @@
 """Libraries that talk to servers, each in a program that a user would start."""
 
 import json
+import signal
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from redis import Redis
 
-from .servers import SecureShell
+from .conftest import Program
+from .servers import START_SECONDS, SecureShell
 
 Run = Callable[..., str]
 
@@ -43,6 +47,21 @@ def crowd(run: Run, style: str, program: str, url: str, *extra: Any) -> None:
 @pytest.mark.parametrize("style", COMMANDS)
 def test_redis(run: Run, redis: str, style: str) -> None:
     crowd(run, style, "redis_py.py", redis)
+
+
+@pytest.mark.parametrize("style", COMMANDS)
+def test_an_interrupt_ends_a_program_as_it_ends_python(
+    start: Callable[..., Program], redis: str, style: str
+) -> None:
+    many = 10_000_000
+    program = start(*COMMANDS[style], "redis_py.py", style, redis, "waits", many)
+    with Redis.from_url(redis) as client:
+        deadline = time.monotonic() + START_SECONDS
+        while client.info("clients")["blocked_clients"] < 50:
+            assert time.monotonic() < deadline, program.stderr
+    assert program.stop(signal.SIGINT) == -signal.SIGINT
+    assert program.stderr.count("Traceback") == 1
+    assert program.stderr.endswith("\nKeyboardInterrupt\n")
 
 
 @pytest.mark.parametrize("library", ["requests", "urllib3", "httpx"])

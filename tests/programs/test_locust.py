@@ -4,7 +4,9 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -21,8 +23,9 @@ Start = Callable[..., Program]
 
 def check(statistics: list[dict[str, Any]]) -> None:
     """They are those of USERS, all waiting at once, for as long as they ran."""
-    assert [entry["name"] for entry in statistics] == ["form", "page"]
-    for entry in statistics:
+    form, page = sorted(statistics, key=itemgetter("name"))
+    assert (form["name"], page["name"]) == ("form", "page")
+    for entry in form, page:
         assert entry["num_failures"] == 0
         requests = entry["num_requests"]
         assert sum(entry["num_reqs_per_sec"].values()) == requests
@@ -31,7 +34,6 @@ def check(statistics: list[dict[str, Any]]) -> None:
         assert WAIT <= entry["total_response_time"] / requests / 1000 < 1
         # Half of the users each, every one in a second at most.
         assert requests >= USERS / 2 * (SECONDS - 1)
-    page = statistics[1]
     assert page["total_content_length"] == len('{"path": "/1"}') * page["num_requests"]
 
 
@@ -68,6 +70,39 @@ def test_master_with_two_workers(start: Start, site: str) -> None:
     for worker in workers:
         assert "Traceback" not in worker.stderr
         assert "Got quit message from master, shutting down" in worker.stderr
+
+
+def test_processes_that_it_forks(start: Start, site: str) -> None:
+    port = free_port()
+    forking = ["--processes", 2, "--master-bind-port", port, "--master-port", port]
+    master = start(*LOCUST, *forking, *LOAD, "-H", site)
+    printed = master.process.communicate(timeout=60)[0]
+    assert master.process.returncode == 0, master.stderr
+    assert "Traceback" not in master.stderr
+    lines = printed.splitlines()
+    assert lines[:2] == ["[]", "[]"]  # what its children have to report
+    check(json.loads("\n".join(lines[2:])))
+
+
+def test_its_web_pages(start: Start, site: str) -> None:
+    port = free_port()
+    browsing = ["--autostart", "--autoquit", 1, "--web-host", "127.0.0.1", "--web-port", port]
+    program = start(*LOCUST[:-1], *browsing, *LOAD[2:], "-H", site)
+    program.wait_for_stderr("All users spawned")
+    with urlopen(f"http://127.0.0.1:{port}/") as page:
+        assert b"<title>Locust" in page.read()
+    deadline = time.monotonic() + SECONDS
+    while True:
+        with urlopen(f"http://127.0.0.1:{port}/stats/requests") as answer:
+            shown = json.load(answer)
+        *_, total = shown["stats"]
+        if total["num_requests"] >= USERS:
+            break
+        assert time.monotonic() < deadline, shown
+    assert (shown["state"], shown["user_count"]) == ("running", USERS)
+    program.process.communicate(timeout=60)
+    assert program.process.returncode == 0
+    assert "Traceback" not in program.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
