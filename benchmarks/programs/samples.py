@@ -96,10 +96,10 @@ def chat(*, who: str, peer: None, amount: int) -> Sample:
 
 
 def celery(*, who: str, peer: str, amount: int) -> Sample:
-    """Celery's worker, given *amount* jobs."""
-    worker = ["-m", "celery", "-A", "jobs", "worker", "-P", "gevent", "-c", CONNECTIONS]
+    """Celery's worker with the contestant's pool, given *amount* jobs."""
+    worker = ["-m", "celery", "-A", "jobs", "worker", "-P", who, "-c", CONNECTIONS]
     queue = {"REDIS_URL": peer}
-    put_in = [sys.executable, "-m", "jobs"]
+    put_in = [sys.executable, "-m", "benchmarks.programs.job_load"]
     with _started(command(who, *worker, "--loglevel", "ERROR"), queue) as (server, _):
         _output([*put_in, str(CONNECTIONS)], queue)  # until it is ready
         before = cpu_seconds(server.pid)
