@@ -255,7 +255,7 @@ DROPPED = {
         "FileObjectPosix.default_bufsize": "`io.DEFAULT_BUFFER_SIZE`, as `open()` has it"
     },
     "gevent.greenlet": {
-        "Greenlet.spawning_stack_limit": "set `config.spawning_stack_limit`, 0 by default: it costs"
+        "Greenlet.spawning_stack_limit": "set `config.spawning_stack_limit`, for all greenlets"
     },
     "gevent.hub": {
         "Hub.cancel_waits_close_and_then": HELPER + ": close the object, which wakes who waits",
@@ -479,7 +479,7 @@ BEHAVIOURS = [
     Behaviour(
         "The spawner's stack",
         "ten frames of it are kept for each greenlet",
-        "none, for they cost more than the greenlet",
+        "ten frames under the alias, none without it, for memory's sake",
         "set `config.spawning_stack_limit`, or WEFT_SPAWNING_STACK_LIMIT",
         ("gevent.greenlet.Greenlet.spawning_stack",),
     ),

@@ -127,7 +127,6 @@ TESTS = {
         ),
     },
     "test__util": {
-        "TestFormat.test_with_Greenlet": "spawning_stack_limit is 0 unless it is set: it costs",
         "TestTree.test_tree": "asserts gevent's module names, in a printed tree",
     },
 }

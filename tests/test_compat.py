@@ -197,6 +197,25 @@ class TestAlias:
             "assert weft.config.threadpool_size == 3 and weft.config.max_blocking_time == 2"
         )
 
+    def test_greenlets_keep_their_spawners_stack_as_in_gevent(
+        self, fresh: Callable[..., str]
+    ) -> None:
+        source = (
+            "import weft\n" + INSTALL + "import gevent, gevent.util\n" + "def spawner(depth):\n"
+            "    return spawner(depth - 1) if depth else gevent.spawn(gevent.sleep)\n"
+            "child = spawner(20)\n"
+            "depth, frame = 0, child.spawning_stack\n"
+            "while frame is not None: depth, frame = depth + 1, frame.f_back\n"
+            "print(gevent.config.spawning_stack_limit, depth, child.spawning_stack.f_lineno)\n"
+            "assert 'in spawner' in chr(10).join(gevent.util.format_run_info())\n"
+        )
+        line = source.splitlines().index(
+            "    return spawner(depth - 1) if depth else gevent.spawn(gevent.sleep)"
+        )
+        assert fresh(source) == f"10 10 {line + 1}\n"
+        unset = "import os; os.environ['GEVENT_SPAWNING_STACK_LIMIT'] = '0'\n"
+        fresh(unset + INSTALL + "import gevent\nassert gevent.spawn(int).spawning_stack is None")
+
     @pytest.mark.parametrize("library", TOUCHED)
     def test_what_a_library_touches(self, library: str, fresh: Callable[..., str]) -> None:
         fresh(

@@ -51,6 +51,8 @@ class Setting:
     #: What it is for.
     desc = ""
     default: Any = None
+    #: The default under the alias, where programs rely on gevent's.
+    gevent_default: Any = None
     #: Its names: in ``weft.config``, in the environment, and in gevent's environment.
     name: ClassVar[str]
     environment_key: ClassVar[str]
@@ -324,6 +326,7 @@ class TrackGreenletTree(BoolSetting, name="track_greenlet_tree"):
 class SpawningStackLimit(CountSetting, name="spawning_stack_limit"):
     desc = "How many frames of the spawner's stack a greenlet keeps as spawning_stack."
     default = 0
+    gevent_default = 10
 
     def apply(self, value: Any) -> None:
         core_greenlet.set_stack_limit(value)
@@ -423,10 +426,18 @@ def _apply_environment() -> None:
 
 
 def read_gevent_environment() -> None:
-    """Let ``GEVENT_...`` variables count from now on, where the ``WEFT_...`` one is not set."""
+    """Let ``GEVENT_...`` variables count from now on, where the ``WEFT_...`` one is not set.
+
+    So do gevent's defaults that programs rely on.
+    """
     global _reads_gevent
     _reads_gevent = True
     _apply_environment()
+    for setting in config.__dict__["settings"].values():
+        if setting.gevent_default is not None:
+            setting.default = setting.gevent_default
+            if "value" not in setting.__dict__:
+                setting.set(setting.default)
 
 
 _apply_environment()

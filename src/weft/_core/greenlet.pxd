@@ -20,7 +20,7 @@ cdef class Greenlet(Fiber):
     cdef bint notifying              # a callback for the callable links is on its way
     cdef weft_timer *start_timer
     cdef object spawner              # weak
-    cdef object stack                # SpawningFrames, if asked for
+    cdef object stack                # a CallerStack, if asked for
     cdef object tree_locals
 
     cdef int begin(self) except -1

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from types import CodeType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 from weakref import ReferenceType
 
 import greenlet
@@ -82,6 +82,9 @@ class SpawningFrame:
     f_globals: dict[str, Any]
     f_locals: dict[str, Any]
     def __init__(self, code: CodeType, line: int, back: SpawningFrame | None) -> None: ...
+
+@final
+class CallerStack: ...
 
 def set_track_tree(value: bool) -> None: ...
 def set_stack_limit(value: int) -> None: ...

@@ -2,13 +2,14 @@
 # Calls of what is not subclassed in Python are faster so.
 """The greenlet that people spawn: a function, its result, and who waits for it."""
 
-import sys
 from contextvars import copy_context
 from weakref import ref as weak_ref
 
+cimport cython
 from cpython.exc cimport PyErr_Fetch
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 
 from greenlet import GreenletExit
 
@@ -52,6 +53,15 @@ cdef extern from "Python.h":
     # Without Cython's handling of errors: NULL and an exception set.
     PyObject *call_object "PyObject_Call"(PyObject *f, PyObject *args, PyObject *kwargs) noexcept
     PyObject *get_attribute "PyObject_GetAttrString"(PyObject *o, const char *name) noexcept
+    ctypedef struct PyFrameObject:
+        pass
+    ctypedef struct PyCodeObject:
+        pass
+    PyFrameObject *PyEval_GetFrame() noexcept                      # borrowed
+    PyFrameObject *PyFrame_GetBack(PyFrameObject *frame) noexcept  # new
+    PyCodeObject *PyFrame_GetCode(PyFrameObject *frame) noexcept   # new
+    int PyFrame_GetLasti(PyFrameObject *frame) noexcept
+    int PyCode_Addr2Line(PyCodeObject *code, int instruction) noexcept
     void PyErr_NormalizeException(PyObject **type, PyObject **value, PyObject **tb)
     int PyException_SetTraceback(object exc, object tb) except -1
 
@@ -128,7 +138,7 @@ cdef class Greenlet(Fiber):
 
         None unless the setting ``spawning_stack_limit`` is above 0.
         """
-        return self.stack
+        return None if self.stack is None else (<CallerStack>self.stack).frames()
 
     @property
     def spawn_tree_locals(self):
@@ -463,15 +473,51 @@ class SpawningFrame:
         self.f_code, self.f_lineno, self.f_back = code, line, back
 
 
-cdef object caller_stack(Py_ssize_t limit):
-    found = []
-    frame = sys._getframe()
-    while frame is not None and len(found) < limit:
-        found.append((frame.f_code, frame.f_lineno))
-        frame = frame.f_back
-    stack = None
-    for code, line in reversed(found):
-        stack = SpawningFrame(code, line, stack)
+cdef struct Place:
+    PyCodeObject *code
+    int instruction
+
+
+@cython.final
+@cython.no_gc  # code refers to no greenlet
+@cython.freelist(256)
+cdef class CallerStack:
+    """Where a greenlet's spawner stood, innermost first; lines are looked up when somebody asks."""
+
+    cdef Place *places
+    cdef int depth
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.depth):
+            Py_DECREF(<object>self.places[i].code)
+        PyMem_Free(self.places)
+
+    cdef object frames(self):
+        cdef int i
+        stack = None
+        for i in reversed(range(self.depth)):
+            line = PyCode_Addr2Line(self.places[i].code, self.places[i].instruction)
+            stack = SpawningFrame(<object>self.places[i].code, line, stack)
+        return stack
+
+
+cdef CallerStack caller_stack(Py_ssize_t limit):
+    cdef CallerStack stack = CallerStack.__new__(CallerStack)
+    cdef PyFrameObject *frame = PyEval_GetFrame()
+    cdef PyFrameObject *back
+    stack.places = <Place *>PyMem_Malloc(limit * sizeof(Place))
+    if stack.places == NULL:
+        raise MemoryError("no room for the stack of a greenlet's spawner")
+    Py_XINCREF(<PyObject *>frame)
+    while frame != NULL and stack.depth < limit:
+        stack.places[stack.depth].code = PyFrame_GetCode(frame)
+        stack.places[stack.depth].instruction = PyFrame_GetLasti(frame)
+        stack.depth += 1
+        back = PyFrame_GetBack(frame)
+        Py_DECREF(<object>frame)
+        frame = back
+    Py_XDECREF(<PyObject *>frame)
     return stack
 
 
