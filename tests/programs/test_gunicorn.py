@@ -210,6 +210,12 @@ def test_limits(gunicorn: Gunicorn, command: tuple[str, ...]) -> None:
     assert all("Invalid request from ip=127.0.0.1" in line for line in lines)
 
 
+def test_it_is_strict_where_pywsgi_is_not(gunicorn: Gunicorn) -> None:
+    site = gunicorn()
+    assert site.status(b"GET / HTTP/1.1\r\n\r\n") == "400"
+    assert "Invalid request from ip=127.0.0.1" in site.end()
+
+
 @pytest.mark.parametrize("command", [WORKER, GEVENT])
 def test_connections_are_kept_as_long_as_keepalive_says(
     gunicorn: Gunicorn, command: tuple[str, ...]

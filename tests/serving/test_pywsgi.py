@@ -13,6 +13,7 @@ import weft
 from weft.http.policy import LIKE_GEVENT, STRICT
 from weft.pywsgi import WSGIHandler, WSGIServer
 from weft.serve.admin import AdminServer
+from weft.serve.worker import WorkerServer
 
 from .conftest import Site, received
 from .test_bad_requests import CHUNKED, LIMITS, SECOND, TABLE, get, hello, post
@@ -32,7 +33,7 @@ def like_gevent(site: Start) -> Start:
 
 def test_who_has_which_policy() -> None:
     assert WSGIServer.policy is LIKE_GEVENT
-    assert AdminServer(None, "127.0.0.1:0").policy is STRICT
+    assert {AdminServer.policy, WorkerServer.policy} == {STRICT}
 
 
 #: They are requests by this policy.

@@ -13,6 +13,7 @@ from gunicorn.sock import ssl_context
 
 from weft.gunicorn.handlers import Forwarding, WorkerHandler, WorkerStream, host
 from weft.http.limits import UNBOUNDED, Limits
+from weft.http.policy import STRICT
 from weft.http.proxy import Proxies
 from weft.pool import Pool
 from weft.pywsgi import WSGIServer
@@ -25,6 +26,7 @@ class Server(WSGIServer):
 
     handler_class = WorkerHandler
     stream_class = WorkerStream
+    policy = STRICT
 
     def __init__(self, worker: Any, listener: Any, pool: Pool) -> None:
         cfg = worker.cfg

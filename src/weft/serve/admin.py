@@ -13,9 +13,10 @@ __all__ = ["AdminServer"]
 class AdminServer(WSGIServer):
     """Answers /livez, /readyz and /metrics for a supervisor, in its own process."""
 
+    policy = STRICT
+
     def __init__(self, supervisor: Any, address: str) -> None:
         self._supervisor = supervisor
-        self.policy = STRICT
         super().__init__(address, self._answer, log=None)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -145,6 +145,7 @@ class WorkerServer(WSGIServer):
 
     handler_class: Any = ServeHandler
     stream_class: Any = ServeStream
+    policy = STRICT
     base_env = {  # noqa: RUF012
         **WSGIServer.base_env,
         "wsgi.multithread": True,
@@ -155,7 +156,7 @@ class WorkerServer(WSGIServer):
         settings = worker.settings
         self.worker = worker
         self.slot = worker.slot
-        self.limits, self.policy = settings.limits(), STRICT
+        self.limits = settings.limits()
         self.gate: Any = worker.gate
         self.counters = worker.counters
         self.http2 = settings.http2
