@@ -3,10 +3,10 @@
     weft run -m celery -A shop worker -P weft -c 100
     CELERY_CUSTOM_WORKER_POOL=weft.celery:TaskPool celery -A shop worker -P custom -c 100
 
-Celery knows short names of its own pools alone; ``weft run`` adds weft's to them, and patches before
-anything is imported. Celery imports this module first of all where the variable names it, and
-importing it patches the standard library and installs the alias for ``import gevent``: Celery and
-kombu have ways of their own with gevent, that are right here too.
+Celery knows short names of its own pools alone; ``weft run`` adds weft's to them, and patches
+before anything is imported. Celery imports this module first of all where the variable names it,
+and importing it patches the standard library and installs the alias for ``import gevent``: Celery
+and kombu have ways of their own with gevent, that are right here too.
 """
 
 from __future__ import annotations
