@@ -96,6 +96,16 @@ class WebSocket:
         return self.environ.get("HTTP_ORIGIN")
 
     @property
+    def version(self) -> str:
+        """The version of the protocol: "13", the only one there is."""
+        return VERSION
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocols that the client offers, as it wrote them; gevent-websocket's name."""
+        return self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
+
+    @property
     def subprotocols(self) -> list[str]:
         """Those the client offers, its favourite first."""
         return listed(self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", ""))

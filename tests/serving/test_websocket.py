@@ -349,13 +349,13 @@ class TestHandshake:
     def test_subprotocols_and_origins(self, site: Start) -> None:
         @application(subprotocols=("b", "c"), origins=("https://a",))
         def tell(ws: WebSocket) -> None:
-            ws.send(f"{ws.subprotocol} {ws.path} {ws.origin}")
+            ws.send(f"{ws.subprotocol} {ws.path} {ws.origin} {ws.protocol} {ws.version}")
 
         here = site(tell)
         offer = "Sec-WebSocket-Protocol: a, c, b"
         answer = exchange(here, BYE, lines=(offer, "Origin: https://a"))
-        assert said(answer) == ["c /chat https://a", 1000]
-        assert said(exchange(here, BYE)) == ["None /chat None", 1000]
+        assert said(answer) == ["c /chat https://a a, c, b 13", 1000]
+        assert said(exchange(here, BYE)) == ["None /chat None None 13", 1000]
         answer = here.exchange(handshake("Origin: https://b", "Connection: Upgrade, close"))
         assert answer.startswith(b"HTTP/1.1 403 ")
 
