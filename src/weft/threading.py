@@ -65,8 +65,10 @@ if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
 def adopt_main_thread() -> None:
     """Let whoever joins the main thread let other greenlets run; call it when all is patched."""
     main = vars(threading)["_main_thread"]
-    if hasattr(main, "_handle"):
-        main._handle = getattr(_thread, "_make_thread_handle")(main.ident)  # noqa: B009
+    # Since CPython 3.13 it has a handle, since 3.14 under another name.
+    handle = next((name for name in ("_handle", "_os_thread_handle") if hasattr(main, name)), None)
+    if handle is not None:
+        setattr(main, handle, getattr(_thread, "_make_thread_handle")(main.ident))  # noqa: B009
     elif main._tstate_lock is not None:
         awaited = vars(threading)["_shutdown_locks"]
         awaited.discard(main._tstate_lock)

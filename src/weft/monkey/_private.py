@@ -26,6 +26,7 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_is_stopped": ("threading.Thread", "3.11 and 3.12"),
     "_is_zero": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_lock": ("threading.Condition", "3.11 to 3.13"),
+    "_os_thread_handle": ("threading._MainThread", "3.14"),
     "_rebuild": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_recv": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
     "_run_once": ("asyncio.base_events.BaseEventLoop", "3.11 to 3.13"),
