@@ -279,7 +279,6 @@ DROPPED = {
         "WSGIHandler.connection_upgraded": "use `switch_protocols()` or `wsgi.websocket`",
         "WSGIHandler.finalize_headers": ONE_STEP,
         "WSGIHandler.headers": "ask `environ`, by `HTTP_` names",
-        "WSGIHandler.ignored_socket_errors": HELPER,
         "WSGIHandler.protocol_version": "always HTTP/1.1, or what a client of 1.0 understands",
         "WSGIHandler.provided_content_length": ONE_STEP,
         "WSGIHandler.provided_date": ONE_STEP,

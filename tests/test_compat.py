@@ -25,6 +25,7 @@ TOUCHED = {
         gevent.pool.Group.greenlet_class gevent.pool.IMap gevent.pool.IMapUnordered gevent.spawn
         gevent.spawn_later gevent.thread.get_ident gevent.wait
         """,
+    "dramatiq": "gevent.Timeout gevent.getcurrent gevent.monkey.saved",
     "elastic-apm": "gevent.monkey.is_object_patched",
     "engineio and socketio": """
         gevent.event.Event gevent.monkey.is_module_patched gevent.queue.JoinableQueue
@@ -48,6 +49,11 @@ TOUCHED = {
         gevent.__version__ gevent.hub.reinit gevent.monkey.patch_all gevent.pool.Pool
         gevent.pywsgi.WSGIHandler gevent.server.StreamServer gevent.socket.SOCK_STREAM
         """,
+    "huey": "gevent.Greenlet gevent.event.AsyncResult.get gevent.killall gevent.pool.Pool",
+    "kazoo": """
+        gevent.event.AsyncResult gevent.lock.RLock gevent.lock.Semaphore gevent.queue.Empty
+        gevent.select gevent.selectors gevent.thread.allocate_lock
+        """,
     "kombu": "gevent.exceptions.ConcurrentObjectUseError gevent.socket.socket",
     "locust": """
         gevent.fork gevent.greenlet.Greenlet gevent.signal_handler gevent.timeout.Timeout
@@ -55,6 +61,10 @@ TOUCHED = {
         gevent.queue.LifoQueue
         """,
     "newrelic": "gevent.hub.sleep gevent.monkey gevent.pywsgi",
+    "pika": """
+        gevent._interfaces.ILoop gevent.hub.Hub gevent.hub.Waiter gevent.socket.getaddrinfo
+        gevent.spawn_raw
+        """,
     "psycogreen": "gevent.socket.wait_read gevent.socket.wait_write",
     "pyzmq": """
         gevent.event.AsyncResult gevent.hub.get_hub gevent.select.select gevent.Timeout.start_new
@@ -62,6 +72,10 @@ TOUCHED = {
     "sentry": """
         gevent.__version__ gevent.get_hub gevent.hub.Hub gevent.monkey.get_original
         gevent.monkey.is_module_patched gevent.monkey.is_object_patched gevent.threadpool.ThreadPool
+        """,
+    "uwsgi": """
+        gevent.getcurrent gevent.get_hub gevent.signal_handler gevent.sleep gevent.spawn
+        gevent.version_info
         """,
     "zerorpc": "gevent.core.READ gevent.queue.Channel.next gevent.version_info gevent.local.local",
 }
