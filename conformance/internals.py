@@ -22,7 +22,7 @@ MODULES = {
 }
 
 C_EXTENSION = "asserts the name of gevent's C extension"
-LOOP_PROXY = "puts a stand-in at hub.loop to see gevent's primitives call it"
+LOOP_PROXY = "puts a stand-in at hub.loop to see it called by other threads; C wakes hubs here"
 TRACED = "traces the Python code of gevent's locks; weft's are compiled"
 POPEN_FDS = "replaces private functions by which gevent's Popen closes descriptors"
 TWO_LENGTHS = "a Content-Length beside chunks: two requests for a proxy that takes the other"
@@ -30,10 +30,6 @@ REPAIRED = "wants a warning about an early reference that weft repairs"
 
 #: Single tests of other modules that are lost, and why: counted, never expected to pass.
 TESTS = {
-    "test__api_timeout": {
-        "Test.test_sleep_calls_update_now": LOOP_PROXY,
-        "Test.test_timeout_calls_update_now": LOOP_PROXY,
-    },
     "test__destroy": {
         "TestDestroyHub.test_destroy_hub": "a new hub takes libev's default loop over; weft's dies",
         "TestDestroyedHubRepr.test_repr_after_destroy": "makes a second hub in one thread",

@@ -193,6 +193,52 @@ event.clear()
         hub.cancel_wait(None, Expected)
 
 
+class TestStandInForTheLoop:
+    def test_is_asked_and_told_of_timers(self) -> None:
+        class StandIn:
+            told = 0
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(loop, name)
+
+            def update_now(self) -> None:
+                self.told += 1
+
+        hub = get_hub()
+        loop = hub.loop
+        hub.loop = stand_in = StandIn()
+        try:
+            assert hub.loop is stand_in
+            weft.sleep(0.001)
+            assert stand_in.told == 1
+            weft.sleep(0)
+            assert stand_in.told == 1
+            with pytest.raises(weft.Timeout), weft.Timeout(0.001):
+                weft.sleep(1)
+            assert stand_in.told == 3
+            with hub.loop.timer(0.001) as timer:
+                hub.wait(timer)
+        finally:
+            hub.loop = loop
+        assert hub.loop is loop
+        weft.sleep(0.001)
+        assert stand_in.told == 3
+
+    def test_that_fails_fails_the_caller(self) -> None:
+        hub = get_hub()
+        loop, hub.loop = hub.loop, object()
+        try:
+            with pytest.raises(AttributeError, match="update_now"):
+                weft.sleep(0.001)
+            timeout = weft.Timeout(0.001)
+            with pytest.raises(AttributeError, match="update_now"):
+                timeout.start()
+            assert not timeout.pending
+        finally:
+            hub.loop = loop
+        weft.sleep(0.002)
+
+
 class TestErrors:
     def test_are_printed_with_their_context(self, stream: io.StringIO) -> None:
         def fail() -> None:

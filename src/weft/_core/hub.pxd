@@ -93,6 +93,7 @@ cdef class Hub(greenlet):
     cdef TurnHook turn_hook
     cdef list join_waits
     cdef object loop_made            # the Loop, None until somebody asks for it
+    cdef object stand_in             # what somebody put in the Loop's place, or None
     cdef readonly uint64_t turns     # made so far
     cdef size_t turn                 # entries left of this turn
     cdef uint64_t last_look          # at timers and poller, in ticks

@@ -896,10 +896,20 @@ cdef class Hub(greenlet):
 
     @property
     def loop(self):
-        """The callbacks and watchers of the hub, as gevent shows them; None once it is closed."""
+        """The callbacks and watchers of the hub, as gevent shows them; None once it is closed.
+
+        What is assigned stands in for it: whoever asks gets that, and its ``update_now()`` is
+        called when sleep() or a Timeout sets a timer, as in gevent.
+        """
+        if self.stand_in is not None:
+            return self.stand_in
         if self.loop_made is None and not self.closed:
             self.loop_made = loop_class(hub=self)
         return None if self.closed else self.loop_made
+
+    @loop.setter
+    def loop(self, value):
+        self.stand_in = None if value is self.loop_made else value
 
     @property
     def main_hub(self):
@@ -1233,6 +1243,8 @@ def sleep(seconds=0, ref=True) -> None:
     if ns == 0:
         unpark(wait)
         ns = -1
+    elif wait.hub is not None and wait.hub.stand_in is not None:
+        wait.hub.stand_in.update_now()
     if ref or ns < 0 or wait.hub is None:
         park(wait, ns)
     else:

@@ -74,6 +74,8 @@ cdef class Timeout(BaseException):
             return
         self.hub = get_hub()
         self.target = current_greenlet()
+        if self.hub.stand_in is not None:
+            self.hub.stand_in.update_now()
         self.timer = set_timer(self.hub, now() + ns, self, timeout_expired)
         if not self.counts:
             self.hub.unref_timers += 1
