@@ -399,7 +399,7 @@ class Offer:
 
 
 def reached(recorded: Listing) -> Listing:
-    """What there is under the names of a listing."""
+    """What there is under the names of a listing; settings may have several."""
     listing: Listing = {}
     for name, wanted in recorded.items():
         try:
