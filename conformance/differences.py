@@ -284,7 +284,6 @@ DROPPED = {
         "WSGIHandler.provided_date": ONE_STEP,
         "WSGIHandler.read_request": WHOLE_PARSER,
         "WSGIHandler.response_use_chunked": ONE_STEP,
-        "WSGIServer.secure_environ_class": "set `environ_class` to `WSGISecureEnviron`",
         "WSGIServer.set_max_accept": "set `max_accept`",
         "format_date_time": "use `email.utils.formatdate(usegmt=True)`",
         "headers_factory": WHOLE_PARSER,
@@ -456,8 +455,8 @@ BEHAVIOURS = [
     ),
     Behaviour(
         "Thread pools and threads",
-        "a pool belongs to the thread that made it: others get InvalidThreadUseError",
-        "any thread may use it",
+        "`spawn()` from a thread other than the pool's raises InvalidThreadUseError",
+        "any thread may use a pool in each way",
         "nothing",
         ("gevent.threadpool.ThreadPool", "gevent.exceptions.InvalidThreadUseError"),
     ),
@@ -467,13 +466,6 @@ BEHAVIOURS = [
         "`pywsgi` refuses them (400), or ends the connection if the application is at work already",
         "mend the client; `weft serve` is stricter still: `weft.http.policy` names each choice",
         ("gevent.pywsgi.WSGIServer", "gevent.pywsgi.WSGIHandler"),
-    ),
-    Behaviour(
-        "Secrets in `environ`",
-        "`repr(environ)` in error reports hides them",
-        "reports do not print the environ; `WSGISecureEnviron` hides them in a `repr`",
-        "set `environ_class`, if the application prints it",
-        ("gevent.pywsgi.WSGIServer.environ_class",),
     ),
     Behaviour(
         "The spawner's stack",

@@ -128,13 +128,10 @@ class _Named(Exchange):
         if self.server.error_log is not sys.stderr:
             super()._log_error(typ, value, tb)
         if typ is not None and not issubclass(typ, GreenletExit):
-            environ = self.environ
-            get_hub().handle_error(
-                environ if isinstance(environ, SecureEnviron) else WSGISecureEnviron(environ),
-                typ,
-                value,
-                tb,
-            )
+            environ, secure = self.environ, self.server.secure_environ_class
+            if not isinstance(environ, secure):
+                environ = secure(environ)
+            get_hub().handle_error(environ, typ, value, tb)
 
     def error_body(self, status: str) -> str:
         """The body of an answer of the server's own: what *status* says after its number."""
@@ -305,6 +302,8 @@ class WSGIServer(StreamServer):
     http2 = False
     #: The class of the environments; :class:`WSGISecureEnviron` hides secrets from logs.
     environ_class: type[dict[str, Any]] = dict
+    #: What reports of errors name an environment as.
+    secure_environ_class: type[SecureEnviron] = WSGISecureEnviron
     #: What clients may ask for. As gevent's server there is no bound on bodies, times and
     #: connections; subclasses and instances may set one.
     limits: Limits = UNBOUNDED

@@ -1,6 +1,7 @@
 """Where programs rely on gevent's server, and HTTP leaves the choice: its ways, and safely."""
 
 import errno
+import io
 import socket as native
 import struct
 import time
@@ -11,7 +12,7 @@ import pytest
 
 import weft
 from weft.http.policy import LIKE_GEVENT, STRICT
-from weft.pywsgi import WSGIHandler, WSGIServer
+from weft.pywsgi import WSGIHandler, WSGISecureEnviron, WSGIServer
 from weft.serve.admin import AdminServer
 from weft.serve.worker import WorkerServer
 
@@ -376,3 +377,31 @@ class TestWhatSplitsAnAnswer:
             return []
 
         assert like_gevent(application).exchange(get(LAST)).startswith(b"HTTP/1.1 200 ")
+
+
+class TestReports:
+    @staticmethod
+    def failing(environ: Any, start_response: Any) -> Any:
+        raise KeyError("what went wrong")
+
+    @pytest.fixture
+    def report(self, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+        stream = io.StringIO()
+        monkeypatch.setattr(weft.get_hub(), "exception_stream", stream)
+        return stream
+
+    def test_secrets_are_hidden(self, like_gevent: Start, report: io.StringIO) -> None:
+        here = like_gevent(self.failing)
+        assert here.exchange(get(b"Authorization: key", LAST)).startswith(b"HTTP/1.1 500 ")
+        assert "what went wrong" in report.getvalue()
+        assert "(hidden keys: " in report.getvalue()
+        assert "AUTHORIZATION" not in report.getvalue()
+
+    def test_by_a_class_of_the_servers(self, like_gevent: Start, report: io.StringIO) -> None:
+        class Telling(WSGISecureEnviron):
+            whitelist_keys = ("HTTP_X_SHOWN",)
+
+        here = like_gevent(self.failing)
+        here.server.secure_environ_class = Telling
+        here.exchange(get(b"X-Shown: 7", LAST))
+        assert "{'HTTP_X_SHOWN': '7', (hidden keys: " in report.getvalue()
