@@ -1,14 +1,16 @@
 """Errors of weft.select, which are those of the standard library's, and counting of threads."""
 
 import _thread
+import os
 import select as native
 import sys
+import time
 from typing import Any
 
 import pytest
 
 import weft
-from weft import select, thread
+from weft import select, socket, thread
 
 
 class WithoutNumber:
@@ -58,3 +60,76 @@ def test_greenlets_count_as_threads_while_they_run() -> None:
     gate.release()
     weft.sleep(0)
     assert (before, during - before, thread._count()) == (_thread._count(), 1, before)
+
+
+class TestOneDescriptor:
+    """The hub waits for it by itself, without an epoll descriptor in between."""
+
+    @staticmethod
+    def polled(source: Any, mask: int, milliseconds: int = 5000) -> list[int]:
+        """The events that a poll of it alone answers."""
+        poll = select.poll()
+        poll.register(source, mask)
+        return [event for _, event in poll.poll(milliseconds)]
+
+    def test_all_who_wait_are_woken(self) -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            readers = [weft.spawn(self.polled, left, native.POLLIN) for _ in range(2)]
+            readers.append(weft.spawn(select.select, [left], [], [], 5))
+            received = weft.spawn(left.recv, 1)
+            weft.sleep(0)
+            right.send(b"ab")
+            assert received.get() == b"a"
+            assert [reader.get() for reader in readers] == [
+                [native.POLLIN],
+                [native.POLLIN],
+                ([left], [], []),
+            ]
+
+    def test_its_other_end_is_closed(self) -> None:
+        reader, writer = os.pipe()
+        waiting = weft.spawn(self.polled, reader, native.POLLIN)
+        weft.sleep(0)
+        os.close(writer)
+        assert waiting.get() == [native.POLLHUP]
+        os.close(reader)
+
+    def test_nobody_will_read_what_is_written(self) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        while True:
+            try:
+                os.write(writer, bytes(65536))
+            except BlockingIOError:
+                break
+        waiting = weft.spawn(self.polled, writer, native.POLLOUT)
+        weft.sleep(0)
+        os.close(reader)
+        assert waiting.get()[0] & native.POLLERR
+        os.close(writer)
+
+    def test_it_is_closed_meanwhile(self) -> None:
+        left, right = socket.socketpair()
+        number = left.fileno()
+        polling = weft.spawn(self.polled, number, native.POLLIN)
+        selecting = weft.spawn(select.select, [number], [], [])
+        weft.sleep(0)
+        left.close()
+        assert polling.get() == [native.POLLNVAL]
+        with pytest.raises(OSError, match=r"[Bb]ad file descriptor"):
+            selecting.get()
+        right.close()
+
+    def test_time_is_up(self) -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            began = time.monotonic()
+            assert self.polled(left, native.POLLIN, 20) == []
+            assert select.select([], [left], [], 0.02)[1] == [left]
+            assert select.select([left], [], [], 0.02) == ([], [], [])
+            assert time.monotonic() - began >= 0.04
+
+    def test_it_is_a_regular_file(self) -> None:
+        with open(__file__) as file:
+            assert self.polled(file, native.POLLIN) == [native.POLLIN]

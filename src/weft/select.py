@@ -1,7 +1,8 @@
 """The standard library's select module, cooperative; nothing is left out.
 
 Each waiting call asks the system without waiting first. If nothing is ready it waits, in the hub,
-for one epoll descriptor that watches the others, and asks again.
+and asks again. It waits for the descriptor if there is but one, to be read or to be written,
+otherwise for an epoll descriptor that watches all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import select as _select
 import sys as _sys
 import time as _time
 from collections.abc import Callable, Iterable
+from contextlib import suppress as _suppress
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from weft._builtins import builtin as _builtin
@@ -30,7 +32,9 @@ __implements__ = ["select"] + [name for name in ("poll", "epoll") if hasattr(_se
 __target__ = "select"
 __all__ = ["error", *__implements__]
 
-_READ = 1
+_READ, _WRITE = 1, 2
+#: The events (EPOLLIN, EPOLLOUT) for which the hub can wait by itself.
+_DIRECT = {0x1: _READ, 0x4: _WRITE}
 #: The longest wait of poll(), in milliseconds: a C int. CPython 3.15 takes longer ones.
 _LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
 _T = TypeVar("_T")
@@ -41,22 +45,27 @@ _native_poll: Any = getattr(_select, "poll", None)
 _clock = _time.monotonic
 
 
-def _wait_until(
-    ask: Callable[[], _T], wait_for: Callable[[float | None], object], seconds: float | None
-) -> _T:
-    """Ask until the answer is not empty or *seconds* have passed; the last answer."""
-    deadline = None if seconds is None else _clock() + seconds
-    answer = ask()
+def _is_final(answer: object, seconds: float | None) -> bool:
+    """Whether a first *answer* is to be given without waiting; if so, lets others run."""
     if answer or (seconds is not None and seconds <= 0):
         _sleep(0)  # who always finds something ready must not keep others from running
-        return answer
-    while not answer:
-        left = None if deadline is None else deadline - _clock()
-        if left is not None and left <= 0:
-            break
+        return True
+    return False
+
+
+def _wait_and_ask(
+    ask: Callable[[], _T], wait_for: Callable[[float | None], object], seconds: float | None
+) -> _T:
+    """Wait until the answer is not empty or *seconds* have passed; the last answer."""
+    deadline = None if seconds is None else _clock() + seconds
+    left = seconds
+    while True:
         wait_for(left)
         answer = ask()
-    return answer
+        if deadline is not None:
+            left = deadline - _clock()
+        if answer or (left is not None and left <= 0):
+            return answer
 
 
 def _fileno(source: Any) -> int:
@@ -110,13 +119,22 @@ def select(
 
 def _watching(interest: dict[int, int], ask: Callable[[], _T], seconds: float | None) -> _T:
     answer = ask()
-    if answer or (seconds is not None and seconds <= 0):
-        _sleep(0)
+    if _is_final(answer, seconds):
         return answer
+    if len(interest) == 1:
+        ((fd, mask),) = interest.items()
+        if mask in _DIRECT:
+            return _wait_and_ask(ask, lambda left: _wait_for_one(fd, _DIRECT[mask], left), seconds)
     with _native_epoll() as watcher:
         for fd, mask in interest.items():
             watcher.register(fd, mask)
-        return _wait_until(ask, lambda left: _wait_for(watcher.fileno(), _READ, left), seconds)
+        return _wait_and_ask(ask, lambda left: _wait_for(watcher.fileno(), _READ, left), seconds)
+
+
+def _wait_for_one(fd: int, event: int, seconds: float | None) -> None:
+    # Of one that is closed, asking again says so in the caller's way.
+    with _suppress(OSError):
+        _wait_for(fd, event, seconds)
 
 
 class _Poll:
@@ -188,10 +206,15 @@ if _native_epoll is not None:
         def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
             """What is ready; waits *timeout* seconds (None or a negative number: for ever)."""
             seconds = None if timeout is None or timeout < 0 else timeout
-            return _wait_until(
-                lambda: self._native.poll(0, maxevents),
-                lambda left: _wait_for(self._native.fileno(), _READ, left),
-                seconds,
+
+            def ask() -> list[tuple[int, int]]:
+                return self._native.poll(0, maxevents)  # type: ignore[no-any-return]
+
+            answer = ask()
+            if _is_final(answer, seconds):
+                return answer
+            return _wait_and_ask(
+                ask, lambda left: _wait_for(self._native.fileno(), _READ, left), seconds
             )
 
         def __enter__(self) -> epoll:

@@ -198,7 +198,7 @@ cdef class Descriptor(Pollable):
         cdef Hub hub = get_hub_if_exists()
         if self.fd >= 0:
             if hub is not None:
-                hub.poller.forget(self)
+                cancel_in(hub, self.fd)  # of others, too, who wait for the number
             self.fd = -1
             self.fail(closed_error())
         return 0
@@ -267,9 +267,13 @@ def await_ready(fd, int event) -> None:
 def cancel_waits(int fd) -> None:
     """Raise OSError (EBADF) in the greenlets of this thread that wait for *fd*."""
     cdef Hub hub = get_hub_if_exists()
-    cdef Pollable found
     if hub is not None:
-        found = hub.poller.slot(fd)
-        if isinstance(found, Descriptor):
-            (<Descriptor>found).fail(closed_error())
-            hub.poller.forget(found)
+        cancel_in(hub, fd)
+
+
+cdef int cancel_in(Hub hub, int fd) except -1:
+    cdef Pollable found = hub.poller.slot(fd)
+    if isinstance(found, Descriptor):
+        (<Descriptor>found).fail(closed_error())
+        hub.poller.forget(found)
+    return 0
