@@ -161,7 +161,6 @@ DIFFERENT = {
     "gevent.pywsgi": {
         "Input.read": "its argument is named `size`, as the standard library's files have it",
         "Input.readline": "its default is -1, which means what None does",
-        "WSGIHandler.handle_error": "names its arguments otherwise: pass them by position",
     },
     "gevent.resolver": {
         "AbstractResolver": "subclasses define `look_up()`, which has all look-ups in one place",
@@ -278,7 +277,6 @@ DROPPED = {
         "WSGIHandler.MessageClass": WHOLE_PARSER,
         "WSGIHandler.connection_upgraded": "use `switch_protocols()` or `wsgi.websocket`",
         "WSGIHandler.finalize_headers": ONE_STEP,
-        "WSGIHandler.headers": "ask `environ`, by `HTTP_` names",
         "WSGIHandler.protocol_version": "always HTTP/1.1, or what a client of 1.0 understands",
         "WSGIHandler.provided_content_length": ONE_STEP,
         "WSGIHandler.provided_date": ONE_STEP,

@@ -11,6 +11,7 @@ import logging
 import sys
 import traceback
 from contextvars import Context
+from email.message import Message
 from functools import partial
 from socket import AF_UNIX, getfqdn
 from time import localtime, strftime
@@ -97,6 +98,14 @@ class _Named(Exchange):
             return ""
         target = request.target.decode("latin-1")
         return f"{request.method} {target} HTTP/{request.version}"
+
+    @property
+    def headers(self) -> Message:
+        """The request's headers as they came, in a message of their own."""
+        message = Message()
+        for name, value in self.request.headers:
+            message[name.decode("latin-1")] = value.decode("latin-1")
+        return message
 
     @property
     def command(self) -> str:

@@ -405,3 +405,18 @@ class TestReports:
         here.server.secure_environ_class = Telling
         here.exchange(get(b"X-Shown: 7", LAST))
         assert "{'HTTP_X_SHOWN': '7', (hidden keys: " in report.getvalue()
+
+
+def test_a_handler_reads_the_headers(like_gevent: Start) -> None:
+    class Handler(WSGIHandler):
+        def format_request(self) -> str:
+            shown = (
+                self.headers["x-forwarded-for"],
+                self.headers.get_all("X-Two"),
+                self.headers["No"],
+            )
+            return repr(shown)
+
+    here = like_gevent(hello, handler_class=Handler)
+    here.exchange(get(b"X-Forwarded-For: 192.0.2.1", b"X-Two: a", b"X-Two: b", LAST))
+    assert here.log[-1].strip() == "('192.0.2.1', ['a', 'b'], None)"

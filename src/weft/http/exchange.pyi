@@ -43,8 +43,8 @@ class Exchange:
     def process_result(self) -> None: ...
     def handle_error(
         self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
+        t: type[BaseException] | None,
+        v: BaseException | None,
         tb: TracebackType | None,
     ) -> None: ...
     def _log_error(

@@ -381,10 +381,10 @@ cdef class Exchange:
 
     # -- errors and the log
 
-    def handle_error(self, typ, value, tb):
+    def handle_error(self, t, v, tb):
         """Report what the application raised; 500 if the head was not sent, else end it."""
         self.failed = True
-        self._log_error(typ, value, tb)
+        self._log_error(t, v, tb)
         self.close_connection = True
         if not self.headers_sent:
             self.answer("500 Internal Server Error")
