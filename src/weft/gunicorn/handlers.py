@@ -107,13 +107,6 @@ class _OfWorker:
     time_start: float
     time_finish: float
 
-    def get_environ(self) -> dict[str, Any]:
-        base: Any = super()
-        environ: dict[str, Any] = base.get_environ()
-        if not environ["SERVER_NAME"]:
-            environ["SERVER_NAME"], environ["SERVER_PORT"] = named_host(environ)
-        return environ
-
     def handle_one_response(self) -> None:
         base: Any = super()
         worker, hook_request = self.server.worker, HookRequest(self)
@@ -135,6 +128,8 @@ class _OfWorker:
         if fault is not None:
             worker.log.warning("Invalid request from ip=%s: %s", host(self.client_address), fault)
             self.application = partial(refuse, fault.status)
+        if not environ["SERVER_NAME"]:
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = named_host(environ)
         cut_script_name(environ)
         try:
             base.run_application()
