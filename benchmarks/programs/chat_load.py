@@ -1,4 +1,4 @@
-"""python -m benchmarks.programs.chat_load PORT CONNECTIONS SECONDS: clients of apps/chat.py."""
+"""python -m benchmarks.programs.chat_load PORT CONNECTIONS SECONDS: clients of the chat."""
 
 import json
 import socket
@@ -6,7 +6,8 @@ import sys
 
 from ..web.websocket_load import connect, load, message
 
-TEXT = b'42["say","' + b"x" * 100 + b'"]'
+#: An event that wants an acknowledgement, and that.
+TEXT, ANSWER = b'421["wait",5,0]', b"431[5]"
 
 
 def join(port: int) -> socket.socket:
@@ -19,4 +20,4 @@ def join(port: int) -> socket.socket:
 
 
 port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-print(json.dumps(load([join(port) for _ in range(connections)], TEXT, seconds)))
+print(json.dumps(load([join(port) for _ in range(connections)], TEXT, ANSWER, seconds)))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 GEVENT, WEFT = "gevent", "weft"
 NAMES = (GEVENT, WEFT)
 APPS = Path(__file__).parents[2] / "tests" / "programs" / "apps"
-OWN_APPS = Path(__file__).parent / "apps"
 
 #: What is measured runs on the first processor, what it talks to on the others if there are any.
 MEASURED, *OTHERS = sorted(os.sched_getaffinity(0))
@@ -30,5 +28,5 @@ def command(who: str, *arguments: object) -> list[str]:
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """The programs' environment: they find each other's modules."""
-    path: Sequence[str] = [str(OWN_APPS), str(APPS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [str(APPS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | (extra or {})

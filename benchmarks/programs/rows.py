@@ -67,7 +67,7 @@ ROWS = (
     Row("locust", "request", 4, samples.locust, servers.site, timed=True, packages=("locust",)),
     _client("pyzmq green", "request + reply", 20_000, "zmq_green.py", nullcontext),
     _client("geventhttpclient", "request", 15_000, "gevent_http_client.py", servers.site),
-    Row("Flask-SocketIO", "message", 4, samples.chat, timed=True, packages=("flask-socketio",)),
+    Row("Flask-SocketIO", "event", 4, samples.chat, timed=True, packages=("flask-socketio",)),
     _client("paramiko", "file over SFTP", 600, "ssh.py", servers.openssh),
     Row("Django + pywsgi", "request", 4, samples.django, servers.postgresql, True, ("django",)),
 )

@@ -54,7 +54,7 @@ def client(
 def locust(*, who: str, peer: str, amount: int) -> Sample:
     """Users who do not wait, for *amount* seconds."""
     users = ["-u", CONNECTIONS, "-r", CONNECTIONS, "-t", f"{amount}s", "-H", peer]
-    file = Path(__file__).parent / "apps" / "locust_load.py"
+    file = Path(__file__).with_name("locust_load.py")
     printed = _output(command(who, "-m", "locust", "-f", file, "--headless", *users))
     report = re.search(r"^report: (.*)$", printed, re.MULTILINE)
     if report is None:
@@ -82,11 +82,10 @@ def gunicorn(*, who: str, peer: None, amount: int) -> Sample:
 
 
 def chat(*, who: str, peer: None, amount: int) -> Sample:
-    """Flask-SocketIO, told something by CONNECTIONS clients for *amount* seconds."""
+    """Flask-SocketIO, sent events by CONNECTIONS clients for *amount* seconds."""
     port = free_port()
     load = [sys.executable, "-m", "benchmarks.programs.chat_load", port, CONNECTIONS, amount]
-    program = Path(__file__).parent / "apps" / "chat.py"
-    with _running(command(who, program, port), port) as server:
+    with _running(command(who, APPS / "chat.py", port), port) as server:
         before = cpu_seconds(server.pid)
         report = json.loads(_output(list(map(str, load))))
         cpu = cpu_seconds(server.pid) - before

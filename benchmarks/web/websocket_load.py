@@ -37,9 +37,11 @@ def connect(port: int, target: bytes) -> socket.socket:
     return sock
 
 
-def load(sockets: list[socket.socket], text: bytes, seconds: float) -> dict[str, float]:
-    """Send *text* to and fro on all *sockets*; counts, and latencies in seconds."""
-    ask, expected = message(text), bytes([0x81, len(text)]) + text
+def load(
+    sockets: list[socket.socket], text: bytes, answer: bytes, seconds: float
+) -> dict[str, float]:
+    """Send *text* and get *answer*, on all *sockets*; counts, and latencies in seconds."""
+    ask, expected = message(text), bytes([0x81, len(answer)]) + answer
     poller = selectors.EpollSelector()
     for sock in sockets:
         sock.sendall(ask)
@@ -73,4 +75,4 @@ def load(sockets: list[socket.socket], text: bytes, seconds: float) -> dict[str,
 if __name__ == "__main__":
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     sockets = [connect(port, b"/websocket") for _ in range(connections)]
-    print(json.dumps(load(sockets, TEXT, seconds)))
+    print(json.dumps(load(sockets, TEXT, TEXT, seconds)))
