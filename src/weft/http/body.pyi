@@ -24,6 +24,7 @@ class Input:
 class Received(RawIOBase):
     ended: bool
     def __init__(self, first: bytes, sock: Any) -> None: ...
+    def readinto(self, buffer: Any) -> int: ...
 
 class FileWrapper:
     filelike: Any
