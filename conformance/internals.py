@@ -79,11 +79,6 @@ TESTS = {
         "TestContentLength304.test_err": "a 304 may tell the length of what has not changed",
         "TestMultiLineHeader.test_multiline_116": "a folded line, which RFC 9112 has refused",
     },
-    "test__select": {
-        "TestPossibleCrashes.test_closing_fd_before_selecting": (
-            "replaces the native select(), which has EBADF too: with weft epoll says it then"
-        ),
-    },
     "test__semaphore": {"TestCExt.test_c_extension": C_EXTENSION},
     "test__server": {
         "TestNoneSpawn.test_assertion_in_blocking_func": (
