@@ -5,7 +5,8 @@ from _socket import SHUT_RD as _SHUT_RD
 from _socket import SHUT_WR as _SHUT_WR
 from _socket import socket as _system_socket
 from contextlib import suppress
-from errno import ECONNRESET, EPIPE
+from errno import ECONNRESET as _ECONNRESET
+from errno import EPIPE as _EPIPE
 from io import BufferedReader
 
 from weft.http.body import Received
@@ -55,7 +56,7 @@ cdef class Handler(Exchange):
     """Serves the requests of one connection, one after the other."""
 
     #: Of a client that goes away these are never reported, whatever the policy.
-    ignored_socket_errors = (EPIPE, ECONNRESET)
+    ignored_socket_errors = (_EPIPE, _ECONNRESET)
     #: Whether the first line of a request is what ``read_requestline()``, a subclass's, returns.
     reads_requestlines = False
 
