@@ -133,3 +133,30 @@ class TestOneDescriptor:
     def test_it_is_a_regular_file(self) -> None:
         with open(__file__) as file:
             assert self.polled(file, native.POLLIN) == [native.POLLIN]
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "among others"])
+@pytest.mark.parametrize("how", ["select", "poll"])
+def test_what_a_watcher_took_was_ready(how: str, others: int) -> None:
+    """zmq.green's sockets have watchers that read what its poller waits for."""
+    pipes = [os.pipe() for _ in range(1 + others)]
+    readers = [reader for reader, _ in pipes]
+    first = readers[0]
+    watcher = weft.get_hub().loop.io(first, 1)
+    watcher.start(lambda: os.read(first, 10))
+
+    def wait() -> Any:
+        if how == "select":
+            return select.select(readers, [], [], 5)
+        poll = select.poll()
+        for reader in readers:
+            poll.register(reader, native.POLLIN)
+        return poll.poll(5000)
+
+    waiting = weft.spawn(wait)
+    weft.sleep(0.01)
+    os.write(pipes[0][1], b"abc")
+    assert waiting.get() == (([first], [], []) if how == "select" else [(first, native.POLLIN)])
+    watcher.close()
+    for fd in (fd for pipe in pipes for fd in pipe):
+        os.close(fd)

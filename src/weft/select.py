@@ -1,8 +1,10 @@
 """The standard library's select module, cooperative; nothing is left out.
 
 Each waiting call asks the system without waiting first. If nothing is ready it waits, in the hub,
-and asks again. It waits for the descriptor if there is but one, to be read or to be written,
-otherwise for an epoll descriptor that watches all.
+and asks again. Then others who wait for the same may have taken what was there: what the hub saw is
+the answer all the same, as the system's is to whoever runs later. (zmq.green waits so for
+descriptors that its own watchers read.) Only where more than reading and writing is asked for it
+waits for an epoll descriptor that watches all, and until asking again finds something.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 from weft._builtins import builtin as _builtin
 from weft._core.descriptor import wait_for as _wait_for
 from weft._core.hub import sleep as _sleep
+from weft.event import Event as _Event
+from weft.hub import get_hub as _get_hub
 
 #: What is the standard library's own: the constants, and what is not made for waiting.
 __imports__ = [
@@ -38,6 +42,8 @@ _DIRECT = {0x1: _READ, 0x4: _WRITE}
 #: The longest wait of poll(), in milliseconds: a C int. CPython 3.15 takes longer ones.
 _LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
 _T = TypeVar("_T")
+#: Descriptors that were ready, each with EPOLLIN, EPOLLOUT or both.
+_Ready = dict[int, int]
 
 _original_select = _select.select
 _native_epoll: Any = getattr(_select, "epoll", None)
@@ -54,14 +60,17 @@ def _is_final(answer: object, seconds: float | None) -> bool:
 
 
 def _wait_and_ask(
-    ask: Callable[[], _T], wait_for: Callable[[float | None], object], seconds: float | None
+    ask: Callable[[], _T],
+    wait_for: Callable[[float | None], _Ready],
+    answer_of: Callable[[_Ready], _T],
+    seconds: float | None,
 ) -> _T:
     """Wait until the answer is not empty or *seconds* have passed; the last answer."""
     deadline = None if seconds is None else _clock() + seconds
     left = seconds
     while True:
-        wait_for(left)
-        answer = ask()
+        ready = wait_for(left)
+        answer = ask() or answer_of(ready)
         if deadline is not None:
             left = deadline - _clock()
         if answer or (left is not None and left <= 0):
@@ -101,7 +110,9 @@ def select(
     reads, writes, urgent = numbers = [[fd for _, fd in pairs] for pairs in given]
 
     def ask() -> Any:
-        found = _original_select(reads, writes, urgent, 0)
+        return answer_of(*_original_select(reads, writes, urgent, 0))
+
+    def answer_of(*found: Iterable[int]) -> Any:
         if not any(found):
             return ()
         return tuple(
@@ -109,32 +120,72 @@ def select(
             for pairs, ready in zip(given, map(set, found), strict=True)
         )
 
+    def answer_of_ready(ready: _Ready) -> Any:
+        return answer_of(*([fd for fd in ready if ready[fd] & mask] for mask in masks))
+
     interest: dict[int, int] = {}
     masks = (_select.EPOLLIN, _select.EPOLLOUT, _select.EPOLLPRI)
     for fds, mask in zip(numbers, masks, strict=True):
         for fd in fds:
             interest[fd] = interest.get(fd, 0) | mask
-    return _watching(interest, ask, timeout) or ([], [], [])
+    return _watching(interest, ask, answer_of_ready, timeout) or ([], [], [])
 
 
-def _watching(interest: dict[int, int], ask: Callable[[], _T], seconds: float | None) -> _T:
+def _watching(
+    interest: dict[int, int],
+    ask: Callable[[], _T],
+    answer_of: Callable[[_Ready], _T],
+    seconds: float | None,
+) -> _T:
     answer = ask()
     if _is_final(answer, seconds):
         return answer
-    if len(interest) == 1:
-        ((fd, mask),) = interest.items()
-        if mask in _DIRECT:
-            return _wait_and_ask(ask, lambda left: _wait_for_one(fd, _DIRECT[mask], left), seconds)
+    if interest and all(mask in _DIRECT for mask in interest.values()):
+        wait = _wait_for_one if len(interest) == 1 else _wait_for_some
+        return _wait_and_ask(ask, lambda left: wait(interest, left), answer_of, seconds)
     with _native_epoll() as watcher:
         for fd, mask in interest.items():
             watcher.register(fd, mask)
-        return _wait_and_ask(ask, lambda left: _wait_for(watcher.fileno(), _READ, left), seconds)
+        return _wait_and_ask(ask, lambda left: _wait_for_epoll(watcher, left), answer_of, seconds)
 
 
-def _wait_for_one(fd: int, event: int, seconds: float | None) -> None:
-    # Of one that is closed, asking again says so in the caller's way.
+def _wait_for_epoll(native: Any, seconds: float | None) -> _Ready:
+    _wait_for(native.fileno(), _READ, seconds)
+    return {}  # the system alone knows
+
+
+# Of a descriptor that is closed, asking again says so in the caller's way.
+
+
+def _wait_for_one(interest: dict[int, int], seconds: float | None) -> _Ready:
+    ((fd, mask),) = interest.items()
     with _suppress(OSError):
-        _wait_for(fd, event, seconds)
+        if _wait_for(fd, _DIRECT[mask], seconds):
+            return interest
+    return {}
+
+
+def _wait_for_some(interest: dict[int, int], seconds: float | None) -> _Ready:
+    loop = _get_hub().loop
+    ready: _Ready = {}
+    some = _Event()
+
+    def note(fd: int) -> None:
+        ready[fd] = interest[fd]
+        some.set()
+
+    watchers = []
+    try:
+        with _suppress(OSError):
+            for fd, mask in interest.items():
+                watcher = loop.io(fd, _DIRECT[mask])
+                watchers.append(watcher)
+                watcher.start(note, fd)
+            some.wait(seconds)
+    finally:
+        for watcher in watchers:
+            watcher.close()
+    return ready
 
 
 class _Poll:
@@ -177,7 +228,12 @@ class _Poll:
         try:
             # What cannot be watched (closed, or a regular file) makes the native call answer
             # at once.
-            return _watching(self._interest, lambda: self._native.poll(0), seconds)
+            return _watching(
+                self._interest,
+                lambda: self._native.poll(0),
+                lambda ready: [*ready.items()],
+                seconds,
+            )
         finally:
             self._polling = False
 
@@ -214,7 +270,7 @@ if _native_epoll is not None:
             if _is_final(answer, seconds):
                 return answer
             return _wait_and_ask(
-                ask, lambda left: _wait_for(self._native.fileno(), _READ, left), seconds
+                ask, lambda left: _wait_for_epoll(self._native, left), lambda ready: [], seconds
             )
 
         def __enter__(self) -> epoll:
