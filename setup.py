@@ -8,8 +8,8 @@ import greenlet
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-CORE = "src/weft/_core"
-HTTP = "src/weft/http"
+CORE = "src/treadle/_core"
+HTTP = "src/treadle/http"
 #: C that modules are built with.
 ALSO = {f"{HTTP}/h1.pyx": sorted(glob(f"{HTTP}/llhttp/*.c"))}
 

@@ -1,1 +1,1 @@
-"""weft beside its peers, measured in one run: `python -m benchmarks` (see README.md here)."""
+"""treadle beside its peers, measured in one run: `python -m benchmarks` (see README.md here)."""

@@ -69,7 +69,7 @@ def _positive(text: str) -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measure weft and its peers side by side."
+        prog="python -m benchmarks", description="Measure treadle and its peers side by side."
     )
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the work, once; kept only with --output"

@@ -9,12 +9,12 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from .contestants import NAMES
-from .results import WEFT, Results
+from .results import TREADLE, Results
 from .rows import ROWS, Figure
 
 BASE = "gevent"
 MARKS = {
-    "weft": ("D", "#c1272d"),
+    "treadle": ("D", "#c1272d"),
     "gevent": ("s", "#2a7f3f"),
     "asyncio": ("o", "#3b6fb6"),
     "asyncio protocol": ("v", "#3b6fb6"),
@@ -28,7 +28,7 @@ Line = tuple[str, Figure]
 
 
 def draw(results: Results, path: Path) -> None:
-    """Write a PNG: each row's figures relative to gevent's log scale, and weft's goal."""
+    """Write a PNG: each row's figures relative to gevent's log scale, and treadle's goal."""
     matplotlib.use("Agg")
     lines = [(row.name, f) for row in ROWS if row.name in results.entries for f in row.figures]
     lines = [line for line in lines if results.median(line[0], BASE, line[1])]
@@ -59,7 +59,7 @@ def _points(axes: Axes, results: Results, lines: list[Line]) -> None:
             linestyle="",
             marker=MARKS[name][0],
             color=MARKS[name][1],
-            markersize=9 if name == WEFT else 7,
+            markersize=9 if name == TREADLE else 7,
             label=name,
         )
 
@@ -68,8 +68,8 @@ def _goals(axes: Axes, results: Results, lines: list[Line]) -> None:
     for y, line in enumerate(lines):
         goal = _relative(results, line, results.goal(*line))
         if goal is not None:
-            label = "weft's goal" if y == 0 else None
-            axes.plot([goal, goal], [y - 0.35, y + 0.35], color=MARKS[WEFT][1], label=label)
+            label = "treadle's goal" if y == 0 else None
+            axes.plot([goal, goal], [y - 0.35, y + 0.35], color=MARKS[TREADLE][1], label=label)
 
 
 def _relative(results: Results, line: Line, value: float | None) -> float | None:

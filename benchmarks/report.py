@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from .contestants import NAMES
-from .results import WEFT, Results
+from .results import TREADLE, Results
 from .rows import ROWS, Figure, Target
 
 Line = tuple[str, Figure]
@@ -17,15 +17,15 @@ def render(results: Results) -> str:
     lines = list(_lines(results))
     contestants = [name for name in NAMES if name in results.versions]
     parts = [
-        "# weft beside its peers",
+        "# treadle beside its peers",
         _facts(results),
         "Medians (each of a fresh process; contestants interleaved):",
         _table(["", *contestants], [_medians(results, line, contestants) for line in lines]),
     ]
-    if WEFT in contestants:
-        peers = [name for name in contestants if name != WEFT]
+    if TREADLE in contestants:
+        peers = [name for name in contestants if name != TREADLE]
         parts += [
-            "weft divided by each peer, and the target:",
+            "treadle divided by each peer, and the target:",
             _table(
                 ["", *peers, "target", "met"], [_ratios(results, line, peers) for line in lines]
             ),

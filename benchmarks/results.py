@@ -1,4 +1,4 @@
-"""What a run found: samples by row and contestant, their medians, and whether weft is on target."""
+"""What a run found: samples by row and contestant, their medians, and whether they meet targets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median
 
 from .rows import Figure, Target
 
-WEFT = "weft"
+TREADLE = "treadle"
 
 
 @dataclass
@@ -39,18 +39,18 @@ class Results:
         return entry.median(figure.key) if entry else None
 
     def ratio(self, row: str, peer: str, figure: Figure) -> float | None:
-        """weft's figure divided by the peer's; None unless both have one."""
-        own, theirs = self.median(row, WEFT, figure), self.median(row, peer, figure)
+        """treadle's figure divided by the peer's; None unless both have one."""
+        own, theirs = self.median(row, TREADLE, figure), self.median(row, peer, figure)
         return own / theirs if own is not None and theirs else None
 
     def goal(self, row: str, figure: Figure) -> float | None:
-        """The figure weft must not exceed; None while a peer that sets it has no figure."""
+        """The figure treadle must not exceed; None while a peer that sets it has no figure."""
         limits = [self._limit(row, figure, target) for target in figure.targets]
         return None if None in limits else min(limit for limit in limits if limit is not None)
 
     def met(self, row: str, figure: Figure) -> bool | None:
-        """Whether weft reaches its goal; None if that cannot be told."""
-        own, goal = self.median(row, WEFT, figure), self.goal(row, figure)
+        """Whether treadle reaches its goal; None if that cannot be told."""
+        own, goal = self.median(row, TREADLE, figure), self.goal(row, figure)
         return None if own is None or goal is None else own <= goal
 
     def failures(self) -> list[str]:

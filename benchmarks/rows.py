@@ -1,4 +1,4 @@
-"""What is measured: one entry per row, with who takes part and the targets weft must reach."""
+"""What is measured: one entry per row, with who takes part and the targets treadle must reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Unit = Literal["s", "B"]
 
 @dataclass(frozen=True)
 class Target:
-    """weft's figure is at most `ratio` times the peer's, or at most `limit` if no peer is named."""
+    """treadle's figure is at most `ratio` times the peer's, or at most `limit` without a peer."""
 
     peer: str | None = None
     ratio: float = 1.0
@@ -45,7 +45,7 @@ class Row:
 
 
 # Threads have neither a Timeout nor room for 100,000 sleepers.
-TASKS = ("weft", "gevent", "asyncio", "uvloop")
+TASKS = ("treadle", "gevent", "asyncio", "uvloop")
 ALL = (*TASKS, "threads")
 
 

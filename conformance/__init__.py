@@ -1,1 +1,1 @@
-"""Runs gevent's own test suite on weft: ``python -m conformance``."""
+"""Runs gevent's own test suite on treadle: ``python -m conformance``."""

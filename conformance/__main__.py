@@ -1,4 +1,4 @@
-"""Run gevent's own tests on gevent, then on weft, and say what is lost.
+"""Run gevent's own tests on gevent, then on treadle, and say what is lost.
 
 Fails if a test is lost that ``internals.py`` does not name, if one passes that it names, if less
 than 97 % pass, or if gevent's public names are not those that are recorded. A module with a
@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from conformance import internals
-from conformance.environment import GEVENT, VERSION, Environment, prepare, weft_package
+from conformance.environment import GEVENT, VERSION, Environment, prepare, treadle_package
 from conformance.report import Row, faults, table
 from conformance.run import Outcome, isolation, kept, modules, run_module
 from conformance.table import listed_by, unrecorded
@@ -23,27 +23,27 @@ class Run:
     """What is measured, and where."""
 
     def __init__(self, environments: dict[str, Environment], fresh: bool) -> None:
-        self.gevent, self.weft = environments["gevent"], environments["weft"]
+        self.gevent, self.treadle = environments["gevent"], environments["treadle"]
         self.tests = self.gevent.site / "gevent" / "tests"
         self.fresh = fresh
         self.prefix = isolation()
 
     def measure(self, module: str) -> Row:
-        """Run *module* on weft, and on gevent unless its results are kept."""
+        """Run *module* on treadle, and on gevent unless its results are kept."""
         expected = None if self.fresh else kept(self.gevent, module)
         expected = expected or run_module(self.gevent, self.tests, module, self.prefix)
-        return self.told(Row(module, expected, self.on_weft(module)))
+        return self.told(Row(module, expected, self.on_treadle(module)))
 
     def again(self, row: Row) -> Row:
-        """Run the module on weft once more, if there was a surprise."""
+        """Run the module on treadle once more, if there was a surprise."""
         if not row.surprises:
             return row
         print(f"{row.module} again, alone: {', '.join(row.surprises)}", flush=True)
-        return self.told(Row(row.module, row.gevent, self.on_weft(row.module)))
+        return self.told(Row(row.module, row.gevent, self.on_treadle(row.module)))
 
-    def on_weft(self, module: str) -> Outcome:
-        """Run *module* on weft."""
-        return run_module(self.weft, self.tests, module, self.prefix)
+    def on_treadle(self, module: str) -> Outcome:
+        """Run *module* on treadle."""
+        return run_module(self.treadle, self.tests, module, self.prefix)
 
     def told(self, row: Row) -> Row:
         """Print what came of a module."""
@@ -64,8 +64,8 @@ def main() -> int:
         "--fresh", action="store_true", help="measure gevent again, whose results are kept"
     )
     options = parser.parse_args()
-    package = weft_package()
-    print(f"CPython {VERSION}, {GEVENT}, weft of {package}", flush=True)
+    package = treadle_package()
+    print(f"CPython {VERSION}, {GEVENT}, treadle of {package}", flush=True)
     run = Run(prepare(package), options.fresh)
     if not run.prefix:
         print("no network namespaces here: tests may ask the network outside", file=sys.stderr)

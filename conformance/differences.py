@@ -1,4 +1,4 @@
-"""Where weft's public API differs from gevent's, and why: what the table is made of.
+"""Where treadle's public API differs from gevent's, and why: what the table is made of.
 
 What stands here under no name is the same. A class that is dropped takes its attributes along, a
 module its names.
@@ -14,7 +14,7 @@ class Behaviour(NamedTuple):
 
     title: str
     gevent: str
-    weft: str
+    treadle: str
     what_to_do: str
     #: The public names that it is about.
     names: tuple[str, ...] = ()
@@ -32,8 +32,10 @@ STANDARD = (
 NO_HUB = "belongs to no hub: any thread may use it. Ask `get_hub()`"
 HELPER = "a helper of gevent's own code"
 VERSION = "asks for the version of Python or the system: use `sys.version_info`, `sys.platform`"
-LIBEV = "of the C library libev, which weft has none of"
-CARES_OBJECT = "of gevent's own binding of c-ares; weft uses pycares. Make a resolver with options"
+LIBEV = "of the C library libev, which treadle has none of"
+CARES_OBJECT = (
+    "of gevent's own binding of c-ares; treadle uses pycares. Make a resolver with options"
+)
 OLD_SSL = "an argument of the old constructor: read the `context`"
 NO_WATCHER = "there is no such watcher or thread: pools serve all threads and forked children"
 PYTHON_2 = "the name from Python 2: use `next()`"
@@ -49,9 +51,9 @@ OWN_LOCK = "a lock of its own in the compiled core, not a semaphore: same method
 REUSE = "None by default, which means the same: set, but for Windows"
 
 #: Why the names that gevent's modules import for their own use may be missing there.
-BORROWED = "gevent's module imports it for its own use; weft has it, if at all, where it belongs"
+BORROWED = "gevent's module imports it for its own use; treadle has it, if at all, where it belongs"
 
-#: The names that gevent's modules import for their own use and weft's do not, by module.
+#: The names that gevent's modules import for their own use and treadle's do not, by module.
 NOT_BORROWED = {
     "gevent.backdoor": "Greenlet",
     "gevent.builtins": "RLock",
@@ -120,12 +122,12 @@ DIFFERENT = {
         "config.ares_timeout": "another name of `config.resolver_timeout`, and its variable",
         "config.format_context": "`repr` by default: it prints less; set it to `pprint.saferepr`",
         "config.libev_backend": (
-            "another name of `config.poller`, read from `WEFT_POLLER` (under the alias from "
+            "another name of `config.poller`, read from `TREADLE_POLLER` (under the alias from "
             "`GEVENT_BACKEND`): `epoll` or `select`; of libev's others the best of these is taken"
         ),
-        "config.threadpool": "names weft's own class",
+        "config.threadpool": "names treadle's own class",
         "sleep": "not the object that `gevent.time.sleep` is: that takes what `time.sleep()` takes",
-        "version_info": "under the alias gevent's, in `weft` its own",
+        "version_info": "under the alias gevent's, in `treadle` its own",
     },
     "gevent.contextvars": {
         "Context": STANDARD,
@@ -135,12 +137,12 @@ DIFFERENT = {
         "Token": STANDARD,
     },
     "gevent.core": {
-        "embeddable_backends": "names weft's pollers",
-        "get_header_version": "says `weft-` and its version",
-        "get_version": "says `weft-` and its version",
-        "loop": "made on weft's engine; of libev's flags only the name of a poller counts",
-        "recommended_backends": "names weft's pollers",
-        "supported_backends": "names weft's pollers: `epoll`, `select`",
+        "embeddable_backends": "names treadle's pollers",
+        "get_header_version": "says `treadle-` and its version",
+        "get_version": "says `treadle-` and its version",
+        "loop": "made on treadle's engine; of libev's flags only the name of a poller counts",
+        "recommended_backends": "names treadle's pollers",
+        "supported_backends": "names treadle's pollers: `epoll`, `select`",
         "loop.now": "counts from no particular beginning, not from 1970: use `time.time()`",
         "time": "counts from no particular beginning, not from 1970: use `time.time()`",
     },
@@ -169,18 +171,18 @@ DIFFERENT = {
     },
     "gevent.resolver.ares": {
         "Resolver": (
-            "upon pycares (extra `weft[dns]`): reads the table of hosts itself, gives the C "
+            "upon pycares (extra `treadle[dns]`): reads the table of hosts itself, gives the C "
             "library's results and errors, and refuses options that it does not know"
         ),
     },
     "gevent.resolver.cares": {
         "channel": (
-            "upon `weft.resolver.ares` and pycares (extra `weft[dns]`): takes text as well as "
-            "bytes, and its values are those of the functions in `socket`"
+            "upon `treadle.resolver.ares` and pycares (extra `treadle[dns]`): takes text as well "
+            "as bytes, and its values are those of the functions in `socket`"
         ),
     },
     "gevent.resolver.dnspython": {
-        "Resolver": "uses dnspython as it is installed (extra `weft[dns]`), not a patched copy",
+        "Resolver": "uses dnspython as it is installed (extra `treadle[dns]`), not a patched copy",
     },
     "gevent.select": {
         "poll": "a function, as in the standard library; what it returns has the same methods",
@@ -201,7 +203,7 @@ DIFFERENT = {
         "socket.settimeout": "names its argument `value`: pass it by position",
     },
     "gevent.ssl": {
-        "SSLSocket": "the standard library's class upon weft's socket: contexts make it",
+        "SSLSocket": "the standard library's class upon treadle's socket: contexts make it",
         "wrap_socket": "only where Python itself has it, until 3.11",
         "SSLSocket.read": "names its arguments as the standard library does, with its defaults",
     },
@@ -427,7 +429,7 @@ BEHAVIOURS = [
         "`threading.Thread`, `Timer`, `RLock`, `Event` and others are replaced",
         "they stay the standard library's classes, upon cooperative locks of `_thread`; what was "
         "made or imported before is repaired, and the rest is named in a warning",
-        "nothing; `weft doctor` lists what is left",
+        "nothing; `treadle doctor` lists what is left",
         ("gevent.monkey.patch_thread", "gevent.monkey.patch_all"),
     ),
     Behaviour(
@@ -448,7 +450,7 @@ BEHAVIOURS = [
         "The asking resolvers, `ares` and `dnspython`",
         "answers and errors of their own",
         "the C library's answers, order and errors, from the table of hosts and name servers "
-        "alone; both need the extra `weft[dns]`",
+        "alone; both need the extra `treadle[dns]`",
         "nothing",
     ),
     Behaviour(
@@ -462,14 +464,14 @@ BEHAVIOURS = [
         "HTTP requests that could pass for two",
         "are taken: a Content-Length beside chunks, lines that end in LF alone",
         "`pywsgi` refuses them (400), or ends the connection if the application is at work already",
-        "mend the client; `weft serve` is stricter still: `weft.http.policy` names each choice",
+        "mend the client; `treadle serve` is stricter still; `treadle.http.policy` has each choice",
         ("gevent.pywsgi.WSGIServer", "gevent.pywsgi.WSGIHandler"),
     ),
     Behaviour(
         "The spawner's stack",
         "ten frames of it are kept for each greenlet",
         "ten frames under the alias, none without it, for memory's sake",
-        "set `config.spawning_stack_limit`, or WEFT_SPAWNING_STACK_LIMIT",
+        "set `config.spawning_stack_limit`, or TREADLE_SPAWNING_STACK_LIMIT",
         ("gevent.greenlet.Greenlet.spawning_stack",),
     ),
     Behaviour(

@@ -18,7 +18,7 @@ SITE = Path("lib", f"python{VERSION}", "site-packages")
 GEVENT = "gevent==26.9.0"
 #: What gevent's tests use if it is there, and the resolvers of both.
 ALSO = ["psutil", "requests", "objgraph", "zope.interface", "zope.event", "dnspython<3", "pycares"]
-#: What weft's own parts need.
+#: What treadle's own parts need.
 ALSO += ["wsproto", "h2"]
 
 
@@ -59,28 +59,28 @@ class Environment:
         return done.stdout.splitlines()
 
 
-def weft_package() -> Path:
+def treadle_package() -> Path:
     """The package that this interpreter imports, or the one in the source tree, built in place."""
-    found = importlib.util.find_spec("weft")
-    package = ROOT / "src" / "weft" if found is None else Path(str(found.origin)).parent
+    found = importlib.util.find_spec("treadle")
+    package = ROOT / "src" / "treadle" if found is None else Path(str(found.origin)).parent
     if not (package / "_core" / f"hub{sysconfig.get_config_var('EXT_SUFFIX')}").exists():
         raise SystemExit(
-            f"{package} is not built for CPython {VERSION}: install weft with this interpreter, or "
-            "run `python setup.py build_ext --inplace` with it"
+            f"{package} is not built for CPython {VERSION}: install treadle with this interpreter, "
+            "or run `python setup.py build_ext --inplace` with it"
         )
     return package
 
 
 def prepare(package: Path) -> dict[str, Environment]:
-    """Make both environments; *package* is where weft is."""
-    gevent, weft = Environment("gevent"), Environment("weft")
-    if gevent.make([GEVENT, *ALSO]) or not (weft.folder / "requirements").exists():
+    """Make both environments; *package* is where treadle is."""
+    gevent, treadle = Environment("gevent"), Environment("treadle")
+    if gevent.make([GEVENT, *ALSO]) or not (treadle.folder / "requirements").exists():
         # The very versions that gevent runs with; gevent itself must be out of reach.
-        weft.make([line for line in gevent.installed() if not line.startswith("gevent==")])
-    # By a link: of where weft is nothing else may be imported.
-    link = weft.site / "weft"
+        treadle.make([line for line in gevent.installed() if not line.startswith("gevent==")])
+    # By a link: of where treadle is nothing else may be imported.
+    link = treadle.site / "treadle"
     link.unlink(missing_ok=True)
     link.symlink_to(package, target_is_directory=True)
     overlay = Path(__file__).with_name("overlay")
-    (weft.site / "gevent_is_weft.pth").write_text(f"{overlay}\nimport gevent_is_weft\n")
-    return {"gevent": gevent, "weft": weft}
+    (treadle.site / "gevent_is_treadle.pth").write_text(f"{overlay}\nimport gevent_is_treadle\n")
+    return {"gevent": gevent, "treadle": treadle}

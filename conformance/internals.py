@@ -23,15 +23,15 @@ MODULES = {
 
 C_EXTENSION = "asserts the name of gevent's C extension"
 LOOP_PROXY = "puts a stand-in at hub.loop to see it called by other threads; C wakes hubs here"
-TRACED = "traces the Python code of gevent's locks; weft's are compiled"
+TRACED = "traces the Python code of gevent's locks; treadle's are compiled"
 POPEN_FDS = "replaces private functions by which gevent's Popen closes descriptors"
 TWO_LENGTHS = "a Content-Length beside chunks: two requests for a proxy that takes the other"
-REPAIRED = "wants a warning about an early reference that weft repairs"
+REPAIRED = "wants a warning about an early reference that treadle repairs"
 
 #: Single tests of other modules that are lost, and why: counted, never expected to pass.
 TESTS = {
     "test__destroy": {
-        "TestDestroyHub.test_destroy_hub": "a new hub takes libev's default loop over; weft's dies",
+        "TestDestroyHub.test_destroy_hub": "a new hub takes libev's default loop; treadle's dies",
         "TestDestroyedHubRepr.test_repr_after_destroy": "makes a second hub in one thread",
     },
     "test__event": {
@@ -40,11 +40,11 @@ TESTS = {
         "TestEventCrossThread."
         "test_cross_thread_callback_can_run_before_scheduling_returns": LOOP_PROXY,
         "TestEventBasics.test_wait_while_notifying": (
-            "the order is gevent's; but whom set() wakes runs in the next turn of weft's loop"
+            "the order is gevent's; but whom set() wakes runs in the next turn of treadle's loop"
         ),
     },
     "test__greenlet": {
-        "TestBasic.test_minimal_ident_parent_not_hub": "wants a TypeError where weft has a number",
+        "TestBasic.test_minimal_ident_parent_not_hub": "wants TypeError where treadle has a number",
         "TestCExt.test_c_extension": C_EXTENSION,
     },
     "test__iwait": {
@@ -52,7 +52,7 @@ TESTS = {
     },
     "test__local": {"TestCExt.test_c_extension": C_EXTENSION},
     "test__monkey": {
-        "TestMonkey.test_patch_queue": "the standard library's queues stay, upon weft's locks",
+        "TestMonkey.test_patch_queue": "the standard library's queues stay, upon treadle's locks",
     },
     "test__monkey_logging": {
         "(script)": "wants the lock inside a logging lock to be of another class than that",
@@ -98,7 +98,7 @@ TESTS = {
         "TestPopen.test_exit_stops_communicating_greenlets_before_closing": (
             "wants the greenlets of communicate(), which spawns none"
         ),
-        "TestPopen.test_subprocess_in_native_thread": "weft starts children from any thread",
+        "TestPopen.test_subprocess_in_native_thread": "treadle starts children from any thread",
     },
     "test__threading_2": {
         "ThreadTests.test_join_nondaemon_on_shutdown": "asserts the module of gevent's sleep()",
@@ -111,8 +111,8 @@ TESTS = {
         "TestTrace.test_untraceable_lock_uses_same_lock": TRACED,
     },
     "test__threadpool": {
-        "TestSpawn.test_cannot_spawn_from_other_thread": "weft's pools serve any thread",
-        "TestTPE.test_future_wait_module_function": "wants a failure of gevent's; weft's waits",
+        "TestSpawn.test_cannot_spawn_from_other_thread": "treadle's pools serve any thread",
+        "TestTPE.test_future_wait_module_function": "wants a failure of gevent's; treadle's waits",
         "TestThreadResult.test_exception_in_on_async_doesnt_crash": (
             "makes a private result with gevent's arguments"
         ),

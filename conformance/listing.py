@@ -1,4 +1,4 @@
-"""Lists what ``gevent`` offers here, be it gevent's wheel or weft under the alias. Run by path:
+"""Lists what ``gevent`` offers here, be it gevent's wheel or treadle under the alias. Run by path:
 
     python listing.py                what gevent offers, as JSON
     python listing.py RECORDED       what there is under the names of such a listing
@@ -29,7 +29,7 @@ PROTOCOLS = {
     for name in ("enter", "exit", "iter", "next", "len", "call", "contains", "getitem")
 }
 #: Whose classes' sources are read.
-OURS = {"gevent", "weft"}
+OURS = {"gevent", "treadle"}
 PLAIN = (bool, int, float, str, bytes, type(None))
 
 Entry = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Which of gevent's public names weft has: same, different or dropped."""
+"""Which of gevent's public names treadle has: same, different or dropped."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _classify(module: str, name: str) -> tuple[str, str]:
 
 
 def differences(name: str, theirs: Entry, ours: Entry) -> Iterator[str]:
-    """In what an entry of gevent's and the one of weft's under its name differ."""
+    """In what an entry of gevent's and the one of treadle's under its name differ."""
     if ours["kind"] not in STANDS_FOR.get(theirs["kind"], {theirs["kind"]}):
         yield f"is a {ours['kind']}, not a {theirs['kind']}"
     if "of" in theirs and theirs["of"] != ours.get("of"):
@@ -110,7 +110,7 @@ def is_here(full: str) -> bool:
 
 
 def problems(listing: Listing, found: Listing) -> Iterator[str]:
-    """What is wrong with the classes of the recorded names, by what weft has under them."""
+    """What is wrong with the classes of the recorded names, by what treadle has under them."""
     for table in (DIFFERENT, DROPPED):
         for module, names in table.items():
             for name, reason in names.items():

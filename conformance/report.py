@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from conformance.internals import known_losses
 from conformance.run import Outcome
 
-#: How many of the tests that pass on gevent must pass on weft.
+#: How many of the tests that pass on gevent must pass on treadle.
 WANTED = 0.97
 
 
@@ -18,12 +18,12 @@ class Row:
 
     module: str
     gevent: Outcome
-    weft: Outcome
+    treadle: Outcome
 
     @property
     def lost(self) -> list[str]:
-        """The tests that pass on gevent and not on weft."""
-        return sorted(self.gevent.passed - self.weft.passed)
+        """The tests that pass on gevent and not on treadle."""
+        return sorted(self.gevent.passed - self.treadle.passed)
 
     @property
     def kept(self) -> int:
@@ -38,13 +38,13 @@ class Row:
 
     def line(self) -> str:
         count = f"{self.kept}/{len(self.gevent.passed)}"
-        ending = "" if self.gevent.ending else self.weft.ending
+        ending = "" if self.gevent.ending else self.treadle.ending
         return f"{self.module:<46}{count:>9}  {ending}".rstrip()
 
     def losses(self) -> Iterator[str]:
         """A line for each lost test, with its reason if it is a known one."""
         for test in self.lost:
-            result = self.weft.tests.get(test, "absent")
+            result = self.treadle.tests.get(test, "absent")
             result = "did not end" if result == "started" else result
             reason = known_losses(self.module).get(_name(test), "")
             yield f"{self.module} {_name(test)}: {result}" + (f" ({reason})" if reason else "")
@@ -67,7 +67,7 @@ def _total(rows: list[Row]) -> tuple[int, int]:
 
 def table(rows: list[Row]) -> str:
     """The table of all modules, what is lost, and the total."""
-    lines = ["", "passed on weft of those that pass on gevent", ""]
+    lines = ["", "passed on treadle of those that pass on gevent", ""]
     lines += [row.line() for row in rows]
     lost = [line for row in rows for line in row.losses()]
     if lost:

@@ -24,16 +24,16 @@ RECORDED_BY = (3, 11)
 TABLE = ROOT / "docs" / "gevent.md"
 
 HEAD = """\
-# gevent's API on weft
+# gevent's API on treadle
 
 Written by `python -m conformance.table`: change `conformance/differences.py` instead.
 
 Every public name of {release} (its wheel, CPython 3.11) is here, by module. A module `gevent.X` is
-`weft.X`, and under the alias (`weft run --gevent`, `weft.compat.install()`) `gevent.X` is that very
-module; what is said holds for both, but where the alias is named.
+`treadle.X`, and under the alias (`treadle run --gevent`, `treadle.compat.install()`) `gevent.X` is
+that very module; what is said holds for both, but where the alias is named.
 
-- **same**: every call that gevent takes is taken, with the same defaults, and does the same. weft
-  may take more.
+- **same**: every call that gevent takes is taken, with the same defaults, and does the same.
+  treadle may take more.
 - **different**: the name is there, and something about it is not as in gevent; the table says what,
   and what to do.
 - **dropped**: there is no such name; the table says what to use.
@@ -41,7 +41,7 @@ module; what is said holds for both, but where the alias is named.
 Public is what a module's `__all__` names or its source defines without an underscore, the public
 attributes of its classes (those of a base are listed there), and the settings in `gevent.config`.
 What a module merely imports for its own use counts too, since programs find it there. All that a
-module has of the standard library's module of its name, it has in weft as well.
+module has of the standard library's module of its name, it has in treadle as well.
 
 {counts}
 
@@ -49,12 +49,12 @@ module has of the standard library's module of its name, it has in weft as well.
 
 Where a name is called in the same way and does something else, under the alias too.
 
-| what | in gevent | in weft | what to do |
+| what | in gevent | in treadle | what to do |
 | --- | --- | --- | --- |
 {behaviours}
 
 What the alias keeps of gevent's: the variables `GEVENT_...` in the environment, where the one named
-`WEFT_...` is not set; `gevent.__version__` and `version_info`, and the metadata of the
+`TREADLE_...` is not set; `gevent.__version__` and `version_info`, and the metadata of the
 distribution; the entry points `gevent.plugins.monkey.*`; the private modules that libraries look
 into.
 """
@@ -62,7 +62,7 @@ into.
 
 def behaviours() -> Iterator[str]:
     for each in BEHAVIOURS:
-        yield f"| {each.title} | {each.gevent} | {each.weft} | {each.what_to_do} |"
+        yield f"| {each.title} | {each.gevent} | {each.treadle} | {each.what_to_do} |"
 
 
 def counts(names: Listing) -> Iterator[str]:

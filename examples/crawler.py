@@ -1,9 +1,9 @@
-"""Read the pages that the command line names, all at once, by urllib. Run it by `weft run`."""
+"""Read the pages that the command line names, all at once, by urllib. Run it by `treadle run`."""
 
 import sys
 from urllib.request import urlopen
 
-import weft
+import treadle
 
 
 def fetch(url: str) -> None:
@@ -11,4 +11,4 @@ def fetch(url: str) -> None:
         print(f"{len(response.read())} bytes from {url}")
 
 
-weft.joinall([weft.spawn(fetch, url) for url in sys.argv[1:]], raise_error=True)
+treadle.joinall([treadle.spawn(fetch, url) for url in sys.argv[1:]], raise_error=True)

@@ -1,10 +1,10 @@
-"""Read the pages that the command line names, all at once, by requests. Run it by `weft run`."""
+"""Read the pages that the command line names, all at once, by requests. Run it by `treadle run`."""
 
 import sys
 
 import requests
 
-import weft
+import treadle
 
 
 def fetch(url: str) -> None:
@@ -13,4 +13,4 @@ def fetch(url: str) -> None:
         print(f"{len(response.content)} bytes from {url}")
 
 
-weft.joinall([weft.spawn(fetch, url) for url in sys.argv[1:]], raise_error=True)
+treadle.joinall([treadle.spawn(fetch, url) for url in sys.argv[1:]], raise_error=True)

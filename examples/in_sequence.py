@@ -1,6 +1,6 @@
 """A greenlet that never waits is not interrupted: three tasks run one after the other."""
 
-import weft
+import treadle
 
 
 def task(name: str) -> None:
@@ -8,4 +8,4 @@ def task(name: str) -> None:
         print(name, step)
 
 
-weft.joinall([weft.spawn(task, name) for name in "ABC"], raise_error=True)
+treadle.joinall([treadle.spawn(task, name) for name in "ABC"], raise_error=True)

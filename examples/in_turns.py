@@ -1,12 +1,12 @@
 """Wherever a task waits, the next one goes on: three tasks take turns."""
 
-import weft
+import treadle
 
 
 def task(name: str) -> None:
     for step in range(3):
         print(name, step)
-        weft.sleep(0.1)
+        treadle.sleep(0.1)
 
 
-weft.joinall([weft.spawn(task, name) for name in "ABC"], raise_error=True)
+treadle.joinall([treadle.spawn(task, name) for name in "ABC"], raise_error=True)

@@ -1,8 +1,8 @@
-"""Nine seconds of time.sleep in three. It knows nothing of weft but spawn: run by `weft run`."""
+"""Nine seconds of time.sleep in three. Of treadle it uses spawn alone: run it by `treadle run`."""
 
 import time
 
-import weft
+import treadle
 
 
 def task(name: str) -> None:
@@ -12,5 +12,5 @@ def task(name: str) -> None:
 
 
 started = time.monotonic()
-weft.joinall([weft.spawn(task, name) for name in "ABC"])
+treadle.joinall([treadle.spawn(task, name) for name in "ABC"])
 print(f"in {time.monotonic() - started:.1f} s")

@@ -2,8 +2,8 @@
 
 import sys
 
-import weft
-from weft import socket
+import treadle
+from treadle import socket
 
 
 def client(port: int, number: int, messages: int) -> int:
@@ -17,5 +17,5 @@ def client(port: int, number: int, messages: int) -> int:
 
 
 port, clients, messages = map(int, sys.argv[1:])
-asked = [weft.spawn(client, port, number, messages) for number in range(clients)]
+asked = [treadle.spawn(client, port, number, messages) for number in range(clients)]
 print(sum(task.get() for task in asked), "right replies")

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from weft.server import StreamServer
+from treadle.server import StreamServer
 
 
 def shout(connection: Any, address: Any) -> None:

@@ -1,8 +1,8 @@
-"""The same ten tasks one by one, then all at once. Run it by `weft run`."""
+"""The same ten tasks one by one, then all at once. Run it by `treadle run`."""
 
 import time
 
-import weft
+import treadle
 
 
 def task(number: int) -> None:
@@ -20,5 +20,5 @@ for number in range(10):
 timed("one by one", started)
 
 started = time.monotonic()
-weft.joinall([weft.spawn(task, number) for number in range(10)])
+treadle.joinall([treadle.spawn(task, number) for number in range(10)])
 timed("all at once", started)

@@ -1,15 +1,15 @@
-"""Greenlets are threads to the threading module: each has a name. Run it by `weft run`."""
+"""Greenlets are threads to the threading module: each has a name. Run it by `treadle run`."""
 
 import threading
 
-import weft
+import treadle
 
 
 def show() -> None:
     print(threading.current_thread().name)
 
 
-weft.joinall([weft.spawn(show), weft.spawn(show)])
+treadle.joinall([treadle.spawn(show), treadle.spawn(show)])
 named = threading.Thread(target=show, name="worker")
 named.start()
 named.join()

@@ -1,6 +1,6 @@
 """Modules that need the program they are for: tests/programs has it, and imports them."""
 
-ADAPTERS = ("weft.celery", "weft.gunicorn", "weft.psycopg2")
+ADAPTERS = ("treadle.celery", "treadle.gunicorn", "treadle.psycopg2")
 
 
 def is_adapter(module: str) -> bool:

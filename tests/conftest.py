@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from weft.hub import get_hub_if_exists, sleep
+from treadle.hub import get_hub_if_exists, sleep
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The checkout these tests stand in; the weft they import may be installed elsewhere."""
+    """The checkout these tests stand in; the treadle they import may be installed elsewhere."""
     return ROOT
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-PATCHED = "from weft import monkey; monkey.patch_all()\nimport time, weft\n"
+PATCHED = "from treadle import monkey; monkey.patch_all()\nimport time, treadle\n"
 IMPORTS = {
     "imported after": PATCHED + "import asyncio\n",
     "imported before": "import asyncio\n" + PATCHED,
@@ -35,13 +35,13 @@ async def main(number):
 
 def watch():
     for _ in range(30):
-        weft.sleep(0.005)
+        treadle.sleep(0.005)
         assert no_loop()
     return True
 
 begun = time.monotonic()
-watcher = weft.spawn(watch)
-greenlets = [weft.spawn(asyncio.run, main(number)) for number in range(50)]
+watcher = treadle.spawn(watch)
+greenlets = [treadle.spawn(asyncio.run, main(number)) for number in range(50)]
 assert [greenlet.get() for greenlet in greenlets] == list(range(50))
 assert watcher.get() and no_loop()
 print(time.monotonic() - begun < 0.5)
@@ -58,7 +58,7 @@ async def main():
     assert asyncio.get_running_loop() is loop and asyncio.current_task() is task
     await other
 
-weft.joinall([weft.spawn(asyncio.run, main()) for _ in range(10)], raise_error=True)
+treadle.joinall([treadle.spawn(asyncio.run, main()) for _ in range(10)], raise_error=True)
 print("done")
 """
     assert run(source) == "done\n"
@@ -78,7 +78,7 @@ async def main():
     assert await asyncio.to_thread(job) == 7
     return time.monotonic() - ended
 
-late = [weft.spawn(asyncio.run, main()).get(), asyncio.run(main())]
+late = [treadle.spawn(asyncio.run, main()).get(), asyncio.run(main())]
 print(max(late) < 0.02)
 """
     assert run(source) == "True\n"
@@ -101,11 +101,11 @@ async def main():
     child = await asyncio.create_subprocess_exec("echo", "child", stdout=asyncio.subprocess.PIPE)
     output, _ = await child.communicate()
     loop = asyncio.get_running_loop()
-    weft.spawn(loop.call_soon_threadsafe, (event := asyncio.Event()).set)
+    treadle.spawn(loop.call_soon_threadsafe, (event := asyncio.Event()).set)
     await asyncio.wait_for(event.wait(), 5)
     return answer + output
 
-print(asyncio.run(main()), weft.spawn(asyncio.run, main()).get())
+print(asyncio.run(main()), treadle.spawn(asyncio.run, main()).get())
 """
     assert run(source) == "b'HELLO\\nchild\\n' b'HELLO\\nchild\\n'\n"
 

@@ -3,9 +3,9 @@
 import sys
 from typing import Any
 
-import weft
-from weft import socket
-from weft.backdoor import BackdoorServer
+import treadle
+from treadle import socket
+from treadle.backdoor import BackdoorServer
 
 
 def read_until(connection: Any, end: bytes) -> str:
@@ -46,7 +46,7 @@ def test_visitors_have_streams_and_names_of_their_own() -> None:
             for number, visitor in enumerate((one, other)):
                 visitor.sendall(b"print(mine)\n")
                 assert read_until(visitor, b">>> ") == f"{number}\n>>> "
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
     assert (sys.stdin, sys.stdout, sys.stderr) == streams
 
 

@@ -12,15 +12,15 @@ from typing import Any
 import greenlet
 import pytest
 
-import weft
-from weft import queue, socket
-from weft.event import AsyncResult, Event
-from weft.exceptions import BlockingSwitchOutError
-from weft.hub import get_hub
-from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
-from weft.pool import Group, Pool
-from weft.server import StreamServer
-from weft.threadpool import ThreadPool
+import treadle
+from treadle import queue, socket
+from treadle.event import AsyncResult, Event
+from treadle.exceptions import BlockingSwitchOutError
+from treadle.hub import get_hub
+from treadle.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from treadle.pool import Group, Pool
+from treadle.server import StreamServer
+from treadle.threadpool import ThreadPool
 
 
 def a_closed_pipe() -> int:
@@ -40,18 +40,18 @@ NAN = math.nan
 # call, exception, and a piece of its text
 TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
     # wrong types
-    "sleep a str": (lambda: weft.sleep("x"), TypeError, "not str"),
-    "sleep None": (lambda: weft.sleep(None), TypeError, "sleep"),
-    "spawn 5": (lambda: weft.spawn(5), TypeError, "5: it is not callable"),
-    "spawn_raw 5": (lambda: weft.spawn_raw(5), TypeError, "5: it is not callable"),
-    "spawn_later a str": (lambda: weft.spawn_later("x", int), TypeError, "not str"),
-    "joinall 5": (lambda: weft.joinall([5]), TypeError, "5: it has no rawlink"),
-    "wait 5": (lambda: weft.wait([5]), TypeError, "5: it has no rawlink"),
-    "kill 5": (lambda: weft.kill(5), TypeError, "not 5"),
-    "Timeout a str": (lambda: weft.Timeout("x").start(), TypeError, "not str"),
+    "sleep a str": (lambda: treadle.sleep("x"), TypeError, "not str"),
+    "sleep None": (lambda: treadle.sleep(None), TypeError, "sleep"),
+    "spawn 5": (lambda: treadle.spawn(5), TypeError, "5: it is not callable"),
+    "spawn_raw 5": (lambda: treadle.spawn_raw(5), TypeError, "5: it is not callable"),
+    "spawn_later a str": (lambda: treadle.spawn_later("x", int), TypeError, "not str"),
+    "joinall 5": (lambda: treadle.joinall([5]), TypeError, "5: it has no rawlink"),
+    "wait 5": (lambda: treadle.wait([5]), TypeError, "5: it has no rawlink"),
+    "kill 5": (lambda: treadle.kill(5), TypeError, "not 5"),
+    "Timeout a str": (lambda: treadle.Timeout("x").start(), TypeError, "not str"),
     "Event.wait a str": (lambda: Event().wait("x"), TypeError, "not str"),
     "rawlink 5": (lambda: Event().rawlink(5), TypeError, "not 5"),
-    "Greenlet.rawlink 5": (lambda: weft.Greenlet(int).rawlink(5), TypeError, "not 5"),
+    "Greenlet.rawlink 5": (lambda: treadle.Greenlet(int).rawlink(5), TypeError, "not 5"),
     "set_exception 5": (lambda: AsyncResult().set_exception(5), TypeError, "not 5"),
     "Semaphore a str": (lambda: Semaphore("x"), TypeError, "str"),
     "acquire a str": (lambda: Semaphore(0).acquire(timeout="x"), TypeError, "str"),
@@ -63,8 +63,8 @@ TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
     "send a str": (lambda: socket.socketpair()[0].send("x"), TypeError, "not 'str'"),
     "connect 5": (lambda: socket.socket().connect(5), TypeError, "not int"),
     # out of range
-    "sleep NaN": (lambda: weft.sleep(NAN), ValueError, "NaN"),
-    "Timeout NaN": (lambda: weft.Timeout(NAN).start(), ValueError, "NaN"),
+    "sleep NaN": (lambda: treadle.sleep(NAN), ValueError, "NaN"),
+    "Timeout NaN": (lambda: treadle.Timeout(NAN).start(), ValueError, "NaN"),
     "settimeout -1": (lambda: socket.socket().settimeout(-1), ValueError, "out of range"),
     "settimeout NaN": (lambda: socket.socket().settimeout(NAN), ValueError, "NaN"),
     "recv -1": (lambda: socket.socket().recv(-1), ValueError, "negative"),
@@ -82,7 +82,11 @@ TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
     "Condition.notify": (lambda: Condition().notify(), RuntimeError, "un-acquired"),
     "released too often": (lambda: BoundedSemaphore(1).release(), ValueError, "too many times"),
     "task_done": (lambda: queue.JoinableQueue().task_done(), ValueError, "too many times"),
-    "join itself": (lambda: get_joined(lambda: weft.getcurrent().join()), RuntimeError, "own end"),
+    "join itself": (
+        lambda: get_joined(lambda: treadle.getcurrent().join()),
+        RuntimeError,
+        "own end",
+    ),
     # descriptors that are closed, foreign or none
     "wait_read -1": (lambda: socket.wait_read(-1), ValueError, "-1"),
     "wait_read 9999": (lambda: socket.wait_read(9999), OSError, "Bad file descriptor"),
@@ -97,7 +101,7 @@ TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
 def get_joined(function: Callable[[], object]) -> object:
     get_hub().handle_error, kept = lambda *args: None, get_hub().handle_error
     try:
-        return weft.spawn(function).get()
+        return treadle.spawn(function).get()
     finally:
         get_hub().handle_error = kept
 
@@ -111,19 +115,19 @@ def test_a_clear_exception_and_the_hub_goes_on(name: str) -> None:
     assert text in str(caught.value)
     del caught  # with the frames, and the sockets that were never closed
     gc.collect()
-    assert weft.spawn(weft.sleep, 0.001).join(1) is None
-    assert weft.spawn(lambda: 7).get(timeout=1) == 7
+    assert treadle.spawn(treadle.sleep, 0.001).join(1) is None
+    assert treadle.spawn(lambda: 7).get(timeout=1) == 7
 
 
 BLOCKING: dict[str, Callable[[], object]] = {
-    "sleep": lambda: weft.sleep(1),
-    "sleep(0)": lambda: weft.sleep(0),
+    "sleep": lambda: treadle.sleep(1),
+    "sleep(0)": lambda: treadle.sleep(0),
     "Event": lambda: Event().wait(),
     "AsyncResult": lambda: AsyncResult().get(),
     "Semaphore": lambda: Semaphore(0).acquire(),
     "Queue": lambda: queue.Queue().get(),
     "Channel": lambda: queue.Channel().put(1),
-    "join": lambda: weft.spawn(int).join(),
+    "join": lambda: treadle.spawn(int).join(),
     "wait_read": lambda: socket.wait_read(0),
 }
 
@@ -142,7 +146,7 @@ def test_the_hub_never_waits(name: str) -> None:
     error = seen.get(timeout=5)
     assert isinstance(error, BlockingSwitchOutError)
     assert "spawn a greenlet" in str(error)
-    weft.sleep(0.001)
+    treadle.sleep(0.001)
 
 
 def in_a_thread(function: Callable[[], object]) -> object:
@@ -158,13 +162,13 @@ def in_a_thread(function: Callable[[], object]) -> object:
     thread = threading.Thread(target=run)
     thread.start()
     while thread.is_alive():
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
     return seen[0]
 
 
 def test_nobody_switches_across_threads() -> None:
-    sleeper = weft.spawn(weft.sleep, 30)
-    weft.sleep(0)
+    sleeper = treadle.spawn(treadle.sleep, 30)
+    treadle.sleep(0)
     for switch in (sleeper.switch, lambda: sleeper.throw(ValueError), get_hub().switch):
         error = in_a_thread(switch)
         assert isinstance(error, greenlet.error)
@@ -188,9 +192,9 @@ def test_a_callback_that_raises_is_reported_and_the_others_run(
     get_hub().loop.run_callback(ran.append, "callback")
     timer = get_hub().loop.timer(0)
     timer.start(lambda: 1 / 0)
-    done = weft.spawn(int)
+    done = treadle.spawn(int)
     done.link(lambda _: 1 / 0)
-    weft.sleep(0.01)
+    treadle.sleep(0.01)
     assert reported == [ZeroDivisionError] * 4
     assert sorted(ran) == ["callback", "link"]
 
@@ -204,9 +208,9 @@ def test_primitives_outlive_their_hub() -> None:
             event=Event(), semaphore=Semaphore(0), queue=queue.Queue(), result=AsyncResult()
         )
         for primitive in (made["event"].wait, made["semaphore"].acquire, made["queue"].get):
-            weft.spawn(primitive)
-        made["greenlet"] = weft.spawn(made["result"].get)
-        weft.sleep(0)
+            treadle.spawn(primitive)
+        made["greenlet"] = treadle.spawn(made["result"].get)
+        treadle.sleep(0)
 
     in_a_thread(run)
     made["event"].set()

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROWS = ("semaphore", "sleep0")
-CONTESTANTS = ("weft", "asyncio")
+CONTESTANTS = ("treadle", "asyncio")
 
 if not sys.platform.startswith("linux"):
     pytest.skip("the benchmarks read /proc", allow_module_level=True)
@@ -52,11 +52,11 @@ def test_the_run_is_described(run):
 
 def test_the_tables_show_medians_ratios_and_targets(run):
     text, results = run
-    medians, ratios = (table_after(text, start) for start in ("Medians", "weft divided by"))
-    assert medians[0] == ["", "weft", "asyncio"]
+    medians, ratios = (table_after(text, start) for start in ("Medians", "treadle divided by"))
+    assert medians[0] == ["", "treadle", "asyncio"]
     assert ratios[0] == ["", "asyncio", "target", "met"]
     samples = results["entries"]["semaphore"]
-    ratio = samples["weft"]["samples"][0]["wall"] / samples["asyncio"]["samples"][0]["wall"]
+    ratio = samples["treadle"]["samples"][0]["wall"] / samples["asyncio"]["samples"][0]["wall"]
     assert ratios[3] == ["Semaphore, uncontended", f"{ratio:.3g}", "1/3 of gevent", "-"]
 
 
@@ -81,12 +81,12 @@ def benchmarks(monkeypatch):
     ("own", "gevent", "uvloop", "met"),
     [(1.0, 8.0, 2.0, True), (1.1, 8.0, 2.0, False), (1.0, 8.0, 0.9, False), (1.0, 8.0, None, None)],
 )
-def test_weft_must_reach_every_target_of_a_row(own, gevent, uvloop, met):
+def test_treadle_must_reach_every_target_of_a_row(own, gevent, uvloop, met):
     from benchmarks.results import Entry, Results
     from benchmarks.rows import ROWS
 
     row = next(row for row in ROWS if row.name == "spawn_join")
-    figures = {"weft": own, "gevent": gevent, "uvloop": uvloop}
+    figures = {"treadle": own, "gevent": gevent, "uvloop": uvloop}
     entries = {
         name: Entry([{"wall": 0.0}, {"wall": value}, {"wall": 9.0}] if value else [])
         for name, value in figures.items()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conformance.names import GONE, classify, is_here, recorded
 
-INSTALL = "import weft.compat; weft.compat.install();"
+INSTALL = "import treadle.compat; treadle.compat.install();"
 
 #: What libraries touch of gevent, in the releases of late 2026.
 TOUCHED = {
@@ -82,19 +82,20 @@ TOUCHED = {
 
 
 class TestAlias:
-    def test_modules_are_wefts_own(self, fresh: Callable[..., str]) -> None:
+    def test_modules_are_treadles_own(self, fresh: Callable[..., str]) -> None:
         fresh(
-            INSTALL + "import gevent, gevent.pool, weft.pool, sys\n"
+            INSTALL + "import gevent, gevent.pool, treadle.pool, sys\n"
             "from gevent.resolver.thread import Resolver\n"
-            "assert gevent.pool is weft.pool and sys.modules['gevent.pool'] is weft.pool\n"
-            "assert weft.pool.__spec__.name == weft.pool.__name__ == 'weft.pool'\n"
-            "assert gevent.spawn is weft.spawn and gevent.sleep is weft.sleep\n"
-            "assert Resolver is weft.resolver.thread.Resolver\n"
-            "assert all(getattr(gevent, name) is getattr(weft, name) for name in weft.__all__\n"
+            "assert gevent.pool is treadle.pool and sys.modules['gevent.pool'] is treadle.pool\n"
+            "assert treadle.pool.__spec__.name == treadle.pool.__name__ == 'treadle.pool'\n"
+            "assert gevent.spawn is treadle.spawn and gevent.sleep is treadle.sleep\n"
+            "assert Resolver is treadle.resolver.thread.Resolver\n"
+            "assert all(getattr(gevent, name) is getattr(treadle, name)\n"
+            "           for name in treadle.__all__\n"
             "           if name != 'version_info')"
         )
 
-    def test_what_weft_lacks_is_not_found(self, fresh: Callable[..., str]) -> None:
+    def test_what_treadle_lacks_is_not_found(self, fresh: Callable[..., str]) -> None:
         fresh(
             INSTALL + "import importlib\n"
             "for name in ('gevent.libev', 'gevent.no_such', 'gevent.pool.no_such'):\n"
@@ -119,11 +120,11 @@ class TestAlias:
     def test_its_server_says_what_it_stands_for(self, fresh: Callable[..., str]) -> None:
         fresh(
             INSTALL + "import sys\n"
-            "from weft.pywsgi import WSGIServer as weft_server\n"
-            "software = weft_server.base_env['SERVER_SOFTWARE']\n"
-            "assert software.startswith('weft Python/3.'), software\n"
+            "from treadle.pywsgi import WSGIServer as treadle_server\n"
+            "software = treadle_server.base_env['SERVER_SOFTWARE']\n"
+            "assert software.startswith('treadle Python/3.'), software\n"
             "from gevent.pywsgi import WSGIServer\n"
-            "assert WSGIServer is weft_server\n"
+            "assert WSGIServer is treadle_server\n"
             "software = WSGIServer.base_env['SERVER_SOFTWARE']\n"
             "assert software == 'gevent/26.9 Python/{}.{}'.format(*sys.version_info), software"
         )
@@ -137,9 +138,10 @@ class TestAlias:
 
     def test_pickles_of_gevents_objects(self, fresh: Callable[..., str]) -> None:
         fresh(
-            INSTALL + "import pickle, weft.queue\n"
-            "assert pickle.loads(b'cgevent.queue\\nEmpty\\n(tR.').__class__ is weft.queue.Empty\n"
-            "assert type(pickle.loads(pickle.dumps(weft.queue.Full()))) is weft.queue.Full"
+            INSTALL + "import pickle, treadle.queue\n"
+            "empty = pickle.loads(b'cgevent.queue\\nEmpty\\n(tR.')\n"
+            "assert empty.__class__ is treadle.queue.Empty\n"
+            "assert type(pickle.loads(pickle.dumps(treadle.queue.Full()))) is treadle.queue.Full"
         )
 
     def test_whatever_gevent_pickles_by_name_is_found(self, fresh: Callable[..., str]) -> None:
@@ -195,27 +197,36 @@ class TestAlias:
             str(script),
         )
         assert printed == "__main__ ['--an', 'argument'] True False\n"
-        command = [sys.executable, "-m", "weft", "run", "--gevent", "-m", "gevent.monkey", script]
+        command = [
+            sys.executable,
+            "-m",
+            "treadle",
+            "run",
+            "--gevent",
+            "-m",
+            "gevent.monkey",
+            script,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (done.stdout, done.stderr) == ("__main__ [] True True\n", "")
 
-    def test_gevents_environment_counts_where_wefts_is_silent(
+    def test_gevents_environment_counts_where_treadles_is_silent(
         self, fresh: Callable[..., str]
     ) -> None:
         fresh(
             "import os; os.environ.update(GEVENT_BACKEND='select', GEVENT_THREADPOOL_SIZE='3',"
-            " WEFT_MAX_BLOCKING_TIME='2', GEVENT_MAX_BLOCKING_TIME='3')\n"
+            " TREADLE_MAX_BLOCKING_TIME='2', GEVENT_MAX_BLOCKING_TIME='3')\n"
             + INSTALL
-            + "import gevent, weft\n"
+            + "import gevent, treadle\n"
             "assert gevent.get_hub().loop.backend == 'select'\n"
-            "assert weft.config.threadpool_size == 3 and weft.config.max_blocking_time == 2"
+            "assert treadle.config.threadpool_size == 3 and treadle.config.max_blocking_time == 2"
         )
 
     def test_greenlets_keep_their_spawners_stack_as_in_gevent(
         self, fresh: Callable[..., str]
     ) -> None:
         source = (
-            "import weft\n" + INSTALL + "import gevent, gevent.util\n" + "def spawner(depth):\n"
+            "import treadle\n" + INSTALL + "import gevent, gevent.util\n" + "def spawner(depth):\n"
             "    return spawner(depth - 1) if depth else gevent.spawn(gevent.sleep)\n"
             "child = spawner(20)\n"
             "depth, frame = 0, child.spawning_stack\n"
@@ -241,8 +252,8 @@ class TestAlias:
 
     def test_the_submodules_that_gevent_loads_are_there(self, fresh: Callable[..., str]) -> None:
         fresh(
-            INSTALL + "import gevent, weft.event\n"
-            "assert gevent.event is weft.event and gevent.lock.Semaphore(2).counter == 2\n"
+            INSTALL + "import gevent, treadle.event\n"
+            "assert gevent.event is treadle.event and gevent.lock.Semaphore(2).counter == 2\n"
             "assert not hasattr(gevent, 'no_such_module') and not hasattr(gevent, '__wrapped__')\n"
             "try: gevent.no_such_module\n"
             "except AttributeError as exc: assert 'no_such_module' in str(exc)"
@@ -339,17 +350,17 @@ class TestAlias:
     def test_twice_is_once(self, fresh: Callable[..., str]) -> None:
         fresh(
             INSTALL + "import sys; before = list(sys.meta_path); import gevent\n"
-            "weft.compat.install(); assert sys.meta_path == before"
+            "treadle.compat.install(); assert sys.meta_path == before"
         )
 
     def test_it_comes_too_late_after_gevent(self, fresh: Callable[..., str]) -> None:
         fresh(
             "import sys, types; sys.modules['gevent'] = types.ModuleType('gevent')\n"
-            "import weft.compat\n"
+            "import treadle.compat\n"
             "try:\n"
-            "    weft.compat.install()\n"
+            "    treadle.compat.install()\n"
             "except ImportError as exc:\n"
-            "    assert 'weft run --gevent' in str(exc)\n"
+            "    assert 'treadle run --gevent' in str(exc)\n"
             "else:\n"
             "    raise AssertionError"
         )

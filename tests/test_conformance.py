@@ -20,8 +20,8 @@ def test_a_failure_is_not_undone_by_what_follows(tmp_path: Path) -> None:
 
 def test_only_what_passes_on_gevent_counts() -> None:
     gevent = Outcome({"a": "passed", "b": "passed", "c": "failed", "d": "skipped"}, 1)
-    weft = Outcome({"a": "passed", "b": "started", "c": "passed", "d": "passed"}, None)
-    row = Row("test__x", gevent, weft)
+    treadle = Outcome({"a": "passed", "b": "started", "c": "passed", "d": "passed"}, None)
+    row = Row("test__x", gevent, treadle)
     assert (row.kept, row.lost) == (1, ["b"])
     text = table([row])
     assert "test__x b: did not end" in text
@@ -38,8 +38,8 @@ def test_an_odd_end_is_told() -> None:
 def test_a_run_fails_for_surprises_and_for_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(internals, "TESTS", {"test__x": {"T.a": "why", "T.b": "why", "T.f": "why"}})
     gevent = Outcome({f"__main__.T.{name}": "passed" for name in "abcde"}, 0)
-    weft = Outcome({f"__main__.T.{name}": "passed" for name in "bcd"}, 1)
-    row = Row("test__x", gevent, weft)
+    treadle = Outcome({f"__main__.T.{name}": "passed" for name in "bcd"}, 1)
+    row = Row("test__x", gevent, treadle)
     assert row.surprises == ["T.b", "T.e"]
     named = [
         "test__x T.b: named, and not lost: in conformance/internals.py",
@@ -51,7 +51,7 @@ def test_a_run_fails_for_surprises_and_for_too_little(monkeypatch: pytest.Monkey
     assert faults([row], whole=False) == []
     assert faults([row], whole=True) == ["less than 97% pass"]
     assert "T.a: absent (why)" in table([row])
-    assert faults([Row("test__x", weft, weft)], whole=True) == []
+    assert faults([Row("test__x", treadle, treadle)], whole=True) == []
 
 
 def test_losses_of_one_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 CASES = r"""
 import errno, os, socket as stdlib, sys, time
-from weft._core import hub as core
+from treadle._core import hub as core
 core.poller_name = sys.argv[1]
-import weft
-from weft import socket
+import treadle
+from treadle import socket
 
 def joined(*greenlets):
     for greenlet in greenlets:
@@ -25,25 +25,25 @@ def readers_in_order():
     got = []
     def read(name):
         got.append((name, b.recv(1)))
-    readers = [weft.spawn(read, i) for i in range(3)]
-    weft.sleep(0.01)
+    readers = [treadle.spawn(read, i) for i in range(3)]
+    treadle.sleep(0.01)
     for _ in range(3):
         a.send(b"x")
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
     joined(*readers)
     assert got == [(0, b"x"), (1, b"x"), (2, b"x")], got
 
 def one_message_wakes_all_it_can_serve():
     a, b = socket.socketpair()
-    readers = [weft.spawn(b.recv, 1) for _ in range(3)]
-    weft.sleep(0.01)
+    readers = [treadle.spawn(b.recv, 1) for _ in range(3)]
+    treadle.sleep(0.01)
     a.send(b"abc")
     assert joined(*readers) == [b"a", b"b", b"c"]
 
 def killed_reader_passes_on():
     a, b = socket.socketpair()
-    first, second = weft.spawn(b.recv, 9), weft.spawn(b.recv, 9)
-    weft.sleep(0.01)
+    first, second = treadle.spawn(b.recv, 9), treadle.spawn(b.recv, 9)
+    treadle.sleep(0.01)
     a.send(b"abc")
     first.kill(block=False)
     assert joined(second) == [b"abc"]
@@ -52,8 +52,8 @@ def end_of_stream_after_a_short_read():
     listener = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(listener.getsockname())
     server, _ = listener.accept()
-    reader = weft.spawn(lambda: [server.recv(100), server.recv(100)])
-    weft.sleep(0.01)
+    reader = treadle.spawn(lambda: [server.recv(100), server.recv(100)])
+    treadle.sleep(0.01)
     client.sendall(b"abc")
     client.close()
     assert joined(reader) == [[b"abc", b""]]
@@ -65,8 +65,8 @@ def close_wakes_with_error():
             b.recv(1)
         except OSError as exc:
             return exc.errno
-    readers = [weft.spawn(read) for _ in range(2)]
-    weft.sleep(0.01)
+    readers = [treadle.spawn(read) for _ in range(2)]
+    treadle.sleep(0.01)
     b.close()
     assert joined(*readers) == [errno.EBADF] * 2
 
@@ -86,8 +86,9 @@ def timeout():
 
 def foreign_readers_and_writers():
     a, b = stdlib.socketpair()
-    waits = [weft.spawn(socket.wait_read, a.fileno()), weft.spawn(socket.wait_read, a.fileno()),
-             weft.spawn(socket.wait_write, a.fileno())]
+    waits = [treadle.spawn(socket.wait_read, a.fileno()),
+             treadle.spawn(socket.wait_read, a.fileno()),
+             treadle.spawn(socket.wait_write, a.fileno())]
     joined(waits[2])
     assert not waits[0].ready() and not waits[1].ready()
     b.send(b"x")
@@ -102,10 +103,10 @@ def foreign_wait_beside_a_socket_of_ours():
         except BlockingIOError:
             break
     a.setblocking(True)
-    writer = weft.spawn(a.sendall, b"end")
-    weft.sleep(0.01)
-    reader = weft.spawn(socket.wait_read, a.fileno())
-    weft.sleep(0.01)
+    writer = treadle.spawn(a.sendall, b"end")
+    treadle.sleep(0.01)
+    reader = treadle.spawn(socket.wait_read, a.fileno())
+    treadle.sleep(0.01)
     b.settimeout(5)
     data = b""
     while not data.endswith(b"end"):
@@ -121,14 +122,14 @@ def number_used_again():
             socket.wait_read(fd)
         except OSError as exc:
             return exc.errno
-    old = weft.spawn(wait, a.fileno())
-    weft.sleep(0.01)
+    old = treadle.spawn(wait, a.fileno())
+    treadle.sleep(0.01)
     fd = a.fileno()
     c, d = stdlib.socketpair()
     os.close(a.detach())
     os.dup2(c.fileno(), fd)
-    new = weft.spawn(wait, fd)
-    weft.sleep(0.01)
+    new = treadle.spawn(wait, fd)
+    treadle.sleep(0.01)
     d.send(b"x")
     assert joined(new) == [None]
     if core.poller_name == "epoll":  # a selector cannot know
@@ -143,10 +144,10 @@ def kill_never_loses_data():
             seen.append(b.recv(1))
     sent = 0
     for _ in range(40):
-        reader = weft.spawn(read)
+        reader = treadle.spawn(read)
         a.sendall(b"x" * 200)
         sent += 200
-        weft.sleep(0)
+        treadle.sleep(0)
         reader.kill()
     b.settimeout(0)
     while True:
@@ -163,14 +164,14 @@ def callback_in_the_hub_is_not_budgeted():
         for _ in range(300):
             a.sendall(b"x")
             done.append(b.recv(1))
-    weft.get_hub().loop.run_callback(callback)
-    weft.sleep(0.01)
+    treadle.get_hub().loop.run_callback(callback)
+    treadle.sleep(0.01)
     assert done == [b"x"] * 300, len(done)
 
 def descriptors_passed_with_data():
     a, b = socket.socketpair()
-    reader = weft.spawn(lambda: [b.recv(100), b.recv(100)])
-    weft.sleep(0.01)
+    reader = treadle.spawn(lambda: [b.recv(100), b.recv(100)])
+    treadle.sleep(0.01)
     socket.send_fds(a, [b"first"], [0])
     a.send(b"second")
     assert joined(reader) == [[b"first", b"second"]]
@@ -185,8 +186,8 @@ def urgent_data():
         while len(data) < 7:
             data += server.recv(100)
         return data
-    reader = weft.spawn(read)
-    weft.sleep(0.01)
+    reader = treadle.spawn(read)
+    treadle.sleep(0.01)
     client.sendall(b"abc")
     client.send(b"U", socket.MSG_OOB)
     client.sendall(b"def")
@@ -201,13 +202,13 @@ def heartbeat_beside_an_always_ready_reader():
     def read():
         while not stop:
             b.recv(100)
-    busy = [weft.spawn(feed), weft.spawn(read)]
+    busy = [treadle.spawn(feed), treadle.spawn(read)]
     beats = []
     for _ in range(20):
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         beats.append(time.monotonic())
     stop.append(1)
-    weft.sleep(0)
+    treadle.sleep(0)
     for greenlet in busy:
         greenlet.kill()
     gaps = sorted(later - sooner for sooner, later in zip(beats, beats[1:]))

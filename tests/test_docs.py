@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/weft/**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/treadle/**/*.md")])
 README = (ROOT / "README.md").read_text()
 
 # A fenced program and, where a "text" block follows it at once, what it prints.
@@ -21,7 +21,7 @@ COMMANDS = [
 
 def test_readme_has_two_commands() -> None:
     demo, tests = COMMANDS
-    assert demo.endswith("&& .venv/bin/weft demo")
+    assert demo.endswith("&& .venv/bin/treadle demo")
     assert tests.endswith("&& .venv/bin/python -m pytest")
 
 
@@ -55,6 +55,8 @@ def test_paths_named_in_documents_exist(document: Path) -> None:
     missing = [
         name
         for name in [*links, *quoted]
-        if not any(list(base.glob(name)) for base in (document.parent, ROOT, ROOT / "src" / "weft"))
+        if not any(
+            list(base.glob(name)) for base in (document.parent, ROOT, ROOT / "src" / "treadle")
+        )
     ]
     assert missing == []

@@ -83,11 +83,11 @@ def modules(tmp_path: Path) -> str:
 def test_what_is_repaired(fresh: Fresh, modules: str) -> None:
     checks = """
 import early
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
-import socket, threading, time, weft
+import socket, threading, time, treadle
 new = time.sleep
-assert new.__module__ == "weft.time"
+assert new.__module__ == "treadle.time"
 assert early.sleep is new
 assert early.HANDLERS == {"plain": new, "nested": [(new, 1)]}
 assert early.BY_CLASS[socket.socket] == "known"
@@ -96,7 +96,7 @@ assert type(early.free) is type(threading.Lock()) and early.acquire.__self__ is 
 assert type(early.condition._lock) is type(threading.RLock())
 assert early.condition.acquire.__self__ is early.condition._lock
 assert (type(early.mine), early.mine.x) == (threading.local, 5)
-assert weft.spawn(lambda: hasattr(early.mine, "x")).get() is False
+assert treadle.spawn(lambda: hasattr(early.mine, "x")).get() is False
 assert early.Client.nap is early.Client.static is early.client.nap is new
 assert early.client.attribute is early.slotted.value is new
 assert type(early.client.lock) is type(threading.RLock())
@@ -111,7 +111,7 @@ assert monkey.unpatched_references() == []
 def test_what_is_left_is_warned_of_and_listed(fresh: Fresh, modules: str) -> None:
     script = modules + (
         "import too_late, warnings\n"
-        "from weft import monkey\n"
+        "from treadle import monkey\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
         "    monkey.patch_all()\n"
@@ -136,7 +136,7 @@ PACKAGES = (
 
 def test_packages_imported_first_are_repaired(fresh: Fresh) -> None:
     checks = """
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 assert monkey.unpatched_references() == []
 import multiprocessing.util, threading
@@ -148,7 +148,7 @@ assert type(urllib3.poolmanager.PoolManager().pools.lock) is type(threading.RLoc
 
 def test_originals_of_names_that_standard_modules_share(fresh: Fresh) -> None:
     checks = """
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 import _thread, queue, threading
 assert monkey.is_object_patched("threading", "Lock")
@@ -162,7 +162,7 @@ assert monkey.get_original("threading", "get_ident") is not threading.get_ident
 def test_the_main_thread_is_joined_cooperatively(fresh: Fresh) -> None:
     checks = """
 import threading
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 import time
 def work():
@@ -181,7 +181,7 @@ print("end")
 class TestDoctor:
     def doctor(self, *arguments: object, status: int) -> list[str]:
         ended = subprocess.run(
-            [sys.executable, "-m", "weft", "doctor", *map(str, arguments)],
+            [sys.executable, "-m", "treadle", "doctor", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=100,
@@ -197,9 +197,9 @@ class TestDoctor:
             "import sys, early, too_late\n"
             "print(__name__, sys.argv[1:])\n"
             "if 'patch' in sys.argv:\n"
-            "    from weft import monkey; monkey.patch_all()\n"
+            "    from treadle import monkey; monkey.patch_all()\n"
             "if 'keep' in sys.argv:\n"
-            "    from weft import monkey\n"
+            "    from treadle import monkey\n"
             "    nap = monkey.get_original('time', 'sleep')\n"
             "sys.exit(7)\n"
         )

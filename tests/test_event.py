@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft.event import AsyncResult, Event
+import treadle
+from treadle.event import AsyncResult, Event
 
 
 def test_set_wakes_all_who_wait() -> None:
     event = Event()
-    waiters = [weft.spawn(event.wait, 5) for _ in range(3)]
-    weft.sleep(0)
+    waiters = [treadle.spawn(event.wait, 5) for _ in range(3)]
+    treadle.sleep(0)
     event.set()
     assert [waiter.get() for waiter in waiters] == [True, True, True]
 
@@ -28,22 +28,22 @@ def test_those_who_waited_go_first() -> None:
         order.append(number)
 
     for number in range(2):
-        weft.spawn(wait, number)
-    weft.sleep(0)
+        treadle.spawn(wait, number)
+    treadle.sleep(0)
     event.set()
     assert event.wait(0)  # to ask is not to wait
     assert order == []
     wait(2)
     assert order == [0, 1, 2]
-    weft.spawn(order.append, 3)
+    treadle.spawn(order.append, 3)
     wait(4)  # nobody was woken any more
     assert order == [0, 1, 2, 4]
 
 
 def test_who_sets_and_waits_in_a_loop_lets_others_run() -> None:
     event = Event()
-    waiter = weft.spawn(event.wait)
-    weft.sleep(0)
+    waiter = treadle.spawn(event.wait)
+    treadle.sleep(0)
     for _ in range(3):
         event.set()
         event.wait()
@@ -52,14 +52,14 @@ def test_who_sets_and_waits_in_a_loop_lets_others_run() -> None:
 
 def test_the_hub_does_not_wait_for_those_it_woke() -> None:
     event, seen = Event(), []
-    waiter = weft.spawn(event.wait, 5)
-    weft.sleep(0)
+    waiter = treadle.spawn(event.wait, 5)
+    treadle.sleep(0)
 
     def set_and_wait() -> None:
         event.set()
         seen.append(event.wait())
 
-    weft.get_hub().loop.run_callback(set_and_wait)
+    treadle.get_hub().loop.run_callback(set_and_wait)
     assert waiter.get() is True
     assert seen == [True]
 
@@ -84,9 +84,9 @@ def test_a_native_thread_sets_and_waits() -> None:
     _thread.start_new_thread(thread, ())
     assert here.wait(5)
     there.set()
-    with weft.Timeout(5):
+    with treadle.Timeout(5):
         while not seen:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
     assert seen == [True]
 
 
@@ -99,9 +99,9 @@ def test_links_are_called_in_order_and_once(make: Any) -> None:
     source.rawlink(gone)
     source.unlink(gone)
     source.set()
-    weft.sleep(0)
+    treadle.sleep(0)
     source.set()
-    weft.sleep(0)
+    treadle.sleep(0)
     assert called == [1, 2]
     with pytest.raises(TypeError, match="callable"):
         source.rawlink(5)
@@ -109,7 +109,7 @@ def test_links_are_called_in_order_and_once(make: Any) -> None:
 
 def test_nothing_left_to_wake_is_said_with_who_waits() -> None:
     # In a process without other threads: any of those might still set the event.
-    script = "import weft.event; weft.event.Event().wait()"
+    script = "import treadle.event; treadle.event.Event().wait()"
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
@@ -121,7 +121,7 @@ def test_nothing_left_to_wake_is_said_with_who_waits() -> None:
 class TestAsyncResult:
     def test_value(self) -> None:
         result = AsyncResult()
-        weft.spawn_later(0.01, result.set, 5)
+        treadle.spawn_later(0.01, result.set, 5)
         assert result.get() == 5
         assert result.successful()
         assert (result.value, result.exception) == (5, None)
@@ -136,14 +136,14 @@ class TestAsyncResult:
         assert result.exc_info[0] is ValueError
 
     def test_not_there_yet(self) -> None:
-        with pytest.raises(weft.Timeout):
+        with pytest.raises(treadle.Timeout):
             AsyncResult().get_nowait()
-        with pytest.raises(weft.Timeout):
+        with pytest.raises(treadle.Timeout):
             AsyncResult().get(timeout=0.01)
 
     def test_takes_over_a_greenlets_outcome(self) -> None:
         result = AsyncResult()
-        weft.spawn(int, "7").rawlink(result)
+        treadle.spawn(int, "7").rawlink(result)
         assert result.get(timeout=5) == 7
 
 
@@ -153,8 +153,8 @@ def test_a_link_is_called_even_if_the_event_is_cleared_at_once() -> None:
     event.rawlink(called.append)
     event.set()
     event.clear()
-    weft.sleep(0)
-    weft.sleep(0)
+    treadle.sleep(0)
+    treadle.sleep(0)
     assert called == [event]
 
 
@@ -172,7 +172,7 @@ def test_a_link_that_links_again_lets_others_run() -> None:
     event.rawlink(link)
     while len(calls) < 50:
         seen.append(len(calls))
-        weft.sleep(0)
+        treadle.sleep(0)
     assert len(seen) > 10
 
 

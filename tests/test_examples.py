@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES, SEEDS = ROOT / "examples", ROOT / "tests" / "seeds"
-WEFT_RUN = [sys.executable, "-m", "weft", "run"]
+TREADLE_RUN = [sys.executable, "-m", "treadle", "run"]
 TURNS = ["A0", "B0", "C0", "A1", "B1", "C1", "A2", "B2", "C2"]
 
 
@@ -30,11 +30,11 @@ def example(name: str, *args: object) -> str:
 
 
 def patched_example(name: str, *args: object) -> str:
-    return output(*WEFT_RUN, EXAMPLES / name, *args)
+    return output(*TREADLE_RUN, EXAMPLES / name, *args)
 
 
 def seed(name: str, *args: object) -> str:
-    return output(*WEFT_RUN, "--gevent", SEEDS / name, *args)
+    return output(*TREADLE_RUN, "--gevent", SEEDS / name, *args)
 
 
 @contextmanager
@@ -199,7 +199,7 @@ class TestProgramsForGevent:
         assert 1.0 <= seconds_in(text.splitlines()[-1]) < 3.0
 
     def test_500_clients_of_the_server(self) -> None:
-        with server(*WEFT_RUN, "--gevent", SEEDS / "server.py") as (port, pid):
+        with server(*TREADLE_RUN, "--gevent", SEEDS / "server.py") as (port, pid):
             assert_serves_500(port, pid, lambda *load: seed("clients.py", port, *load))
 
     def test_names(self) -> None:

@@ -1,4 +1,4 @@
-"""weft.fileobject: files over descriptors and in threads, beside what open() does."""
+"""treadle.fileobject: files over descriptors and in threads, beside what open() does."""
 
 import os
 import pty
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import weft
-import weft.os
-from weft.fileobject import FileObject, FileObjectBlock, FileObjectPosix, FileObjectThread
-from weft.resolver import NATIVE
-from weft.resolver.thread import Resolver
-from weft.threadpool import ThreadPool
+import treadle
+import treadle.os
+from treadle.fileobject import FileObject, FileObjectBlock, FileObjectPosix, FileObjectThread
+from treadle.resolver import NATIVE
+from treadle.resolver.thread import Resolver
+from treadle.threadpool import ThreadPool
 
 KINDS = [FileObjectPosix, FileObjectThread, FileObjectBlock]
 
@@ -41,8 +41,8 @@ def test_reads_and_writes_like_open(kind: Any, tmp_path: Path) -> None:
 def test_others_run_while_a_pipe_is_read(kind: Any) -> None:
     reading, writing = os.pipe()
     with kind(reading, "rb") as reader:
-        greenlet = weft.spawn(reader.readline)
-        weft.sleep(0.02)
+        greenlet = treadle.spawn(reader.readline)
+        treadle.sleep(0.02)
         assert not greenlet.ready()
         with kind(writing, "wb", 0) as writer:
             writer.write(b"line\n")
@@ -56,7 +56,7 @@ def test_a_full_pipe_is_written_piece_by_piece() -> None:
     reading, writing = os.pipe()
     data = os.urandom(300_000)
     with FileObject(reading, "rb") as reader:
-        everything = weft.spawn(reader.read)
+        everything = treadle.spawn(reader.read)
         with FileObject(writing, "wb") as writer:
             writer.write(data)
         assert everything.get(timeout=10) == data
@@ -73,8 +73,8 @@ def test_a_terminal_is_read_by_lines() -> None:
     controller, terminal = pty.openpty()
     with FileObject(terminal, "r") as reader:
         assert reader.isatty()
-        greenlet = weft.spawn(reader.readline)
-        weft.sleep(0.02)
+        greenlet = treadle.spawn(reader.readline)
+        treadle.sleep(0.02)
         os.write(controller, b"typed\n")
         assert greenlet.get(timeout=5) == "typed\n"
     os.close(controller)
@@ -112,28 +112,28 @@ def test_neither_work_nor_names_nor_pipes_hold_up_files(
 
     monkeypatch.setitem(NATIVE, "getaddrinfo", stay)
     resolver = Resolver()
-    pool = weft.get_hub().threadpool
+    pool = treadle.get_hub().threadpool
     with ExitStack() as stack:
         work = [pool.spawn(stay) for _ in range(pool.maxsize)]
-        names = [weft.spawn(resolver.getaddrinfo, f"name{number}", 80) for number in range(50)]
+        names = [treadle.spawn(resolver.getaddrinfo, f"name{number}", 80) for number in range(50)]
         pipes = [os.pipe() for _ in range(50)]
         readers = [stack.enter_context(FileObjectThread(reading, "rb", 0)) for reading, _ in pipes]
-        reads = [weft.spawn(reader.read, 1) for reader in readers]
-        reads += [weft.spawn(weft.os.tp_read, reading, 1) for reading, _ in pipes]
-        weft.sleep(0.05)
+        reads = [treadle.spawn(reader.read, 1) for reader in readers]
+        reads += [treadle.spawn(treadle.os.tp_read, reading, 1) for reading, _ in pipes]
+        treadle.sleep(0.05)
         began = time.monotonic()
         with FileObjectThread(tmp_path / "file", "w+") as file:
             file.write("text")
             file.seek(0)
             assert file.read() == "text"
-        assert weft.os.system("exit 3") >> 8 == 3
+        assert treadle.os.system("exit 3") >> 8 == 3
         seconds = time.monotonic() - began
         release = True
         for _, writing in pipes:
             os.write(writing, b"ab")
             os.close(writing)
-        weft.joinall([*names, *reads], raise_error=True)
-        weft.wait(work)
+        treadle.joinall([*names, *reads], raise_error=True)
+        treadle.wait(work)
     assert seconds < 0.2
 
 
@@ -163,7 +163,7 @@ def test_a_file_says_whose_threads_it_uses(tmp_path: Path) -> None:
     with FileObjectThread(tmp_path / "file", "w", threadpool=pool) as file:
         assert file.threadpool is pool
         with file.lock:
-            job = weft.spawn(file.write, "x")
+            job = treadle.spawn(file.write, "x")
             assert not job.ready()
             job.join(0.01)
             assert not job.ready()

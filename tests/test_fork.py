@@ -15,8 +15,8 @@ import trustme
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
 BEGIN = """
-from weft import monkey; monkey.patch_all()
-import os, socket, subprocess, sys, threading, time, weft, _thread
+from treadle import monkey; monkey.patch_all()
+import os, socket, subprocess, sys, threading, time, treadle, _thread
 def in_child(function, fork=os.fork, **how):
     "Exit code of a forked child that calls `function`."
     pid = fork(**how)
@@ -39,16 +39,16 @@ lock.acquire()
 def wait_for(what, function):
     function()
     got.append(what)
-weft.spawn(wait_for, "time", lambda: time.sleep(0.02))
-weft.spawn(wait_for, "data", lambda: right.recv(1))
-weft.spawn(wait_for, "lock", lock.acquire)
-weft.spawn(wait_for, "event", event.wait)
+treadle.spawn(wait_for, "time", lambda: time.sleep(0.02))
+treadle.spawn(wait_for, "data", lambda: right.recv(1))
+treadle.spawn(wait_for, "lock", lock.acquire)
+treadle.spawn(wait_for, "event", event.wait)
 time.sleep(0)
 def all_go_on():
     left.send(b"x"); lock.release(); event.set()
     time.sleep(0.05)
     return sorted(got) == ["data", "event", "lock", "time"]
-pid = weft.fork(keep=True)
+pid = treadle.fork(keep=True)
 if pid == 0:
     os._exit(0 if all_go_on() else 1)
 # Natively: what is sent in the child would be read here, too.
@@ -77,7 +77,7 @@ def all_go_on():
 assert in_child(all_go_on, keep=True) == 0
 pid = os.fork(keep=True)
 if pid == 0:
-    weft.spawn_later(0.05, stop.set)
+    treadle.spawn_later(0.05, stop.set)
     sys.exit(5)  # once the threads that are no daemons have ended
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
 assert all_go_on() is None
@@ -115,11 +115,11 @@ def others_go_on():
 def fork_too():
     codes.append(in_child(others_go_on, native_fork))
     codes.append(subprocess.run(["true"], preexec_fn=others_go_on).returncode)
-weft.spawn(tick)
+treadle.spawn(tick)
 for n in range(10):
-    beside = [weft.spawn(fork_too) for _ in range(3)]
+    beside = [treadle.spawn(fork_too) for _ in range(3)]
     assert in_child(others_go_on, keep=True) == 1
-    weft.joinall(beside, raise_error=True)
+    treadle.joinall(beside, raise_error=True)
 assert codes == [0] * 60, codes
 assert set(ran) == {os.getpid()}
 """,
@@ -183,18 +183,18 @@ def forks_natively():
     assert in_child(nothing, native_fork) == 0
 
 pairs = [socket.socketpair() for _ in range(50)]
-greenlets = [weft.spawn(echo, left) for left, _ in pairs]
-greenlets += [weft.spawn(exchange, number, right) for number, (_, right) in enumerate(pairs)]
+greenlets = [treadle.spawn(echo, left) for left, _ in pairs]
+greenlets += [treadle.spawn(exchange, number, right) for number, (_, right) in enumerate(pairs)]
 while min(exchanged) == 0:
     time.sleep(0.01)
 before = exchanged[:]
 kinds = [forks, opens, opens_with_hook, forks_natively]
-children = [weft.spawn(kinds[number % 4]) for number in range(200)]
-weft.joinall(children, raise_error=True)
+children = [treadle.spawn(kinds[number % 4]) for number in range(200)]
+treadle.joinall(children, raise_error=True)
 during = [now - then for now, then in zip(exchanged, before)]
 time.sleep(0.05)
 done = True
-weft.joinall(greenlets, raise_error=True)
+treadle.joinall(greenlets, raise_error=True)
 os.close(seen_write)
 print(os.read(seen_read, 1000).decode(), min(during) > 0)
 """
@@ -219,8 +219,8 @@ def test_fifty_tls_connections_beside_200_children(
 
 LATENCY = """
 import sys
-if sys.argv[1] == "weft":
-    from weft import monkey; monkey.patch_all()
+if sys.argv[1] == "treadle":
+    from treadle import monkey; monkey.patch_all()
 import mmap, statistics, subprocess, time
 memory = mmap.mmap(-1, 2 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 for _ in range(2 << 10):
@@ -264,6 +264,6 @@ class Parent:
 def test_popen_takes_at_most_twice_the_time_with_two_gibibytes() -> None:
     """The median of 60 rounds, in each of which both start five children, one after the other."""
     with ExitStack() as stack:
-        ours, native = (stack.enter_context(Parent(kind)) for kind in ("weft", "native"))
+        ours, native = (stack.enter_context(Parent(kind)) for kind in ("treadle", "native"))
         ratios = [ours.seconds() / native.seconds() for _ in range(60)]
     assert statistics.median(ratios) < 2

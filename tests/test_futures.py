@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft.event import Event
-from weft.futures import GreenletPoolExecutor
+import treadle
+from treadle.event import Event
+from treadle.futures import GreenletPoolExecutor
 
 MakeExecutor = Callable[..., futures.Executor]
 EXECUTORS = [futures.ThreadPoolExecutor, GreenletPoolExecutor]
@@ -55,7 +55,8 @@ class TestAsTheStandardOne:
             assert future.exception() is None
 
     @pytest.mark.parametrize(
-        "error", [ValueError("no"), Stop(), SystemExit(3), KeyboardInterrupt(), weft.GreenletExit()]
+        "error",
+        [ValueError("no"), Stop(), SystemExit(3), KeyboardInterrupt(), treadle.GreenletExit()],
     )
     def test_errors_go_to_the_future(
         self,
@@ -103,7 +104,7 @@ class TestAsTheStandardOne:
         with make_executor(1) as executor:
             first, second = executor.submit(wait), executor.submit(fail, ValueError("it ran"))
             while not first.running():
-                weft.sleep(0.001)
+                treadle.sleep(0.001)
             assert not first.cancel()
             assert second.cancel()
             go()
@@ -122,7 +123,7 @@ class TestAsTheStandardOne:
 
     def test_shutdown_waits(self, make_executor: MakeExecutor) -> None:
         executor = make_executor(1)
-        started = [executor.submit(weft.sleep, 0.01) for _ in range(3)]
+        started = [executor.submit(treadle.sleep, 0.01) for _ in range(3)]
         executor.shutdown()
         assert all(future.done() and not future.cancelled() for future in started)
         executor.shutdown()
@@ -143,7 +144,7 @@ class TestAsTheStandardOne:
         executor = make_executor(1)
         running, waiting = executor.submit(wait), executor.submit(wait)
         while not running.running():
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         executor.shutdown(wait=False, cancel_futures=True)
         assert waiting.cancelled()
         go()
@@ -157,16 +158,16 @@ class TestAsTheStandardOne:
 
 def test_waiting_for_many_lets_greenlets_run() -> None:
     beats: list[int] = []
-    beater = weft.spawn(lambda: [(beats.append(1), weft.sleep(0.005)) for _ in range(1000)])
+    beater = treadle.spawn(lambda: [(beats.append(1), treadle.sleep(0.005)) for _ in range(1000)])
     with GreenletPoolExecutor() as executor, futures.ThreadPoolExecutor(1) as threads:
-        slow, quick = executor.submit(weft.sleep, 0.1), executor.submit(weft.sleep, 0.02)
-        native = threads.submit(weft.sleep, 0.05)
+        slow, quick = executor.submit(treadle.sleep, 0.1), executor.submit(treadle.sleep, 0.02)
+        native = threads.submit(treadle.sleep, 0.05)
         done, rest = futures.wait([slow, quick], return_when=futures.FIRST_COMPLETED)
         assert (done, rest) == ({quick}, {slow})
         assert list(futures.as_completed([slow, quick, native])) == [quick, native, slow]
         assert futures.wait([slow], timeout=0).not_done == set()
         failing = executor.submit(fail, ValueError())
-        more = executor.submit(weft.sleep, 10)
+        more = executor.submit(treadle.sleep, 10)
         done, _ = futures.wait([more, failing], return_when=futures.FIRST_EXCEPTION)
         assert done == {failing}
         done, rest = futures.wait([more], timeout=0.01)
@@ -177,7 +178,7 @@ def test_waiting_for_many_lets_greenlets_run() -> None:
         beater.kill()
         (greenlet,) = executor._running
         greenlet.kill()
-        assert isinstance(more.exception(), weft.GreenletExit)
+        assert isinstance(more.exception(), treadle.GreenletExit)
 
 
 def test_fifty_waits_take_as_long_as_one_and_no_more_than_allowed_run() -> None:
@@ -187,7 +188,7 @@ def test_fifty_waits_take_as_long_as_one_and_no_more_than_allowed_run() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        weft.sleep(0.02)
+        treadle.sleep(0.02)
         running -= 1
 
     for limit, expected in ((None, 50), (7, 7)):
@@ -199,7 +200,7 @@ def test_fifty_waits_take_as_long_as_one_and_no_more_than_allowed_run() -> None:
 
 
 def test_killed_before_it_began() -> None:
-    for error in (weft.GreenletExit(), Stop()):
+    for error in (treadle.GreenletExit(), Stop()):
         executor = GreenletPoolExecutor()
         future = executor.submit(fail, ValueError("it ran"))
         (greenlet,) = executor._running
@@ -237,7 +238,7 @@ def test_calls_submitted_by_calls_and_by_other_threads_run_in_its_own_thread() -
         thread = threading.Thread(target=elsewhere)
         thread.start()
         while thread.is_alive():
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         assert submitted == [here]
 
 
@@ -249,28 +250,28 @@ def test_a_call_cannot_wait_for_itself() -> None:
     executor.shutdown()
 
 
-def test_weft_waits_for_futures() -> None:
+def test_treadle_waits_for_futures() -> None:
     with GreenletPoolExecutor() as executor:
-        many = [executor.submit(weft.sleep, 0.001 * number) for number in range(5)]
-        assert set(weft.wait(many)) == set(many)
+        many = [executor.submit(treadle.sleep, 0.001 * number) for number in range(5)]
+        assert set(treadle.wait(many)) == set(many)
 
 
 def test_a_forked_child_begins_anew() -> None:
     with GreenletPoolExecutor(1) as executor:
-        executor.submit(weft.sleep, 0.05)
+        executor.submit(treadle.sleep, 0.05)
         child = os.fork()
         if not child:
             os._exit(executor.submit(sum, [1, 2]).result(timeout=30))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 
-@pytest.mark.parametrize("patch", ["", "from weft import monkey; monkey.patch_all()"])
+@pytest.mark.parametrize("patch", ["", "from treadle import monkey; monkey.patch_all()"])
 def test_a_program(patch: str) -> None:
     program = f"""
 {patch}
-import time, concurrent.futures as futures, weft
-from weft.futures import GreenletPoolExecutor
-sleep = time.sleep if {bool(patch)} else weft.sleep
+import time, concurrent.futures as futures, treadle
+from treadle.futures import GreenletPoolExecutor
+sleep = time.sleep if {bool(patch)} else treadle.sleep
 began = time.monotonic()
 with GreenletPoolExecutor() as executor:
     def work(number):

@@ -17,7 +17,7 @@ from conformance.signatures import refusals
 from conformance.table import RECORDED_BY, TABLE, listed_by, of_the_wheel, table, unrecorded
 
 ALIASED = (
-    "import runpy, sys, weft.compat; weft.compat.install(); sys.argv[:2] = sys.argv[1:];"
+    "import runpy, sys, treadle.compat; treadle.compat.install(); sys.argv[:2] = sys.argv[1:];"
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 #: Modules that offer all that the standard library's modules of their names do.
@@ -128,7 +128,7 @@ def test_the_rest_of_the_standard_librarys_names_is_there(
     module: str, fresh: Callable[..., str]
 ) -> None:
     lacking = fresh(
-        "import importlib, sys, types; ours = importlib.import_module('weft.' + sys.argv[1])\n"
+        "import importlib, sys, types; ours = importlib.import_module('treadle.' + sys.argv[1])\n"
         "for name, value in vars(importlib.import_module(sys.argv[1])).items():\n"
         "    if not (name.startswith('_') or isinstance(value, types.ModuleType)):\n"
         "        if not hasattr(ours, name): print(name)",

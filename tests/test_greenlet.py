@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft.greenlet import Greenlet, GreenletExit
-from weft.hub import get_hub
+import treadle
+from treadle.greenlet import Greenlet, GreenletExit
+from treadle.hub import get_hub
 
 
 class Expected(Exception):
@@ -35,12 +35,12 @@ def fail() -> None:
 
 
 def block() -> None:
-    weft.sleep(60)
+    treadle.sleep(60)
 
 
 class TestResult:
     def test_of_a_return(self) -> None:
-        greenlet = weft.spawn(lambda a, b: (a, b), 1, b=2)
+        greenlet = treadle.spawn(lambda a, b: (a, b), 1, b=2)
         assert (greenlet.ready(), greenlet.successful(), greenlet.value) == (False, False, None)
         assert greenlet.get() == greenlet.value == (1, 2)
         assert greenlet.ready()
@@ -50,7 +50,7 @@ class TestResult:
         assert not greenlet
 
     def test_of_an_error(self, stream: io.StringIO) -> None:
-        greenlet = weft.spawn(fail)
+        greenlet = treadle.spawn(fail)
         with pytest.raises(Expected):
             greenlet.get()
         assert not greenlet.successful()
@@ -63,10 +63,10 @@ class TestResult:
         assert f"{greenlet!r} failed with Expected" in stream.getvalue()
 
     def test_get_does_not_wait_longer_than_it_may(self) -> None:
-        greenlet = weft.spawn(block)
-        with pytest.raises(weft.Timeout):
+        greenlet = treadle.spawn(block)
+        with pytest.raises(treadle.Timeout):
             greenlet.get(block=False)
-        with pytest.raises(weft.Timeout, match=r"0\.001 seconds"):
+        with pytest.raises(treadle.Timeout, match=r"0\.001 seconds"):
             greenlet.get(timeout=0.001)
         greenlet.kill()
 
@@ -76,14 +76,14 @@ class TestResult:
 
         argument = Argument()
         gone = weakref.ref(argument)
-        greenlet = weft.spawn(lambda value: None, argument)
+        greenlet = treadle.spawn(lambda value: None, argument)
         del argument
         greenlet.join()
         gc.collect()
         assert gone() is None
 
     def test_joined_from_a_native_thread(self) -> None:
-        greenlet = weft.spawn(lambda: (weft.sleep(0.005), 5)[1])
+        greenlet = treadle.spawn(lambda: (treadle.sleep(0.005), 5)[1])
         got: list[int] = []
         thread = threading.Thread(target=lambda: got.append(greenlet.get()))
         thread.start()
@@ -95,28 +95,28 @@ class TestResult:
 class TestStart:
     def test_nothing_runs_before_the_spawner_waits(self) -> None:
         ran: list[int] = []
-        greenlet = weft.spawn(ran.append, 1)
+        greenlet = treadle.spawn(ran.append, 1)
         assert (ran, bool(greenlet), greenlet.started, greenlet.dead) == ([], True, True, False)
         greenlet.join()
         assert ran == [1]
 
     def test_start_later_and_start(self) -> None:
         order: list[str] = []
-        late = weft.spawn_later(0.005, order.append, "late")
+        late = treadle.spawn_later(0.005, order.append, "late")
         later = Greenlet(order.append, "now")
         assert not later
         later.start()
         later.start()
-        weft.joinall([late, later])
+        treadle.joinall([late, later])
         assert order == ["now", "late"]
 
     def test_what_cannot_run(self) -> None:
-        for call in (weft.spawn, weft.spawn_raw, Greenlet):
+        for call in (treadle.spawn, treadle.spawn_raw, Greenlet):
             with pytest.raises(TypeError, match="not callable"):
                 call(5)
         for arguments in ((1,), (1, 5)):
             with pytest.raises(TypeError):
-                weft.spawn_later(*arguments)
+                treadle.spawn_later(*arguments)
 
     def test_without_a_function_it_only_ends(self) -> None:
         greenlet = Greenlet()
@@ -144,7 +144,7 @@ class TestStart:
             variable.set(2)
             return seen
 
-        assert weft.spawn(change).get() == 1
+        assert treadle.spawn(change).get() == 1
         assert variable.get() == 1
 
     def test_spawn_callbacks(self) -> None:
@@ -152,14 +152,14 @@ class TestStart:
         Greenlet.add_spawn_callback(seen.append)
         Greenlet.add_spawn_callback(seen.append)
         try:
-            greenlets = [weft.spawn(int), weft.spawn_later(0, int)]
+            greenlets = [treadle.spawn(int), treadle.spawn_later(0, int)]
         finally:
             Greenlet.remove_spawn_callback(seen.append)
             Greenlet.remove_spawn_callback(seen.append)
-        weft.joinall([*greenlets, weft.spawn(int)])
+        treadle.joinall([*greenlets, treadle.spawn(int)])
         assert seen == greenlets
 
-    @pytest.mark.parametrize("spawn", [weft.spawn, weft.spawn_raw])
+    @pytest.mark.parametrize("spawn", [treadle.spawn, treadle.spawn_raw])
     def test_tree(self, spawn: Any) -> None:
         seen: list[Any] = []
 
@@ -167,31 +167,31 @@ class TestStart:
             seen.extend(Greenlet() for _ in range(2))
 
         outer, other = spawn(make_children), spawn(int)
-        assert outer.spawning_greenlet() is weft.getcurrent()
-        weft.sleep(0)
+        assert outer.spawning_greenlet() is treadle.getcurrent()
+        treadle.sleep(0)
         first, second = seen
         assert first.spawning_greenlet() is outer
         assert first.spawn_tree_locals is second.spawn_tree_locals is outer.spawn_tree_locals
         assert other.spawn_tree_locals is not outer.spawn_tree_locals
-        assert not hasattr(weft.getcurrent(), "spawn_tree_locals")
+        assert not hasattr(treadle.getcurrent(), "spawn_tree_locals")
 
     def test_spawning_stack_on_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert weft.spawn(int).spawning_stack is None
-        monkeypatch.setattr(weft.config, "spawning_stack_limit", 2)
-        stack = traceback.format_stack(weft.spawn(int).spawning_stack)
+        assert treadle.spawn(int).spawning_stack is None
+        monkeypatch.setattr(treadle.config, "spawning_stack_limit", 2)
+        stack = traceback.format_stack(treadle.spawn(int).spawning_stack)
         assert len(stack) == 2
         assert "test_spawning_stack_on_request" in stack[-1]
 
     def test_without_the_tree(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(weft.config, "track_greenlet_tree", False)
-        greenlet = weft.spawn(int)
+        monkeypatch.setattr(treadle.config, "track_greenlet_tree", False)
+        greenlet = treadle.spawn(int)
         assert (greenlet.spawning_greenlet, greenlet.spawn_tree_locals) == (None, None)
 
 
 class TestKill:
     def test_a_running_one(self) -> None:
-        greenlet = weft.spawn(block)
-        weft.sleep(0)
+        greenlet = treadle.spawn(block)
+        treadle.sleep(0)
         greenlet.kill()
         assert greenlet.dead
         assert greenlet.successful()
@@ -200,20 +200,20 @@ class TestKill:
     def test_one_that_has_not_begun_never_runs(self) -> None:
         ran: list[int] = []
         for greenlet in (
-            weft.spawn(ran.append, 1),
-            weft.spawn_later(0.001, ran.append, 1),
+            treadle.spawn(ran.append, 1),
+            treadle.spawn_later(0.001, ran.append, 1),
             Greenlet(ran.append, 1),
         ):
             greenlet.kill()
             assert greenlet.dead
             greenlet.start()
             assert isinstance(greenlet.get(), GreenletExit)
-        weft.sleep(0.005)
+        treadle.sleep(0.005)
         assert ran == []
 
     def test_with_an_exception_of_ones_own(self, stream: io.StringIO) -> None:
-        greenlet = weft.spawn(block)
-        weft.sleep(0)
+        greenlet = treadle.spawn(block)
+        treadle.sleep(0)
         greenlet.kill(Expected("killed"))
         assert isinstance(greenlet.exception, Expected)
         assert "Expected: killed" in stream.getvalue()
@@ -225,9 +225,9 @@ class TestKill:
     def test_with_whatever_means_an_exception(
         self, begun: bool, exception: Any, stream: io.StringIO
     ) -> None:
-        greenlet = weft.spawn(block)
+        greenlet = treadle.spawn(block)
         if begun:
-            weft.sleep(0)
+            treadle.sleep(0)
         greenlet.kill(exception)
         assert greenlet.dead
         assert not greenlet.successful()
@@ -238,11 +238,11 @@ class TestKill:
             try:
                 block()
             except GreenletExit:
-                weft.sleep(0.002)
+                treadle.sleep(0.002)
             return "done"
 
-        greenlet = weft.spawn(stubborn)
-        weft.sleep(0)
+        greenlet = treadle.spawn(stubborn)
+        treadle.sleep(0)
         greenlet.kill(timeout=0.0005)
         assert not greenlet.dead
         greenlet.kill(block=False)
@@ -251,22 +251,22 @@ class TestKill:
 
     def test_oneself(self) -> None:
         def suicide() -> None:
-            weft.getcurrent().kill()
+            treadle.getcurrent().kill()
 
-        greenlet = weft.spawn(suicide)
+        greenlet = treadle.spawn(suicide)
         assert isinstance(greenlet.get(), GreenletExit)
 
     def test_oneself_without_blocking_waits_for_the_next_wait(self) -> None:
         went_on: list[int] = []
 
         def run() -> None:
-            weft.getcurrent().kill(block=False)
-            weft.kill(weft.getcurrent())
+            treadle.getcurrent().kill(block=False)
+            treadle.kill(treadle.getcurrent())
             went_on.append(1)
-            weft.sleep(0)
+            treadle.sleep(0)
             went_on.append(2)
 
-        greenlet = weft.spawn(run)
+        greenlet = treadle.spawn(run)
         assert isinstance(greenlet.get(), GreenletExit)
         assert went_on == [1]
 
@@ -280,23 +280,23 @@ class TestKill:
                 ended.append(type(exc))
                 raise
 
-        raw = weft.spawn_raw(run)
-        weft.sleep(0)
-        weft.kill(raw)
-        weft.sleep(0)
+        raw = treadle.spawn_raw(run)
+        treadle.sleep(0)
+        treadle.kill(raw)
+        treadle.sleep(0)
         assert ended == [GreenletExit]
         assert raw.dead
-        weft.kill(raw)
+        treadle.kill(raw)
 
     def test_all(self) -> None:
         ran: list[int] = []
-        running = [weft.spawn(block) for _ in range(3)] + [weft.spawn_raw(block)]
-        weft.sleep(0)
-        waiting = weft.spawn(ran.append, 1)
-        weft.killall(iter([*running, waiting]))
+        running = [treadle.spawn(block) for _ in range(3)] + [treadle.spawn_raw(block)]
+        treadle.sleep(0)
+        waiting = treadle.spawn(ran.append, 1)
+        treadle.killall(iter([*running, waiting]))
         assert all(greenlet.dead for greenlet in [*running, waiting])
         assert ran == []
-        weft.killall([])
+        treadle.killall([])
 
     def test_all_in_time(self) -> None:
         def stubborn() -> None:
@@ -305,29 +305,29 @@ class TestKill:
             except GreenletExit:
                 block()
 
-        greenlet = weft.spawn(stubborn)
-        weft.sleep(0)
-        with pytest.raises(weft.Timeout):
-            weft.killall([greenlet], timeout=0.001)
-        weft.killall([greenlet], block=False)
+        greenlet = treadle.spawn(stubborn)
+        treadle.sleep(0)
+        with pytest.raises(treadle.Timeout):
+            treadle.killall([greenlet], timeout=0.001)
+        treadle.killall([greenlet], block=False)
         assert not greenlet.dead
         greenlet.join()
         assert greenlet.dead
 
     def test_all_with_oneself_among_them(self) -> None:
-        others = [weft.spawn(block) for _ in range(2)]
+        others = [treadle.spawn(block) for _ in range(2)]
 
         def run() -> None:
-            weft.killall([weft.getcurrent(), *others])
+            treadle.killall([treadle.getcurrent(), *others])
 
-        greenlet = weft.spawn(run)
+        greenlet = treadle.spawn(run)
         assert isinstance(greenlet.get(), GreenletExit)
         assert all(other.dead for other in others)
 
 
 class TestLinks:
     def test_in_order_when_it_has_ended(self) -> None:
-        greenlet = weft.spawn(int)
+        greenlet = treadle.spawn(int)
         told: list[Any] = []
         greenlet.rawlink(lambda source: told.append((1, source)))
         greenlet.link(lambda source: told.append((2, source)))
@@ -336,52 +336,52 @@ class TestLinks:
         greenlet.unlink(removed)
         assert greenlet.has_links() == 2
         greenlet.join()
-        weft.sleep(0)
-        weft.sleep(0)
+        treadle.sleep(0)
+        treadle.sleep(0)
         assert told == [(1, greenlet), (2, greenlet)]
 
     def test_when_it_has_ended_already(self) -> None:
-        greenlet = weft.spawn(int)
+        greenlet = treadle.spawn(int)
         greenlet.join()
-        told = weft.hub.Waiter()
+        told = treadle.hub.Waiter()
         greenlet.rawlink(told.switch)
         assert told.get() is greenlet
 
     def test_by_the_way_it_ended(self, stream: io.StringIO) -> None:
         told: list[str] = []
         for function in (int, fail):
-            greenlet = weft.spawn(function)
+            greenlet = treadle.spawn(function)
             greenlet.link_value(lambda source: told.append("value"))
             greenlet.link_exception(lambda source: told.append("exception"))
             greenlet.join()
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         assert told == ["value", "exception"]
 
     def test_a_link_may_block(self) -> None:
-        done = weft.hub.Waiter()
-        greenlet = weft.spawn(int)
-        greenlet.link(lambda source: (weft.sleep(0.001), done.switch(source)))
+        done = treadle.hub.Waiter()
+        greenlet = treadle.spawn(int)
+        greenlet.link(lambda source: (treadle.sleep(0.001), done.switch(source)))
         assert done.get() is greenlet
 
     def test_unlink_takes_what_link_was_given(self) -> None:
         told: list[Any] = []
         callback = told.append
-        greenlet = weft.spawn(int)
+        greenlet = treadle.spawn(int)
         greenlet.link(callback)
         greenlet.unlink(callback)
         greenlet.link(callback)
         greenlet.unlink_all()
         greenlet.join()
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
         assert told == []
 
     def test_an_error_in_one_does_not_stop_the_next(self, stream: io.StringIO) -> None:
         told: list[Any] = []
-        greenlet = weft.spawn(int)
+        greenlet = treadle.spawn(int)
         greenlet.rawlink(lambda source: 1 / 0)
         greenlet.rawlink(told.append)
         greenlet.join()
-        weft.sleep(0)
+        treadle.sleep(0)
         assert told == [greenlet]
         assert "ZeroDivisionError" in stream.getvalue()
 
@@ -389,39 +389,39 @@ class TestLinks:
 class TestWaitingForSeveral:
     @staticmethod
     def runners(*seconds: float) -> list[Greenlet]:
-        return [weft.spawn(lambda s=s: (weft.sleep(s), s)[1]) for s in seconds]
+        return [treadle.spawn(lambda s=s: (treadle.sleep(s), s)[1]) for s in seconds]
 
     def test_joinall_in_the_order_they_ended(self) -> None:
         late, early = greenlets = self.runners(0.004, 0.001)
-        assert weft.joinall(greenlets) == [early, late]
-        assert weft.joinall([]) == []
+        assert treadle.joinall(greenlets) == [early, late]
+        assert treadle.joinall([]) == []
 
     def test_joinall_with_timeout_and_count(self) -> None:
         never, early, late = greenlets = self.runners(60, 0.001, 0.002)
-        assert weft.joinall(greenlets, count=1) == [early]
-        assert weft.joinall(greenlets, timeout=0.01) == [early, late]
-        assert weft.joinall(iter([never]), timeout=0) == []
+        assert treadle.joinall(greenlets, count=1) == [early]
+        assert treadle.joinall(greenlets, timeout=0.01) == [early, late]
+        assert treadle.joinall(iter([never]), timeout=0) == []
         assert never.has_links() == 0
         never.kill()
 
     def test_joinall_raises_what_one_ended_by(self, stream: io.StringIO) -> None:
-        endless = weft.spawn(block)
+        endless = treadle.spawn(block)
         with pytest.raises(Expected):
-            weft.joinall([endless, weft.spawn(fail)], raise_error=True)
+            treadle.joinall([endless, treadle.spawn(fail)], raise_error=True)
         assert endless.has_links() == 0
         endless.kill()
 
     def test_iwait_yields_as_they_end(self) -> None:
         late, early = greenlets = self.runners(0.004, 0.001)
         seen = []
-        for greenlet in weft.iwait(greenlets):
+        for greenlet in treadle.iwait(greenlets):
             seen.append(greenlet)
-            weft.sleep(0.006)  # the others may end while nobody waits for them
+            treadle.sleep(0.006)  # the others may end while nobody waits for them
         assert seen == [early, late]
 
     def test_iwait_left_early_forgets_the_rest(self) -> None:
         endless, early = self.runners(60, 0.001)
-        with weft.iwait([endless, early]) as waiting:
+        with treadle.iwait([endless, early]) as waiting:
             assert next(waiting) is early
         assert endless.has_links() == 0
         assert list(waiting) == []
@@ -429,31 +429,31 @@ class TestWaitingForSeveral:
 
     def test_wait_for_everything(self) -> None:
         greenlets = self.runners(0.001, 0.002)
-        assert weft.wait(timeout=5) is True
+        assert treadle.wait(timeout=5) is True
         assert all(greenlet.ready() for greenlet in greenlets)
-        endless = weft.spawn(block)
-        assert weft.wait(timeout=0.001) is False
-        assert weft.iwait(None, timeout=0.001) == [False]
+        endless = treadle.spawn(block)
+        assert treadle.wait(timeout=0.001) is False
+        assert treadle.iwait(None, timeout=0.001) == [False]
         endless.kill()
 
     def test_a_timeout_inside_leaves_no_link(self) -> None:
-        endless = weft.spawn(block)
-        with weft.Timeout(0.001, False):
-            weft.joinall([endless])
+        endless = treadle.spawn(block)
+        with treadle.Timeout(0.001, False):
+            treadle.joinall([endless])
         assert endless.has_links() == 0
         endless.kill()
 
 
 class TestNames:
     def test_small_numbers_are_reused(self) -> None:
-        first, second = weft.spawn(int), weft.spawn(int)
+        first, second = treadle.spawn(int), treadle.spawn(int)
         numbers = {first.minimal_ident, second.minimal_ident}
         assert len(numbers) == 2
-        weft.joinall([first, second])
+        treadle.joinall([first, second])
         number = first.minimal_ident
         del first
         gc.collect()
-        third = weft.spawn(int)
+        third = treadle.spawn(int)
         assert third.minimal_ident <= number
         assert third.name == f"Greenlet-{third.minimal_ident}"
 
@@ -461,7 +461,7 @@ class TestNames:
         def work(*args: Any, **kwargs: Any) -> None:
             """Does nothing."""
 
-        greenlet = weft.spawn(work, 1, "x" * 100, key="value")
+        greenlet = treadle.spawn(work, 1, "x" * 100, key="value")
         text = repr(greenlet)
         assert text.startswith(f"<Greenlet at {id(greenlet):#x}: work(1, 'xxx")
         assert text.endswith("key='value')>")
@@ -480,30 +480,30 @@ class TestNames:
 
 
 def test_as_a_context_manager() -> None:
-    with weft.spawn(weft.sleep, 0.001) as greenlet:
+    with treadle.spawn(treadle.sleep, 0.001) as greenlet:
         assert not greenlet.ready()
     assert greenlet.successful()
 
 
 def test_kill_waits_by_join_of_the_class() -> None:
-    class Noted(weft.Greenlet):
+    class Noted(treadle.Greenlet):
         joined: list[float | None]
 
         def join(self, timeout: float | None = None) -> None:
             self.joined.append(timeout)
             super().join(timeout)
 
-    task = Noted.spawn(weft.sleep, 10)
+    task = Noted.spawn(treadle.sleep, 10)
     task.joined = []
-    weft.sleep(0)
+    treadle.sleep(0)
     task.kill(timeout=5)
     assert task.dead
     assert task.joined == [5]
 
 
 def test_a_context_left_by_an_error_kills() -> None:
-    killed = weft.spawn(block)
-    weft.sleep(0)
+    killed = treadle.spawn(block)
+    treadle.sleep(0)
 
     def leave() -> None:
         with killed:
@@ -518,23 +518,23 @@ def test_a_context_left_by_an_error_kills() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_forked_child_does_not_start_the_parents_greenlets() -> None:
     ran: list[int] = []
-    greenlets = [weft.spawn(ran.append, 1), weft.spawn_later(0.001, ran.append, 2)]
+    greenlets = [treadle.spawn(ran.append, 1), treadle.spawn_later(0.001, ran.append, 2)]
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             status = len(ran)
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    weft.joinall(greenlets)
+    treadle.joinall(greenlets)
     assert ran == [1, 2]
 
 
 def test_links_run_in_order_and_before_who_joined_later() -> None:
     order: list[int] = []
-    greenlet = weft.spawn(order.append, 0)
+    greenlet = treadle.spawn(order.append, 0)
     for number in range(1, 5):
         greenlet.link(lambda _, number=number: order.append(number))
     greenlet.join()
@@ -543,7 +543,7 @@ def test_links_run_in_order_and_before_who_joined_later() -> None:
 
 def test_a_link_may_unlink_the_next() -> None:
     seen: list[str] = []
-    greenlet = weft.spawn(int)
+    greenlet = treadle.spawn(int)
 
     def first(source: Any) -> None:
         seen.append("first")
@@ -555,5 +555,5 @@ def test_a_link_may_unlink_the_next() -> None:
     greenlet.link(first)
     greenlet.link(second)
     greenlet.join()
-    weft.sleep(0)
+    treadle.sleep(0)
     assert seen == ["first"]

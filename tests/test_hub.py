@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-import weft
-import weft.resolver.blocking
-import weft.resolver.thread
-from weft._config import Config, ImportableSetting
-from weft.exceptions import (
+import treadle
+import treadle.resolver.blocking
+import treadle.resolver.thread
+from treadle._config import Config, ImportableSetting
+from treadle.exceptions import (
     BlockingSwitchOutError,
     ConcurrentObjectUseError,
     InvalidSwitchError,
 )
-from weft.hub import (
+from treadle.hub import (
     Hub,
     Waiter,
     get_hub,
@@ -86,9 +86,9 @@ class TestWaiter:
 
     def test_wakes_who_waits(self) -> None:
         waiter = Waiter()
-        greenlet = weft.spawn(waiter.get)
+        greenlet = treadle.spawn(waiter.get)
         greenlet.name = "AName"
-        weft.sleep(0)
+        treadle.sleep(0)
         assert waiter.greenlet is greenlet
         assert str(waiter).startswith('<Waiter greenlet=<Greenlet "AName"')
         waiter.switch_args(1, 2)
@@ -103,8 +103,8 @@ class TestWaiter:
 
     def test_one_at_a_time(self) -> None:
         waiter = Waiter()
-        greenlet = weft.spawn(waiter.get)
-        weft.sleep(0)
+        greenlet = treadle.spawn(waiter.get)
+        treadle.sleep(0)
         with pytest.raises(ConcurrentObjectUseError):
             waiter.get()
         greenlet.kill()
@@ -112,8 +112,8 @@ class TestWaiter:
 
     def test_what_comes_after_a_kill_is_kept(self) -> None:
         waiter = Waiter()
-        greenlet = weft.spawn(waiter.get)
-        weft.sleep(0)
+        greenlet = treadle.spawn(waiter.get)
+        treadle.sleep(0)
         greenlet.kill(block=False)
         waiter.switch("late")
         greenlet.join()
@@ -121,7 +121,7 @@ class TestWaiter:
 
     def test_takes_over_a_result(self) -> None:
         waiter = Waiter()
-        weft.spawn(lambda: 5).rawlink(waiter)
+        treadle.spawn(lambda: 5).rawlink(waiter)
         assert waiter.get() == 5
 
     def test_from_another_thread(self) -> None:
@@ -133,28 +133,28 @@ class TestWaiter:
 
 
 FOREVER = """
-import weft
-try: weft.get_hub().switch()
-except weft.exceptions.LoopExit as exc: print(exc)
-weft.sleep(0)
+import treadle
+try: treadle.get_hub().switch()
+except treadle.exceptions.LoopExit as exc: print(exc)
+treadle.sleep(0)
 """
 
 
 class TestSwitching:
     def test_a_greenlet_is_switched_to_by_a_callback(self) -> None:
-        greenlet = weft.getcurrent()
+        greenlet = treadle.getcurrent()
         get_hub().loop.run_callback(greenlet.switch, 1)
         assert get_hub().switch() == 1
 
     def test_a_callback_must_not_block(self, stream: io.StringIO) -> None:
-        get_hub().loop.run_callback(weft.sleep, 1)
-        weft.sleep(0)
+        get_hub().loop.run_callback(treadle.sleep, 1)
+        treadle.sleep(0)
         assert "BlockingSwitchOutError" in stream.getvalue()
         assert issubclass(BlockingSwitchOutError, AssertionError)
 
     def test_the_wrong_switch_is_an_error(self, stream: io.StringIO) -> None:
-        greenlet = weft.spawn(weft.sleep, 60)
-        weft.sleep(0)
+        greenlet = treadle.spawn(treadle.sleep, 60)
+        treadle.sleep(0)
         get_hub().loop.run_callback(greenlet.switch)
         with pytest.raises(InvalidSwitchError):
             greenlet.get()
@@ -170,7 +170,7 @@ class TestSwitching:
     def test_a_signal_handler_can_wake_us(self, fresh: Callable[..., str]) -> None:
         script = """
 import signal
-from weft.event import Event
+from treadle.event import Event
 event = Event()
 signal.signal(signal.SIGALRM, lambda *args: event.set())
 signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -187,7 +187,7 @@ event.clear()
         with hub.loop.timer(0.001) as timer:
             hub.wait(timer)
         with hub.loop.timer(60) as timer:
-            weft.spawn(hub.cancel_wait, timer, Expected("cancelled"), True)
+            treadle.spawn(hub.cancel_wait, timer, Expected("cancelled"), True)
             with pytest.raises(Expected, match="cancelled"):
                 hub.wait(timer)
         hub.cancel_wait(None, Expected)
@@ -209,19 +209,19 @@ class TestStandInForTheLoop:
         hub.loop = stand_in = StandIn()
         try:
             assert hub.loop is stand_in
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
             assert stand_in.told == 1
-            weft.sleep(0)
+            treadle.sleep(0)
             assert stand_in.told == 1
-            with pytest.raises(weft.Timeout), weft.Timeout(0.001):
-                weft.sleep(1)
+            with pytest.raises(treadle.Timeout), treadle.Timeout(0.001):
+                treadle.sleep(1)
             assert stand_in.told == 3
             with hub.loop.timer(0.001) as timer:
                 hub.wait(timer)
         finally:
             hub.loop = loop
         assert hub.loop is loop
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
         assert stand_in.told == 3
 
     def test_that_fails_fails_the_caller(self) -> None:
@@ -229,14 +229,14 @@ class TestStandInForTheLoop:
         loop, hub.loop = hub.loop, object()
         try:
             with pytest.raises(AttributeError, match="update_now"):
-                weft.sleep(0.001)
-            timeout = weft.Timeout(0.001)
+                treadle.sleep(0.001)
+            timeout = treadle.Timeout(0.001)
             with pytest.raises(AttributeError, match="update_now"):
                 timeout.start()
             assert not timeout.pending
         finally:
             hub.loop = loop
-        weft.sleep(0.002)
+        treadle.sleep(0.002)
 
 
 class TestErrors:
@@ -244,8 +244,8 @@ class TestErrors:
         def fail() -> None:
             raise Expected("why")
 
-        weft.spawn_raw(fail)
-        weft.sleep(0)
+        treadle.spawn_raw(fail)
+        treadle.sleep(0)
         text = stream.getvalue()
         assert "Expected: why" in text
         assert text.rstrip().endswith("failed with Expected")
@@ -253,7 +253,7 @@ class TestErrors:
     def test_a_handler_on_the_instance(self, monkeypatch: pytest.MonkeyPatch) -> None:
         caught: list[Any] = []
         monkeypatch.setattr(get_hub(), "handle_error", lambda *args: caught.append(args))
-        greenlet = weft.spawn(lambda: 1 / 0)
+        greenlet = treadle.spawn(lambda: 1 / 0)
         greenlet.join()
         ((context, kind, value, tb),) = caught
         assert (context, kind, value) == (greenlet, ZeroDivisionError, greenlet.exception)
@@ -265,8 +265,8 @@ class TestErrors:
         seen: list[Any] = []
         monkeypatch.setattr(sys, "unraisablehook", seen.append)
         monkeypatch.setattr(get_hub(), "handle_error", lambda *args: 1 / 0)
-        weft.spawn(int, "x").join()
-        weft.sleep(0.001)
+        treadle.spawn(int, "x").join()
+        treadle.sleep(0.001)
         assert [one.exc_type for one in seen] == [ZeroDivisionError]
 
     def test_a_handler_that_fails_is_reported_by_the_default_hook(
@@ -274,8 +274,8 @@ class TestErrors:
     ) -> None:
         monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
         monkeypatch.setattr(get_hub(), "handle_error", lambda *args: 1 / 0)
-        weft.spawn(int, "x").join()
-        weft.sleep(0.001)
+        treadle.spawn(int, "x").join()
+        treadle.sleep(0.001)
         assert "ZeroDivisionError" in capsys.readouterr().err
 
     @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, SystemError])
@@ -285,9 +285,9 @@ class TestErrors:
         def fail() -> None:
             raise kind("from a greenlet")
 
-        weft.spawn(fail)
+        treadle.spawn(fail)
         with pytest.raises(kind, match="from a greenlet"):
-            weft.sleep(1)
+            treadle.sleep(1)
         assert ("from a greenlet" in stream.getvalue()) is (kind is not SystemExit)
 
     def test_not_error_may_be_set_on_the_instance(
@@ -298,7 +298,7 @@ class TestErrors:
         def fail() -> None:
             raise Expected
 
-        weft.spawn(fail).join()
+        treadle.spawn(fail).join()
         assert stream.getvalue() == ""
 
     def test_without_a_context_or_parts(self) -> None:
@@ -309,7 +309,7 @@ class TestErrors:
             get_hub().handle_error(None, None, None, None)
             del get_hub().exception_stream
         with pytest.raises(Expected, match="current"):
-            weft.sleep(1)
+            treadle.sleep(1)
 
 
 class TestThreads:
@@ -320,7 +320,7 @@ class TestThreads:
         def other() -> tuple[Any, ...]:
             assert get_hub_if_exists() is None
             hub = get_hub()
-            weft.spawn(weft.sleep, 0.001).join()
+            treadle.spawn(treadle.sleep, 0.001).join()
             return hub, hub.main_hub, hub.loop.default, hub.thread_ident
 
         hub, main_hub, default, ident = in_thread(other)
@@ -348,11 +348,11 @@ class TestThreads:
     def test_a_destroyed_one_is_replaced(self) -> None:
         def other() -> bool:
             hub = get_hub()
-            greenlet = weft.spawn(weft.sleep, 60)
-            weft.sleep(0)
+            greenlet = treadle.spawn(treadle.sleep, 60)
+            treadle.sleep(0)
             hub.destroy()
             hub.destroy()
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
             return hub.loop is None and get_hub() is not hub and not greenlet.ready()
 
         assert in_thread(other)
@@ -361,7 +361,7 @@ class TestThreads:
 class TestJoin:
     def test_waits_for_greenlets_timers_and_watchers(self) -> None:
         ran: list[int] = []
-        weft.spawn_later(0.001, ran.append, 1)
+        treadle.spawn_later(0.001, ran.append, 1)
         timer = get_hub().loop.timer(0.002)
         timer.start(ran.append, 2)
         assert get_hub().join()
@@ -369,7 +369,7 @@ class TestJoin:
         assert get_hub().join(timeout=0.001)
 
     def test_gives_up(self) -> None:
-        greenlet = weft.spawn(weft.sleep, 60)
+        greenlet = treadle.spawn(treadle.sleep, 60)
         assert not get_hub().join(0.001)
         greenlet.kill()
 
@@ -403,51 +403,55 @@ class TestWhatItWorksWith:
             hub.destroy()
             assert made[2:] == [((resolver,), {}), ((pool,), {})]
 
-        monkeypatch.setattr(weft.config, "threadpool", Part)
-        monkeypatch.setattr(weft.config, "resolver", ["weft.nothing.Resolver", Part])
+        monkeypatch.setattr(treadle.config, "threadpool", Part)
+        monkeypatch.setattr(treadle.config, "resolver", ["treadle.nothing.Resolver", Part])
         in_thread(other)
 
     def test_a_subclass_chooses_what_it_works_with(self) -> None:
-        class Other(weft.hub.Hub):
+        class Other(treadle.hub.Hub):
             threadpool_size = 2
-            resolver_class = weft.resolver.blocking.Resolver
+            resolver_class = treadle.resolver.blocking.Resolver
 
         def other() -> None:
             hub = get_hub()
             assert (type(hub.resolver), hub.threadpool.maxsize) == (Other.resolver_class, 2)
-            assert hub.threadpool_class is weft.threadpool.ThreadPool
+            assert hub.threadpool_class is treadle.threadpool.ThreadPool
             assert type(hub.loop) is hub.loop_class
             assert hub.backend is None
             hub.destroy()
 
-        weft.hub.set_default_hub_class(Other)
+        treadle.hub.set_default_hub_class(Other)
         try:
             in_thread(other)
         finally:
-            weft.hub.set_default_hub_class(weft.hub.Hub)
+            treadle.hub.set_default_hub_class(treadle.hub.Hub)
 
     def test_signal_handlers_run_in_greenlets_of_a_chosen_class(
         self, fresh: Callable[..., str]
     ) -> None:
         source = """
-import signal, weft.hub
-class Other(weft.Greenlet):
+import signal, treadle.hub
+class Other(treadle.Greenlet):
     pass
-class Handler(weft.hub.signal):
+class Handler(treadle.hub.signal):
     greenlet_class = Other
-seen = weft.event.AsyncResult()
-handler = Handler(signal.SIGUSR1, lambda: seen.set(weft.getcurrent()))
+seen = treadle.event.AsyncResult()
+handler = Handler(signal.SIGUSR1, lambda: seen.set(treadle.getcurrent()))
 signal.raise_signal(signal.SIGUSR1)
 print(type(seen.get(timeout=5)).__name__)
 """
-        assert fresh("import weft.event\n" + source) == "Other\n"
+        assert fresh("import treadle.event\n" + source) == "Other\n"
 
 
 def test_the_engine_names_itself() -> None:
-    assert weft.core.get_version() == f"weft-{weft.__version__}" == weft.core.get_header_version()
-    assert weft.core.recommended_backends() == weft.core.supported_backends()
-    for name in weft.core.embeddable_backends():
-        loop = weft.core.loop(name, default=False)
+    assert (
+        treadle.core.get_version()
+        == f"treadle-{treadle.__version__}"
+        == treadle.core.get_header_version()
+    )
+    assert treadle.core.recommended_backends() == treadle.core.supported_backends()
+    for name in treadle.core.embeddable_backends():
+        loop = treadle.core.loop(name, default=False)
         assert loop.backend == name
         assert loop.fileno() > 0
         loop.destroy()
@@ -456,10 +460,10 @@ def test_the_engine_names_itself() -> None:
 class TestConfig:
     def test_the_environment_and_its_errors(self, fresh: Callable[..., str]) -> None:
         source = (
-            "import os; os.environ['WEFT_POLLER'] = 'select'\n"
-            "os.environ['WEFT_THREADPOOL_SIZE'] = '4'\n"
-            "import weft\n"
-            "print(weft.get_hub().loop.backend, weft.config.threadpool_size)\n"
+            "import os; os.environ['TREADLE_POLLER'] = 'select'\n"
+            "os.environ['TREADLE_THREADPOOL_SIZE'] = '4'\n"
+            "import treadle\n"
+            "print(treadle.get_hub().loop.backend, treadle.config.threadpool_size)\n"
         )
         assert fresh(source).split() == ["select", "4"]
 
@@ -473,8 +477,8 @@ class TestConfig:
         ],
     )
     def test_what_makes_no_sense(self, name: str, value: Any) -> None:
-        with pytest.raises(ValueError, match=f"{name}.*WEFT_{name.upper()}"):
-            weft.config.set(name, value)
+        with pytest.raises(ValueError, match=f"{name}.*TREADLE_{name.upper()}"):
+            treadle.config.set(name, value)
 
     def test_values_are_understood(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value, meant in (
@@ -486,40 +490,42 @@ class TestConfig:
             ("threadpool_idle_task_timeout", "-1", -1),
             ("max_memory_usage", "2kB", 2048),
             ("resolver_nameservers", "::1, 127.0.0.1", ["::1", "127.0.0.1"]),
-            ("resolver", "weft.no.such, block", weft.resolver.blocking.Resolver),
+            ("resolver", "treadle.no.such, block", treadle.resolver.blocking.Resolver),
         ):
-            monkeypatch.setattr(weft.config, name, value)
-            assert getattr(weft.config, name) == meant
-        del weft.config.resolver
-        assert weft.config.resolver is weft.resolver.thread.Resolver
+            monkeypatch.setattr(treadle.config, name, value)
+            assert getattr(treadle.config, name) == meant
+        del treadle.config.resolver
+        assert treadle.config.resolver is treadle.resolver.thread.Resolver
 
     def test_what_cannot_be_imported(self) -> None:
         setting = ImportableSetting()
         with pytest.raises(ImportError, match="empty list"):
             setting.import_one_of([])
-        for path in ("nothing", "no/such.thing", "weft.pool.Puddle", "weft.puddle.Pool"):
+        for path in ("nothing", "no/such.thing", "treadle.pool.Puddle", "treadle.puddle.Pool"):
             with pytest.raises(ImportError):
                 setting.import_one_of([path])
-        assert setting.import_one_of(["weft.puddle.Pool", "weft.pool.Pool"]) is weft.pool.Pool
+        assert (
+            setting.import_one_of(["treadle.puddle.Pool", "treadle.pool.Pool"]) is treadle.pool.Pool
+        )
 
     def test_the_environment_is_read_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("WEFT_MAX_BLOCKING_TIME", "2.5")
+        monkeypatch.setenv("TREADLE_MAX_BLOCKING_TIME", "2.5")
         config = Config()
         assert config.max_blocking_time == 2.5
-        monkeypatch.setenv("WEFT_MAX_BLOCKING_TIME", "3")
+        monkeypatch.setenv("TREADLE_MAX_BLOCKING_TIME", "3")
         assert config.max_blocking_time == 2.5
 
     def test_unknown_names(self) -> None:
         with pytest.raises(AttributeError, match="no setting is named"):
-            weft.config.colour = "red"
+            treadle.config.colour = "red"
         with pytest.raises(AttributeError, match="poller"):
-            assert weft.config.colour
+            assert treadle.config.colour
 
     def test_help_names_each(self, capsys: pytest.CaptureFixture[str]) -> None:
-        weft.config.print_help()
+        treadle.config.print_help()
         text = capsys.readouterr().out
         assert all(
-            f"WEFT_{name.upper()}" in text
-            for name in dir(weft.config)
+            f"TREADLE_{name.upper()}" in text
+            for name in dir(treadle.config)
             if name.islower() and name not in ("print_help", "set")
         )

@@ -13,8 +13,8 @@ from adapters import is_adapter
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
-# A module or package directly below `weft`, and the layer it belongs to. `weft` itself ("") is the
-# public face of all of them.
+# A module or package directly below `treadle`, and the layer it belongs to. `treadle` itself ("")
+# is the public face of all of them.
 LAYERS = {
     **dict.fromkeys(["_core", "exceptions"], 0),
     **dict.fromkeys(
@@ -67,21 +67,21 @@ LAYERS = {
 
 # The imports that stand inside functions, and why each must.
 INSIDE_FUNCTIONS = {
-    ("weft._core.hub", "gc"): "only the report of a LoopExit looks for greenlets",
-    ("weft._core.hub", "greenlet"): "the same",
-    ("weft._core.poller", "_socket"): "only the portable poller pays for it",
-    ("weft._core.poller", "selectors"): "the same; it must be imported before patching or never",
-    ("weft._core.poller", "socket"): "the same, and only on Windows",
-    ("weft.http.connection", "weft.http.http2"): "only who serves HTTP/2 needs h2",
-    ("weft.http.wsgi", "weft.websocket"): "only who is asked for WebSockets needs wsproto",
-    ("weft.events", "weft._event_interfaces"): "only for who has zope.interface, and asks",
-    ("weft.compat._finder", "weft.compat._metadata"): "loads what patching must come before",
-    ("weft.events", "importlib.metadata"): "imports much, for whoever patches only",
-    ("weft.cli", "weft.compat"): "only a program that is run needs it",
-    ("weft.cli", "weft.demo"): "it imports what a program that is run must find patched",
-    ("weft.cli", "weft.monkey"): "only a program that is run needs it",
-    ("weft.cli", "weft.serve.command"): "it needs what weft[serve] installs",
-    ("weft.serve.worker", "ssl"): "only who serves TLS pays for it",
+    ("treadle._core.hub", "gc"): "only the report of a LoopExit looks for greenlets",
+    ("treadle._core.hub", "greenlet"): "the same",
+    ("treadle._core.poller", "_socket"): "only the portable poller pays for it",
+    ("treadle._core.poller", "selectors"): "the same; it must be imported before patching or never",
+    ("treadle._core.poller", "socket"): "the same, and only on Windows",
+    ("treadle.http.connection", "treadle.http.http2"): "only who serves HTTP/2 needs h2",
+    ("treadle.http.wsgi", "treadle.websocket"): "only who is asked for WebSockets needs wsproto",
+    ("treadle.events", "treadle._event_interfaces"): "only for who has zope.interface, and asks",
+    ("treadle.compat._finder", "treadle.compat._metadata"): "loads what patching must come before",
+    ("treadle.events", "importlib.metadata"): "imports much, for whoever patches only",
+    ("treadle.cli", "treadle.compat"): "only a program that is run needs it",
+    ("treadle.cli", "treadle.demo"): "it imports what a program that is run must find patched",
+    ("treadle.cli", "treadle.monkey"): "only a program that is run needs it",
+    ("treadle.cli", "treadle.serve.command"): "it needs what treadle[serve] installs",
+    ("treadle.serve.worker", "ssl"): "only who serves TLS pays for it",
 }
 
 
@@ -98,7 +98,7 @@ def module_name(path: Path) -> str:
 
 
 SOURCES = sorted(
-    path for suffix in ("py", "pyx", "pxd") for path in SOURCE.glob(f"weft/**/*.{suffix}")
+    path for suffix in ("py", "pyx", "pxd") for path in SOURCE.glob(f"treadle/**/*.{suffix}")
 )
 MODULES = {module_name(path) for path in SOURCES}
 
@@ -184,7 +184,7 @@ def layer(module: str) -> int:
 
 
 def test_the_sources_are_found() -> None:
-    assert {"weft", "weft._core"} <= MODULES
+    assert {"treadle", "treadle._core"} <= MODULES
     assert OURS
 
 
@@ -226,7 +226,7 @@ def test_every_public_name_has_one_home_that_it_names(module: str) -> None:
     for name in getattr(loaded, "__all__", ()):
         value = getattr(loaded, name)
         home = getattr(value, "__module__", None)
-        if not callable(value) or not isinstance(home, str) or home.split(".")[0] != "weft":
+        if not callable(value) or not isinstance(home, str) or home.split(".")[0] != "treadle":
             continue  # the standard library's, or a plain value that cannot say where it lives
         if any(part.startswith("_") for part in home.split(".")):
             # A function may stay where it is compiled, or in a package's private part.
@@ -239,14 +239,14 @@ def test_every_public_name_has_one_home_that_it_names(module: str) -> None:
 def test_the_checks_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.SOURCE", tmp_path)
     monkeypatch.setattr(
-        f"{__name__}.MODULES", {"weft._core.hub", "weft._core.poller", "weft.event"}
+        f"{__name__}.MODULES", {"treadle._core.hub", "treadle._core.poller", "treadle.event"}
     )
-    core = tmp_path / "weft" / "_core"
+    core = tmp_path / "treadle" / "_core"
     core.mkdir(parents=True)
     compiled = core / "hub.pyx"
     compiled.write_text(
-        "from weft._core.poller cimport (\n    READ,  # a comment\n    Poller,\n)\n"
-        "from weft._core import poller\n"
+        "from treadle._core.poller cimport (\n    READ,  # a comment\n    Poller,\n)\n"
+        "from treadle._core import poller\n"
         "try:\n    import selectors\nexcept ImportError:\n    pass\n"
         "cdef class Hub:\n    cdef int wait(\n        self, int n\n    ) except -1:\n"
         "        import socket\n"
@@ -254,16 +254,16 @@ def test_the_checks_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Mon
         "def g():\n    if True:\n        from . import poller\n"
     )
     assert [(found.imported, found.inside_function) for found in cython_imports(compiled)] == [
-        ("weft._core.poller", False),
-        ("weft._core.poller", False),
-        ("weft._core.poller", False),
+        ("treadle._core.poller", False),
+        ("treadle._core.poller", False),
+        ("treadle._core.poller", False),
         ("selectors", False),
         ("socket", True),
-        ("weft._core.poller", True),
+        ("treadle._core.poller", True),
     ]
-    plain = tmp_path / "weft" / "event.py"
-    plain.write_text("from ._core import hub as h\ndef f():\n    from weft import event\n")
+    plain = tmp_path / "treadle" / "event.py"
+    plain.write_text("from ._core import hub as h\ndef f():\n    from treadle import event\n")
     assert [(found.imported, found.inside_function) for found in python_imports(plain)] == [
-        ("weft._core.hub", False),
-        ("weft.event", True),
+        ("treadle._core.hub", False),
+        ("treadle.event", True),
     ]

@@ -7,9 +7,9 @@ from _thread import start_new_thread
 
 import pytest
 
-import weft
-from weft.local import all_local_dicts_for_greenlet, local
-from weft.queue import SimpleQueue
+import treadle
+from treadle.local import all_local_dicts_for_greenlet, local
+from treadle.queue import SimpleQueue
 
 
 class Item:
@@ -18,7 +18,7 @@ class Item:
 
 def elsewhere(function):
     """Its value in another greenlet."""
-    return weft.spawn(function).get()
+    return treadle.spawn(function).get()
 
 
 def in_thread(function):
@@ -56,10 +56,10 @@ def test_interleaved_greenlets():
     def count(n):
         for i in range(n, n + 20):
             data.value = i
-            weft.sleep(0)
+            treadle.sleep(0)
             assert data.value == i
 
-    greenlets = [weft.spawn(count, 100 * i) for i in range(10)]
+    greenlets = [treadle.spawn(count, 100 * i) for i in range(10)]
     for greenlet in greenlets:
         greenlet.get()
 
@@ -68,8 +68,8 @@ def test_raw_greenlets():
     data = local()
     data.x = 1
     seen = []
-    weft.spawn_raw(lambda: seen.append(hasattr(data, "x")))
-    weft.sleep(0)
+    treadle.spawn_raw(lambda: seen.append(hasattr(data, "x")))
+    treadle.sleep(0)
     assert seen == [False]
 
 
@@ -174,7 +174,7 @@ def test_copy():
 def test_module_and_weak_reference():
     data = local()
     assert weakref.ref(data)() is data
-    assert local.__module__ == "weft.local"
+    assert local.__module__ == "treadle.local"
 
 
 # ---------------------------------------------------------------- ends
@@ -193,13 +193,13 @@ def test_attributes_go_with_their_greenlet(where):
     for _ in range(100):
         if gone[0]() is None:
             break
-        weft.sleep(0.01)  # the thread is ending
+        treadle.sleep(0.01)  # the thread is ending
     assert gone[0]() is None
 
 
 def test_attributes_go_though_the_greenlet_is_kept():
     data = local()
-    ended = weft.spawn(lambda: setattr(data, "item", Item()) or weakref.ref(data.item))
+    ended = treadle.spawn(lambda: setattr(data, "item", Item()) or weakref.ref(data.item))
     assert ended.get()() is None
     assert ended.dead
 
@@ -225,7 +225,7 @@ def test_cycle_through_an_attribute_is_collected():
 def test_debuggers_see_the_attributes_of_a_greenlet():
     mine = local()
     mine.number = 7
-    found = dict(all_local_dicts_for_greenlet(greenlet=weft.getcurrent()))
+    found = dict(all_local_dicts_for_greenlet(greenlet=treadle.getcurrent()))
     assert found[local, id(mine)]["number"] == 7
 
 
@@ -236,14 +236,14 @@ def test_no_growth():
         data.value = i
 
     for i in range(2000):
-        weft.spawn(use, i).join()
+        treadle.spawn(use, i).join()
         other = local()
         other.x = i
     del other
     gc.collect()
     before = len(gc.get_objects())
     for i in range(5000):
-        weft.spawn(use, i).join()
+        treadle.spawn(use, i).join()
         other = local()
         other.x = i
     del other
@@ -257,14 +257,14 @@ def test_finalizer_of_an_attribute_may_use_locals_and_switch():
 
     class Closing:
         def __del__(self):
-            weft.sleep(0)
+            treadle.sleep(0)
             data.late = 1
             seen.append(data.late)
 
     def use():
         data.item = Closing()
 
-    weft.spawn(use).join()
-    weft.sleep(0)
-    weft.sleep(0)
+    treadle.spawn(use).join()
+    treadle.sleep(0)
+    treadle.sleep(0)
     assert seen == [1]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft import thread
-from weft.lock import BoundedSemaphore, Condition, DummySemaphore, RLock, Semaphore
-from weft.thread import LockType
+import treadle
+from treadle import thread
+from treadle.lock import BoundedSemaphore, Condition, DummySemaphore, RLock, Semaphore
+from treadle.thread import LockType
 
 HANDOVERS = 2000
 
@@ -19,12 +19,12 @@ HANDOVERS = 2000
 def start(kind: str, function: Callable[[], object], done: list[str]) -> None:
     def run() -> None:
         if kind == "thread with hub":
-            weft.get_hub()
+            treadle.get_hub()
         function()
         done.append(kind)
 
     if kind == "greenlet":
-        weft.spawn(run)
+        treadle.spawn(run)
     else:
         _thread.start_new_thread(run, ())
 
@@ -45,9 +45,9 @@ def test_semaphores_are_handed_over(holder: str, waiter: str) -> None:
 
     start(holder, lambda: play(one, other), done)
     start(waiter, lambda: play(other, one), done)
-    with weft.Timeout(60):
+    with treadle.Timeout(60):
         while len(done) < 2:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
     assert (one.counter, other.counter) == (1, 0)
 
 
@@ -58,12 +58,12 @@ def test_permits_go_first_come_first_served() -> None:
         semaphore.acquire()
         order.append(number)
 
-    waiters = [weft.spawn(wait, number) for number in range(5)]
-    weft.sleep(0)
+    waiters = [treadle.spawn(wait, number) for number in range(5)]
+    treadle.sleep(0)
     for _ in waiters:
         semaphore.release()
     assert not semaphore.acquire(blocking=False)  # they are promised already
-    weft.joinall(waiters)
+    treadle.joinall(waiters)
     assert order == [0, 1, 2, 3, 4]
 
 
@@ -75,15 +75,15 @@ def test_no_permit_is_lost_to_kills_and_timeouts(make: Callable[[], Any]) -> Non
     def work() -> None:
         for _ in range(20):
             try:
-                with weft.Timeout(rng.random() * 0.002, False), lock:
-                    weft.sleep(rng.random() * 0.001)
+                with treadle.Timeout(rng.random() * 0.002, False), lock:
+                    treadle.sleep(rng.random() * 0.001)
             finally:
-                weft.sleep(0)
+                treadle.sleep(0)
 
-    workers = [weft.spawn(work) for _ in range(40)]
+    workers = [treadle.spawn(work) for _ in range(40)]
     while not all(workers[number].ready() for number in range(len(workers))):
         rng.choice(workers).kill(block=False)
-        weft.sleep(0.0005)
+        treadle.sleep(0.0005)
     assert lock.acquire(blocking=False)
     lock.release()
 
@@ -112,17 +112,17 @@ def test_timeouts_and_errors() -> None:
 def test_links_are_called_while_there_are_permits() -> None:
     semaphore, called = Semaphore(0), []
     semaphore.rawlink(called.append)
-    weft.sleep(0)
+    treadle.sleep(0)
     assert called == []
     semaphore.release()
-    weft.sleep(0)
+    treadle.sleep(0)
     assert called == [semaphore]
 
 
 def test_a_spinning_greenlet_lets_others_run() -> None:
     semaphore = Semaphore(0)
-    weft.spawn(semaphore.release)
-    with weft.Timeout(10):
+    treadle.spawn(semaphore.release)
+    with treadle.Timeout(10):
         while not semaphore.acquire(blocking=False):
             pass
 
@@ -131,23 +131,23 @@ def test_rlock_counts_for_its_owner_only() -> None:
     lock = RLock()
     assert lock.acquire()
     assert lock.acquire()
-    assert not weft.spawn(lock.acquire, False).get()
+    assert not treadle.spawn(lock.acquire, False).get()
     lock.release()
     assert lock._is_owned()
     lock.release()
-    assert weft.spawn(lock.acquire, False).get()
+    assert treadle.spawn(lock.acquire, False).get()
 
 
 def test_a_counter_below_zero_is_paid_back_before_anybody_is_let_in() -> None:
     semaphore = Semaphore(0)
     semaphore.counter -= 2
-    waiter = weft.spawn(semaphore.acquire)
+    waiter = treadle.spawn(semaphore.acquire)
     for _ in range(2):
         waiter.join(timeout=0.01)
         assert not waiter.dead
         semaphore.release()
     assert semaphore.counter == 0
-    weft.sleep(0.01)
+    treadle.sleep(0.01)
     assert not waiter.dead
     semaphore.release()
     waiter.join()
@@ -163,15 +163,15 @@ class TestCondition:
                 assert condition.wait(5)
                 woken.append(number)
 
-        waiters = [weft.spawn(wait, number) for number in range(3)]
-        weft.sleep(0)
+        waiters = [treadle.spawn(wait, number) for number in range(3)]
+        treadle.sleep(0)
         with condition:
             condition.notify(2)
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert woken == [0, 1]
         with condition:
             condition.notify_all()
-        weft.joinall(waiters)
+        treadle.joinall(waiters)
         assert woken == [0, 1, 2]
 
     def test_a_timeout_while_taking_the_lock_again_leaves_it_taken(self) -> None:
@@ -180,16 +180,16 @@ class TestCondition:
         def wait() -> None:
             with condition:
                 try:
-                    with weft.Timeout(0.03):
+                    with treadle.Timeout(0.03):
                         condition.wait()
-                except weft.Timeout:
+                except treadle.Timeout:
                     held.append(condition._is_owned())
 
-        waiter = weft.spawn(wait)
-        weft.sleep(0)
+        waiter = treadle.spawn(wait)
+        treadle.sleep(0)
         with condition:
             condition.notify()
-            weft.sleep(0.06)  # the waiter is woken, cannot have the lock, and times out
+            treadle.sleep(0.06)  # the waiter is woken, cannot have the lock, and times out
         waiter.get()
         assert held == [True]
         assert condition.acquire(False)
@@ -198,17 +198,17 @@ class TestCondition:
         condition, log = Condition(), []
 
         def wait() -> None:
-            with condition, weft.Timeout(0.01, False):
+            with condition, treadle.Timeout(0.01, False):
                 condition.wait()
-            weft.sleep(5)
+            treadle.sleep(5)
             log.append("lives on")
 
-        waiter = weft.spawn(wait)
-        weft.sleep(0)
+        waiter = treadle.spawn(wait)
+        treadle.sleep(0)
         with condition:
-            weft.sleep(0.05)  # the timeout has come, the lock is waited for
+            treadle.sleep(0.05)  # the timeout has come, the lock is waited for
             waiter.kill(block=False)
-            weft.sleep(0)
+            treadle.sleep(0)
         waiter.join(2)
         assert waiter.dead
         assert log == []
@@ -221,12 +221,12 @@ class TestCondition:
                 condition.wait()
                 woken.append(number)
 
-        first, second = weft.spawn(wait, 1), weft.spawn(wait, 2)
-        weft.sleep(0)
+        first, second = treadle.spawn(wait, 1), treadle.spawn(wait, 2)
+        treadle.sleep(0)
         with condition:
             condition.notify()
             first.kill(block=False)
-        weft.joinall([first, second], timeout=5)
+        treadle.joinall([first, second], timeout=5)
         assert woken == [2]
 
     def test_needs_the_lock(self) -> None:
@@ -261,13 +261,13 @@ def test_a_condition_of_threading_locks_again_despite_a_kill(make: Callable[[], 
                 finally:
                     held.append(condition._is_owned())
 
-    greenlet = weft.spawn(waiter)
-    weft.sleep(0)
+    greenlet = treadle.spawn(waiter)
+    treadle.sleep(0)
     with condition:
         waiting.release()
-        weft.sleep(0)
+        treadle.sleep(0)
         greenlet.kill(block=False)
-        weft.sleep(0)
+        treadle.sleep(0)
         assert held == []
     greenlet.join()
     assert held == [True]
@@ -280,11 +280,11 @@ def test_spinning_on_a_held_lock_lets_its_holder_run(make: Callable[[], Any]) ->
 
     def hold() -> None:
         with lock:
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
 
-    weft.spawn(hold)
-    weft.sleep(0)
-    with weft.Timeout(5):
+    treadle.spawn(hold)
+    treadle.sleep(0)
+    with treadle.Timeout(5):
         while not lock.acquire(False):
             pass
 
@@ -292,9 +292,9 @@ def test_spinning_on_a_held_lock_lets_its_holder_run(make: Callable[[], Any]) ->
 @pytest.mark.parametrize("make", [thread.RLock, thread.allocate_lock])
 def test_who_only_takes_a_free_lock_lets_others_run(make: Callable[[], Any]) -> None:
     lock, asked, seen = make(), 0, []
-    weft.spawn(seen.append, "spawned")
-    weft.spawn_later(0.001, seen.append, "later")
-    with weft.Timeout(5):
+    treadle.spawn(seen.append, "spawned")
+    treadle.spawn_later(0.001, seen.append, "later")
+    with treadle.Timeout(5):
         while len(seen) < 2:  # as with queue.Queue.empty()
             asked += 1
             with lock:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import weft
-from weft.monkey._private import PRIVATE_NAMES
+import treadle
+from treadle.monkey._private import PRIVATE_NAMES
 
 
 def run(script: str, *arguments: str) -> str:
@@ -37,10 +37,10 @@ native_sleep = unpatched_sleep = realistic_sleep = early_sleep
 real_socket, real_lock = socket.socket, threading.Lock()
 class Namesake:
     native_sleep = early_sleep
-from weft import monkey
+from treadle import monkey
 assert monkey.patch_all() is True
 assert monkey.patch_all() is None
-import weft, time
+import treadle, time
 """
 
 CASES = {
@@ -60,7 +60,7 @@ assert not any(thread.is_alive() for thread in threads)
 """,
     "early references are re-bound": """
 ticks = []
-weft.spawn(lambda: ticks.append(1))
+treadle.spawn(lambda: ticks.append(1))
 early_sleep(0.01)
 assert ticks == [1]
 """,
@@ -74,11 +74,11 @@ assert type(real_lock) is type(threading.Lock())
 def hold(lock):
     with lock: time.sleep(0.02)
 for lock in (early_lock, early_condition, Holder.lock, logging._lock):
-    holder = weft.spawn(hold, lock)
+    holder = treadle.spawn(hold, lock)
     time.sleep(0)
     with lock: pass
     assert holder.ready()
-weft.spawn_later(0.01, early_queue.put, 5)
+treadle.spawn_later(0.01, early_queue.put, 5)
 assert early_queue.get(timeout=5) == 5
 """,
     "queues, pools and timers": """
@@ -95,16 +95,16 @@ timer = threading.Timer(0.01, fired.append, [1])
 timer.start(); timer.join()
 assert fired == [1]
 simple = queue.SimpleQueue()
-weft.spawn_later(0.01, simple.put, 1)
+treadle.spawn_later(0.01, simple.put, 1)
 assert simple.get(timeout=5) == 1
 barrier = threading.Barrier(3)
-waiters = [weft.spawn(barrier.wait) for _ in range(3)]
+waiters = [treadle.spawn(barrier.wait) for _ in range(3)]
 assert sorted(waiter.get(timeout=5) for waiter in waiters) == [0, 1, 2]
 """,
     "names of greenlets do not pile up": """
 def name(): return threading.current_thread().name
-assert weft.spawn(name).get().startswith("Dummy-")
-for _ in range(100): weft.spawn(name).get()
+assert treadle.spawn(name).get().startswith("Dummy-")
+for _ in range(100): treadle.spawn(name).get()
 import gc; gc.collect()
 assert len(threading._active) <= 3, threading._active
 """,
@@ -115,17 +115,17 @@ def look():
     before = hasattr(data, "x")
     data.x = 2
     return before
-assert weft.spawn(look).get() is False
+assert treadle.spawn(look).get() is False
 assert data.x == 1
 """,
     "sockets, select and selectors cooperate": """
 left, right = socket.socketpair()
-weft.spawn_later(0.01, left.send, b"x")
+treadle.spawn_later(0.01, left.send, b"x")
 assert select.select([right], [], [], 5)[0] == [right]
 assert right.recv(1) == b"x"
 with selectors.DefaultSelector() as selector:
     selector.register(right, selectors.EVENT_READ)
-    weft.spawn_later(0.01, left.send, b"x")
+    treadle.spawn_later(0.01, left.send, b"x")
     assert len(selector.select(5)) == 1
 left.close(); right.close()
 """,
@@ -135,7 +135,7 @@ ran = []
 def tick():
     while True:
         ran.append(os.getpid()); time.sleep(0.001)
-others = [weft.spawn(tick) for _ in range(20)]
+others = [treadle.spawn(tick) for _ in range(20)]
 time.sleep(0.01)
 child = os.fork()
 if child == 0:
@@ -145,7 +145,7 @@ assert os.waitpid(child, 0)[1] == 0
 before = len(ran)
 time.sleep(0.02)
 assert len(ran) > before
-weft.killall(others)
+treadle.killall(others)
 """,
     "a fork waits for who holds the import lock": """
 import _imp, os, sys
@@ -156,7 +156,7 @@ def load():
     assert _imp.lock_held()
     sys.modules["half"] = "whole"
     _imp.release_lock()
-weft.spawn(load)
+treadle.spawn(load)
 time.sleep(0)
 child = os.fork()
 if child == 0:
@@ -208,7 +208,7 @@ assert select.select([reader], [], [], 5)[0]
 assert reader.recv(10) == bytes([signal.SIGALRM])
 assert signal.set_wakeup_fd(-1) == writer.fileno()
 assert signal.set_wakeup_fd(-1) == -1
-assert weft.get_hub().poller.signal_fd == monkey.get_original("signal", "set_wakeup_fd")(-1)
+assert treadle.get_hub().poller.signal_fd == monkey.get_original("signal", "set_wakeup_fd")(-1)
 assert handled == [signal.SIGALRM]
 reader.close(); writer.close()
 """,
@@ -218,8 +218,8 @@ one, two, alarm = signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM
 ticks = []
 def tick():
     while True: time.sleep(0.002); ticks.append(1)
-ticker = weft.spawn(tick)
-def later(number): return weft.spawn_later(0.02, os.kill, os.getpid(), number)
+ticker = treadle.spawn(tick)
+def later(number): return treadle.spawn_later(0.02, os.kill, os.getpid(), number)
 signal.pthread_sigmask(signal.SIG_BLOCK, {one})
 later(one)
 assert signal.sigwait([one]) is one
@@ -227,7 +227,7 @@ assert signal.sigtimedwait([one], 0) is signal.sigtimedwait([one, two], 0.02) is
 later(two)
 assert signal.sigwaitinfo({one, two}).si_signo == two
 assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == {one}
-waiter = weft.spawn(signal.sigwait, [one])
+waiter = treadle.spawn(signal.sigwait, [one])
 time.sleep(0.01); waiter.kill()
 later(one)
 assert signal.sigtimedwait([one], 5).si_signo == one
@@ -293,21 +293,21 @@ found = []
 socket.getaddrinfo = lambda *args: found.append(args) or []
 try: socket.create_connection(("host", 1))
 except OSError: assert found[0][:2] == ("host", 1)
-from weft import socket as cooperative
+from treadle import socket as cooperative
 assert socket.create_connection is cooperative.create_connection
 assert monkey.is_object_patched("socket", "create_connection")
 """,
     "os.read and os.write cooperate": """
 import os
 reader, writer = os.pipe()
-weft.spawn_later(0.01, os.write, writer, b"x")
+treadle.spawn_later(0.01, os.write, writer, b"x")
 assert os.read(reader, 10) == b"x"
 data = os.urandom(1_000_000)
 def read_all():
     parts = []
     while sum(map(len, parts)) < len(data): parts.append(os.read(reader, 100_000))
     return b"".join(parts)
-reading = weft.spawn(read_all)
+reading = treadle.spawn(read_all)
 assert os.write(writer, data) == len(data)
 assert reading.get(timeout=5) == data
 os.set_blocking(reader, False)
@@ -318,7 +318,7 @@ for call in (lambda: os.write(reader, b"x"), lambda: os.read(writer, 1)):
 try: os.read(reader, 1)
 except BlockingIOError: pass
 else: raise AssertionError("a non-blocking descriptor was waited for")
-weft.spawn_later(0.01, os.close, reader)
+treadle.spawn_later(0.01, os.close, reader)
 try: assert 65536 <= os.write(writer, data) < len(data)
 except BrokenPipeError: raise AssertionError("what was written is not told")
 try: os.write(writer, data)
@@ -344,7 +344,7 @@ def test_patched(case: str) -> None:
 
 def test_an_error_in_a_bare_thread_is_reported() -> None:
     script = """
-from weft import monkey; monkey.patch_all()
+from treadle import monkey; monkey.patch_all()
 import _thread, time
 _thread.start_new_thread(lambda: 1 / 0, ())
 time.sleep(0.01)
@@ -364,13 +364,13 @@ def test_psycopg_is_told_to_wait_where_others_run(
     monkeypatch.delenv("PSYCOPG_WAIT_FUNC", raising=False)
     if chosen:
         monkeypatch.setenv("PSYCOPG_WAIT_FUNC", chosen)
-    script = "import os; from weft import monkey; monkey.patch_all()"
+    script = "import os; from treadle import monkey; monkey.patch_all()"
     printed = run(f"{script}; print(os.environ['PSYCOPG_WAIT_FUNC'])")
     assert printed == f"{chosen or 'wait_poll'}\n"
 
 
 def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
-    package = Path(weft.__file__).parent / "monkey"
+    package = Path(treadle.__file__).parent / "monkey"
     used = set()
     for path in [
         *package.glob("*.py"),
@@ -385,9 +385,9 @@ def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
 
 
 class TestCommandLine:
-    def weft(self, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    def treadle(self, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(
-            [sys.executable, "-m", "weft", *map(str, arguments)],
+            [sys.executable, "-m", "treadle", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=100,
@@ -397,13 +397,13 @@ class TestCommandLine:
         return ended
 
     def test_version(self) -> None:
-        text = self.weft("version").stdout
-        assert weft.__version__ in text
+        text = self.treadle("version").stdout
+        assert treadle.__version__ in text
         for word in ("python", "greenlet", "poller", "clock", "platform"):
             assert word in text
 
     def test_demo(self) -> None:
-        ended = self.weft("demo", "--pages", 40, "--delay", 0.1)
+        ended = self.treadle("demo", "--pages", 40, "--delay", 0.1)
         assert "all at once: 40 pages" in ended.stdout
         assert ended.stderr == ""  # no bar where there is no terminal
 
@@ -415,26 +415,26 @@ class TestCommandLine:
             "sys.exit(3)\n"
         )
         (tmp_path / "helper.py").write_text("x = 5\n")
-        ended = self.weft("run", script, "a", "--b", status=3)
-        assert ended.stdout == "__main__ ['a', '--b'] 5 weft.time\n"
+        ended = self.treadle("run", script, "a", "--b", status=3)
+        assert ended.stdout == "__main__ ['a', '--b'] 5 treadle.time\n"
 
     def test_run_module(self) -> None:
-        ended = self.weft("run", "-m", "calendar", "2026")
+        ended = self.treadle("run", "-m", "calendar", "2026")
         assert "November" in ended.stdout
 
     def test_run_nothing(self) -> None:
-        assert "can't open file" in self.weft("run", "no/such.py", status=2).stderr
+        assert "can't open file" in self.treadle("run", "no/such.py", status=2).stderr
 
     def test_gevent_alias(self, tmp_path: pathlib.Path) -> None:
         script = tmp_path / "program.py"
         script.write_text(
-            "import gevent, gevent.pool, weft\n"
+            "import gevent, gevent.pool, treadle\n"
             "from gevent.event import Event\n"
             "from gevent import monkey; monkey.patch_all()\n"
-            "assert gevent.pool.Pool is weft.pool.Pool\n"
-            "assert gevent.spawn is weft.spawn\n"
+            "assert gevent.pool.Pool is treadle.pool.Pool\n"
+            "assert gevent.spawn is treadle.spawn\n"
             "try: import gevent.no_such_module\n"
             "except ModuleNotFoundError as exc: print(exc.name)\n"
         )
-        assert self.weft("run", "--gevent", script).stdout == "gevent.no_such_module\n"
+        assert self.treadle("run", "--gevent", script).stdout == "gevent.no_such_module\n"
         assert os.path.exists(script)

@@ -1,7 +1,7 @@
-"""What patching tells subscribers and plug-ins, and the command line of ``python -m weft.monkey``.
+"""What patching tells subscribers and plug-ins, and the command ``python -m treadle.monkey``.
 
 Each program runs in a process of its own. The order and the names of the events are gevent 26.9's,
-noted from a run of it; ``_multiprocessing`` is weft's own addition.
+noted from a run of it; ``_multiprocessing`` is treadle's own addition.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ import pytest
 Fresh = Callable[..., str]
 
 LISTEN = """
-from weft import events, monkey
+from treadle import events, monkey
 seen = []
 def listen(event):
     kind = type(event).__name__.removeprefix("Gevent").removesuffix("Event")
@@ -93,7 +93,7 @@ def change(event):
 events.subscribers.append(change)
 monkey.patch_select()
 assert select.poll is before[0] and monkey.is_object_patched("select", "select")
-assert "poll" in __import__("weft.select").select.__implements__
+assert "poll" in __import__("treadle.select").select.__implements__
 """,
     "again": """
 import warnings
@@ -110,7 +110,7 @@ assert "more than once" in str(caught[0].message) and caught[0].filename == "<st
 import time, warnings
 assert monkey.patch_all(time=False) is True and time.sleep.__module__ == "time"
 warnings.simplefilter("ignore")
-assert monkey.patch_all() is True and time.sleep.__module__ == "weft.time"
+assert monkey.patch_all() is True and time.sleep.__module__ == "treadle.time"
 assert monkey.get_original("time", "sleep").__module__ == "time"
 """,
     "a module of somebody's own": """
@@ -150,7 +150,7 @@ monkey.patch_all()
 for module, objects in monkey.saved.items():
     assert monkey.is_module_patched(module)
     assert all(monkey.is_object_patched(module, name) for name in objects)
-    assert not [name for name, old in objects.items() if "weft" in str(old)]
+    assert not [name for name, old in objects.items() if "treadle" in str(old)]
 """,
     "zope's subscribers and interfaces": """
 import zope.event
@@ -189,14 +189,14 @@ def test_without_zope(fresh: Fresh) -> None:
 def plugin(tmp_path: Path) -> str:
     """Lines that let an installed package be found which has plug-ins for both names."""
     (tmp_path / "plugged.py").write_text(
-        "def for_weft(event): print('weft', type(event).__name__)\n"
+        "def for_treadle(event): print('treadle', type(event).__name__)\n"
         "def for_gevent(event): print('gevent', type(event).__name__)\n"
     )
     information = tmp_path / "plugged-1.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1\n")
     (information / "entry_points.txt").write_text(
-        "[weft.plugins.monkey.did_patch_all]\none = plugged:for_weft\n"
+        "[treadle.plugins.monkey.did_patch_all]\none = plugged:for_treadle\n"
         "[gevent.plugins.monkey.did_patch_builtins]\ntwo = plugged:for_gevent\n"
         "[gevent.plugins.monkey.will_patch_all]\nits_own = gevent.monkey:nothing\n"
     )
@@ -204,24 +204,25 @@ def plugin(tmp_path: Path) -> str:
 
 
 def test_plugins(fresh: Fresh, plugin: str) -> None:
-    script = plugin + "from weft import monkey; monkey.patch_all()"
-    assert fresh(script) == "weft GeventDidPatchAllEvent\n"
+    script = plugin + "from treadle import monkey; monkey.patch_all()"
+    assert fresh(script) == "treadle GeventDidPatchAllEvent\n"
 
 
 def test_plugins_for_gevent_under_the_alias(fresh: Fresh, plugin: str) -> None:
     script = plugin + (
-        "from weft import compat; compat.install(); compat.install()\n"
+        "from treadle import compat; compat.install(); compat.install()\n"
         "from gevent import monkey; monkey.patch_all()"
     )
     assert (
-        fresh(script) == "gevent GeventDidPatchBuiltinModulesEvent\nweft GeventDidPatchAllEvent\n"
+        fresh(script)
+        == "gevent GeventDidPatchBuiltinModulesEvent\ntreadle GeventDidPatchAllEvent\n"
     )
 
 
 class TestMain:
     def run(self, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(
-            [sys.executable, "-m", "weft.monkey", *map(str, arguments)],
+            [sys.executable, "-m", "treadle.monkey", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -243,11 +244,11 @@ class TestMain:
     @pytest.mark.parametrize(
         ("options", "modules"),
         [
-            ([], "weft.time weft.socket weft.os"),
-            (["--no-time", "--no-os"], "time weft.socket posix"),
-            (["--time"], "weft.time socket posix"),
-            (["--time", "--socket", "--Event"], "weft.time weft.socket posix"),
-            (["--aggressive"], "weft.time weft.socket weft.os"),
+            ([], "treadle.time treadle.socket treadle.os"),
+            (["--no-time", "--no-os"], "time treadle.socket posix"),
+            (["--time"], "treadle.time socket posix"),
+            (["--time", "--socket", "--Event"], "treadle.time treadle.socket posix"),
+            (["--aggressive"], "treadle.time treadle.socket treadle.os"),
         ],
     )
     def test_script(self, script: Path, options: list[str], modules: str) -> None:
@@ -267,4 +268,4 @@ class TestMain:
         )
 
     def test_nothing_to_run(self) -> None:
-        assert self.run().stdout.startswith("usage: python -m weft.monkey")
+        assert self.run().stdout.startswith("usage: python -m treadle.monkey")

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-import weft
-from weft._multiprocessing import SemLock
+import treadle
+from treadle._multiprocessing import SemLock
 
 PROGRAM = """
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-import weft
+import treadle
 
 def square(x):
     return x * x
@@ -39,7 +39,7 @@ def main(method):
         while True:
             time.sleep(0.005)
             ticks.append(1)
-    weft.spawn(tick)
+    treadle.spawn(tick)
 
     ours, theirs = ctx.Pipe()
     child = ctx.Process(target=echo, args=(theirs,))
@@ -99,10 +99,10 @@ def test_a_semaphore_serves_all_who_wait() -> None:
     assert lock.acquire()
     assert not lock.acquire(block=False)
     assert not lock.acquire(timeout=0.01)
-    waiting = [weft.spawn(lock.acquire, timeout=timeout) for timeout in (5, None, 5, None)]
+    waiting = [treadle.spawn(lock.acquire, timeout=timeout) for timeout in (5, None, 5, None)]
     for count in range(1, 5):
         lock.release()
-        weft.wait(waiting, timeout=5, count=count)
+        treadle.wait(waiting, timeout=5, count=count)
     assert all(waiter.get(timeout=5) for waiter in waiting)
     lock.release()
     with pytest.raises(ValueError, match="too many times"):
@@ -115,19 +115,19 @@ def test_who_waited_too_long_takes_nothing_later() -> None:
     lock = semaphore(1, 1)
     assert lock.acquire()
     threads = len(sys._current_frames())
-    late = [weft.spawn(lock.acquire, timeout=0.01) for _ in range(5)]
+    late = [treadle.spawn(lock.acquire, timeout=0.01) for _ in range(5)]
     assert not any(waiter.get(timeout=5) for waiter in late)
-    with weft.Timeout(5):
+    with treadle.Timeout(5):
         while len(sys._current_frames()) > threads:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
 
 
 @pytest.mark.parametrize("timeout", [None, 60])
 def test_what_was_taken_for_the_killed_is_given_back(timeout: float | None) -> None:
     lock = semaphore(1, 1)
     assert lock.acquire()
-    killed = weft.spawn(lock.acquire, timeout=timeout)
-    weft.sleep(0.02)
+    killed = treadle.spawn(lock.acquire, timeout=timeout)
+    treadle.sleep(0.02)
     killed.kill()
     lock.release()
     assert lock.acquire(timeout=5)
@@ -138,16 +138,16 @@ def test_a_recursive_one_belongs_to_a_greenlet() -> None:
     lock = semaphore(0, 1)
     with lock, lock:
         assert (lock._count(), lock._is_mine()) == (2, True)
-        other = weft.spawn(lambda: (lock._is_mine(), lock.acquire(timeout=0.01)))
+        other = treadle.spawn(lambda: (lock._is_mine(), lock.acquire(timeout=0.01)))
         assert other.get() == (False, False)
         with pytest.raises(AssertionError, match="not owned"):
-            weft.spawn(lock.release).get()
-    assert weft.spawn(lock.acquire, timeout=5).get()
+            treadle.spawn(lock.release).get()
+    assert treadle.spawn(lock.acquire, timeout=5).get()
 
 
 def test_a_pool_of_threads_that_is_ended_at_once() -> None:
     script = """
-from weft import monkey; monkey.patch_all()
+from treadle import monkey; monkey.patch_all()
 import multiprocessing.pool, time
 pool = multiprocessing.pool.ThreadPool(3)
 pool.map_async(time.sleep, [60] * 1000, chunksize=1)

@@ -20,10 +20,13 @@ from typing import Any
 import pytest
 from adapters import is_adapter
 
-import weft
+import treadle
 
-MODULES = ["weft", *sorted(found.name for found in pkgutil.walk_packages(weft.__path__, "weft."))]
-MODULES.remove("weft.__main__")  # a command, not to be imported
+MODULES = [
+    "treadle",
+    *sorted(found.name for found in pkgutil.walk_packages(treadle.__path__, "treadle.")),
+]
+MODULES.remove("treadle.__main__")  # a command, not to be imported
 MODULES = [module for module in MODULES if not is_adapter(module)]
 
 
@@ -33,7 +36,7 @@ def compiled(module: str) -> bool:
 
 
 #: The only C in the package that is not ours.
-LLHTTP = "src/weft/http/llhttp"
+LLHTTP = "src/treadle/http/llhttp"
 
 COMPILED = [module for module in MODULES if compiled(module)]
 
@@ -73,11 +76,11 @@ def test_sdist_holds_every_source_and_nothing_generated(root: Path, sdist: set[s
     sources = {
         str(path.relative_to(root))
         for suffix in ("py", "pyx", "pxd", "pyi", "h")
-        for path in root.glob(f"src/weft/**/*.{suffix}")
+        for path in root.glob(f"src/treadle/**/*.{suffix}")
     }
     sources |= {str(path.relative_to(root)) for path in (root / LLHTTP).iterdir()}
     expected = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "setup.py"}
-    assert sources | expected | {"src/weft/py.typed"} <= sdist
+    assert sources | expected | {"src/treadle/py.typed"} <= sdist
     junk = {name for name in sdist if name.endswith((".so", ".pyc", ".html"))}
     junk |= {name for name in sdist if name.startswith(("build", "src/")) and name[-2:] == ".c"}
     assert {name for name in junk if not name.startswith(LLHTTP)} == set()
@@ -99,19 +102,19 @@ def test_wheel_holds_the_package_ready_to_use(root: Path, wheel: set[str]) -> No
     shipped = {
         str(path.relative_to(source))
         for suffix in ("py", "pyi", "pxd", "h")
-        for path in source.glob(f"weft/**/*.{suffix}")
+        for path in source.glob(f"treadle/**/*.{suffix}")
     }
     binaries = {
         str(path.relative_to(source).with_suffix("")) + EXTENSION_SUFFIXES[0]
-        for path in source.glob("weft/**/*.pyx")
+        for path in source.glob("treadle/**/*.pyx")
     }
-    inside = {name for name in wheel if not name.startswith("weft-")}
-    assert inside == shipped | binaries | {"weft/py.typed"}
+    inside = {name for name in wheel if not name.startswith("treadle-")}
+    assert inside == shipped | binaries | {"treadle/py.typed"}
 
 
 @pytest.mark.timeout(900)
 def test_wheel_names_its_licence_and_its_command(wheel: set[str]) -> None:
-    info = {name.partition("/")[2] for name in wheel if name.startswith("weft-")}
+    info = {name.partition("/")[2] for name in wheel if name.startswith("treadle-")}
     assert {"METADATA", "licenses/LICENSE", "entry_points.txt"} <= info
     assert f"licenses/{LLHTTP}/LICENSE" in info
 
@@ -127,10 +130,10 @@ class TestMetadata:
         assert set(project["build-system"]["requires"]) <= set(available)
 
     def test_what_is_installed_says_what_the_project_says(self, project: dict[str, Any]) -> None:
-        installed = metadata("weft")
+        installed = metadata("treadle")
         declared = project["project"]
         assert installed["Name"] == declared["name"]
-        assert installed["Version"] == declared["version"] == weft.__version__
+        assert installed["Version"] == declared["version"] == treadle.__version__
         assert installed["Requires-Python"] == declared["requires-python"]
         assert installed["License-Expression"] == declared["license"]
 
@@ -193,11 +196,12 @@ def test_there_are_compiled_modules() -> None:
     assert COMPILED
 
 
-# Who imports weft in order to patch these must not find that weft itself was their first user.
+# Who imports treadle in order to patch these must not find that treadle itself was their first
+# user.
 UNPATCHED = {"asyncio", "logging", "select", "socket", "ssl", "subprocess", "threading"}
 
 
-@pytest.mark.parametrize("module", ["weft", "weft.monkey"])
+@pytest.mark.parametrize("module", ["treadle", "treadle.monkey"])
 def test_import_loads_nothing_that_patching_must_come_before(
     module: str, fresh: Callable[..., str]
 ) -> None:

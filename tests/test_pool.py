@@ -4,18 +4,18 @@ import random
 
 import pytest
 
-import weft
-from weft.pool import Group, Pool, PoolFull
-from weft.queue import Full
+import treadle
+from treadle.pool import Group, Pool, PoolFull
+from treadle.queue import Full
 
 
 def settle():
     for _ in range(5):
-        weft.sleep(0)
+        treadle.sleep(0)
 
 
 def double(x):
-    weft.sleep(0)
+    treadle.sleep(0)
     return 2 * x
 
 
@@ -25,7 +25,7 @@ def fail(x):
 
 def quietly(function):
     """Call it without reports of greenlets that fail."""
-    hub = weft.get_hub()
+    hub = treadle.get_hub()
     hub.handle_error = lambda *args: None
     try:
         return function()
@@ -42,7 +42,7 @@ def group(request):
 
 
 def test_members_leave_when_they_end(group):
-    members = [group.spawn(weft.sleep, 0.001 * i) for i in range(3)]
+    members = [group.spawn(treadle.sleep, 0.001 * i) for i in range(3)]
     assert len(group) == 3
     assert set(group) == set(members)
     assert members[0] in group
@@ -52,7 +52,7 @@ def test_members_leave_when_they_end(group):
 
 
 def test_group_of_given_greenlets():
-    members = [weft.spawn(weft.sleep, 0) for _ in range(3)]
+    members = [treadle.spawn(treadle.sleep, 0) for _ in range(3)]
     group = Group(members)
     assert len(group) == 3
     group.join()
@@ -62,7 +62,7 @@ def test_group_of_given_greenlets():
 
 
 def test_join_timeout_and_errors(group):
-    group.spawn(weft.sleep, 10)
+    group.spawn(treadle.sleep, 10)
     assert group.join(timeout=0.001) is False
     group.kill()
     quietly(lambda: (group.spawn(fail, 1), group.join()))
@@ -73,7 +73,7 @@ def test_join_timeout_and_errors(group):
 
 
 def test_discard_and_add(group):
-    greenlet = weft.Greenlet(weft.sleep, 0.001)
+    greenlet = treadle.Greenlet(treadle.sleep, 0.001)
     group.add(greenlet)
     group.add(greenlet)
     assert len(group) == 1
@@ -82,7 +82,7 @@ def test_discard_and_add(group):
     assert len(group) == 0
     group.start(greenlet)
     group.join()
-    dead = weft.spawn(int)
+    dead = treadle.spawn(int)
     dead.join()
     group.add(dead)
     settle()
@@ -90,7 +90,7 @@ def test_discard_and_add(group):
 
 
 def test_greenlet_class():
-    class Mine(weft.Greenlet):
+    class Mine(treadle.Greenlet):
         pass
 
     assert isinstance(Pool(1, Mine).spawn(int), Mine)
@@ -116,7 +116,7 @@ def test_overridden_add_is_used():
 
 
 def test_kill(group):
-    members = [group.spawn(weft.sleep, 10) for _ in range(3)]
+    members = [group.spawn(treadle.sleep, 10) for _ in range(3)]
     group.kill()
     assert all(member.dead for member in members)
     assert len(group) == 0
@@ -127,9 +127,9 @@ def test_kill(group):
 def test_kill_without_waiting_and_with_timeout(group):
     def stubborn():
         try:
-            weft.sleep(10)
-        except weft.GreenletExit:
-            weft.sleep(0.02)
+            treadle.sleep(10)
+        except treadle.GreenletExit:
+            treadle.sleep(0.02)
 
     members = [group.spawn(stubborn) for _ in range(2)]
     settle()
@@ -146,9 +146,9 @@ def test_kill_takes_those_that_come_meanwhile():
 
     def spawning():
         try:
-            weft.sleep(10)
+            treadle.sleep(10)
         finally:
-            group.spawn(weft.sleep, 10)
+            group.spawn(treadle.sleep, 10)
 
     group.spawn(spawning)
     settle()
@@ -158,15 +158,15 @@ def test_kill_takes_those_that_come_meanwhile():
 
 def test_kill_takes_all_when_a_member_asks_for_it():
     group = Group()
-    group.spawn(lambda: (weft.sleep(0), group.kill()))
+    group.spawn(lambda: (treadle.sleep(0), group.kill()))
     for _ in range(20):  # a set of them has no order
-        group.spawn(weft.sleep, 10)
+        group.spawn(treadle.sleep, 10)
     group.join(timeout=5)
     assert len(group) == 0
 
 
 def test_those_killed_before_they_began_stay_while_somebody_iterates(group):
-    members = [group.spawn(weft.sleep, 10) for _ in range(3)]
+    members = [group.spawn(treadle.sleep, 10) for _ in range(3)]
     for member in group:
         member.kill(block=False)
     group.kill(block=False)
@@ -178,13 +178,13 @@ def test_those_killed_before_they_began_stay_while_somebody_iterates(group):
 
 def test_a_place_comes_back_from_who_never_began():
     pool = Pool(1)
-    pool.spawn(weft.sleep, 10)
+    pool.spawn(treadle.sleep, 10)
     pool.kill(block=False)
     assert pool.spawn(double, 4).get() == 8
 
 
 def test_killone(group):
-    first, second = group.spawn(weft.sleep, 10), group.spawn(weft.sleep, 10)
+    first, second = group.spawn(treadle.sleep, 10), group.spawn(treadle.sleep, 10)
     group.killone(first)
     assert (first.dead, second.dead) == (True, False)
     group.killone(first)
@@ -193,7 +193,7 @@ def test_killone(group):
 
 def test_raw_greenlets():
     group = Group()
-    raw = weft.spawn_raw(weft.sleep, 10)
+    raw = treadle.spawn_raw(treadle.sleep, 10)
     group.add(raw)
     settle()
     group.kill()
@@ -213,7 +213,7 @@ def test_limit():
         nonlocal most, running
         running += 1
         most = max(most, running)
-        weft.sleep(0)
+        treadle.sleep(0)
         running -= 1
 
     assert (pool.free_count(), pool.full(), pool.wait_available()) == (2, False, 2)
@@ -228,8 +228,8 @@ def test_limit():
 
 def test_full_pool():
     pool = Pool(1)
-    pool.spawn(weft.sleep, 10)
-    waiting = weft.Greenlet(int)
+    pool.spawn(treadle.sleep, 10)
+    waiting = treadle.Greenlet(int)
     with pytest.raises(PoolFull):
         pool.add(waiting, blocking=False)
     with pytest.raises(PoolFull):
@@ -254,19 +254,19 @@ def test_no_place_is_lost():
     pool = Pool(3)
 
     def submit():
-        with weft.Timeout(rng.random() * 0.001, False):
-            pool.spawn(weft.sleep, rng.random() * 0.001)
+        with treadle.Timeout(rng.random() * 0.001, False):
+            pool.spawn(treadle.sleep, rng.random() * 0.001)
 
     submitters = []
     for _ in range(1500):
-        submitters.append(weft.spawn(submit))
+        submitters.append(treadle.spawn(submit))
         if rng.random() < 0.3:
             rng.choice(submitters).kill(block=False)
         if len(pool) and rng.random() < 0.3:
             pool.killone(rng.choice(list(pool)), block=rng.random() < 0.5)
         if rng.random() < 0.1:
-            weft.sleep(rng.random() * 0.001)
-    weft.joinall(submitters)
+            treadle.sleep(rng.random() * 0.001)
+    treadle.joinall(submitters)
     pool.join()
     assert pool.free_count() == 3
     assert pool.wait_available() == 3
@@ -303,7 +303,7 @@ def test_apply_async_and_callbacks(group):
 
 def test_apply_async_never_waits():
     pool = Pool(1)
-    pool.spawn(weft.sleep, 0.001)
+    pool.spawn(treadle.sleep, 0.001)
     assert pool.full()
     assert pool.apply_async(double, (1,)).get() == 2
 
@@ -326,7 +326,7 @@ def test_map(group):
 
 def test_imap(group):
     def late(x):
-        weft.sleep(0.002 if x % 2 else 0)
+        treadle.sleep(0.002 if x % 2 else 0)
         return x
 
     assert list(group.imap(late, range(6))) == list(range(6))
@@ -340,7 +340,7 @@ def test_imap(group):
 
 def test_imap_unordered_gives_the_first_first():
     def late(x):
-        weft.sleep(x)
+        treadle.sleep(x)
         return x
 
     assert list(Group().imap_unordered(late, [0.01, 0, 0.005])) == [0, 0.005, 0.01]
@@ -392,10 +392,10 @@ def test_imap_maxsize(name):
 
 def test_killed_imap_ends():
     pool = Pool(1)
-    it = pool.imap(weft.sleep, [10, 10])
+    it = pool.imap(treadle.sleep, [10, 10])
     settle()
     it.kill()
-    reader = weft.spawn(next, it)
+    reader = treadle.spawn(next, it)
     settle()
     assert not reader.ready()  # the first task still runs
     reader.kill()

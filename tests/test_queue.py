@@ -10,9 +10,9 @@ from _thread import start_new_thread
 
 import pytest
 
-import weft
-from weft.exceptions import BlockingSwitchOutError
-from weft.queue import (
+import treadle
+from treadle.exceptions import BlockingSwitchOutError
+from treadle.queue import (
     Channel,
     Empty,
     Full,
@@ -31,7 +31,7 @@ ALL = [*STORES, Channel]
 def settle():
     """Let every greenlet that can run do so, a few times over."""
     for _ in range(5):
-        weft.sleep(0)
+        treadle.sleep(0)
 
 
 # ---------------------------------------------------------------- order and contents
@@ -87,7 +87,7 @@ def test_text():
     q = Queue(1, [5])
     assert repr(q) == f"<Queue at {id(q):#x} maxsize=1 queue=deque([5]) tasks=1>"
     assert str(Channel()) == "<Channel>"
-    waiting = weft.spawn(q.put, 6)
+    waiting = treadle.spawn(q.put, 6)
     settle()
     assert "putters[1]" in repr(q)
     assert len(q.putters) == 1
@@ -145,7 +145,7 @@ def test_hub_may_not_wait(kind):
         except BlockingSwitchOutError as exc:
             failures.append(exc)
 
-    g = weft.spawn(lambda: None)
+    g = treadle.spawn(lambda: None)
     g.rawlink(lambda _: call())
     settle()
     assert len(failures) == 1
@@ -160,7 +160,7 @@ def test_getters_are_served_in_order(kind):
     q = kind()
     got = []
     for name in "abc":
-        weft.spawn(lambda name=name: got.append((name, q.get())))
+        treadle.spawn(lambda name=name: got.append((name, q.get())))
     settle()
     for item in (1, 2, 3):
         q.put(item)
@@ -174,7 +174,7 @@ def test_getters_are_served_in_order(kind):
 def test_putters_are_served_in_order(kind):
     q = kind(1)
     for item in range(4):
-        weft.spawn(q.put, item)
+        treadle.spawn(q.put, item)
     settle()
     assert [q.get() for _ in range(4)] == [0, 1, 2, 3]
     settle()
@@ -183,7 +183,7 @@ def test_putters_are_served_in_order(kind):
 
 def test_no_barging():
     q = Queue()
-    waiting = weft.spawn(q.get)
+    waiting = treadle.spawn(q.get)
     settle()
     q.put("theirs")
     assert q.empty()
@@ -218,13 +218,13 @@ def test_put_timeout(kind):
 def test_waiting_for_ever_is_reported(fresh):
     text = fresh(
         """
-        import weft
-        from weft.queue import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
+        import treadle
+        from treadle.queue import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
         for q in (SimpleQueue(), Queue(), LifoQueue(), PriorityQueue(), Channel()):
             try:
                 q.get()
-            except weft.hub.LoopExit as exc:
+            except treadle.hub.LoopExit as exc:
                 print(f"{id(q):#x}" in str(exc), len(q.getters))
         """.replace("\n        ", "\n")
     )
@@ -233,8 +233,8 @@ def test_waiting_for_ever_is_reported(fresh):
 
 def test_peek_waits_and_takes_nothing():
     q = Queue()
-    peeker = weft.spawn(q.peek)
-    getter = weft.spawn(q.get)
+    peeker = treadle.spawn(q.peek)
+    getter = treadle.spawn(q.get)
     settle()
     q.put(1)
     assert peeker.get() == 1
@@ -245,7 +245,7 @@ def test_peek_waits_and_takes_nothing():
 
 def test_limit_may_grow_while_putters_wait():
     q = Queue(1, [1])
-    putters = [weft.spawn(q.put, item) for item in (2, 3)]
+    putters = [treadle.spawn(q.put, item) for item in (2, 3)]
     settle()
     q.maxsize = None
     for putter in putters:
@@ -259,7 +259,7 @@ def test_limit_may_grow_while_putters_wait():
 @pytest.mark.parametrize("kind", ALL)
 def test_killed_getter_loses_nothing(kind):
     q = kind()
-    first, second = weft.spawn(q.get), weft.spawn(q.get)
+    first, second = treadle.spawn(q.get), treadle.spawn(q.get)
     settle()
     q.put_nowait("item")  # promised to the first, which never runs
     first.kill()
@@ -271,7 +271,7 @@ def test_killed_getter_loses_nothing(kind):
 @pytest.mark.parametrize("kind", STORES)
 def test_killed_getter_gives_its_item_back(kind):
     q = kind()
-    getter = weft.spawn(q.get)
+    getter = treadle.spawn(q.get)
     settle()
     q.put("item")
     getter.kill()
@@ -284,7 +284,7 @@ def test_killed_putter_withdraws_its_item(kind):
     q = kind(1)
     if kind is not Channel:
         q.put(1)
-    putter = weft.spawn(q.put, 2)
+    putter = treadle.spawn(q.put, 2)
     settle()
     putter.kill()
     assert len(q.putters) == 0
@@ -305,10 +305,10 @@ def test_put_that_happened_returns_before_a_kill(kind):
     def put():
         q.put(2)
         events.append("put")
-        weft.sleep(10)
+        treadle.sleep(10)
         events.append("not reached")
 
-    putter = weft.spawn(put)
+    putter = treadle.spawn(put)
     settle()
     q.get()  # lets the item in, but the putter does not run yet
     putter.kill()
@@ -321,13 +321,13 @@ def test_timeout_that_comes_with_the_place_can_be_cancelled():
     events = []
 
     def put():
-        with weft.Timeout(0.1):
+        with treadle.Timeout(0.1):
             q.put(2)
             events.append("put")
-        weft.sleep(0.02)
+        treadle.sleep(0.02)
         events.append("slept")
 
-    putter = weft.spawn(put)
+    putter = treadle.spawn(put)
     settle()
     get_at_expiry(q)
     putter.get()
@@ -336,7 +336,7 @@ def test_timeout_that_comes_with_the_place_can_be_cancelled():
 
 def get_at_expiry(q):
     """Take an item in the turn in which a timeout of 0.1 s set before expires too."""
-    taker = weft.spawn_later(0.05, lambda: (busy(0.1), q.get()))
+    taker = treadle.spawn_later(0.05, lambda: (busy(0.1), q.get()))
     taker.get()
 
 
@@ -350,7 +350,7 @@ def busy(seconds):
 
 def test_channel_put_nowait_passes_to_the_next_getter():
     q = Channel()
-    first, second = weft.spawn(q.get), weft.spawn(q.get)
+    first, second = treadle.spawn(q.get), treadle.spawn(q.get)
     settle()
     q.put_nowait(1)
     q.put_nowait(2)
@@ -363,10 +363,10 @@ def test_channel_put_nowait_passes_to_the_next_getter():
 
 def test_channel_getter_whose_putter_gave_up_waits_on():
     q = Channel()
-    getter = weft.spawn(q.get, timeout=5)
+    getter = treadle.spawn(q.get, timeout=5)
     settle()
-    putter = weft.spawn(q.put, 1)
-    killer = weft.spawn(lambda: putter.kill(block=False))  # runs between putter and getter
+    putter = treadle.spawn(q.put, 1)
+    killer = treadle.spawn(lambda: putter.kill(block=False))  # runs between putter and getter
     killer.join()
     settle()
     assert putter.dead
@@ -383,28 +383,28 @@ def test_random_kills_and_timeouts(kind):
 
     def produce(item):
         try:
-            with weft.Timeout(rng.random() * 0.002, False):
+            with treadle.Timeout(rng.random() * 0.002, False):
                 q.put(item)
                 put.append(item)
-                weft.sleep(0)
+                treadle.sleep(0)
         except Full:
             pass
 
     def consume():
         try:
-            with weft.Timeout(rng.random() * 0.002, False):
+            with treadle.Timeout(rng.random() * 0.002, False):
                 got.append(q.get(timeout=rng.random() * 0.002))
-                weft.sleep(0)
+                treadle.sleep(0)
         except Empty:
             pass
 
     alive = []
     for item in range(1000):
-        alive += [weft.spawn(produce, item), weft.spawn(consume)]
+        alive += [treadle.spawn(produce, item), treadle.spawn(consume)]
         if rng.random() < 0.3:
             alive.pop(rng.randrange(len(alive))).kill(block=rng.random() < 0.5)
         if rng.random() < 0.2:
-            weft.sleep(rng.random() * 0.001)
+            treadle.sleep(rng.random() * 0.001)
     for g in alive:
         g.join()
     settle()
@@ -432,7 +432,7 @@ def test_join():
     q.put(2)
     assert q.unfinished_tasks == 2
     assert q.join(timeout=0.001) is False
-    waiting = [weft.spawn(q.join) for _ in range(2)]
+    waiting = [treadle.spawn(q.join) for _ in range(2)]
     for _ in range(2):
         q.get()
         settle()
@@ -465,7 +465,11 @@ def test_shutdown(kind):
 
 def test_shutdown_wakes_everybody():
     q, full = Queue(), Queue(1, [1])
-    getter, putter, joiner = weft.spawn(q.get), weft.spawn(full.put, 2), weft.spawn(full.join)
+    getter, putter, joiner = (
+        treadle.spawn(q.get),
+        treadle.spawn(full.put, 2),
+        treadle.spawn(full.join),
+    )
     settle()
     q.shutdown()
     full.shutdown(immediate=True)
@@ -478,7 +482,7 @@ def test_shutdown_wakes_everybody():
 
 def test_immediate_shutdown_takes_back_a_promise():
     q = Queue()
-    getter = weft.spawn(q.get)
+    getter = treadle.spawn(q.get)
     settle()
     q.put(1)
     q.shutdown(immediate=True)
@@ -494,7 +498,7 @@ def test_subscript_and_weak_reference(kind):
     assert isinstance(kind[int], types.GenericAlias)
     q = kind()
     assert weakref.ref(q)() is q
-    assert kind.__module__ == "weft.queue"
+    assert kind.__module__ == "treadle.queue"
 
 
 @pytest.mark.parametrize("kind", STORES)
@@ -533,7 +537,7 @@ def test_hooks_with_a_container_of_their_own():
 
     q = SetQueue(1)
     q.put(1)
-    putter = weft.spawn(q.put, 2)
+    putter = treadle.spawn(q.put, 2)
     settle()
     assert q.get() == 1
     putter.get()
@@ -548,7 +552,7 @@ def test_failing_comparison_leaves_the_queue_usable():
     q = PriorityQueue(1)
     q.put(1)
     q.maxsize = 1
-    waiting = weft.spawn(q.put, 2)
+    waiting = treadle.spawn(q.put, 2)
     settle()
     assert q.get() == 1
     waiting.get()
@@ -563,7 +567,7 @@ def test_failing_hook_raises_in_the_waiting_putter():
             super()._put(item)
 
     q = Picky(1, ["a"])
-    bad, good = weft.spawn(q.put, "bad"), weft.spawn(q.put, "good")
+    bad, good = treadle.spawn(q.put, "bad"), treadle.spawn(q.put, "good")
     settle()
     assert q.get() == "a"
     good.get()
@@ -618,7 +622,7 @@ def test_item_is_released():
     def use():
         q.get()
 
-    users = [weft.spawn(use) for _ in range(2)]
+    users = [treadle.spawn(use) for _ in range(2)]
     settle()
     item = Item()
     gone = weakref.ref(item)
@@ -651,7 +655,7 @@ def in_thread(function, *args):
 
 def with_hub(function, *args):
     """Run it in a greenlet, which gives the thread a hub."""
-    return weft.spawn(function, *args).get()
+    return treadle.spawn(function, *args).get()
 
 
 @pytest.mark.parametrize("kind", [SimpleQueue, PriorityQueue, Channel])
@@ -670,7 +674,7 @@ def test_hand_over_between_threads(kind, producer, consumer):
 
     def begin(where, function):
         if where == "greenlet":
-            g = weft.spawn(function)
+            g = treadle.spawn(function)
             return g.get
         done = in_thread(*((function,) if where == "thread" else (with_hub, function)))
         return lambda: outcome(done)
@@ -709,7 +713,7 @@ def test_child_after_fork_does_not_wake_parents_getters():
     import os
 
     q = Queue()
-    weft.spawn(q.get)
+    treadle.spawn(q.get)
     settle()
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""weft.resolver: the same answers and errors as the standard library's."""
+"""treadle.resolver: the same answers and errors as the standard library's."""
 
 import os
 import socket as stdlib
@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft import ares, resolver_ares
-from weft import socket as weft_socket
-from weft.event import AsyncResult
-from weft.hub import get_hub
-from weft.resolver import NATIVE, AbstractResolver
-from weft.resolver.ares import Resolver as AresResolver
-from weft.resolver.blocking import Resolver as BlockingResolver
-from weft.resolver.dnspython import Resolver as DnspythonResolver
-from weft.resolver.thread import Resolver as ThreadResolver
+import treadle
+from treadle import ares, resolver_ares
+from treadle import socket as treadle_socket
+from treadle.event import AsyncResult
+from treadle.hub import get_hub
+from treadle.resolver import NATIVE, AbstractResolver
+from treadle.resolver.ares import Resolver as AresResolver
+from treadle.resolver.blocking import Resolver as BlockingResolver
+from treadle.resolver.dnspython import Resolver as DnspythonResolver
+from treadle.resolver.thread import Resolver as ThreadResolver
 
 RESOLVERS = [ThreadResolver, BlockingResolver, AresResolver, DnspythonResolver]
 ASKING = [AresResolver, DnspythonResolver]
@@ -149,7 +149,7 @@ def test_odd_input_has_the_outcome_of_the_standard_function(
     resolver: AbstractResolver, name: str, args: tuple[Any, ...]
 ) -> None:
     expected = outcome(NATIVE[name], args)
-    assert outcome(getattr(weft_socket, name), args) == expected
+    assert outcome(getattr(treadle_socket, name), args) == expected
 
 
 def slow(calls: list[Any], seconds: float) -> Callable[..., Any]:
@@ -167,8 +167,8 @@ def test_500_names_at_300_ms_take_under_a_second(monkeypatch: pytest.MonkeyPatch
     resolver = ThreadResolver()
     names = [f"name{number}.test" for number in range(500)]
     began = time.monotonic()
-    greenlets = [weft.spawn(resolver.getaddrinfo, name, 80) for name in names]
-    weft.joinall(greenlets, raise_error=True)
+    greenlets = [treadle.spawn(resolver.getaddrinfo, name, 80) for name in names]
+    treadle.joinall(greenlets, raise_error=True)
     assert time.monotonic() - began < 1
     assert [greenlet.value for greenlet in greenlets] == [[[name]] for name in names]
     assert sorted(calls) == sorted(names)
@@ -178,11 +178,11 @@ def test_one_name_in_flight_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -
     calls: list[Any] = []
     monkeypatch.setitem(NATIVE, "getaddrinfo", slow(calls, 0.2))
     resolver = ThreadResolver()
-    greenlets = [weft.spawn(resolver.getaddrinfo, "one.test", 80) for _ in range(100)]
-    other_type = weft.spawn(resolver.getaddrinfo, "one.test", 80.0)
-    weft.sleep(0.05)
+    greenlets = [treadle.spawn(resolver.getaddrinfo, "one.test", 80) for _ in range(100)]
+    other_type = treadle.spawn(resolver.getaddrinfo, "one.test", 80.0)
+    treadle.sleep(0.05)
     greenlets[0].kill()
-    weft.joinall([*greenlets, other_type], raise_error=False)
+    treadle.joinall([*greenlets, other_type], raise_error=False)
     assert calls == ["one.test"] * 2
     first, second = greenlets[1].value, greenlets[2].value
     first[0].append("mine")
@@ -203,7 +203,7 @@ def test_each_waiter_gets_an_exception_of_its_own(monkeypatch: pytest.MonkeyPatc
             resolver.getaddrinfo("none.test", 80)
         failures.append(caught.value)
 
-    weft.joinall([weft.spawn(look_up) for _ in range(3)], raise_error=True)
+    treadle.joinall([treadle.spawn(look_up) for _ in range(3)], raise_error=True)
     assert len({id(each) for each in failures}) == 3
     assert {(each.errno, each.strerror) for each in failures} == {
         (stdlib.EAI_NONAME, "no such name")
@@ -222,16 +222,16 @@ def test_dead_servers_hold_up_neither_other_names_nor_files(
 
     monkeypatch.setitem(NATIVE, "getaddrinfo", answer)
     resolver = ThreadResolver()
-    dead = [weft.spawn(resolver.getaddrinfo, f"dead{number}", 80) for number in range(40)]
+    dead = [treadle.spawn(resolver.getaddrinfo, f"dead{number}", 80) for number in range(40)]
     try:
-        weft.sleep(0.05)
+        treadle.sleep(0.05)
         began = time.monotonic()
-        assert weft.spawn(resolver.getaddrinfo, "alive", 80).get(timeout=5) == "alive"
+        assert treadle.spawn(resolver.getaddrinfo, "alive", 80).get(timeout=5) == "alive"
         assert get_hub().threadpool.apply(os.getpid) == os.getpid()
         assert time.monotonic() - began < 0.1
     finally:
         released = True
-        weft.joinall(dead)
+        treadle.joinall(dead)
 
 
 def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,9 +240,9 @@ def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ThreadResolver, "look_up", fail)
     monkeypatch.setattr(get_hub(), "_resolver", ThreadResolver())
-    assert weft_socket.getaddrinfo("127.0.0.1", 80) == stdlib.getaddrinfo("127.0.0.1", 80)
-    assert weft_socket.gethostbyname("127.0.0.1") == "127.0.0.1"
-    assert weft_socket.gethostbyname_ex("127.0.0.1") == ("127.0.0.1", [], ["127.0.0.1"])
+    assert treadle_socket.getaddrinfo("127.0.0.1", 80) == stdlib.getaddrinfo("127.0.0.1", 80)
+    assert treadle_socket.gethostbyname("127.0.0.1") == "127.0.0.1"
+    assert treadle_socket.gethostbyname_ex("127.0.0.1") == ("127.0.0.1", [], ["127.0.0.1"])
 
 
 @pytest.mark.parametrize("call", ["connect", "connect_ex"])
@@ -259,15 +259,15 @@ def test_a_non_blocking_connect_resolves_while_others_run(
 
     def tick() -> None:
         for _ in range(5):
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             ticks.append(time.monotonic())
 
-    ticker = weft.spawn(tick)
-    with stdlib.create_server(("127.0.0.1", 0)) as listener, weft_socket.socket() as sock:
+    ticker = treadle.spawn(tick)
+    with stdlib.create_server(("127.0.0.1", 0)) as listener, treadle_socket.socket() as sock:
         sock.setblocking(False)
         outcome(getattr(sock, call), ((host, listener.getsockname()[1]),))
         assert len(ticks) == 5
-        weft_socket.wait_write(sock.fileno(), 5)
+        treadle_socket.wait_write(sock.fileno(), 5)
         assert sock.getpeername() == listener.getsockname()
     ticker.join()
 
@@ -285,29 +285,29 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        ("ares", "weft.resolver.ares"),
-        ("dnspython", "weft.resolver.dnspython"),
-        ("block", "weft.resolver.blocking"),
-        ("thread", "weft.resolver.thread"),
-        ("weft.resolver.blocking.Resolver", "weft.resolver.blocking"),
-        ("nothing.Here,block", "weft.resolver.blocking"),
+        ("ares", "treadle.resolver.ares"),
+        ("dnspython", "treadle.resolver.dnspython"),
+        ("block", "treadle.resolver.blocking"),
+        ("thread", "treadle.resolver.thread"),
+        ("treadle.resolver.blocking.Resolver", "treadle.resolver.blocking"),
+        ("nothing.Here,block", "treadle.resolver.blocking"),
     ],
 )
 def test_the_environment_chooses(value: str, kind: str) -> None:
-    script = "import weft; print(type(weft.get_hub().resolver).__module__)"
-    assert run(script, WEFT_RESOLVER=value).stdout.strip() == kind
+    script = "import treadle; print(type(treadle.get_hub().resolver).__module__)"
+    assert run(script, TREADLE_RESOLVER=value).stdout.strip() == kind
 
 
 @pytest.mark.parametrize("value", ["block", "gevent.resolver.blocking.Resolver"])
 def test_under_the_alias_gevents_variable_chooses(value: str) -> None:
     script = """
-        import weft.compat; weft.compat.install()
+        import treadle.compat; treadle.compat.install()
         import gevent
         print(type(gevent.get_hub().resolver).__module__)
     """
-    assert run(script, GEVENT_RESOLVER=value).stdout.strip() == "weft.resolver.blocking"
-    assert run(script, GEVENT_RESOLVER=value, WEFT_RESOLVER="thread").stdout.strip() == (
-        "weft.resolver.thread"
+    assert run(script, GEVENT_RESOLVER=value).stdout.strip() == "treadle.resolver.blocking"
+    assert run(script, GEVENT_RESOLVER=value, TREADLE_RESOLVER="thread").stdout.strip() == (
+        "treadle.resolver.thread"
     )
 
 
@@ -315,7 +315,7 @@ def test_at_exit_look_ups_go_on_without_threads() -> None:
     done = run(
         """
         import atexit
-        from weft import monkey; monkey.patch_all()
+        from treadle import monkey; monkey.patch_all()
         import socket, threading
         class Late:
             def __del__(self, look_up=socket.getaddrinfo):
@@ -328,10 +328,10 @@ def test_at_exit_look_ups_go_on_without_threads() -> None:
 
 
 def test_a_forked_child_looks_up_by_threads_of_its_own() -> None:
-    weft_socket.getaddrinfo("localhost", 80)
+    treadle_socket.getaddrinfo("localhost", 80)
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if weft_socket.getaddrinfo("localhost", 80) else 1)
+        os._exit(0 if treadle_socket.getaddrinfo("localhost", 80) else 1)
     assert os.waitpid(pid, 0)[1] == 0
 
 
@@ -495,8 +495,10 @@ def test_500_names_of_a_server_that_takes_300_ms(
     resolver = asking()
     pids = [os.getpid(), server_process.pid]
     began = time.monotonic() - sum(map(waited_for_processor, pids))
-    greenlets = [weft.spawn(resolver.gethostbyname, f"slow{number}.test") for number in range(500)]
-    weft.joinall(greenlets, raise_error=True)
+    greenlets = [
+        treadle.spawn(resolver.gethostbyname, f"slow{number}.test") for number in range(500)
+    ]
+    treadle.joinall(greenlets, raise_error=True)
     seconds = time.monotonic() - sum(map(waited_for_processor, pids)) - began
     assert {greenlet.value for greenlet in greenlets} == {"192.0.2.20"}
     assert seconds < 1
@@ -505,10 +507,10 @@ def test_500_names_of_a_server_that_takes_300_ms(
 def test_a_name_in_flight_is_asked_for_once(asking: Any, server: str) -> None:
     resolver = asking()
     name = f"slow-{time.monotonic()}.test"
-    greenlets = [weft.spawn(resolver.gethostbyname_ex, name) for _ in range(100)]
-    weft.sleep(0.05)
+    greenlets = [treadle.spawn(resolver.gethostbyname_ex, name) for _ in range(100)]
+    treadle.sleep(0.05)
     greenlets[0].kill()
-    weft.joinall(greenlets)
+    treadle.joinall(greenlets)
     answers = [greenlet.value for greenlet in greenlets[1:]]
     answers[0][2].append("mine")
     assert answers[1:] == [(name, [], ["192.0.2.20"])] * 98
@@ -517,8 +519,8 @@ def test_a_name_in_flight_is_asked_for_once(asking: Any, server: str) -> None:
 
 def test_each_failed_look_up_raises_an_exception_of_its_own(asking: Any) -> None:
     resolver = asking()
-    greenlets = [weft.spawn(outcome_itself, resolver, "nothing.test") for _ in range(3)]
-    weft.joinall(greenlets)
+    greenlets = [treadle.spawn(outcome_itself, resolver, "nothing.test") for _ in range(3)]
+    treadle.joinall(greenlets)
     assert len({id(greenlet.value) for greenlet in greenlets}) == 3
     assert {greenlet.value.errno for greenlet in greenlets} == {stdlib.EAI_NONAME}
 
@@ -531,12 +533,12 @@ def outcome_itself(resolver: AbstractResolver, name: str) -> Any:
 
 def test_names_that_nobody_answers_for_delay_no_others(asking: Any) -> None:
     resolver = asking(timeout=0.5)
-    dead = [weft.spawn(found, resolver, f"dead{number}.test") for number in range(40)]
-    weft.sleep(0.05)
+    dead = [treadle.spawn(found, resolver, f"dead{number}.test") for number in range(40)]
+    treadle.sleep(0.05)
     began = time.monotonic()
     assert found(resolver, "quick.test") == ["192.0.2.20"]
     assert time.monotonic() - began < 0.1
-    weft.joinall(dead)
+    treadle.joinall(dead)
     assert {greenlet.value for greenlet in dead} == {failed(stdlib.EAI_AGAIN)}
 
 
@@ -561,8 +563,8 @@ def test_closing_fails_what_is_asked_and_it_may_be_used_again(asking: Any) -> No
     if isinstance(resolver, DnspythonResolver):
         resolver.close()  # its look-ups have sockets of their own
     else:
-        greenlet = weft.spawn(found, resolver, "slow-close.test")
-        weft.sleep(0.05)
+        greenlet = treadle.spawn(found, resolver, "slow-close.test")
+        treadle.sleep(0.05)
         resolver.close()
         assert greenlet.get(timeout=1) == failed(stdlib.EAI_AGAIN)
     assert found(resolver, "quick.test") == ["192.0.2.20"]
@@ -572,34 +574,34 @@ def test_closing_fails_what_is_asked_and_it_may_be_used_again(asking: Any) -> No
 def test_a_fork_amid_look_ups_harms_neither_process(asking: Any, keep: bool) -> None:
     resolver = asking()
     name = f"slow-fork-{time.monotonic()}.test"
-    going_on = weft.spawn(found, resolver, name)
-    weft.sleep(0.05)
-    pid = weft.os.fork(keep)
+    going_on = treadle.spawn(found, resolver, name)
+    treadle.sleep(0.05)
+    pid = treadle.os.fork(keep)
     if pid == 0:
         right = found(resolver, name) == ["192.0.2.20"]
         if keep:
             right = right and going_on.get(timeout=5) == ["192.0.2.20"]
         os._exit(0 if right else 1)
     assert going_on.get(timeout=5) == ["192.0.2.20"]
-    assert weft.os.waitpid(pid, 0)[1] == 0
+    assert treadle.os.waitpid(pid, 0)[1] == 0
 
 
 def test_each_thread_has_a_resolver_of_its_own(server: str) -> None:
     done = run(
         """
-        import weft, threading
-        from weft import socket
+        import treadle, threading
+        from treadle import socket
         found = []
         def look_up():
-            found.append((socket.gethostbyname("four.test"), weft.get_hub().resolver))
+            found.append((socket.gethostbyname("four.test"), treadle.get_hub().resolver))
         threads = [threading.Thread(target=look_up) for _ in range(5)]
         for thread in threads: thread.start()
         for thread in threads: thread.join()
         look_up()
         print([address for address, _ in found], len({resolver for _, resolver in found}))
         """,
-        WEFT_RESOLVER="ares",
-        WEFT_RESOLVER_NAMESERVERS=server,
+        TREADLE_RESOLVER="ares",
+        TREADLE_RESOLVER_NAMESERVERS=server,
     )
     assert (done.stdout, done.stderr) == (f"{['192.0.2.4'] * 6} 6\n", "")
 
@@ -608,23 +610,23 @@ def test_each_thread_has_a_resolver_of_its_own(server: str) -> None:
 def test_failed_look_ups_print_nothing(server: str, kind: str) -> None:
     done = run(
         """
-        from weft import monkey; monkey.patch_all()
-        import os, socket, weft
+        from treadle import monkey; monkey.patch_all()
+        import os, socket, treadle
         def look_up(name):
             try:
                 socket.create_connection((name, 80))
             except OSError as exc:
                 return exc
         names = ["a..b", "no such\\nname"]
-        if os.environ["WEFT_RESOLVER"] != "thread":
+        if os.environ["TREADLE_RESOLVER"] != "thread":
             names += ["nothing.test", "empty.test", "servfail.test"]
-        greenlets = [weft.spawn(look_up, name) for name in names]
-        weft.joinall(greenlets)
+        greenlets = [treadle.spawn(look_up, name) for name in names]
+        treadle.joinall(greenlets)
         print(all(isinstance(each.value, (UnicodeError, OSError)) or each.exception
                   for each in greenlets))
         """,
-        WEFT_RESOLVER=kind,
-        WEFT_RESOLVER_NAMESERVERS=server,
+        TREADLE_RESOLVER=kind,
+        TREADLE_RESOLVER_NAMESERVERS=server,
     )
     assert done.stdout == "True\n"
 
@@ -634,7 +636,7 @@ def test_at_exit_they_go_on(kind: str, server: str) -> None:
     done = run(
         """
         import atexit
-        from weft import monkey; monkey.patch_all()
+        from treadle import monkey; monkey.patch_all()
         import socket, threading
         class Late:
             def __del__(self, look_up=socket.getaddrinfo):
@@ -642,8 +644,8 @@ def test_at_exit_they_go_on(kind: str, server: str) -> None:
         late = Late()
         atexit.register(lambda: print("atexit", socket.gethostbyname("four.test")))
         """,
-        WEFT_RESOLVER=kind,
-        WEFT_RESOLVER_NAMESERVERS=server,
+        TREADLE_RESOLVER=kind,
+        TREADLE_RESOLVER_NAMESERVERS=server,
     )
     assert (done.stdout.split(), done.stderr) == (["atexit", "192.0.2.4", "late", "True"], "")
 
@@ -652,14 +654,14 @@ def test_pycares_may_be_imported_before_patching(server: str) -> None:
     done = run(
         """
         import pycares
-        from weft import monkey; monkey.patch_all()
-        import socket, weft
+        from treadle import monkey; monkey.patch_all()
+        import socket, treadle
         for _ in range(2):
             print(socket.gethostbyname("four.test"))
-            weft.get_hub().resolver.close()
+            treadle.get_hub().resolver.close()
         """,
-        WEFT_RESOLVER="ares",
-        WEFT_RESOLVER_NAMESERVERS=server,
+        TREADLE_RESOLVER="ares",
+        TREADLE_RESOLVER_NAMESERVERS=server,
         PYTHONWARNINGS="ignore",  # of the queue that pycares has made
     )
     assert (done.stdout, done.stderr) == ("192.0.2.4\n" * 2, "")
@@ -672,12 +674,12 @@ def test_a_missing_package_is_named_with_its_extra(kind: str, package: str) -> N
     done = run(
         f"""
         import sys; sys.modules[{package!r}] = None
-        import weft; weft.get_hub().resolver
+        import treadle; treadle.get_hub().resolver
         """,
-        WEFT_RESOLVER=kind,
+        TREADLE_RESOLVER=kind,
     )
-    assert f"weft.resolver.{kind} needs" in done.stderr.splitlines()[-1]
-    assert "pip install 'weft[dns]'" in done.stderr.splitlines()[-1]
+    assert f"treadle.resolver.{kind} needs" in done.stderr.splitlines()[-1]
+    assert "pip install 'treadle[dns]'" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("text", ["nowhere", "127.0.0.1:x", "127.0.0.1:99999", ""])
@@ -692,8 +694,8 @@ class TestAresOptions:
     def test_settings_count_unless_it_is_told_not_to_look(
         self, server: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(weft.config, "ares_servers", [server])
-        monkeypatch.setattr(weft.config, "ares_tries", 2)
+        monkeypatch.setattr(treadle.config, "ares_servers", [server])
+        monkeypatch.setattr(treadle.config, "ares_tries", 2)
         resolver = AresResolver(get_hub(), timeout=3)
         assert resolver.gethostbyname("four.test") == "192.0.2.4"
         assert (resolver._options["tries"], resolver._options["timeout"]) == (2, 3)

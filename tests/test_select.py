@@ -1,4 +1,4 @@
-"""Errors of weft.select, which are those of the standard library's, and counting of threads."""
+"""Errors of treadle.select, which are those of the standard library's, and counting of threads."""
 
 import _thread
 import os
@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft import select, socket, thread
+import treadle
+from treadle import select, socket, thread
 
 
 class WithoutNumber:
     pass
 
 
-@pytest.mark.parametrize("module", [native, select], ids=["stdlib", "weft"])
+@pytest.mark.parametrize("module", [native, select], ids=["stdlib", "treadle"])
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
@@ -32,7 +32,7 @@ def test_select_refuses(module: Any, arguments: Any, kind: type[Exception]) -> N
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 15), reason="CPython 3.15 waits as long as that")
-@pytest.mark.parametrize("module", [native, select], ids=["stdlib", "weft"])
+@pytest.mark.parametrize("module", [native, select], ids=["stdlib", "treadle"])
 def test_poll_refuses_more_than_a_c_int(module: Any) -> None:
     with pytest.raises(OverflowError):
         module.poll().poll(1 << 31)
@@ -42,8 +42,8 @@ def test_poll_refuses_a_second_greenlet() -> None:
     poll = select.poll()
     with pytest.raises(TypeError, match="cannot create"):
         type(poll)()
-    waiter = weft.spawn(poll.poll, 10)
-    weft.sleep(0)
+    waiter = treadle.spawn(poll.poll, 10)
+    treadle.sleep(0)
     with pytest.raises(RuntimeError):
         poll.poll(0)
     assert waiter.get() == []
@@ -55,10 +55,10 @@ def test_greenlets_count_as_threads_while_they_run() -> None:
     gate.acquire()
     before = thread._count()
     thread.start_new_thread(gate.acquire, ())
-    weft.sleep(0)
+    treadle.sleep(0)
     during = thread._count()
     gate.release()
-    weft.sleep(0)
+    treadle.sleep(0)
     assert (before, during - before, thread._count()) == (_thread._count(), 1, before)
 
 
@@ -75,10 +75,10 @@ class TestOneDescriptor:
     def test_all_who_wait_are_woken(self) -> None:
         left, right = socket.socketpair()
         with left, right:
-            readers = [weft.spawn(self.polled, left, native.POLLIN) for _ in range(2)]
-            readers.append(weft.spawn(select.select, [left], [], [], 5))
-            received = weft.spawn(left.recv, 1)
-            weft.sleep(0)
+            readers = [treadle.spawn(self.polled, left, native.POLLIN) for _ in range(2)]
+            readers.append(treadle.spawn(select.select, [left], [], [], 5))
+            received = treadle.spawn(left.recv, 1)
+            treadle.sleep(0)
             right.send(b"ab")
             assert received.get() == b"a"
             assert [reader.get() for reader in readers] == [
@@ -89,8 +89,8 @@ class TestOneDescriptor:
 
     def test_its_other_end_is_closed(self) -> None:
         reader, writer = os.pipe()
-        waiting = weft.spawn(self.polled, reader, native.POLLIN)
-        weft.sleep(0)
+        waiting = treadle.spawn(self.polled, reader, native.POLLIN)
+        treadle.sleep(0)
         os.close(writer)
         assert waiting.get() == [native.POLLHUP]
         os.close(reader)
@@ -103,8 +103,8 @@ class TestOneDescriptor:
                 os.write(writer, bytes(65536))
             except BlockingIOError:
                 break
-        waiting = weft.spawn(self.polled, writer, native.POLLOUT)
-        weft.sleep(0)
+        waiting = treadle.spawn(self.polled, writer, native.POLLOUT)
+        treadle.sleep(0)
         os.close(reader)
         assert waiting.get()[0] & native.POLLERR
         os.close(writer)
@@ -112,9 +112,9 @@ class TestOneDescriptor:
     def test_it_is_closed_meanwhile(self) -> None:
         left, right = socket.socketpair()
         number = left.fileno()
-        polling = weft.spawn(self.polled, number, native.POLLIN)
-        selecting = weft.spawn(select.select, [number], [], [])
-        weft.sleep(0)
+        polling = treadle.spawn(self.polled, number, native.POLLIN)
+        selecting = treadle.spawn(select.select, [number], [], [])
+        treadle.sleep(0)
         left.close()
         assert polling.get() == [native.POLLNVAL]
         with pytest.raises(OSError, match=r"[Bb]ad file descriptor"):
@@ -142,7 +142,7 @@ def test_what_a_watcher_took_was_ready(how: str, others: int) -> None:
     pipes = [os.pipe() for _ in range(1 + others)]
     readers = [reader for reader, _ in pipes]
     first = readers[0]
-    watcher = weft.get_hub().loop.io(first, 1)
+    watcher = treadle.get_hub().loop.io(first, 1)
     watcher.start(lambda: os.read(first, 10))
 
     def wait() -> Any:
@@ -153,8 +153,8 @@ def test_what_a_watcher_took_was_ready(how: str, others: int) -> None:
             poll.register(reader, native.POLLIN)
         return poll.poll(5000)
 
-    waiting = weft.spawn(wait)
-    weft.sleep(0.01)
+    waiting = treadle.spawn(wait)
+    treadle.sleep(0.01)
     os.write(pipes[0][1], b"abc")
     assert waiting.get() == (([first], [], []) if how == "select" else [(first, native.POLLIN)])
     watcher.close()

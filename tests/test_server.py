@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft import socket
-from weft.pool import Pool
-from weft.server import DatagramServer, StreamServer
+import treadle
+from treadle import socket
+from treadle.pool import Pool
+from treadle.server import DatagramServer, StreamServer
 
 
 def greet(connection: Any, _address: Any) -> None:
@@ -95,7 +95,7 @@ def test_an_error_of_spawning_is_reported_and_survived(
 ) -> None:
     seen = []
     monkeypatch.setattr(
-        weft.get_hub(), "handle_error", lambda context, typ, value, tb: seen.append(typ)
+        treadle.get_hub(), "handle_error", lambda context, typ, value, tb: seen.append(typ)
     )
     spawn = server._spawn
 
@@ -110,7 +110,7 @@ def test_an_error_of_spawning_is_reported_and_survived(
 
 
 def test_no_more_are_accepted_than_the_pool_has_places_for() -> None:
-    busy = weft.event.Event()
+    busy = treadle.event.Event()
     with StreamServer(("127.0.0.1", 0), lambda *_: busy.wait(), spawn=Pool(1)) as server:
         first = socket.create_connection(("127.0.0.1", server.server_port))
         with first, pytest.raises(TimeoutError):

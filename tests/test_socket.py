@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-import weft
-import weft.os
-import weft.subprocess
-from weft import select, selectors, socket
-from weft.server import DatagramServer, StreamServer
+import treadle
+import treadle.os
+import treadle.subprocess
+from treadle import select, selectors, socket
+from treadle.server import DatagramServer, StreamServer
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def shout(connection: Any, address: Any) -> None:
 
 
 def test_many_clients_of_an_upper_casing_server() -> None:
-    weft.get_hub()  # with descriptors of its own
+    treadle.get_hub()  # with descriptors of its own
     before = set(os.listdir("/proc/self/fd"))
 
     def client(number: int, port: int) -> None:
@@ -41,9 +41,9 @@ def test_many_clients_of_an_upper_casing_server() -> None:
     server = StreamServer(("127.0.0.1", 0), shout)
     with server:
         assert server.server_port
-        clients = [weft.spawn(client, number, server.server_port) for number in range(100)]
-        weft.joinall(clients, raise_error=True)
-        weft.sleep(0.01)
+        clients = [treadle.spawn(client, number, server.server_port) for number in range(100)]
+        treadle.joinall(clients, raise_error=True)
+        treadle.sleep(0.01)
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -71,7 +71,7 @@ def test_timeouts(pair: Any) -> None:
         left.settimeout(-1)
 
 
-@pytest.mark.parametrize("module", [native, socket], ids=["standard", "weft"])
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
 def test_the_system_s_socket_blocks_where_there_is_no_timeout(module: Any) -> None:
     def blocks(end: Any) -> bool:
         return os.get_blocking(end.fileno())
@@ -96,9 +96,9 @@ def test_a_child_reads_and_writes_a_socket_that_was_used(pair: Any) -> None:
     left, right = pair
     left.sendall(b"for us")
     assert right.recv(100) == b"for us"
-    weft.spawn_later(0.3, left.sendall, b"for the child")  # which has to wait for it
-    weft.spawn_later(0.3, left.shutdown, socket.SHUT_WR)
-    child = weft.subprocess.Popen(["cat"], stdin=right.fileno(), stdout=right.fileno())
+    treadle.spawn_later(0.3, left.sendall, b"for the child")  # which has to wait for it
+    treadle.spawn_later(0.3, left.shutdown, socket.SHUT_WR)
+    child = treadle.subprocess.Popen(["cat"], stdin=right.fileno(), stdout=right.fileno())
     assert (child.wait(30), left.recv(100)) == (0, b"for the child")
 
 
@@ -116,9 +116,9 @@ def test_flags_about_waiting(pair: Any) -> None:
         accepted, _ = server.accept()
         with client, accepted:
             for delay, data in enumerate([b"ab", b"cd", b"ef"]):
-                weft.spawn_later(delay / 100, client.sendall, data)
+                treadle.spawn_later(delay / 100, client.sendall, data)
             assert accepted.recv(5, socket.MSG_WAITALL) == b"abcde"
-            weft.spawn_later(0.01, client.close)
+            treadle.spawn_later(0.01, client.close)
             assert accepted.recv(5, socket.MSG_WAITALL) == b"f"
 
 
@@ -143,32 +143,32 @@ def test_large_transfers_and_end_of_file(pair: Any) -> None:
         left.sendall(data)
         left.shutdown(socket.SHUT_WR)
 
-    weft.spawn(write)
+    treadle.spawn(write)
     with right.makefile("rb") as reader:
         assert reader.read() == data
 
 
 def test_two_readers_take_turns(pair: Any) -> None:
     left, right = pair
-    readers = [weft.spawn(right.recv, 1) for _ in range(4)]
-    weft.sleep(0.01)
+    readers = [treadle.spawn(right.recv, 1) for _ in range(4)]
+    treadle.sleep(0.01)
     left.send(b"abcd")
     assert [reader.get(timeout=5) for reader in readers] == [b"a", b"b", b"c", b"d"]
 
 
 def test_a_killed_reader_loses_nothing(pair: Any) -> None:
     left, right = pair
-    first, second = weft.spawn(right.recv, 1), weft.spawn(right.recv, 1)
-    weft.sleep(0.01)
+    first, second = treadle.spawn(right.recv, 1), treadle.spawn(right.recv, 1)
+    treadle.sleep(0.01)
     left.send(b"a")
-    weft.spawn(first.kill, block=False)
+    treadle.spawn(first.kill, block=False)
     assert second.get(timeout=5) == b"a" or first.value == b"a"
 
 
 def test_closing_wakes_who_waits(pair: Any) -> None:
     left, _ = pair
-    reader = weft.spawn(left.recv, 1)
-    weft.sleep(0.01)
+    reader = treadle.spawn(left.recv, 1)
+    treadle.sleep(0.01)
     left.close()
     with pytest.raises(OSError, match="closed in another greenlet"):
         reader.get(timeout=5)
@@ -178,9 +178,9 @@ def test_closing_wakes_who_waits(pair: Any) -> None:
 
 def test_os_close_wakes_who_waits() -> None:
     reader, writer = os.pipe()
-    waiter = weft.spawn(socket.wait_read, reader)
-    weft.sleep(0.01)
-    weft.os.close(reader)
+    waiter = treadle.spawn(socket.wait_read, reader)
+    treadle.sleep(0.01)
+    treadle.os.close(reader)
     with pytest.raises(OSError, match="closed"):
         waiter.get(timeout=5)
     os.close(writer)
@@ -198,7 +198,7 @@ def test_wait_read_of_foreign_descriptors() -> None:
     reader, writer = os.pipe()
     with pytest.raises(TimeoutError):
         socket.wait_read(reader, timeout=0.01)
-    weft.spawn_later(0.01, os.write, writer, b"x")
+    treadle.spawn_later(0.01, os.write, writer, b"x")
     socket.wait_read(reader, timeout=5)
     socket.wait_write(writer, timeout=5)
     os.close(reader)
@@ -233,14 +233,14 @@ def test_a_flooded_reader_starves_nobody(pair: Any) -> None:
         while True:
             right.recv(4096)
 
-    workers = [weft.spawn(flood), weft.spawn(drain)]
+    workers = [treadle.spawn(flood), treadle.spawn(drain)]
     last = time.perf_counter()
     for _ in range(50):
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         now = time.perf_counter()
         gaps.append(now - last)
         last = now
-    weft.killall(workers)
+    treadle.killall(workers)
     # One gap may be the machine's doing: a starving loop shows many.
     assert sorted(gaps)[-2] < 0.025
 
@@ -249,7 +249,7 @@ class TestSelect:
     def test_select(self, pair: Any) -> None:
         left, right = pair
         assert select.select([right], [], [], 0.01) == ([], [], [])
-        weft.spawn_later(0.01, left.send, b"x")
+        treadle.spawn_later(0.01, left.send, b"x")
         assert select.select([right], [left], [], 5) == ([], [left], [])
         assert select.select([right], [], [], 5) == ([right], [], [])
         with pytest.raises(ValueError, match="non-negative"):
@@ -261,7 +261,7 @@ class TestSelect:
         poller = make()
         poller.register(right, native_select.POLLIN)
         assert poller.poll(0.01) == []
-        weft.spawn_later(0.01, left.send, b"x")
+        treadle.spawn_later(0.01, left.send, b"x")
         assert poller.poll(5000 if make is select.poll else 5) == [(right.fileno(), 1)]
         poller.unregister(right)
         if make is select.epoll:
@@ -273,7 +273,7 @@ class TestSelect:
         with getattr(selectors, name)() as selector:
             selector.register(right, 1, "data")
             assert selector.select(0.01) == []
-            weft.spawn_later(0.01, left.send, b"x")
+            treadle.spawn_later(0.01, left.send, b"x")
             [(key, events)] = selector.select(5)
             assert (key.data, events) == ("data", 1)
 
@@ -284,25 +284,25 @@ class TestRef:
         assert left.ref
         left.ref = False
         assert not left.ref
-        reader = weft.spawn(left.recv, 10)
-        assert weft.get_hub().join(5)  # the reader is none to wait for
+        reader = treadle.spawn(left.recv, 10)
+        assert treadle.get_hub().join(5)  # the reader is none to wait for
         assert not reader.ready()
         right.sendall(b"abc")
         assert reader.get(timeout=5) == b"abc"
 
     def test_it_counts_for_waits_that_begin_later(self, pair: tuple[Any, Any]) -> None:
         left, right = pair
-        reader = weft.spawn(left.recv, 10)
-        weft.sleep(0)
-        before = weft.get_hub().refs
+        reader = treadle.spawn(left.recv, 10)
+        treadle.sleep(0)
+        before = treadle.get_hub().refs
         left.ref = False
         right.sendall(b"abc")
         assert reader.get(timeout=5) == b"abc"
-        assert weft.get_hub().refs == before - 1
+        assert treadle.get_hub().refs == before - 1
 
     def test_a_lone_wait_is_a_deadlock(self, fresh: Callable[..., str]) -> None:
         fresh(
-            "from weft import exceptions, socket\n"
+            "from treadle import exceptions, socket\n"
             "left, right = socket.socketpair(); left.ref = False\n"
             "try: left.recv(1)\n"
             "except exceptions.LoopExit: pass\n"
@@ -313,20 +313,20 @@ class TestRef:
 
 def test_a_wait_is_cancelled_by_its_watcher_or_its_descriptor(pair: tuple[Any, Any]) -> None:
     left, _ = pair
-    hub = weft.get_hub()
+    hub = treadle.get_hub()
     with hub.loop.io(left.fileno(), 1) as watcher:
-        waiting = weft.spawn(hub.wait, watcher)
-        weft.sleep(0)
+        waiting = treadle.spawn(hub.wait, watcher)
+        treadle.sleep(0)
         socket.cancel_wait(watcher)
         with pytest.raises(OSError, match="closed in another greenlet"):
             waiting.get(timeout=5)
-        waiting = weft.spawn(hub.wait, watcher)
-        weft.sleep(0)
+        waiting = treadle.spawn(hub.wait, watcher)
+        treadle.sleep(0)
         socket.cancel_wait(watcher, KeyError("mine"))
         with pytest.raises(KeyError, match="mine"):
             waiting.get(timeout=5)
-    waiting = weft.spawn(socket.wait_read, left.fileno())
-    weft.sleep(0)
+    waiting = treadle.spawn(socket.wait_read, left.fileno())
+    treadle.sleep(0)
     socket.cancel_wait(left.fileno())
     with pytest.raises(OSError, match="closed in another greenlet"):
         waiting.get(timeout=5)
@@ -346,7 +346,7 @@ def test_a_socket_says_whether_it_was_closed() -> None:
 
 def test_geventselector_takes_a_hub(pair: tuple[Any, Any]) -> None:
     left, right = pair
-    with selectors.GeventSelector(weft.get_hub()) as selector:
+    with selectors.GeventSelector(treadle.get_hub()) as selector:
         selector.register(left, selectors.EVENT_READ)
         right.sendall(b"x")
         assert [key.fileobj for key, _ in selector.select(5)] == [left]
@@ -358,25 +358,25 @@ class TestPortablePoller:
     def test_sockets_work(self) -> None:
         import threading
 
-        from weft._core import hub as core
+        from treadle._core import hub as core
 
         outcome: list[Any] = []
 
         def run() -> None:
             core.poller_name = "select"
             try:
-                weft.get_hub()
+                treadle.get_hub()
             finally:
                 core.poller_name = None
             left, right = socket.socketpair()
             with left, right:
-                echo = weft.spawn(shout, right, None)
+                echo = treadle.spawn(shout, right, None)
                 for _ in range(50):
                     left.sendall(b"abc")
                     outcome.append(left.recv(10))
                 left.shutdown(socket.SHUT_WR)
                 echo.join(5)
-            outcome.append(type(weft.get_hub().poller).__name__)
+            outcome.append(type(treadle.get_hub().poller).__name__)
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -401,7 +401,9 @@ class Unconnected:
         self.closed = True
 
 
-@pytest.mark.parametrize("error", [weft.GreenletExit(), weft.Timeout(1), ConnectionRefusedError(1)])
+@pytest.mark.parametrize(
+    "error", [treadle.GreenletExit(), treadle.Timeout(1), ConnectionRefusedError(1)]
+)
 def test_no_socket_is_left_of_a_connection_that_failed(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:

@@ -1,4 +1,4 @@
-"""TLS: sockets of weft.ssl against each other and against the standard library's."""
+"""TLS: sockets of treadle.ssl against each other and against the standard library's."""
 
 import array
 import contextlib
@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import trustme
 
-import weft
-from weft import socket, ssl
-from weft.event import Event
-from weft.server import StreamServer
+import treadle
+from treadle import socket, ssl
+from treadle.event import Event
+from treadle.server import StreamServer
 
 HOST = "localhost"
 
@@ -54,7 +54,7 @@ def wrapped(certificates: Certificates, left: Any, right: Any, **options: Any) -
     """A client and a server at the ends of a connection, after their handshake."""
     server_context = options.pop("server", None) or certificates.server()
     client_context = options.pop("client", None) or certificates.client()
-    server = weft.spawn(server_context.wrap_socket, right, server_side=True)
+    server = treadle.spawn(server_context.wrap_socket, right, server_side=True)
     client = client_context.wrap_socket(left, server_hostname=HOST, **options)
     return client, server.get(timeout=10)
 
@@ -69,8 +69,8 @@ def pair(certificates: Certificates) -> Iterator[tuple[Any, Any]]:
 def settled() -> None:
     """Let everybody run until all wait."""
     for _ in range(20):
-        weft.sleep(0)
-    weft.sleep(0.01)
+        treadle.sleep(0)
+    treadle.sleep(0.01)
 
 
 def fill(connection: Any) -> int:
@@ -95,11 +95,11 @@ def test_echo_of_all_sizes(pair: Any) -> None:
             server.sendall(data)
         server.unwrap()
 
-    echoing = weft.spawn(echo)
+    echoing = treadle.spawn(echo)
     for size in (1, 100, 16_384, 16_385, 1_000_000):
         message = bytes(range(256)) * (size // 256 + 1)
         message = message[:size]
-        sending = weft.spawn(client.sendall, message)
+        sending = treadle.spawn(client.sendall, message)
         received = bytearray()
         while len(received) < size:
             received += client.recv(size)
@@ -111,7 +111,7 @@ def test_echo_of_all_sizes(pair: Any) -> None:
 
 def test_send_sends_everything(pair: Any) -> None:
     client, server = pair
-    sending = weft.spawn(client.send, b"x" * 500_000)
+    sending = treadle.spawn(client.send, b"x" * 500_000)
     received = 0
     while received < 500_000:
         received += len(server.recv(70_000))
@@ -147,7 +147,7 @@ def test_every_way_to_read_and_write(pair: Any, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"contents" * 5000)
     with path.open("rb") as file:
-        sending = weft.spawn(client.sendfile, file)
+        sending = treadle.spawn(client.sendfile, file)
         with server.makefile("rb") as reader:
             assert reader.read(40_000) == b"contents" * 5000
     assert sending.get(timeout=5) == 40_000
@@ -162,7 +162,7 @@ def test_every_way_to_read_and_write(pair: Any, tmp_path: Path) -> None:
 
 def test_bytes_that_are_decrypted_already_are_not_waited_for(pair: Any) -> None:
     client, server = pair
-    reading = weft.spawn(server.recv, 1)
+    reading = treadle.spawn(server.recv, 1)
     settled()
     client.sendall(b"abc")
     assert reading.get(timeout=5) == b"a"  # it waited, so the next read looks before it tries
@@ -171,7 +171,7 @@ def test_bytes_that_are_decrypted_already_are_not_waited_for(pair: Any) -> None:
 
 def test_records_that_came_together_are_all_read(pair: Any) -> None:
     client, server = pair
-    reading = weft.spawn(server.recv, 100)
+    reading = treadle.spawn(server.recv, 100)
     settled()
     for letter in (b"a", b"b", b"c"):
         client.sendall(letter)
@@ -181,11 +181,11 @@ def test_records_that_came_together_are_all_read(pair: Any) -> None:
 
 def test_the_end_is_seen_by_a_reader_that_waited_before(pair: Any) -> None:
     client, server = pair
-    reading = weft.spawn(server.recv, 100)
+    reading = treadle.spawn(server.recv, 100)
     settled()
     client.sendall(b"last")
     assert reading.get(timeout=5) == b"last"
-    saying_good_bye = weft.spawn(client.unwrap)  # the connection itself stays open
+    saying_good_bye = treadle.spawn(client.unwrap)  # the connection itself stays open
     assert server.recv(100) == b""
     assert server.recv(100) == b""
     assert server.unwrap() is server
@@ -242,7 +242,7 @@ def test_a_callback_for_the_servers_name_may_choose_the_context_and_wait(
     asked = []
 
     def choose(connection: Any, name: str, _context: Any) -> None:
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         asked.append(name)
         connection.context = other
 
@@ -265,7 +265,7 @@ def test_client_certificates_may_be_asked_for_later(certificates: Certificates) 
         assert server.getpeercert() is None
         server.verify_client_post_handshake()
         server.sendall(b"?")
-        answering = weft.spawn(lambda: (client.recv(1), client.sendall(b"!")))
+        answering = treadle.spawn(lambda: (client.recv(1), client.sendall(b"!")))
         assert server.recv(1) == b"!"
         answering.get(timeout=5)
         assert server.getpeercert()
@@ -279,7 +279,7 @@ def test_wrong_names_and_unknown_authorities_are_refused(certificates: Certifica
             with contextlib.suppress(OSError):
                 certificates.server().wrap_socket(right, server_side=True).close()
 
-        serving = weft.spawn(serve)
+        serving = treadle.spawn(serve)
         with left:
             try:
                 context.wrap_socket(left, server_hostname=name)
@@ -296,7 +296,7 @@ def test_wrong_names_and_unknown_authorities_are_refused(certificates: Certifica
 
 def test_the_deferred_handshake(certificates: Certificates) -> None:
     client, server = socket.socketpair()
-    serving = weft.spawn(certificates.server().wrap_socket, server, server_side=True)
+    serving = treadle.spawn(certificates.server().wrap_socket, server, server_side=True)
     deferred = certificates.client().wrap_socket(
         client, server_hostname=HOST, do_handshake_on_connect=False
     )
@@ -323,7 +323,7 @@ def test_connect_and_accept(certificates: Certificates) -> None:
                 with connection:
                     connection.sendall(connection.recv(10))
 
-        serving = weft.spawn(serve)
+        serving = treadle.spawn(serve)
         for connect in ("connect", "connect_ex"):
             plain = socket.socket()
             with certificates.client().wrap_socket(plain, server_hostname=HOST) as client:
@@ -355,7 +355,7 @@ def test_a_server(certificates: Certificates, tmp_path: Path, by: str) -> None:
 
     with StreamServer(("127.0.0.1", 0), shout, **tls) as server:
         assert server.ssl_enabled
-        clients = [weft.spawn(client, number) for number in range(10)]
+        clients = [treadle.spawn(client, number) for number in range(10)]
         assert [each.get(timeout=10) for each in clients] == [b"HELLO %d" % n for n in range(10)]
     with pytest.raises(TypeError, match="give ssl_context"):
         StreamServer(("127.0.0.1", 0), shout, keyfile=path)
@@ -368,7 +368,7 @@ def test_get_server_certificate(certificates: Certificates) -> None:
             connection, _ = listener.accept()
             certificates.server().wrap_socket(connection, server_side=True).close()
 
-        serving = weft.spawn(serve)
+        serving = treadle.spawn(serve)
         found = ssl.get_server_certificate(
             listener.getsockname(), ca_certs=str(certificates.trusted), timeout=5
         )
@@ -421,7 +421,7 @@ def test_a_socket_that_does_not_wait(pair: Any) -> None:
 
 def test_a_handshake_that_does_not_wait(certificates: Certificates) -> None:
     left, right = socket.socketpair()
-    serving = weft.spawn(certificates.server().wrap_socket, right, server_side=True)
+    serving = treadle.spawn(certificates.server().wrap_socket, right, server_side=True)
     left.setblocking(False)
     context = certificates.client()
     with pytest.raises(ValueError, match="non-blocking"):
@@ -470,10 +470,10 @@ def test_a_handshake_has_one_deadline_however_much_arrives(certificates: Certifi
             right.sendall(b"\x16\x03\x03\x3f\xff")  # a long handshake record, byte by byte
             while True:
                 right.sendall(b"\0")
-                weft.sleep(0.01)
+                treadle.sleep(0.01)
 
-    dribbling = weft.spawn(dribble)
-    with weft.Timeout(5), pytest.raises(TimeoutError, match="The handshake operation timed out"):
+    dribbling = treadle.spawn(dribble)
+    with treadle.Timeout(5), pytest.raises(TimeoutError, match="The handshake operation timed out"):
         certificates.client().wrap_socket(left, server_hostname=HOST)
     dribbling.join(timeout=5)
     assert left.fileno() == -1
@@ -519,7 +519,7 @@ def test_sudden_ends_mean_what_they_mean_to_the_standard_library(
     certificates: Certificates, reset: bool, suppress: bool
 ) -> None:
     def in_greenlet(function: Callable[[], Any]) -> Callable[[], Any]:
-        greenlet = weft.spawn(function)
+        greenlet = treadle.spawn(function)
         settled()
         return lambda: greenlet.get(timeout=5)
 
@@ -538,13 +538,13 @@ def test_sudden_ends_mean_what_they_mean_to_the_standard_library(
 
 def test_clear_text_after_unwrap(pair: Any) -> None:
     client, server = pair
-    unwrapping = weft.spawn(server.unwrap)
+    unwrapping = treadle.spawn(server.unwrap)
     plain = client.unwrap()
     assert unwrapping.get(timeout=5) is server
     assert plain is client
     client.sendall(b"in the clear")
     assert server.recv(100) == b"in the clear"
-    waiting = weft.spawn(server.recv, 100)
+    waiting = treadle.spawn(server.recv, 100)
     settled()
     client.sendall(b"again")
     assert waiting.get(timeout=5) == b"again"
@@ -554,20 +554,20 @@ def test_clear_text_after_unwrap(pair: Any) -> None:
 
 def test_unwrap_while_another_greenlet_reads(pair: Any) -> None:
     client, server = pair
-    reading = weft.spawn(client.recv, 10)
+    reading = treadle.spawn(client.recv, 10)
     settled()
-    serving = weft.spawn(lambda: (server.recv(10), server.unwrap()))
+    serving = treadle.spawn(lambda: (server.recv(10), server.unwrap()))
     client.unwrap()
     with pytest.raises(native.SSLZeroReturnError):
         reading.get(timeout=5)
     serving.get(timeout=5)
-    weft.spawn_later(0.01, server.sendall, b"clear")
+    treadle.spawn_later(0.01, server.sendall, b"clear")
     assert client.recv(10) == b"clear"
 
 
 def test_closing_ends_the_waits_of_others(pair: Any) -> None:
     client, _ = pair
-    readers = [weft.spawn(client.recv, 1) for _ in range(3)]
+    readers = [treadle.spawn(client.recv, 1) for _ in range(3)]
     settled()
     client.close()
     for reader in readers:
@@ -585,7 +585,7 @@ def test_shutting_down_ends_the_waits_of_others(pair: Any) -> None:
         except BrokenPipeError:  # CPython's own answer with some releases of OpenSSL
             return True
 
-    readers = [weft.spawn(read) for _ in range(3)]
+    readers = [treadle.spawn(read) for _ in range(3)]
     settled()
     client.shutdown(socket.SHUT_RDWR)
     assert [reader.get(timeout=5) for reader in readers] == [True, True, True]
@@ -593,7 +593,7 @@ def test_shutting_down_ends_the_waits_of_others(pair: Any) -> None:
 
 def test_the_number_of_a_closed_socket_is_not_used_again(pair: Any) -> None:
     client, server = pair
-    reading = weft.spawn(client.recv, 10)
+    reading = treadle.spawn(client.recv, 10)
     settled()
     server.sendall(b"secret")
     number = client.fileno()
@@ -610,26 +610,26 @@ def test_the_number_of_a_closed_socket_is_not_used_again(pair: Any) -> None:
 
 def test_readers_take_turns_while_others_write(pair: Any) -> None:
     client, server = pair
-    readers = [weft.spawn(server.recv, 1) for _ in range(4)]
-    writers = [weft.spawn(server.sendall, bytes([65 + number]) * 100_000) for number in range(3)]
+    readers = [treadle.spawn(server.recv, 1) for _ in range(4)]
+    writers = [treadle.spawn(server.sendall, bytes([65 + number]) * 100_000) for number in range(3)]
     settled()
     client.sendall(b"abcd")
     assert [reader.get(timeout=5) for reader in readers] == [b"a", b"b", b"c", b"d"]
     received = bytearray()
     while len(received) < 300_000:
         received += client.recv(100_000)
-    weft.joinall(writers, timeout=5, raise_error=True)
+    treadle.joinall(writers, timeout=5, raise_error=True)
     assert received == b"A" * 100_000 + b"B" * 100_000 + b"C" * 100_000
 
 
 def test_a_killed_reader_loses_nothing(pair: Any) -> None:
     client, server = pair
-    first, second = weft.spawn(server.recv, 1), weft.spawn(server.recv, 1)
+    first, second = treadle.spawn(server.recv, 1), treadle.spawn(server.recv, 1)
     settled()
     client.send(b"a")
-    weft.spawn(first.kill, block=False)
+    treadle.spawn(first.kill, block=False)
     assert second.get(timeout=5) == b"a" or first.value == b"a"
-    third = weft.spawn(server.recv, 1)
+    third = treadle.spawn(server.recv, 1)
     settled()
     third.kill()
     client.send(b"b")
@@ -642,11 +642,11 @@ def test_a_killed_writer_leaves_whole_records(pair: Any, following: bytes) -> No
     sent = 0
     killed = None
     while killed is None or killed.ready():
-        killed = weft.spawn(client.send, b"k" * 5000)
+        killed = treadle.spawn(client.send, b"k" * 5000)
         settled()
         sent += killed.value or 0
     killed.kill()
-    writing = weft.spawn(client.sendall, following)
+    writing = treadle.spawn(client.sendall, following)
     # Who sends the same again goes on with the record; others find it sent.
     started = b"" if following.startswith(b"k") else b"k" * 5000
     expected = b"k" * sent + started + following
@@ -660,7 +660,7 @@ def test_a_killed_writer_leaves_whole_records(pair: Any, following: bytes) -> No
 def test_a_writer_killed_in_a_later_record_leaves_whole_records(pair: Any) -> None:
     client, server = pair
     filled = fill(client)
-    killed = weft.spawn(client.sendall, b"k" * 2_000_000)
+    killed = treadle.spawn(client.sendall, b"k" * 2_000_000)
     settled()
     received = bytearray()
     while len(received) < filled + 100_000:
@@ -668,8 +668,8 @@ def test_a_writer_killed_in_a_later_record_leaves_whole_records(pair: Any) -> No
     settled()
     assert not killed.ready()
     killed.kill()
-    writing = weft.spawn(client.sendall, b"next")
-    with weft.Timeout(10):
+    writing = treadle.spawn(client.sendall, b"next")
+    with treadle.Timeout(10):
         while not received.endswith(b"next"):
             received += server.recv(100_000)
     writing.get(timeout=5)
@@ -679,10 +679,10 @@ def test_a_writer_killed_in_a_later_record_leaves_whole_records(pair: Any) -> No
 def test_good_bye_after_a_killed_writer(pair: Any) -> None:
     client, server = pair
     fill(client)
-    killed = weft.spawn(client.sendall, b"k" * 2_000_000)
+    killed = treadle.spawn(client.sendall, b"k" * 2_000_000)
     settled()
     killed.kill()
-    leaving = weft.spawn(client.unwrap)
+    leaving = treadle.spawn(client.unwrap)
     received = bytearray()
     while data := server.recv(100_000):
         received += data
@@ -705,18 +705,18 @@ def test_killing_writers_at_random_leaves_whole_records(pair: Any) -> None:
     def read() -> None:
         while data := server.recv(chance.choice([100, 20_000, 100_000])):
             received.extend(data)
-            weft.sleep(chance.choice([0, 0.001]))
+            treadle.sleep(chance.choice([0, 0.001]))
         server.unwrap()
 
-    reader = weft.spawn(read)
-    writers = [weft.spawn(write, number) for number in range(6)]
+    reader = treadle.spawn(read)
+    writers = [treadle.spawn(write, number) for number in range(6)]
     for _ in range(100):
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
         number = chance.randrange(6)
         writers[number].kill()
-        writers[number] = weft.spawn(write, number)
+        writers[number] = treadle.spawn(write, number)
     over.set()
-    weft.joinall(writers, timeout=20, raise_error=True)
+    treadle.joinall(writers, timeout=20, raise_error=True)
     client.unwrap()
     reader.get(timeout=20)
     assert set(received) == set(range(6))
@@ -724,7 +724,7 @@ def test_killing_writers_at_random_leaves_whole_records(pair: Any) -> None:
 
 def test_a_killed_handshake_closes_the_connection(certificates: Certificates) -> None:
     left, right = socket.socketpair()
-    shaking = weft.spawn(certificates.client().wrap_socket, left, server_hostname=HOST)
+    shaking = treadle.spawn(certificates.client().wrap_socket, left, server_hostname=HOST)
     settled()
     shaking.kill()
     with right:
@@ -749,13 +749,13 @@ def test_a_busy_connection_starves_nobody(pair: Any) -> None:
             pass
         server.unwrap()
 
-    busy = [weft.spawn(flood), weft.spawn(drain)]
+    busy = [treadle.spawn(flood), treadle.spawn(drain)]
     turns = []
     for _ in range(50):
-        weft.sleep(0)
+        treadle.sleep(0)
         turns.append(1)
     stop.set()
-    weft.joinall(busy, timeout=10, raise_error=True)
+    treadle.joinall(busy, timeout=10, raise_error=True)
     assert len(turns) == 50
 
 
@@ -794,10 +794,10 @@ early_context = create_default_context(cafile=sys.argv[1])
 own_context = create_default_context(cafile=sys.argv[1])
 own_context.sslsocket_class = Early
 session = requests.Session()
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 assert monkey.is_module_patched("ssl") and monkey.is_object_patched("ssl", "SSLSocket")
-import time, weft, socket
+import time, treadle, socket
 
 all_here = threading.Barrier(5)
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -826,7 +826,7 @@ def tick():
     while True:
         ticks.append(1)
         time.sleep(0.001)
-weft.spawn(tick)
+treadle.spawn(tick)
 
 def with_requests():
     return session.get(url, verify=sys.argv[1]).content
@@ -864,14 +864,14 @@ def test_https_after_patching(
     certificates.certificate.private_key_and_cert_chain_pem.write_to_path(server)
     program = PATCHED_LATE
     if first == "nothing":
-        patching = "from weft import monkey\nmonkey.patch_all()\n"
+        patching = "from treadle import monkey\nmonkey.patch_all()\n"
         program = patching + program.replace(patching, "")
     assert fresh(program, str(certificates.trusted), str(server)) == "fetched\n"
 
 
 ASYNCIO = """
 import sys
-from weft import monkey; monkey.patch_all()
+from treadle import monkey; monkey.patch_all()
 import asyncio, ssl
 async def main():
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-import weft
-from weft import os as weft_os
-from weft import subprocess
+import treadle
+from treadle import os as treadle_os
+from treadle import subprocess
 
 PYTHON = sys.executable
 
@@ -25,10 +25,10 @@ def ticks() -> Callable[[], int]:
     def tick() -> None:
         nonlocal count
         while True:
-            weft.sleep(0.005)
+            treadle.sleep(0.005)
             count += 1
 
-    ticker = weft.spawn(tick)
+    ticker = treadle.spawn(tick)
     yield lambda: count  # type: ignore[misc]
     ticker.kill()
 
@@ -36,7 +36,7 @@ def ticks() -> Callable[[], int]:
 def test_a_hundred_waits_at_once(ticks: Callable[[], int]) -> None:
     begun = time.monotonic()
     codes = [
-        weft.spawn(subprocess.call, ["sh", "-c", f"sleep 0.3; exit {number % 7}"])
+        treadle.spawn(subprocess.call, ["sh", "-c", f"sleep 0.3; exit {number % 7}"])
         for number in range(100)
     ]
     assert [code.get() for code in codes] == [number % 7 for number in range(100)]
@@ -78,7 +78,7 @@ def test_much_both_ways() -> None:
             child.stdin.write(data)
             child.stdin.close()
 
-        feeder = weft.spawn(feed)
+        feeder = treadle.spawn(feed)
         assert child.stdout.read() == data
         feeder.get()
 
@@ -86,8 +86,8 @@ def test_much_both_ways() -> None:
 @pytest.mark.parametrize("text", [False, True])
 def test_the_end_of_with_while_somebody_reads(text: bool) -> None:
     with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, text=text) as child:
-        reader = weft.spawn(child.stdout.read)
-        weft.sleep(0.01)
+        reader = treadle.spawn(child.stdout.read)
+        treadle.sleep(0.01)
         child.kill()
     assert child.stdout.closed
     assert child.returncode == -signal.SIGKILL
@@ -129,46 +129,46 @@ def test_timeouts() -> None:
 
 def test_a_wait_that_is_killed_leaves_the_child_to_the_next() -> None:
     child = subprocess.Popen(["sh", "-c", "sleep 0.2; exit 5"])
-    first = weft.spawn(child.wait)
-    weft.sleep(0.01)
+    first = treadle.spawn(child.wait)
+    treadle.sleep(0.01)
     first.kill()
-    others = [weft.spawn(child.wait) for _ in range(3)]
+    others = [treadle.spawn(child.wait) for _ in range(3)]
     assert [other.get() for other in others] == [5, 5, 5]
 
 
 @pytest.mark.parametrize("pidfd", [True, False])
 def test_waitpid(monkeypatch: pytest.MonkeyPatch, ticks: Callable[[], int], pidfd: bool) -> None:
     if not pidfd:
-        monkeypatch.setattr(weft_os, "_native_pidfd_open", None)
+        monkeypatch.setattr(treadle_os, "_native_pidfd_open", None)
     pid = os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", "sleep 0.1; exit 3")
-    assert weft_os.waitpid(pid, os.WNOHANG) == (0, 0)
-    assert weft_os.waitpid(pid, 0) == (pid, 3 << 8)
+    assert treadle_os.waitpid(pid, os.WNOHANG) == (0, 0)
+    assert treadle_os.waitpid(pid, 0) == (pid, 3 << 8)
     with pytest.raises(ChildProcessError):
-        weft_os.waitpid(pid, 0)
+        treadle_os.waitpid(pid, 0)
     assert ticks() > 5
 
 
 def test_wait_for_any(ticks: Callable[[], int]) -> None:
     pids = {os.spawnlp(os.P_NOWAIT, "sleep", "sleep", f"0.{number}") for number in (2, 1)}
-    assert {weft_os.wait()[0], weft_os.wait3(0)[0]} == pids
+    assert {treadle_os.wait()[0], treadle_os.wait3(0)[0]} == pids
     with pytest.raises(ChildProcessError):
-        weft_os.wait()
+        treadle_os.wait()
     assert ticks() > 10
 
 
 def test_wait4_and_waitid() -> None:
     pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "0.05")
-    found = weft_os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    found = treadle_os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert (found.si_pid, found.si_status) == (pid, 0)
-    reaped, status, usage = weft_os.wait4(pid, 0)
+    reaped, status, usage = treadle_os.wait4(pid, 0)
     assert (reaped, status) == (pid, 0)
     assert usage.ru_maxrss > 0
 
 
 def test_stops_are_told() -> None:
     child = subprocess.Popen(["sleep", "30"])
-    waiting = weft.spawn(weft_os.waitpid, child.pid, os.WUNTRACED)
-    weft.sleep(0.02)
+    waiting = treadle.spawn(treadle_os.waitpid, child.pid, os.WUNTRACED)
+    treadle.sleep(0.02)
     child.send_signal(signal.SIGSTOP)
     pid, status = waiting.get(timeout=5)
     assert pid == child.pid
@@ -178,7 +178,7 @@ def test_stops_are_told() -> None:
 
 
 def test_system(ticks: Callable[[], int]) -> None:
-    assert weft_os.system("sleep 0.1; exit 4") == 4 << 8
+    assert treadle_os.system("sleep 0.1; exit 4") == 4 << 8
     assert ticks() > 5
 
 
@@ -187,7 +187,7 @@ def test_the_programs_own_handler_is_called() -> None:
     before = signal.signal(signal.SIGCHLD, lambda number, frame: seen.append(number))
     try:
         assert subprocess.call(["true"]) == 0
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert seen == [signal.SIGCHLD]
@@ -197,7 +197,7 @@ def test_patched(fresh: Callable[..., str]) -> None:
     source = """
 import subprocess, time
 from subprocess import check_output
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 import os, threading
 begun = time.monotonic()
@@ -227,20 +227,20 @@ def test_children_are_waited_for_among_others() -> None:
     quick = subprocess.Popen(["true"])
     slow = subprocess.Popen(["sleep", "60"])
     try:
-        assert weft.wait([quick, slow], timeout=10, count=1) == [quick]
+        assert treadle.wait([quick, slow], timeout=10, count=1) == [quick]
         assert quick.returncode == 0
     finally:
         slow.kill()
-    assert weft.wait([slow]) == [slow]
+    assert treadle.wait([slow]) == [slow]
     assert slow.returncode == -9
 
 
 def test_the_end_of_a_forked_child_calls_back() -> None:
     seen = []
-    pid = weft_os.fork_and_watch(lambda watcher: seen.append((watcher.rpid, watcher.rstatus)))
+    pid = treadle_os.fork_and_watch(lambda watcher: seen.append((watcher.rpid, watcher.rstatus)))
     if pid == 0:
         os._exit(3)
-    assert weft_os.waitpid(pid, 0) == (pid, 3 << 8)
+    assert treadle_os.waitpid(pid, 0) == (pid, 3 << 8)
     assert seen == [(pid, 3 << 8)]
     with pytest.raises(ChildProcessError):
-        weft_os.waitpid(pid, 0)
+        treadle_os.waitpid(pid, 0)

@@ -16,23 +16,23 @@ from typing import Any
 
 import pytest
 
-import weft
-import weft.fcntl
-import weft.os
+import treadle
+import treadle.fcntl
+import treadle.os
 
 #: Counts how far another greenlet comes while something is waited for.
 PATCHED = """
 import sys
-from weft import monkey; monkey.patch_all(sys={sys})
-import weft
+from treadle import monkey; monkey.patch_all(sys={sys})
+import treadle
 count = 0
 def tick():
     global count
     while True:
-        weft.sleep(0.002)
+        treadle.sleep(0.002)
         count += 1
-weft.spawn(tick)
-weft.sleep(0)
+treadle.spawn(tick)
+treadle.sleep(0)
 print("begin", flush=True)
 {body}
 print(count > 5, *map(repr, got))
@@ -174,7 +174,7 @@ def test_what_was_read_before_patching_is_not_lost() -> None:
     source = """
         import sys
         first = sys.stdin.readline()
-        from weft import monkey; monkey.patch_all(sys=True)
+        from treadle import monkey; monkey.patch_all(sys=True)
         print([first, sys.stdin.readline(), input(), sys.stdin is sys.__stdin__])
     """
     done = subprocess.run(
@@ -193,7 +193,7 @@ def test_other_standard_inputs_are_left_as_they_are(kind: str, tmp_path: Path) -
     source = """
         import io, sys
         if sys.argv[1] == "object": sys.stdin = io.StringIO("text\\n")
-        from weft import monkey; monkey.patch_all(sys=True)
+        from treadle import monkey; monkey.patch_all(sys=True)
         try: print([input()])
         except (EOFError, RuntimeError) as exc: print(exc)
     """
@@ -222,24 +222,24 @@ def ends(kind: str) -> tuple[int, int]:
 @pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
 def test_reading_a_blocking_descriptor_lets_others_run(kind: str) -> None:
     reading, writing = ends(kind)
-    weft.sleep(0)  # from here on there are others to run
-    weft.spawn_later(0.02, os.write, writing, b"line\n")
-    assert weft.os.read(reading, 100) == b"line\n"
+    treadle.sleep(0)  # from here on there are others to run
+    treadle.spawn_later(0.02, os.write, writing, b"line\n")
+    assert treadle.os.read(reading, 100) == b"line\n"
     assert os.get_blocking(reading)
-    weft.os.close(writing)
+    treadle.os.close(writing)
     if kind != "terminal":
-        assert weft.os.read(reading, 100) == b""
-    weft.os.close(reading)
+        assert treadle.os.read(reading, 100) == b""
+    treadle.os.close(reading)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_writing_a_full_descriptor_lets_others_run(kind: str) -> None:
     reading, writing = ends(kind)
     data = os.urandom(500_000)
-    sent = weft.spawn(weft.os.write, writing, data)
+    sent = treadle.spawn(treadle.os.write, writing, data)
     got = b""
     while len(got) < len(data):
-        got += weft.os.read(reading, 10_000)
+        got += treadle.os.read(reading, 10_000)
     assert got == data
     assert sent.get(timeout=1) == len(data)
     os.close(reading)
@@ -248,12 +248,12 @@ def test_writing_a_full_descriptor_lets_others_run(kind: str) -> None:
 
 def test_each_of_several_readers_gets_a_piece() -> None:
     reading, writing = os.pipe()
-    readers = [weft.spawn(weft.os.read, reading, 1) for _ in range(5)]
-    weft.sleep(0.01)
+    readers = [treadle.spawn(treadle.os.read, reading, 1) for _ in range(5)]
+    treadle.sleep(0.01)
     for number in range(5):
         os.write(writing, b"%d" % number)
-        weft.sleep(0.01)
-    weft.joinall(readers, timeout=5)
+        treadle.sleep(0.01)
+    treadle.joinall(readers, timeout=5)
     assert sorted(reader.value for reader in readers) == [b"0", b"1", b"2", b"3", b"4"]
     os.close(reading)
     os.close(writing)
@@ -264,44 +264,44 @@ def test_a_reader_that_never_waits_starves_nobody() -> None:
 
     def beat() -> None:
         while True:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
             beats.append(time.monotonic())
 
-    heart = weft.spawn(beat)
+    heart = treadle.spawn(beat)
     with open(os.devnull, "rb") as null, open(os.devnull, "wb") as sink:
         end = time.monotonic() + 0.3
         while time.monotonic() < end:
-            weft.os.read(null.fileno(), 100)
-            weft.os.write(sink.fileno(), b"x")
+            treadle.os.read(null.fileno(), 100)
+            treadle.os.write(sink.fileno(), b"x")
     heart.kill()
     assert len(beats) > 20
 
 
 def test_nb_read_and_tp_read_are_gevents() -> None:
     reading, writing = os.pipe()
-    assert weft.os.make_nonblocking(reading) is True
-    assert weft.os.make_nonblocking(reading) is None
-    weft.spawn_later(0.01, weft.os.tp_write, writing, b"ab")
-    assert weft.os.nb_read(reading, 1) == b"a"
-    assert weft.os.nb_read(reading, 9) == b"b"
+    assert treadle.os.make_nonblocking(reading) is True
+    assert treadle.os.make_nonblocking(reading) is None
+    treadle.spawn_later(0.01, treadle.os.tp_write, writing, b"ab")
+    assert treadle.os.nb_read(reading, 1) == b"a"
+    assert treadle.os.nb_read(reading, 9) == b"b"
     os.set_blocking(reading, True)
-    weft.spawn_later(0.01, os.write, writing, b"c")
-    assert weft.os.tp_read(reading, 1) == b"c"
-    weft.os.make_nonblocking(writing)
+    treadle.spawn_later(0.01, os.write, writing, b"c")
+    assert treadle.os.tp_read(reading, 1) == b"c"
+    treadle.os.make_nonblocking(writing)
     while True:
         try:
             os.write(writing, b"x" * 4096)
         except BlockingIOError:
             break
-    weft.spawn_later(0.01, weft.os.read, reading, 10_000)
-    assert weft.os.nb_write(writing, b"y" * 5000) in range(1, 5001)
+    treadle.spawn_later(0.01, treadle.os.read, reading, 10_000)
+    assert treadle.os.nb_write(writing, b"y" * 5000) in range(1, 5001)
     os.close(reading)
     os.close(writing)
 
 
 # -- locks of files
 
-LOCKS = [weft.fcntl.flock, weft.fcntl.lockf]
+LOCKS = [treadle.fcntl.flock, treadle.fcntl.lockf]
 HOLDER = """
 import fcntl, sys
 file = open(sys.argv[1], "r+b")
@@ -344,8 +344,8 @@ def test_who_waits_for_a_lock_lets_others_run(lock: Any, holder: Any, tmp_path: 
     with open(tmp_path / "file", "r+b") as file:
         with pytest.raises(BlockingIOError):
             lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        waiting = weft.spawn(lock, file, fcntl.LOCK_EX)
-        weft.sleep(0.05)
+        waiting = treadle.spawn(lock, file, fcntl.LOCK_EX)
+        treadle.sleep(0.05)
         assert not waiting.ready()
         release(process)
         assert waiting.get(timeout=10) is None
@@ -356,10 +356,10 @@ def test_who_waits_for_a_lock_lets_others_run(lock: Any, holder: Any, tmp_path: 
 def test_who_gives_up_waiting_does_not_get_the_lock(lock: Any, holder: Any, tmp_path: Path) -> None:
     process = holder(lock)
     with open(tmp_path / "file", "r+b") as file:
-        with pytest.raises(weft.Timeout), weft.Timeout(0.05):
+        with pytest.raises(treadle.Timeout), treadle.Timeout(0.05):
             lock(file, fcntl.LOCK_EX)
         release(process)
-        weft.sleep(0.1)  # the thread gets it, and gives it back
+        treadle.sleep(0.1)  # the thread gets it, and gives it back
         holder(lock)  # else this one would wait for ever
 
 

@@ -110,7 +110,7 @@ def output(source: str) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_as_without_patching(case: str) -> None:
     source = IMPORTS + CASES[case]
-    patched = output("from weft import monkey; monkey.patch_all()\n" + source)
+    patched = output("from treadle import monkey; monkey.patch_all()\n" + source)
     assert without_idents(patched) == without_idents(output(source))
 
 
@@ -120,8 +120,8 @@ def without_idents(text: str) -> str:
 
 def test_native_threads_beside() -> None:
     source = """
-from weft import monkey; monkey.patch_all()
-import queue, threading, time, weft
+from treadle import monkey; monkey.patch_all()
+import queue, threading, time, treadle
 native_ident = monkey.get_original("threading", "get_ident")
 here = native_ident()
 numbers, done = queue.Queue(), threading.Event()
@@ -130,7 +130,7 @@ def feed():
     for n in range(5): numbers.put(n)
     done.wait(5)
     return native_ident() != threading.main_thread().ident
-job = weft.get_hub().threadpool.spawn(feed)
+job = treadle.get_hub().threadpool.spawn(feed)
 print([numbers.get(timeout=5) for _ in range(5)])
 done.set()
 print(job.get(timeout=5))
@@ -141,7 +141,7 @@ print(job.get(timeout=5))
 @pytest.mark.parametrize("kind", ["trace", "profile"])
 def test_hooks_end_with_the_threads(fresh, kind):
     source = f"""
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 import sys, threading
 seen = set()
@@ -162,10 +162,10 @@ print("traced" in seen, sys.get{kind}())
 
 def test_a_native_thread_has_a_dummy(fresh):
     source = """
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
-import threading, weft
-print(type(weft.get_hub().threadpool.apply(threading.current_thread)).__name__)
+import threading, treadle
+print(type(treadle.get_hub().threadpool.apply(threading.current_thread)).__name__)
 """
     assert fresh(source) == "_DummyThread\n"
 
@@ -173,20 +173,20 @@ print(type(weft.get_hub().threadpool.apply(threading.current_thread)).__name__)
 @pytest.mark.parametrize("spawn", ["spawn", "spawn_raw"])
 def test_a_dummy_thread_goes_with_its_greenlet(fresh, spawn):
     source = f"""
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
-import threading, weft
+import threading, treadle
 
 def name_itself():
     names.append(threading.current_thread().name)
-    weft.sleep(0.01)
+    treadle.sleep(0.01)
 
 names = []
-greenlet = weft.{spawn}(name_itself)
-weft.sleep(0.005)
+greenlet = treadle.{spawn}(name_itself)
+treadle.sleep(0.005)
 print(len(threading._active), names[0][:6])
 while not greenlet.dead:
-    weft.sleep(0.01)
+    treadle.sleep(0.01)
 del greenlet
 print(len(threading._active))
 """
@@ -196,7 +196,7 @@ print(len(threading._active))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_the_main_thread_has_ended_in_a_child_of_another(fresh):
     source = """
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
 import os, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -221,14 +221,14 @@ print(main.is_alive(), threading.main_thread() is main)
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="threads have handles since CPython 3.13")
 def test_a_thread_whose_start_was_interrupted_is_not_awaited(fresh):
     source = """
-from weft import monkey
+from treadle import monkey
 monkey.patch_all()
-import threading, weft.thread
+import threading, treadle.thread
 
 def interrupted(*args):
     raise KeyboardInterrupt
 
-weft.thread.ThreadGreenlet.spawn = interrupted
+treadle.thread.ThreadGreenlet.spawn = interrupted
 try:
     threading.Thread(target=print).start()
 except KeyboardInterrupt:

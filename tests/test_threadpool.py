@@ -12,9 +12,9 @@ from concurrent import futures
 
 import pytest
 
-import weft
-from weft.threadpool import ThreadPool, ThreadPoolExecutor, ThreadResult
-from weft.util import GreenletTree, format_run_info
+import treadle
+from treadle.threadpool import ThreadPool, ThreadPoolExecutor, ThreadResult
+from treadle.util import GreenletTree, format_run_info
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def pool():
 @pytest.fixture
 def errors():
     """The errors that the hub is told of."""
-    hub = weft.get_hub()
+    hub = treadle.get_hub()
     seen = []
     hub.handle_error = lambda context, type, value, tb: seen.append((context, value))
     yield seen
@@ -44,7 +44,7 @@ def fail(text="wrong"):
 
 def test_calls_run_in_other_threads_beside_greenlets(pool):
     ran = []
-    ticker = weft.spawn(lambda: [(ran.append(1), weft.sleep(0.001)) for _ in range(5)])
+    ticker = treadle.spawn(lambda: [(ran.append(1), treadle.sleep(0.001)) for _ in range(5)])
     result = pool.spawn(lambda: (time.sleep(0.02), threading.get_ident())[1])
     assert isinstance(result, ThreadResult)
     assert result.get() != threading.get_ident()
@@ -59,7 +59,7 @@ def test_no_thread_before_the_first_call(pool):
     assert pool.size == 1
     for _ in range(20):
         pool.apply(int)
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
     assert pool.size == 1
 
 
@@ -67,7 +67,7 @@ def test_error_is_raised_and_reported(pool, errors):
     with pytest.raises(KeyError) as caught:
         pool.apply(fail)
     assert [frame.name for frame in traceback.extract_tb(caught.tb)][-1] == "fail"
-    weft.sleep(0.001)
+    treadle.sleep(0.001)
     ((context, value),) = errors
     assert context == (pool, fail)
     assert value is caught.value
@@ -75,7 +75,7 @@ def test_error_is_raised_and_reported(pool, errors):
     with pytest.raises(SystemExit):
         result.get()
     assert not result.successful()
-    weft.sleep(0.001)
+    treadle.sleep(0.001)
 
 
 def test_error_leaves_no_cycle(pool, errors):
@@ -85,7 +85,7 @@ def test_error_leaves_no_cycle(pool, errors):
     argument = Argument()
     gone = weakref.ref(argument)
     pool.spawn(lambda it: fail(), argument).wait()
-    weft.sleep(0.001)
+    treadle.sleep(0.001)
     errors.clear()
     gc.disable()
     try:
@@ -119,12 +119,12 @@ def test_apply_from_a_worker_calls_directly():
 
 def test_results_can_be_waited_for_and_linked(pool):
     results = [pool.spawn(time.sleep, 0.001) for _ in range(3)]
-    assert len(weft.wait(results)) == 3
+    assert len(treadle.wait(results)) == 3
     linked = []
     result = pool.spawn(int)
     result.rawlink(linked.append)
     result.get()
-    weft.sleep(0.001)
+    treadle.sleep(0.001)
     assert linked == [result]
 
 
@@ -177,12 +177,12 @@ def test_worker_class_of_a_pool():
         with pytest.raises(KeyError, match="not with me"):
             pool.apply(int, (13,))
     assert pool.apply(int, (14,)) == 14
-    assert isinstance(pool.apply(weft.getcurrent), Worker)
+    assert isinstance(pool.apply(treadle.getcurrent), Worker)
     pool.kill()
 
 
 def test_worker_is_named_in_reports(pool):
-    worker = pool.apply(weft.getcurrent)
+    worker = pool.apply(treadle.getcurrent)
     assert f"thread_ident={pool.apply(threading.get_ident):#x}" in repr(worker)
     assert repr(worker) in "\n".join(format_run_info())
     assert worker.parent not in [tree.greenlet for tree in GreenletTree.forest()]
@@ -190,13 +190,13 @@ def test_worker_is_named_in_reports(pool):
 
 def test_worker_is_the_main_greenlet_of_its_threads_hub(pool, errors):
     def stop_main():
-        weft.get_hub().handle_system_error(SystemExit, SystemExit(5))
-        weft.sleep(5)
+        treadle.get_hub().handle_system_error(SystemExit, SystemExit(5))
+        treadle.sleep(5)
 
     def wait_for_child():
-        assert weft.get_hub().main is weft.getcurrent() is weft.get_hub().parent
-        weft.spawn(stop_main)
-        weft.sleep(5)
+        assert treadle.get_hub().main is treadle.getcurrent() is treadle.get_hub().parent
+        treadle.spawn(stop_main)
+        treadle.sleep(5)
 
     with pytest.raises(SystemExit):
         pool.apply(wait_for_child)
@@ -205,7 +205,7 @@ def test_worker_is_the_main_greenlet_of_its_threads_hub(pool, errors):
 
 def test_hub_of_a_worker_ends_with_it():
     pool = ThreadPool(1)
-    hub = pool.apply(weft.get_hub)
+    hub = pool.apply(treadle.get_hub)
     pool.kill()
     assert hub.closed
 
@@ -217,18 +217,18 @@ def test_spawn_waits_at_the_limit():
     pool = ThreadPool(2)
     gate = threading.Event()
     running = [pool.spawn(gate.wait) for _ in range(3)]  # one waits for a thread
-    fourth = weft.spawn(pool.spawn, int)
-    weft.sleep(0.005)
+    fourth = treadle.spawn(pool.spawn, int)
+    treadle.sleep(0.005)
     assert not fourth.ready()
     assert (pool.size, len(pool)) == (2, 3)
     fourth.kill()
-    waiting = weft.spawn(pool.spawn, int)
-    weft.sleep(0.001)
+    waiting = treadle.spawn(pool.spawn, int)
+    treadle.sleep(0.001)
     pool.maxsize = 4
     assert waiting.get().get() == 0
     pool.maxsize = 1
     gate.set()
-    weft.wait(running)
+    treadle.wait(running)
     pool.join()
     assert pool.apply(int) == 0
     time.sleep(0.01)
@@ -241,22 +241,22 @@ def test_no_place_is_lost(errors):
     pool = ThreadPool(2)
 
     def submit():
-        with weft.Timeout(rng.random() * 0.001, False):
+        with treadle.Timeout(rng.random() * 0.001, False):
             pool.apply(time.sleep if rng.random() < 0.8 else fail, (rng.random() * 0.001,))
 
-    submitters = [weft.spawn(submit) for _ in range(300)]
+    submitters = [treadle.spawn(submit) for _ in range(300)]
     for _ in range(100):
         rng.choice(submitters).kill(block=False)
-        weft.sleep(rng.random() * 0.001)
-    weft.joinall(submitters)
+        treadle.sleep(rng.random() * 0.001)
+    treadle.joinall(submitters)
     pool.join()
     gate = threading.Event()
-    results = [weft.spawn(pool.spawn, gate.wait).get() for _ in range(3)]
-    extra = weft.spawn(pool.spawn, int)
-    weft.sleep(0.002)
+    results = [treadle.spawn(pool.spawn, gate.wait).get() for _ in range(3)]
+    extra = treadle.spawn(pool.spawn, int)
+    treadle.sleep(0.002)
     assert not extra.ready()
     gate.set()
-    weft.wait(results)
+    treadle.wait(results)
     assert extra.get().get() == 0
     pool.kill()
 
@@ -279,7 +279,7 @@ def test_size():
 def test_call_that_waited_runs_when_there_may_be_a_thread():
     pool = ThreadPool(0)
     result = pool.spawn(int, "3")
-    weft.sleep(0.002)
+    treadle.sleep(0.002)
     assert (len(pool), pool.size, result.ready()) == (1, 0, False)
     pool.maxsize = 1
     assert result.get(timeout=5) == 3
@@ -309,7 +309,7 @@ def test_idle_threads_end():
     assert pool.size == 2
     end = time.monotonic() + 5
     while pool.size and time.monotonic() < end:
-        weft.sleep(0.005)
+        treadle.sleep(0.005)
     assert pool.size == 0
     assert pool.apply(int) == 0
     pool.kill()
@@ -323,7 +323,7 @@ def test_threads_of_a_forgotten_pool_end():
     gc.collect()
     end = time.monotonic() + 5
     while crew.workers and time.monotonic() < end:
-        weft.sleep(0.005)
+        treadle.sleep(0.005)
     assert not crew.workers
 
 
@@ -333,14 +333,14 @@ def test_threads_of_a_forgotten_pool_end():
 def test_idle_workers_do_not_hide_a_deadlock(fresh):
     assert (
         fresh(
-            "import weft\n"
-            "from weft.threadpool import ThreadPool\n"
-            "from weft.event import Event\n"
+            "import treadle\n"
+            "from treadle.threadpool import ThreadPool\n"
+            "from treadle.event import Event\n"
             "pool = ThreadPool(2)\n"
             "pool.apply(int)\n"
             "try:\n"
             "    Event().wait()\n"
-            "except weft.hub.LoopExit:\n"
+            "except treadle.hub.LoopExit:\n"
             "    print('told')\n"
         )
         == "told\n"
@@ -350,8 +350,8 @@ def test_idle_workers_do_not_hide_a_deadlock(fresh):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_child_after_fork(fresh):
     source = """
-import os, threading, time, weft
-from weft.threadpool import ThreadPool
+import os, threading, time, treadle
+from treadle.threadpool import ThreadPool
 pool = ThreadPool(2)
 pool.apply(int)
 gate = threading.Event()
@@ -370,8 +370,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 def test_calls_at_the_end_of_the_interpreter(fresh):
     source = """
-import atexit, weft
-from weft.threadpool import ThreadPool
+import atexit, treadle
+from treadle.threadpool import ThreadPool
 pool = ThreadPool(1)
 
 class Late:
@@ -387,9 +387,9 @@ atexit.register(lambda: print(pool.apply(int, ("4",))))
 
 def test_threads_are_native_even_if_the_thread_module_was_patched_before(fresh):
     source = """
-import _thread, threading, weft
+import _thread, threading, treadle
 _thread.start_new_thread = None
-from weft.threadpool import ThreadPool, ThreadPoolExecutor
+from treadle.threadpool import ThreadPool, ThreadPoolExecutor
 pool = ThreadPool(2)
 main = threading.get_native_id()
 assert pool.apply(threading.get_native_id) != main
@@ -407,7 +407,7 @@ def test_executor():
     with ThreadPoolExecutor(2) as executor:
         assert isinstance(executor, futures.ThreadPoolExecutor)
         ticks = []
-        ticker = weft.spawn(lambda: [(ticks.append(1), weft.sleep(0.001)) for _ in range(5)])
+        ticker = treadle.spawn(lambda: [(ticks.append(1), treadle.sleep(0.001)) for _ in range(5)])
         future = executor.submit(lambda: (time.sleep(0.02), 3)[1])
         assert future.result() == 3
         assert len(ticks) >= 3
@@ -422,7 +422,7 @@ def test_executor():
             slow.result(timeout=0.001)
         assert futures.wait([slow]).done == {slow}
         assert list(futures.as_completed([future])) == [future]
-        assert weft.wait([future, slow]) == [future, slow]
+        assert treadle.wait([future, slow]) == [future, slow]
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(int)
 
@@ -432,7 +432,7 @@ def test_executor_submit_does_not_wait_and_cancels():
     gate = threading.Event()
     first = executor.submit(gate.wait)
     while not first.running():
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
     rest = [executor.submit(int) for _ in range(5)]
     assert rest[0].cancel()
     assert rest[0].cancelled()
@@ -465,7 +465,7 @@ def test_killing_a_pool_that_is_still_given_work() -> None:
     for size in (2, 3, 10):
         pool = ThreadPool(size)
         result = pool.map_async(time.sleep, [0.02] * (size * 2))
-        weft.sleep(0.02)
+        treadle.sleep(0.02)
         pool.kill()
         result.join()
         assert result.successful()

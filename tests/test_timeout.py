@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-import weft
-import weft.event
-import weft.lock
-import weft.queue
-from weft.hub import get_hub
-from weft.timeout import Timeout, with_timeout
+import treadle
+import treadle.event
+import treadle.lock
+import treadle.queue
+from treadle.hub import get_hub
+from treadle.timeout import Timeout, with_timeout
 
 
 class Expected(Exception):
@@ -30,7 +30,7 @@ def test_raises_itself_in_the_greenlet_that_set_it() -> None:
     timeout.start()
     assert timeout.pending
     with pytest.raises(Timeout) as caught:
-        weft.sleep(1)
+        treadle.sleep(1)
     assert caught.value is timeout
     assert not timeout.pending
 
@@ -38,12 +38,12 @@ def test_raises_itself_in_the_greenlet_that_set_it() -> None:
 @pytest.mark.parametrize("exception", [Expected, Expected("instance")])
 def test_raises_what_it_was_given(exception: Any) -> None:
     with pytest.raises(Expected), Timeout(0.001, exception):
-        weft.sleep(1)
+        treadle.sleep(1)
 
 
 def test_false_is_swallowed_by_its_own_with_statement_alone() -> None:
     with Timeout(0.001, False) as timeout:
-        weft.sleep(1)
+        treadle.sleep(1)
         pytest.fail("not reached")
     with pytest.raises(Timeout) as caught, Timeout(1, False):
         raise timeout
@@ -53,14 +53,14 @@ def test_false_is_swallowed_by_its_own_with_statement_alone() -> None:
 def test_the_inner_one_leaves_the_outer_alone() -> None:
     with Timeout(1) as outer:
         with pytest.raises(Timeout) as caught, Timeout(0.001) as inner:
-            weft.sleep(1)
+            treadle.sleep(1)
         assert caught.value is inner
         assert outer.pending
 
 
 def test_the_outer_one_passes_through_the_inner() -> None:
     with pytest.raises(Timeout) as caught, Timeout(0.001) as outer, Timeout(1, False) as inner:
-        weft.sleep(1)
+        treadle.sleep(1)
     assert caught.value is outer
     assert not inner.pending
 
@@ -68,13 +68,13 @@ def test_the_outer_one_passes_through_the_inner() -> None:
 @pytest.mark.parametrize("seconds", [0, -1])
 def test_no_time_left_means_the_next_wait(seconds: float) -> None:
     with pytest.raises(Timeout), Timeout(seconds):
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
 
 
 def test_none_never_expires() -> None:
     with Timeout(None) as timeout:
         assert not timeout.pending
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
 
 
 def test_cancelling_and_starting_again() -> None:
@@ -103,16 +103,16 @@ def test_an_unreferenced_one_does_not_keep_the_loop_going() -> None:
 
 
 def test_it_expires_while_others_run() -> None:
-    busy = weft.spawn(lambda: [weft.sleep(0) for _ in iter(int, 1)])
+    busy = treadle.spawn(lambda: [treadle.sleep(0) for _ in iter(int, 1)])
     with Timeout(0.005, False):
-        weft.sleep(60)
+        treadle.sleep(60)
     busy.kill()
 
 
 def test_a_cancelled_one_raises_nothing_later() -> None:
     with Timeout(0.001):
         pass
-    weft.sleep(0.003)
+    treadle.sleep(0.003)
 
 
 def test_subclasses_may_take_over() -> None:
@@ -124,8 +124,8 @@ def test_subclasses_may_take_over() -> None:
             super()._on_expiration(prev_greenlet, ex)
 
     with pytest.raises(Mine) as caught, Mine(0.001):
-        weft.sleep(1)
-    assert expired == [(weft.getcurrent(), caught.value)]
+        treadle.sleep(1)
+    assert expired == [(treadle.getcurrent(), caught.value)]
 
 
 class TestText:
@@ -162,9 +162,9 @@ class TestWithTimeout:
 
     def test_too_late(self) -> None:
         with pytest.raises(Timeout):
-            with_timeout(0.001, weft.sleep, 1)
-        assert with_timeout(0.001, weft.sleep, 1, timeout_value="late") == "late"
-        assert with_timeout(0.001, weft.sleep, 1, timeout_value=None) is None
+            with_timeout(0.001, treadle.sleep, 1)
+        assert with_timeout(0.001, treadle.sleep, 1, timeout_value="late") == "late"
+        assert with_timeout(0.001, treadle.sleep, 1, timeout_value=None) is None
 
     def test_another_timeout_inside_is_not_its_own(self) -> None:
         def inner() -> None:
@@ -175,25 +175,25 @@ class TestWithTimeout:
 
 
 def test_a_timeout_stands_for_its_seconds() -> None:
-    sleeper = weft.spawn(weft.sleep, 10)
+    sleeper = treadle.spawn(treadle.sleep, 10)
     for wait in (
-        weft.event.AsyncResult().get,
-        weft.queue.Queue().get,
-        weft.queue.Channel().get,
-        lambda timeout: weft.queue.Channel().put(1, timeout=timeout),
+        treadle.event.AsyncResult().get,
+        treadle.queue.Queue().get,
+        treadle.queue.Channel().get,
+        lambda timeout: treadle.queue.Channel().put(1, timeout=timeout),
         sleeper.get,
     ):
-        timeout = weft.Timeout(0.005)
-        with pytest.raises(weft.Timeout) as caught:
+        timeout = treadle.Timeout(0.005)
+        with pytest.raises(treadle.Timeout) as caught:
             wait(timeout=timeout)
         assert caught.value is timeout
         with pytest.raises(KeyError):
-            wait(timeout=weft.Timeout(0.005, KeyError))
+            wait(timeout=treadle.Timeout(0.005, KeyError))
     sleeper.kill()
-    assert not weft.event.Event().wait(weft.Timeout(0.005))
-    assert not weft.lock.Semaphore(0).acquire(timeout=weft.Timeout(0.005))
+    assert not treadle.event.Event().wait(treadle.Timeout(0.005))
+    assert not treadle.lock.Semaphore(0).acquire(timeout=treadle.Timeout(0.005))
 
 
 def test_only_exceptions_are_raised() -> None:
-    with pytest.raises(TypeError, match="exceptions must be"), weft.Timeout(0.001, object()):
-        weft.sleep(1)
+    with pytest.raises(TypeError, match="exceptions must be"), treadle.Timeout(0.001, object()):
+        treadle.sleep(1)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft import util
-from weft.local import local
+import treadle
+from treadle import util
+from treadle.local import local
 
 
 def test_wrapped_errors_are_returned() -> None:
@@ -23,15 +23,15 @@ def test_wrapped_errors_are_returned() -> None:
 class TestTree:
     def test_children_stand_under_their_spawner(self) -> None:
         def parent() -> Any:
-            child = weft.spawn(weft.sleep, 0.01)
+            child = treadle.spawn(treadle.sleep, 0.01)
             child.name = "the child"
             child.spawn_tree_locals["shared"] = 42
             mine = local()
             mine.secret = "kept"
-            weft.sleep(0)
+            treadle.sleep(0)
             return util.GreenletTree.current_tree().format()
 
-        spawner = weft.spawn(parent)
+        spawner = treadle.spawn(parent)
         spawner.name = "the spawner"
         lines = spawner.get().splitlines()
         names = [line for line in lines if "+---" in line]
@@ -47,14 +47,14 @@ class TestTree:
         assert "Parent" not in text
 
     def test_what_became_of_those_that_ended(self) -> None:
-        done = weft.spawn(lambda: 17)
-        failed = weft.Greenlet(divmod, 1, 0)
+        done = treadle.spawn(lambda: 17)
+        failed = treadle.Greenlet(divmod, 1, 0)
         failed.start()
-        weft.get_hub().handle_error, before = lambda *_: None, weft.get_hub().handle_error
+        treadle.get_hub().handle_error, before = lambda *_: None, treadle.get_hub().handle_error
         try:
-            weft.joinall([done, failed])
+            treadle.joinall([done, failed])
         finally:
-            weft.get_hub().handle_error = before
+            treadle.get_hub().handle_error = before
         text = str(util.GreenletTree.current_tree())
         assert "finished with value 17" in text
         assert "finished with exception ZeroDivisionError" in text
@@ -62,8 +62,8 @@ class TestTree:
 
 def test_run_info_tells_threads_and_greenlets() -> None:
     stream = io.StringIO()
-    waiting = weft.spawn(weft.sleep, 10)
-    weft.sleep(0)
+    waiting = treadle.spawn(treadle.sleep, 10)
+    treadle.sleep(0)
     util.print_run_info(file=stream, limit=3)
     waiting.kill()
     text = stream.getvalue()
@@ -81,7 +81,7 @@ class TestAssertSwitches:
 
     def test_a_wait_is_enough_though_nobody_else_is_there(self) -> None:
         with util.assert_switches():
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         with util.assert_switches(max_blocking_time=5):
             pass
 
@@ -102,19 +102,19 @@ class TestAssertSwitches:
 class TestMonitor:
     def test_who_blocks_is_reported(self) -> None:
         events: list[Any] = []
-        hub = weft.get_hub()
+        hub = treadle.get_hub()
         stream = io.StringIO()
         monitor = hub.start_periodic_monitoring_thread()
         assert hub.start_periodic_monitoring_thread() is monitor
-        weft.events.subscribers.append(events.append)
+        treadle.events.subscribers.append(events.append)
         hub.exception_stream = stream
         try:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
             deadline = time.monotonic() + 5
             while not events and time.monotonic() < deadline:
                 time.sleep(0.05)
         finally:
-            weft.events.subscribers.remove(events.append)
+            treadle.events.subscribers.remove(events.append)
             del hub.exception_stream
             monitor.kill()
             hub.periodic_monitoring_thread = None
@@ -124,7 +124,7 @@ class TestMonitor:
         assert "test_who_blocks_is_reported" in stream.getvalue()
 
     def test_waiting_is_not_blocking(self) -> None:
-        hub = weft.get_hub()
+        hub = treadle.get_hub()
         looks: list[Any] = []
         monitor = hub.start_periodic_monitoring_thread()
         try:
@@ -132,7 +132,7 @@ class TestMonitor:
                 lambda hub: looks.append(monitor.monitor_blocking(hub)), 0.01
             )
             for _ in range(100):  # its thread gets the processor when the system will
-                weft.sleep(0.1)
+                treadle.sleep(0.1)
                 if looks:
                     break
             with pytest.raises(ValueError, match="positive"):

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft.core import READ, WRITE
-from weft.hub import get_hub
+import treadle
+from treadle.core import READ, WRITE
+from treadle.hub import get_hub
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def loop() -> Iterator[Any]:
     before = (hub.refs, hub.unref_timers, hub.timer_count(), hub.loop.activecnt)
     yield hub.loop
     hub.loop.verify()
-    weft.sleep(0)
+    treadle.sleep(0)
     assert (hub.refs, hub.unref_timers, hub.timer_count(), hub.loop.activecnt) == before
 
 
@@ -48,9 +48,9 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, BaseException]]:
 class TestCallbacks:
     def test_run_in_order_in_the_hub(self, loop: Any) -> None:
         ran: list[Any] = []
-        loop.run_callback(lambda: ran.append(weft.getcurrent()))
+        loop.run_callback(lambda: ran.append(treadle.getcurrent()))
         loop.run_callback(ran.append, 2)
-        weft.sleep(0)
+        treadle.sleep(0)
         assert ran == [get_hub(), 2]
 
     def test_is_true_until_it_ran_or_was_stopped(self, loop: Any) -> None:
@@ -59,19 +59,19 @@ class TestCallbacks:
         assert first.pending
         second.stop()
         assert not second
-        weft.sleep(0)
+        treadle.sleep(0)
         assert not first
         assert ran == [1]
 
     def test_from_another_thread(self, loop: Any) -> None:
-        done = weft.hub.Waiter()
+        done = treadle.hub.Waiter()
         thread = threading.Thread(target=loop.run_callback_threadsafe, args=(done.switch, 5))
         thread.start()
         assert done.get() == 5
         thread.join()
 
     def test_switching_into_a_greenlet_and_back(self, loop: Any) -> None:
-        current = weft.getcurrent()
+        current = treadle.getcurrent()
         loop.run_callback(current.switch, "value")
         assert get_hub().switch() == "value"
 
@@ -80,7 +80,7 @@ class TestCallbacks:
             raise KeyError("x")
 
         loop.run_callback(fail)
-        weft.sleep(0)
+        treadle.sleep(0)
         assert [(context, type(exc)) for context, exc in errors] == [(fail, KeyError)]
 
 
@@ -93,10 +93,10 @@ class TestIo:
         with loop.io(reader.fileno(), READ) as watcher:
             watcher.start(lambda: got.append(reader.recv(1)))
             writer.send(b"abc")
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             assert got == [b"a", b"b", b"c"]
             writer.send(b"d")
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
         assert got == [b"a", b"b", b"c", b"d"]
 
     def test_pass_events_and_both_directions(
@@ -113,7 +113,7 @@ class TestIo:
                 watcher.stop()
 
             watcher.start(callback, "extra", pass_events=True)
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
         assert events == [READ | WRITE]
 
     def test_several_watchers_of_one_descriptor(
@@ -125,10 +125,10 @@ class TestIo:
         write = loop.io(reader.fileno(), WRITE)
         read.start(lambda: (told.append("read"), read.stop()))
         write.start(lambda: (told.append("write"), write.stop()))
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert told == ["write"]
         writer.send(b"x")
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert told == ["write", "read"]
 
     def test_stop_takes_back_a_call_on_its_way(
@@ -145,7 +145,7 @@ class TestIo:
 
         first.start(callback, 1)
         second.start(callback, 2)
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert told == [1]
 
     def test_a_failing_callback_stops_it(
@@ -153,7 +153,7 @@ class TestIo:
     ) -> None:
         watcher = loop.io(pair[0].fileno(), WRITE)
         watcher.start(lambda: 1 / 0)
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert not watcher.active
         assert [(context, type(exc)) for context, exc in errors] == [(watcher, ZeroDivisionError)]
 
@@ -162,7 +162,7 @@ class TestIo:
     ) -> None:
         watcher = loop.io(pair[0].fileno(), WRITE)
         watcher.start(pair[0].close)
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert not watcher.active
         assert [(context, type(exc)) for context, exc in errors] == [(watcher, OSError)]
 
@@ -193,7 +193,7 @@ class TestIo:
         watcher = loop.io(fd, READ)
         watcher.start(watcher.stop)
         assert loop.closing_fd(fd)
-        weft.sleep(0)
+        treadle.sleep(0)
         assert not watcher.active
 
     @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ class TestTimer:
         timer.start(told.append, 1)
         assert timer.active
         assert timer.args == (1,)
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert told == [1]
         assert (timer.active, timer.pending, timer.callback, timer.args) == (
             False,
@@ -239,13 +239,13 @@ class TestTimer:
         told: list[int] = []
         with loop.timer(0.001, repeat=0.001) as timer:
             timer.start(lambda: (told.append(1), len(told) == 3 and timer.stop()))
-            weft.sleep(0.02)
+            treadle.sleep(0.02)
         assert told == [1, 1, 1]
 
     def test_again_waits_for_the_repetition(self, loop: Any) -> None:
         with loop.timer(0, repeat=0.03) as timer:
             begun = time.monotonic()
-            told = weft.hub.Waiter()
+            told = treadle.hub.Waiter()
             timer.again(told.switch, None)
             told.get()
             assert time.monotonic() - begun >= 0.03
@@ -255,7 +255,7 @@ class TestTimer:
         timers = [loop.timer(0) for _ in range(5)]
         for number, timer in enumerate(timers):
             timer.start(told.append, number)
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
         assert told == [0, 1, 2, 3, 4]
 
     def test_an_unreferenced_one_does_not_keep_the_loop_going(self, loop: Any) -> None:
@@ -268,7 +268,7 @@ class TestTimer:
     def test_lives_while_active(self, loop: Any) -> None:
         told: list[int] = []
         loop.timer(0.001).start(told.append, 1)
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert told == [1]
 
     @pytest.mark.parametrize("callback", [None, 5])
@@ -293,7 +293,7 @@ class TestTimer:
         timer = loop.timer(60)
         timer.feed(0, told.append, 1)
         assert timer.pending
-        weft.sleep(0)
+        treadle.sleep(0)
         assert told == [1]
 
 
@@ -303,13 +303,13 @@ class TestTurns:
         with loop.prepare() as prepare, loop.check() as check:
             check.start(told.append, "check")
             prepare.start(told.append, "prepare")
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         assert told[:2] == ["prepare", "check"]
 
     def test_idle_runs_when_nothing_else_does(self, loop: Any) -> None:
         order: list[str] = []
-        worker = weft.spawn(lambda: [(order.append("busy"), weft.sleep(0)) for _ in range(3)])
-        weft.idle()
+        worker = treadle.spawn(lambda: [(order.append("busy"), treadle.sleep(0)) for _ in range(3)])
+        treadle.idle()
         order.append("idle")
         worker.join()
         assert order == ["busy", "busy", "busy", "idle"]
@@ -318,9 +318,9 @@ class TestTurns:
         with loop.async_() as watcher:
             threads = [threading.Thread(target=watcher.send) for _ in range(3)]
             for thread in threads:
-                weft.spawn_later(0.001, thread.start)
+                treadle.spawn_later(0.001, thread.start)
             get_hub().wait(watcher)
-            weft.sleep(0.005)
+            treadle.sleep(0.005)
             for thread in threads:
                 thread.join()
         assert not watcher.active
@@ -330,18 +330,18 @@ class TestSignal:
     def test_calls_and_restores_the_handler(self, loop: Any) -> None:
         before = signal.getsignal(signal.SIGUSR1)
         with loop.signal(signal.SIGUSR1) as watcher:
-            weft.spawn_later(0.001, os.kill, os.getpid(), signal.SIGUSR1)
+            treadle.spawn_later(0.001, os.kill, os.getpid(), signal.SIGUSR1)
             get_hub().wait(watcher)
         assert signal.getsignal(signal.SIGUSR1) is before
 
     def test_signal_handler_runs_in_a_greenlet(self, loop: Any) -> None:
-        done = weft.hub.Waiter()
+        done = treadle.hub.Waiter()
 
         def handler(value: int) -> None:
-            weft.sleep(0)
+            treadle.sleep(0)
             done.switch(value)
 
-        handle = weft.signal_handler(signal.SIGUSR1, handler, 7)
+        handle = treadle.signal_handler(signal.SIGUSR1, handler, 7)
         os.kill(os.getpid(), signal.SIGUSR1)
         assert done.get() == 7
         handle.cancel()
@@ -350,10 +350,10 @@ class TestSignal:
         def handler() -> None:
             raise KeyError("from the handler")
 
-        handle = weft.signal_handler(signal.SIGUSR1, handler)
+        handle = treadle.signal_handler(signal.SIGUSR1, handler)
         os.kill(os.getpid(), signal.SIGUSR1)
         with pytest.raises(KeyError, match="from the handler"):
-            weft.sleep(1)
+            treadle.sleep(1)
         handle.cancel()
 
     @pytest.mark.parametrize("number", [0, -1, 1000])
@@ -397,7 +397,7 @@ class TestChild:
         for watcher in watchers:
             watcher.start(lambda watcher=watcher: statuses.append(watcher.rstatus >> 8))
         while len(statuses) < 2:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         assert statuses == [3, 3]
         assert not any(watcher.active for watcher in watchers)
 
@@ -407,7 +407,7 @@ class TestChild:
         try:
             with loop.child(child_that(lambda: 0)) as watcher:
                 get_hub().wait(watcher)
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
             assert seen == [signal.SIGCHLD]
         finally:
             signal.signal(signal.SIGCHLD, before)
@@ -415,10 +415,10 @@ class TestChild:
     def test_stops_are_told_with_trace(self, loop: Any) -> None:
         pid = child_that(lambda: time.sleep(30) or 0)
         with loop.child(pid, trace=1) as watcher:
-            weft.spawn(os.kill, pid, signal.SIGSTOP)
+            treadle.spawn(os.kill, pid, signal.SIGSTOP)
             get_hub().wait(watcher)
             assert os.WIFSTOPPED(watcher.rstatus)
-            weft.spawn(os.kill, pid, signal.SIGKILL)
+            treadle.spawn(os.kill, pid, signal.SIGKILL)
             get_hub().wait(watcher)
             assert os.WTERMSIG(watcher.rstatus) == signal.SIGKILL
 
@@ -453,7 +453,7 @@ class TestFork:
 
         def in_child() -> int:
             os.kill(os.getpid(), signal.SIGUSR1)
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             active = [watcher.active for watcher in (io, timer, forked, by_signal)]
             hub = get_hub()
             good = active == [False, False, True, True] and hub.refs == hub.unref_timers == 0
@@ -489,10 +489,10 @@ class TestStat:
         path.touch()
         with loop.stat(str(path), interval=-1) as watcher:
             assert (watcher.path, watcher.interval) == (str(path), -1)
-            weft.spawn_later(0.01, path.write_bytes, b"x")
+            treadle.spawn_later(0.01, path.write_bytes, b"x")
             get_hub().wait(watcher)
             assert (watcher.prev.st_size, watcher.attr.st_size) == (0, 1)
-            weft.spawn_later(0.01, path.unlink)
+            treadle.spawn_later(0.01, path.unlink)
             get_hub().wait(watcher)
             assert (watcher.prev.st_size, watcher.attr) == (1, None)
 
@@ -500,10 +500,10 @@ class TestStat:
 class TestLoop:
     def test_it_says_what_it_is(self, loop: Any) -> None:
         assert loop.default
-        assert loop.backend in weft.core.supported_backends()
+        assert loop.backend in treadle.core.supported_backends()
         assert (loop.MINPRI, loop.MAXPRI) == (-2, 2)
         begun, turns = loop.now(), loop.iteration
-        weft.sleep(0.001)
+        treadle.sleep(0.001)
         loop.update_now()
         assert loop.now() - begun >= 0.001
         assert loop.iteration > turns
@@ -512,7 +512,7 @@ class TestLoop:
     def test_one_that_belongs_to_no_hub(
         self, pair: tuple[socket.socket, socket.socket], errors: list[Any]
     ) -> None:
-        own = weft.core.loop(default=False)
+        own = treadle.core.loop(default=False)
         assert not own.default
         own.run()
         ran: list[Any] = []
@@ -558,7 +558,7 @@ class TestLoop:
         thread.join()
         assert refused
         with pytest.raises(TypeError, match="default=False"):
-            weft.core.loop()
+            treadle.core.loop()
 
     def test_a_destroyed_one_refuses(self) -> None:
         raised: list[BaseException] = []

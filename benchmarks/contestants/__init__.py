@@ -18,7 +18,7 @@ Server = Callable[[Announce, str | None], object]
 
 # In the order of the table; "C epoll" is a program, not a Python contestant.
 NAMES = (
-    "weft",
+    "treadle",
     "gevent",
     "asyncio",
     "asyncio protocol",
@@ -45,7 +45,7 @@ def load(name: str) -> Contestant:
 
 
 _HOMES = {
-    "weft": "green",
+    "treadle": "green",
     "gevent": "green",
     "asyncio": "aio",
     "uvloop": "aio",

@@ -1,4 +1,4 @@
-"""weft and gevent: the same lines for both, since they share an API."""
+"""treadle and gevent: the same lines for both, since they share an API."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Real programs under gevent and under weft, side by side: ``python -m benchmarks.programs``."""
+"""Real programs under gevent and under treadle, side by side: ``python -m benchmarks.programs``."""

@@ -1,7 +1,7 @@
 """python -m benchmarks.programs [--only ROW ...] [--repeat N] [--quick] [--output FOLDER]
 
-Each sample is a fresh process, on a processor of its own where there are two; gevent and weft take
-turns. What is printed is kept in results/, with the machine and the versions.
+Each sample is a fresh process, on a processor of its own where there are two; gevent and treadle
+take turns. What is printed is kept in results/, with the machine and the versions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import median
 
 from ..machine import describe
 from ..report import quantity
-from .contestants import GEVENT, NAMES, WEFT, make_room
+from .contestants import GEVENT, NAMES, TREADLE, make_room
 from .rows import ROWS, Row
 from .samples import Failed
 
@@ -55,7 +55,8 @@ def measure(row: Row, repeat: int, amount: int) -> dict[str, dict[str, float | s
 def render(found: Found) -> str:
     """A Markdown table: processor time and throughput, side by side."""
     lines = [
-        "| program | unit | CPU a unit: gevent | weft | ratio | units/s: gevent | weft | ratio |",
+        "| program | unit | CPU a unit: gevent | treadle | ratio "
+        "| units/s: gevent | treadle | ratio |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in ROWS:
@@ -68,8 +69,8 @@ def render(found: Found) -> str:
 def _cells(both: dict[str, dict[str, float | str]]) -> list[str]:
     if any("note" in both[who] for who in NAMES):
         return ["failed" if "note" in both[who] else "-" for who in NAMES] + ["-"] * 4
-    cpu = [both[who]["cpu"] for who in (GEVENT, WEFT)]
-    rate = [1 / both[who]["wall"] for who in (GEVENT, WEFT)]
+    cpu = [both[who]["cpu"] for who in (GEVENT, TREADLE)]
+    rate = [1 / both[who]["wall"] for who in (GEVENT, TREADLE)]
     cells = [*(quantity(value, "s") for value in cpu), f"{cpu[1] / cpu[0]:.2f}"]
     return [*cells, *(f"{value:,.0f}" for value in rate), f"{rate[1] / rate[0]:.2f}"]
 
@@ -97,7 +98,7 @@ def main() -> int:
         "versions": ", ".join(f"{name} {version(name)}" for name in packages),
         "settings": f"medians of {repeat}",
     }
-    text = "# Real programs under gevent and under weft\n\n"
+    text = "# Real programs under gevent and under treadle\n\n"
     text += "\n".join(f"- {name}: {value}" for name, value in facts.items())
     text += f"\n\n{render(found)}\n"
     print(text)

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-GEVENT, WEFT = "gevent", "weft"
-NAMES = (GEVENT, WEFT)
+GEVENT, TREADLE = "gevent", "treadle"
+NAMES = (GEVENT, TREADLE)
 APPS = Path(__file__).parents[2] / "tests" / "programs" / "apps"
 
 #: What is measured runs on the first processor, what it talks to on the others if there are any.
@@ -21,7 +21,7 @@ def make_room() -> None:
 
 def command(who: str, *arguments: object) -> list[str]:
     """``python ARGUMENT ...``, as this contestant runs it."""
-    through = ["-m", "weft", "run", "--gevent"] if who == WEFT else []
+    through = ["-m", "treadle", "run", "--gevent"] if who == TREADLE else []
     held = ["taskset", "-c", str(MEASURED)]
     return [*held, sys.executable, *through, *map(str, arguments)]
 

@@ -73,7 +73,7 @@ def django(*, who: str, peer: str, amount: int) -> Sample:
 def gunicorn(*, who: str, peer: None, amount: int) -> Sample:
     """Flask under gunicorn with the contestant's worker, asked by wrk for *amount* seconds."""
     port = free_port()
-    worker = "gevent" if who == GEVENT else "weft.gunicorn.Worker"
+    worker = "gevent" if who == GEVENT else "treadle.gunicorn.Worker"
     started = command(
         GEVENT, "-m", "gunicorn", "-k", worker, "-b", f"127.0.0.1:{port}", "flask_site:app"
     )

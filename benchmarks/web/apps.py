@@ -12,7 +12,7 @@ PARTS = 64
 
 
 def _file() -> str:
-    path = os.path.join(tempfile.gettempdir(), f"weft-bench-{os.getuid()}-64k")
+    path = os.path.join(tempfile.gettempdir(), f"treadle-bench-{os.getuid()}-64k")
     if not os.path.exists(path):
         with open(path + str(os.getpid()), "wb") as file:
             file.write(b"x" * 65536)

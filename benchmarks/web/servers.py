@@ -45,10 +45,10 @@ Tls = tuple[str, str] | None
 Command = Callable[[int, int, Tls, bool], list[str]]
 
 
-def _weft(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
+def _treadle(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
     files = ["--certfile", tls[0], "--keyfile", tls[1]] if tls else []
     bind = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
-    return [sys.executable, "-m", "weft", "serve", *bind, *files, "apps:app"]
+    return [sys.executable, "-m", "treadle", "serve", *bind, *files, "apps:app"]
 
 
 def _under_gunicorn(kind: str, port: int, workers: int, tls: Tls) -> list[str]:
@@ -57,8 +57,8 @@ def _under_gunicorn(kind: str, port: int, workers: int, tls: Tls) -> list[str]:
     return [f"{BIN}/gunicorn", "-k", kind, *bind, *files, "--log-level", "error", "apps:app"]
 
 
-def _gunicorn_weft(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
-    return _under_gunicorn("weft.gunicorn.Worker", port, workers, tls)
+def _gunicorn_treadle(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
+    return _under_gunicorn("treadle.gunicorn.Worker", port, workers, tls)
 
 
 def _gunicorn(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
@@ -92,8 +92,8 @@ def _bjoern(port: int, workers: int, tls: Tls, websocket: bool) -> list[str]:
 
 #: name -> (distribution, command).
 SERVERS: dict[str, tuple[str, Command]] = {
-    "weft serve": ("weft", _weft),
-    "gunicorn -k weft": ("gunicorn", _gunicorn_weft),
+    "treadle serve": ("treadle", _treadle),
+    "gunicorn -k treadle": ("gunicorn", _gunicorn_treadle),
     "gunicorn -k gevent": ("gunicorn", _gunicorn),
     "gevent pywsgi": ("gevent", _pywsgi),
     "uvicorn": ("uvicorn", _uvicorn),

@@ -20,7 +20,9 @@ IMPORTS = (
 
 def start(source: str, path: Path, patched: bool) -> "subprocess.Popen[str]":
     """Start a program of its own that ends in *source*."""
-    path.write_text(("from weft import monkey; monkey.patch_all()\n" * patched) + IMPORTS + source)
+    path.write_text(
+        ("from treadle import monkey; monkey.patch_all()\n" * patched) + IMPORTS + source
+    )
     return subprocess.Popen(
         [sys.executable, path],
         stdin=subprocess.DEVNULL,

@@ -60,7 +60,7 @@ def postgresql() -> Iterator[str]:
     port = free_port()
     with _folder(user) as folder:
         data = str(folder / "data")
-        make = [binaries / "initdb", "-D", data, "-U", "weft", "--auth=trust", "--no-sync"]
+        make = [binaries / "initdb", "-D", data, "-U", "treadle", "--auth=trust", "--no-sync"]
         made = subprocess.run(
             ["setpriv", *_identity(user), *make],
             cwd=folder,
@@ -80,7 +80,7 @@ def postgresql() -> Iterator[str]:
         with _running(serve, signal.SIGINT, folder, user) as server:
             ask = [binaries / "pg_isready", "-q", "-h", HOST, "-p", str(port)]
             _wait(server, lambda: subprocess.run(ask).returncode == 0, folder / "log")
-            yield f"postgresql://weft@{HOST}:{port}/postgres"
+            yield f"postgresql://treadle@{HOST}:{port}/postgres"
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def _wait(server: subprocess.Popen[Any], ready: Callable[[], bool], log: Path) -
 @contextmanager
 def _folder(owner: str | None = None) -> Iterator[Path]:
     # Not below pytest's folders, which let in nobody but their owner.
-    with tempfile.TemporaryDirectory(prefix="weft-programs-") as name:
+    with tempfile.TemporaryDirectory(prefix="treadle-programs-") as name:
         if owner is not None:
             shutil.chown(name, owner, owner)
         yield Path(name)

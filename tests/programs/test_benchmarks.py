@@ -11,9 +11,9 @@ def test_both_are_measured_side_by_side(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     table = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line[:1] == "|"]
     (row,) = table[2:]
-    program, unit, *_, cpu_ratio, gevents, wefts, rate_ratio = row
+    program, unit, *_, cpu_ratio, gevents, treadles, rate_ratio = row
     assert (program, unit) == ("urllib3", "request")
     assert 0.1 < float(cpu_ratio) < 10
-    rates = [float(rate.replace(",", "")) for rate in (gevents, wefts)]
+    rates = [float(rate.replace(",", "")) for rate in (gevents, treadles)]
     assert min(rates) > 10
     assert abs(rates[1] / rates[0] - float(rate_ratio)) < 0.1

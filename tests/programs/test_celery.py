@@ -1,4 +1,4 @@
-"""Celery's workers with weft's pool, by both its names, and Celery's gevent pool on the alias."""
+"""Celery's workers with treadle's pool, by both names, and Celery's gevent pool on the alias."""
 
 import json
 from collections.abc import Callable
@@ -11,11 +11,11 @@ Run = Callable[..., str]
 Worker = Callable[..., Program]
 
 #: How a worker is started: python's arguments before and after the application's name.
-WEFT = (["-m", "weft", "run", "-m", "celery"], "weft")
+TREADLE = (["-m", "treadle", "run", "-m", "celery"], "treadle")
 CUSTOM = (["-m", "celery"], "custom")
-GEVENT = (["-m", "weft", "run", "--gevent", "-m", "celery"], "gevent")
+GEVENT = (["-m", "treadle", "run", "--gevent", "-m", "celery"], "gevent")
 KINDS = [
-    pytest.param(WEFT, id="weft"),
+    pytest.param(TREADLE, id="treadle"),
     pytest.param(CUSTOM, id="custom"),
     pytest.param(GEVENT, id="gevent"),
 ]
@@ -25,7 +25,7 @@ KINDS = [
 def worker(start: Worker, redis: str, monkeypatch: pytest.MonkeyPatch) -> Worker:
     """Starts a worker of *kind* with so many places."""
     monkeypatch.setenv("REDIS_URL", redis)
-    monkeypatch.setenv("CELERY_CUSTOM_WORKER_POOL", "weft.celery:TaskPool")
+    monkeypatch.setenv("CELERY_CUSTOM_WORKER_POOL", "treadle.celery:TaskPool")
 
     def launch(kind: tuple[list[str], str], places: int = 60) -> Program:
         command, pool = kind
@@ -49,7 +49,7 @@ def test_fifty_waits_at_once(run: Run, worker: Worker, kind: tuple[list[str], st
     seconds, results, surroundings = json.loads(run("jobs.py", "waits"))
     assert results == list(range(50))
     assert 0.2 <= seconds < 1
-    assert surroundings == ["weft.socket", "weft.thread", "gevent"]
+    assert surroundings == ["treadle.socket", "treadle.thread", "gevent"]
     assert errors_of(running) == ""
 
 

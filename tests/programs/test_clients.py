@@ -16,9 +16,9 @@ Run = Callable[..., str]
 
 #: How python is told to run a program that is written in each of the styles of apps/crowd.py.
 COMMANDS = {
-    "threads": ["-m", "weft", "run"],
-    "gevent": ["-m", "weft", "run", "--gevent"],
-    "weft": [],
+    "threads": ["-m", "treadle", "run"],
+    "gevent": ["-m", "treadle", "run", "--gevent"],
+    "treadle": [],
 }
 LOAD = 500
 

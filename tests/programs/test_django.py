@@ -10,7 +10,7 @@ from .servers import free_port
 from .test_clients import COMMANDS, called
 
 
-@pytest.mark.parametrize("style", ["gevent", "weft"])
+@pytest.mark.parametrize("style", ["gevent", "treadle"])
 def test_django_under_pywsgi(
     run: Callable[..., str],
     start: Callable[..., Program],

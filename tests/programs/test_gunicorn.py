@@ -1,4 +1,4 @@
-"""gunicorn with weft's worker, and with its own gevent worker on the alias, which is the oracle."""
+"""gunicorn with treadle's worker, and with its own gevent worker on the alias: the oracle."""
 
 import json
 import os
@@ -22,13 +22,13 @@ from websockets.sync.client import connect as open_websocket
 from .conftest import APPS, Program
 from .servers import HOST, free_port
 
-WORKER = ("-m", "gunicorn", "-k", "weft.gunicorn.Worker")
+WORKER = ("-m", "gunicorn", "-k", "treadle.gunicorn.Worker")
 #: All ways to start it.
-NAMED = ("-m", "weft", "run", "-m", "gunicorn", "-k", "weft")
-GEVENT = ("-m", "weft", "run", "--gevent", "-m", "gunicorn", "-k", "gevent")
+NAMED = ("-m", "treadle", "run", "-m", "gunicorn", "-k", "treadle")
+GEVENT = ("-m", "treadle", "run", "--gevent", "-m", "gunicorn", "-k", "gevent")
 COMMANDS = [
-    pytest.param(WORKER, id="weft"),
-    pytest.param(NAMED, id="weft run"),
+    pytest.param(WORKER, id="treadle"),
+    pytest.param(NAMED, id="treadle run"),
     pytest.param(GEVENT, id="gevent"),
 ]
 
@@ -168,9 +168,9 @@ def test_the_environment_is_that_of_gunicorns_own_worker(gunicorn: Gunicorn) -> 
         seen.append(pages)
         assert site.end() == ""
     ours, theirs = seen
-    for weft_has, gunicorn_has in zip(ours, theirs, strict=True):
-        assert gunicorn_has.items() <= weft_has.items()
-        assert set(weft_has) - set(gunicorn_has) == {"GATEWAY_INTERFACE", "REQUEST_URI"}
+    for treadle_has, gunicorn_has in zip(ours, theirs, strict=True):
+        assert gunicorn_has.items() <= treadle_has.items()
+        assert set(treadle_has) - set(gunicorn_has) == {"GATEWAY_INTERFACE", "REQUEST_URI"}
 
 
 @pytest.mark.parametrize("command", [WORKER, GEVENT])
@@ -430,7 +430,7 @@ def test_http2(gunicorn: Gunicorn, certificates: tuple[trustme.CA, Path]) -> Non
     assert site.end() == ""
 
 
-@pytest.mark.parametrize("path", ["/weft", "/simple"])
+@pytest.mark.parametrize("path", ["/treadle", "/simple"])
 def test_websockets(gunicorn: Gunicorn, path: str) -> None:
     site = gunicorn("--keep-alive", 1, app="sockets")
     with open_websocket(f"ws://{HOST}:{site.port}{path}") as client:
@@ -445,22 +445,22 @@ def test_websockets(gunicorn: Gunicorn, path: str) -> None:
 
 def test_settings_that_are_not_followed_are_named(gunicorn: Gunicorn) -> None:
     site = gunicorn("--no-sendfile", "--strip-header-spaces")
-    first, second, *_ = [line for line in site.end().splitlines() if "weft" in line]
-    assert first.endswith("weft's worker does not follow the setting sendfile")
-    assert second.endswith("weft's worker does not follow the setting strip_header_spaces")
+    first, second, *_ = [line for line in site.end().splitlines() if "treadle" in line]
+    assert first.endswith("treadle's worker does not follow the setting sendfile")
+    assert second.endswith("treadle's worker does not follow the setting strip_header_spaces")
 
 
 def test_another_protocol_is_refused(start: Callable[..., Program]) -> None:
     program = start(*WORKER, "--bind", f"{HOST}:0", "--protocol", "uwsgi", "flask_site:app")
     assert program.wait() == 1
-    assert "weft's worker serves HTTP, not the protocol 'uwsgi'" in program.stderr
+    assert "treadle's worker serves HTTP, not the protocol 'uwsgi'" in program.stderr
 
 
 def test_the_command_itself(start: Callable[..., Program]) -> None:
     command = shutil.which("gunicorn", path=os.path.dirname(os.sys.executable))
     port = free_port()
     options = ["--bind", f"{HOST}:{port}", "--log-level", "warning", "--no-control-socket"]
-    program = start("-m", "weft", "run", command, "-k", "weft", *options, "flask_site:app")
+    program = start("-m", "treadle", "run", command, "-k", "treadle", *options, "flask_site:app")
     program.wait_for_port(port)
     site = Site(program, port)
     assert site.get("/") == "hello"

@@ -1,4 +1,4 @@
-"""weft's wait callback for psycopg2; and what it has in common with psycopg 3, and has not."""
+"""treadle's wait callback for psycopg2; and what it has in common with psycopg 3, and has not."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Run = Callable[..., str]
 
 
 def test_psycopg2_with_sqlalchemy(run: Run, postgresql: str) -> None:
-    crowd(run, "weft", "orm.py", postgresql, "psycopg2")
+    crowd(run, "treadle", "orm.py", postgresql, "psycopg2")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from .conftest import Program
 from .servers import HOST, free_port
 
-RUN = ("-m", "weft", "run", "--gevent")
+RUN = ("-m", "treadle", "run", "--gevent")
 #: How the chat is served at a port: alone, and by gunicorn's workers.
 ALONE = (*RUN, "chat.py", "{port}")
 GUNICORN = (*RUN, "-m", "gunicorn", "--no-control-socket", "--log-level", "warning")
-WEFT = (*GUNICORN, "--bind", "127.0.0.1:{port}", "-k", "weft", "chat:app")
+TREADLE = (*GUNICORN, "--bind", "127.0.0.1:{port}", "-k", "treadle", "chat:app")
 GEVENT = (*GUNICORN, "--bind", "127.0.0.1:{port}", "-k", "gevent", "chat:app")
 GEVENTWEBSOCKET = (
     *(*GUNICORN, "--bind", "127.0.0.1:{port}"),
@@ -26,8 +26,8 @@ GEVENTWEBSOCKET = (
     [
         pytest.param(ALONE, False, id="alone"),
         pytest.param(ALONE, True, id="alone, simple-websocket"),
-        pytest.param(WEFT, False, id="gunicorn -k weft"),
-        pytest.param(WEFT, True, id="gunicorn -k weft, simple-websocket"),
+        pytest.param(TREADLE, False, id="gunicorn -k treadle"),
+        pytest.param(TREADLE, True, id="gunicorn -k treadle, simple-websocket"),
         pytest.param(GEVENT, True, id="gunicorn -k gevent, simple-websocket"),
         pytest.param(GEVENTWEBSOCKET, False, id="gevent-websocket's worker"),
     ],

@@ -1,1 +1,1 @@
-"""What weft promises as a whole: fairness, cancellation, hand-over, life, memory, order."""
+"""What treadle promises as a whole: fairness, cancellation, hand-over, life, memory, order."""

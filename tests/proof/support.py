@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import weft
+import treadle
 
 PROGRAMS = Path(__file__).with_name("programs")
-LIBRARY = Path(weft.__file__).parent.parent
+LIBRARY = Path(treadle.__file__).parent.parent
 # The counts that the project promises take minutes; without the variable the tests do a part.
 FULL = os.environ.get("PROOF_FULL") == "1"
 
@@ -36,8 +36,8 @@ class Outcome:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The child's variables: it finds the weft under test, and no setting changes its warnings."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "GEVENT", "WEFT"))}
+    """The child's variables: it finds the tested treadle, and no setting changes its warnings."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "GEVENT", "TREADLE"))}
     path = [str(LIBRARY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**env, "PYTHONPATH": os.pathsep.join(path), **more}
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-import weft
-from weft import queue
-from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
-from weft.timeout import Timeout
+import treadle
+from treadle import queue
+from treadle.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from treadle.timeout import Timeout
 
 from . import support
 
@@ -95,8 +95,8 @@ def channel():
     handed = []
 
     def offer():
-        handed.append(weft.spawn(items.put, "item"))
-        weft.sleep(0)
+        handed.append(treadle.spawn(items.put, "item"))
+        treadle.sleep(0)
 
     return items.get, offer, lambda: int(not handed[0].ready())
 
@@ -144,7 +144,7 @@ STRIKES_BY_NAME = {
 @pytest.fixture
 def quiet():
     """The victims' exceptions are expected."""
-    hub = weft.get_hub()
+    hub = treadle.get_hub()
     before = hub.NOT_ERROR
     hub.NOT_ERROR = (*before, Struck)
     yield
@@ -163,8 +163,8 @@ def test_struck_on_the_way(primitive, how, order):
         wait()
         got.append(name)
 
-    first, second = weft.spawn(waiter, "first"), weft.spawn(waiter, "second")
-    weft.sleep(0)
+    first, second = treadle.spawn(waiter, "first"), treadle.spawn(waiter, "second")
+    treadle.sleep(0)
     strike = STRIKES_BY_NAME[how]
     if order == "granted_then_struck":
         grant()
@@ -174,8 +174,8 @@ def test_struck_on_the_way(primitive, how, order):
         grant()
     assert first.join(5) is None
     assert first.dead
-    weft.sleep(0)
-    weft.sleep(0)
+    treadle.sleep(0)
+    treadle.sleep(0)
     # One was granted: the first has it, or the second, and never is it nobody's.
     assert got in (["first"], ["second"])
     assert left() == 0
@@ -193,13 +193,13 @@ def test_due_and_granted_at_once(primitive):
             wait()
             got.append("it")
 
-    late = weft.spawn(waiter)
-    weft.sleep(0)
+    late = treadle.spawn(waiter)
+    treadle.sleep(0)
     time.sleep(0.01)  # past the deadline without the loop's having looked
     grant()
     assert late.join(5) is None
     assert late.dead
-    weft.sleep(0)
+    treadle.sleep(0)
     if primitive == "condition":
         assert len(got) <= 1  # a notification that nobody waits for is nobody's
     elif got:
@@ -222,16 +222,16 @@ def test_condition_reacquires(how):
             finally:
                 seen.append(changed._is_owned())
 
-    victim = weft.spawn(waiter)
-    weft.sleep(0)
+    victim = treadle.spawn(waiter)
+    treadle.sleep(0)
     changed.acquire()
     changed.notify()
-    weft.sleep(0)  # it has been notified, and waits for the lock
-    striker = weft.spawn(STRIKES_BY_NAME[how], victim)
-    weft.sleep(0)
+    treadle.sleep(0)  # it has been notified, and waits for the lock
+    striker = treadle.spawn(STRIKES_BY_NAME[how], victim)
+    treadle.sleep(0)
     assert not victim.dead
     changed.release()
-    weft.joinall([victim, striker], timeout=5)
+    treadle.joinall([victim, striker], timeout=5)
     assert victim.dead
     assert seen == [True]
     assert changed.acquire(blocking=False)
@@ -247,15 +247,15 @@ def test_condition_keeps_the_second_strike():
             with Timeout(0.005, False):
                 changed.wait()
             seen.append("timed out")
-        weft.sleep(1)
+        treadle.sleep(1)
         seen.append("lived on")
 
-    victim = weft.spawn(waiter)
-    weft.sleep(0)
+    victim = treadle.spawn(waiter)
+    treadle.sleep(0)
     changed.acquire()
-    weft.sleep(0.01)
+    treadle.sleep(0.01)
     victim.kill(block=False)
-    weft.sleep(0)
+    treadle.sleep(0)
     changed.release()
     victim.join(0.5)
     assert victim.dead
@@ -273,13 +273,13 @@ def test_condition_keeps_the_outer_timeout():
                 with Timeout(0.005, False):
                     changed.wait()
                 seen.append("inner")
-            weft.sleep(1)
+            treadle.sleep(1)
             seen.append("outer did not come")
 
-    victim = weft.spawn(waiter)
-    weft.sleep(0)
+    victim = treadle.spawn(waiter)
+    treadle.sleep(0)
     changed.acquire()
-    weft.sleep(0.02)
+    treadle.sleep(0.02)
     changed.release()
     victim.join(0.5)
     assert victim.dead

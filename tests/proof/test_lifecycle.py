@@ -191,7 +191,7 @@ def test_thread_outlives_main(run):
     "case",
     [
         "fork",
-        "fork_by_weft",
+        "fork_by_treadle",
         "fork_in_greenlet",
         "fork_in_thread",
         "fork_in_hub_thread",
@@ -212,7 +212,7 @@ def test_deadlock_is_explained(run):
     seen = run("loop_exit")
     assert (seen.code, seen.out) == (1, "")
     assert seen.err.count("Traceback") == 1
-    text = seen.err[seen.err.index("\nweft.exceptions.LoopExit: ") :]
+    text = seen.err[seen.err.index("\ntreadle.exceptions.LoopExit: ") :]
     for who, what in (("alice", "Event"), ("bob", "Semaphore"), ("carol", "Queue")):
         assert re.search(rf"{who}.*{what}", text), text
     assert "AsyncResult" in text

@@ -4,12 +4,12 @@ from itertools import cycle
 
 import pytest
 
-import weft
-from weft import queue
-from weft._core import clock
-from weft.event import AsyncResult, Event
-from weft.lock import Condition, Semaphore
-from weft.pool import Pool
+import treadle
+from treadle import queue
+from treadle._core import clock
+from treadle.event import AsyncResult, Event
+from treadle.lock import Condition, Semaphore
+from treadle.pool import Pool
 
 from . import support
 from .programs.interleaving import record
@@ -60,17 +60,17 @@ def virtual():
 
 
 def sleeps(i, note):
-    weft.sleep(1)
+    treadle.sleep(1)
     note(i)
 
 
 def spawned_later(note):
     for i in range(MANY):
-        weft.spawn_later(1, note, i)
+        treadle.spawn_later(1, note, i)
 
 
 def timers(note):
-    watchers = [weft.get_hub().loop.timer(1) for _ in range(MANY)]
+    watchers = [treadle.get_hub().loop.timer(1) for _ in range(MANY)]
     for i, watcher in enumerate(watchers):
         watcher.start(note, i)
     return watchers
@@ -78,12 +78,12 @@ def timers(note):
 
 def timeouts(note):
     def wait(i):
-        with weft.Timeout(1, False):
-            weft.sleep(2)
+        with treadle.Timeout(1, False):
+            treadle.sleep(2)
         note(i)
 
     for i in range(MANY):
-        weft.spawn(wait, i)
+        treadle.spawn(wait, i)
 
 
 def timed_waits(note):
@@ -94,7 +94,7 @@ def timed_waits(note):
         note(i)
 
     for i in range(MANY):
-        weft.spawn(wait, i)
+        treadle.spawn(wait, i)
 
 
 def all_sorts(note):
@@ -107,15 +107,15 @@ def all_sorts(note):
         note(i)
 
     def under_timeout(i):
-        with weft.Timeout(1, False):
-            weft.sleep(2)
+        with treadle.Timeout(1, False):
+            treadle.sleep(2)
         note(i)
 
     # Each kind's deadline is set when its greenlet first runs, so they set it in this order.
     for i in range(0, MANY, 3):
-        weft.spawn(wait, i)
-        weft.spawn(under_timeout, i + 1)
-        weft.spawn(sleeps, i + 2, note)
+        treadle.spawn(wait, i)
+        treadle.spawn(under_timeout, i + 1)
+        treadle.spawn(sleeps, i + 2, note)
     return keep
 
 
@@ -124,7 +124,7 @@ def test_equal_deadlines(virtual, case):
     seen = []
     began = virtual.time
     keep = case(seen.append)
-    weft.sleep(1.5)
+    treadle.sleep(1.5)
     count = len(seen)
     assert count >= MANY
     assert seen == list(range(count))
@@ -136,10 +136,10 @@ def test_deadlines_in_order_of_time(virtual):
     """Set in any order, cancelled in between: they fire by time."""
     seen = []
     delays = [(7 * i) % 31 for i in range(200)]
-    greenlets = [weft.spawn_later(d, seen.append, d) for d in delays]
+    greenlets = [treadle.spawn_later(d, seen.append, d) for d in delays]
     for greenlet in greenlets[::3]:
         greenlet.kill()
-    weft.sleep(40)
+    treadle.sleep(40)
     assert seen == sorted(d for i, d in enumerate(delays) if i % 3)
 
 
@@ -192,7 +192,7 @@ def channel():
 
 def joiners():
     gate = Event()
-    other = weft.spawn(gate.wait)
+    other = treadle.spawn(gate.wait)
     return other.join, gate.set
 
 
@@ -214,10 +214,10 @@ def test_woken_in_the_order_they_came(case):
         wait()
         seen.append(i)
 
-    greenlets = [weft.spawn(waiter, i) for i in range(MANY)]
-    weft.sleep(0)
+    greenlets = [treadle.spawn(waiter, i) for i in range(MANY)]
+    treadle.sleep(0)
     wake()
-    weft.joinall(greenlets, raise_error=True)
+    treadle.joinall(greenlets, raise_error=True)
     assert seen == list(range(MANY))
 
 
@@ -232,12 +232,12 @@ def test_those_who_left_change_no_order(case):
         wait()
         seen.append(i)
 
-    greenlets = [weft.spawn(waiter, i) for i in range(MANY)]
-    weft.sleep(0)
+    greenlets = [treadle.spawn(waiter, i) for i in range(MANY)]
+    treadle.sleep(0)
     for greenlet in greenlets[1::2]:
         greenlet.kill()
-    waker = weft.spawn(wake)
-    weft.joinall(greenlets, raise_error=True)
+    waker = treadle.spawn(wake)
+    treadle.joinall(greenlets, raise_error=True)
     waker.kill()
     assert seen == list(range(0, MANY, 2))
 
@@ -251,46 +251,46 @@ def test_no_overtaking():
         permits.acquire()
         seen.append(name)
 
-    first = weft.spawn(waiter, "first")
-    weft.sleep(0)
+    first = treadle.spawn(waiter, "first")
+    treadle.sleep(0)
     permits.release()
-    second = weft.spawn(waiter, "second")
+    second = treadle.spawn(waiter, "second")
     permits.release()
-    weft.joinall([first, second])
+    treadle.joinall([first, second])
     assert seen == ["first", "second"]
 
 
 def start_in(kind, note):
-    loop = weft.get_hub().loop
+    loop = treadle.get_hub().loop
     for i in range(MANY):
         if kind == "spawn":
-            weft.spawn(note, i)
+            treadle.spawn(note, i)
         elif kind == "spawn_raw":
-            weft.spawn_raw(note, i)
+            treadle.spawn_raw(note, i)
         elif kind == "run_callback":
             loop.run_callback(note, i)
         else:
             # All three stand in one line.
-            (weft.spawn, weft.spawn_raw, loop.run_callback)[i % 3](note, i)
+            (treadle.spawn, treadle.spawn_raw, loop.run_callback)[i % 3](note, i)
 
 
 @pytest.mark.parametrize("kind", ["spawn", "spawn_raw", "run_callback", "mixed"])
 def test_started_in_order(kind):
     seen = []
     start_in(kind, seen.append)
-    weft.sleep(0)
+    treadle.sleep(0)
     assert seen == list(range(MANY))
 
 
 def test_starters_stand_in_line():
     """A greenlet that sleeps for no time stands behind those who were ready before."""
     seen = []
-    weft.spawn(seen.append, 1)
-    weft.spawn(seen.append, 2)
-    weft.sleep(0)
+    treadle.spawn(seen.append, 1)
+    treadle.spawn(seen.append, 2)
+    treadle.sleep(0)
     seen.append(3)
-    weft.spawn(seen.append, 4)
-    weft.sleep(0)
+    treadle.spawn(seen.append, 4)
+    treadle.sleep(0)
     assert seen == [1, 2, 3, 4]
 
 
@@ -298,28 +298,28 @@ def test_starters_stand_in_line():
 def test_links_in_order(what):
     seen = []
     if what == "greenlet":
-        source = weft.spawn(int)
+        source = treadle.spawn(int)
     else:
         source = Event() if what == "event" else AsyncResult()
     for i in range(MANY):
         source.rawlink(lambda _, i=i: seen.append(i))
     if what != "greenlet":
         source.set()
-    weft.sleep(0)
-    weft.sleep(0)
+    treadle.sleep(0)
+    treadle.sleep(0)
     assert seen == list(range(MANY))
 
 
 def test_unlinked_in_between():
     seen = []
     links = [lambda _, i=i: seen.append(i) for i in range(MANY)]
-    source = weft.spawn(int)
+    source = treadle.spawn(int)
     for link in links:
         source.rawlink(link)
     for link in links[::2]:
         source.unlink(link)
-    weft.sleep(0)
-    weft.sleep(0)
+    treadle.sleep(0)
+    treadle.sleep(0)
     assert seen == list(range(1, MANY, 2))
 
 
@@ -328,11 +328,11 @@ def test_killed_in_order():
 
     def work(i):
         try:
-            weft.sleep(60)
+            treadle.sleep(60)
         finally:
             seen.append(i)
 
-    greenlets = [weft.spawn(work, i) for i in range(MANY)]
-    weft.sleep(0)
-    weft.killall(greenlets)
+    greenlets = [treadle.spawn(work, i) for i in range(MANY)]
+    treadle.sleep(0)
+    treadle.killall(greenlets)
     assert seen == list(range(MANY))

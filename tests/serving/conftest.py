@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from weft import socket
-from weft.http.limits import Limits
-from weft.http.policy import STRICT, Policy
-from weft.pywsgi import WSGIServer
+from treadle import socket
+from treadle.http.limits import Limits
+from treadle.http.policy import STRICT, Policy
+from treadle.pywsgi import WSGIServer
 
 Raw = Callable[..., bytes]
 
@@ -28,7 +28,7 @@ class Log(list[str]):
 
 
 class Site:
-    """A server of *application*, as strict as ``weft serve``, and what it was asked."""
+    """A server of *application*, as strict as ``treadle serve``, and what it was asked."""
 
     def __init__(
         self,

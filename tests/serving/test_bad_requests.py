@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft.http.limits import Limits
+import treadle
+from treadle.http.limits import Limits
 
 from .conftest import Site, received
 
@@ -176,7 +176,7 @@ def in_pieces(here: Site, data: bytes) -> bytes:
         with suppress(OSError):  # it may be answered and closed meanwhile
             for at in range(min(len(data), 600)):
                 sock.sendall(data[at : at + 1])
-                weft.sleep(0)
+                treadle.sleep(0)
             sock.sendall(data[600:])
             sock.shutdown(SHUT_WR)
         return received(sock)

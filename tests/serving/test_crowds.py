@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft import socket
+import treadle
+from treadle import socket
 
 from .test_serve import FULL, Served, serve  # noqa: F401
 
@@ -49,7 +49,7 @@ def connections(here: Served, count: int, first: bytes) -> list[Any]:
         return sock
 
     found = []
-    pool = weft.pool.Pool(100)
+    pool = treadle.pool.Pool(100)
     for done in range(0, count, 1000):
         found += pool.map(one, range(min(1000, count - done)))
     return found
@@ -67,7 +67,7 @@ def test_idle_connections_are_small(serve: Serve) -> None:  # noqa: F811
     idle = connections(here, count, REQUEST)
     for sock in idle:
         assert sock.recv(1000).startswith(b"HTTP/1.1 200")
-    weft.sleep(0.3)
+    treadle.sleep(0.3)
     each = (resident(pid) - before) / count
     print(f"{each / 1024:.2f} KiB for each idle connection")
     for sock in (*warm, *idle):
@@ -87,9 +87,9 @@ def latencies(here: Served, seconds: float, rate: float) -> list[float]:
                 sock.sendall(REQUEST)
                 assert sock.recv(1000).startswith(b"HTTP/1.1 200")
                 found.append(time.perf_counter() - began)
-                weft.sleep(20 / rate)
+                treadle.sleep(20 / rate)
 
-    weft.joinall([weft.spawn(client) for _ in range(20)], raise_error=True)
+    treadle.joinall([treadle.spawn(client) for _ in range(20)], raise_error=True)
     return sorted(found)
 
 
@@ -106,9 +106,9 @@ def test_slow_heads_hold_nobody_up(serve: Serve) -> None:  # noqa: F811
             for at, sock in enumerate(slow):
                 sock.send(b"X-2: 2\r\n")
                 if at % 50 == 0:
-                    weft.sleep(0.01)
+                    treadle.sleep(0.01)
 
-    dripping = weft.spawn(drip)
+    dripping = treadle.spawn(drip)
     beside = latencies(here, seconds, 400)
     stop.append(True)
     dripping.join()

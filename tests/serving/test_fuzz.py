@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from weft.http.h1 import RequestReader
-from weft.http.limits import Limits
-from weft.http.policy import LIKE_GEVENT, STRICT, Policy
+from treadle.http.h1 import RequestReader
+from treadle.http.limits import Limits
+from treadle.http.policy import LIKE_GEVENT, STRICT, Policy
 
 from .conftest import Site
 from .test_bad_requests import CHUNKED, TABLE, get, hello, post

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from h2.connection import H2Connection
 
-from weft.http.limits import Limits
-from weft.hub import get_hub
-from weft.pywsgi import WSGIServer
+from treadle.http.limits import Limits
+from treadle.hub import get_hub
+from treadle.pywsgi import WSGIServer
 
 from .conftest import Site, received
 from .test_http2 import echo as echo_body

@@ -33,13 +33,13 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-import weft
-from weft import ssl
-from weft.event import Event
-from weft.http.http2 import Connection
-from weft.http.limits import UNBOUNDED, Limits
-from weft.http.policy import LIKE_GEVENT
-from weft.pywsgi import WSGIServer
+import treadle
+from treadle import ssl
+from treadle.event import Event
+from treadle.http.http2 import Connection
+from treadle.http.limits import UNBOUNDED, Limits
+from treadle.http.policy import LIKE_GEVENT
+from treadle.pywsgi import WSGIServer
 
 from .conftest import Site, received
 
@@ -540,7 +540,7 @@ class TestErrors:
         here = http2(application)
         with Client(here) as client:
             id = client.ask(head("POST"), b"abc")
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             client.h2.reset_stream(id, ErrorCodes.CANCEL)
             client.send()
             assert done.wait(5)
@@ -564,7 +564,7 @@ class TestErrors:
         here = http2(application)
         with Client(here) as client:
             client.ask(head("POST"), b"abc")
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
         assert done.wait(5)
         assert isinstance(seen[0], ConnectionResetError)
         assert here.errors == []
@@ -577,7 +577,7 @@ class TestAbuse:
         with Client(here) as client:
             client.hear()
             data = b"".join(frame.serialize() for frame in frames) * times
-            spawned = weft.spawn(client.sock.sendall, data)
+            spawned = treadle.spawn(client.sock.sendall, data)
             spawned.link_exception(lambda greenlet: None)
             try:
                 client.until(lambda: client.closed)
@@ -619,7 +619,7 @@ class TestAbuse:
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             running[0] += 1
             most[0] = max(most[0], running[0])
-            weft.sleep(0.02)
+            treadle.sleep(0.02)
             running[0] -= 1
             return answering(b"abc")(environ, start_response)  # type: ignore[no-any-return]
 
@@ -652,14 +652,14 @@ class TestAbuse:
             client.until(lambda: refused in client.reset)
             assert client.reset[refused] == ErrorCodes.REFUSED_STREAM
             go.set()
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             assert client.answer(client.ask())[2] == b"abc"
 
     def test_continuations_without_end(self, http2: Start) -> None:
         begin = HeadersFrame(1, b"\0\1x\1y")
         rest = b"\0\0\4\x09\0\0\0\0\1\0\1x\1"[:13]
         with Client(http2(echo)) as client:
-            spawned = weft.spawn(client.sock.sendall, begin.serialize() + rest * 100_000)
+            spawned = treadle.spawn(client.sock.sendall, begin.serialize() + rest * 100_000)
             spawned.link_exception(lambda greenlet: None)
             client.until(lambda: client.closed)
             spawned.kill()
@@ -741,7 +741,7 @@ class TestEnd:
             id = client.ask(head("POST"), b"abc")
             client.send(GoAwayFrame(0))
             client.finish(id, b"def")
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             go.set()
             assert client.answer(id)[2] == b"abcdef"
             client.until(lambda: client.closed)
@@ -756,7 +756,7 @@ class TestEnd:
         here = http2(application)
         with Client(here) as client:
             first, second = client.ask(), client.ask()
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             here.server.stopping = True
             go.set()
             # h2's client hears nothing more once it has a GOAWAY: frames are read by hand.
@@ -792,7 +792,7 @@ def test_http1_goes_on(http2: Start) -> None:
     with here.connect() as sock:
         for byte in b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n":
             sock.sendall(bytes([byte]))
-            weft.sleep(0)
+            treadle.sleep(0)
         assert received(sock).endswith(b"\r\n\r\nabc")
 
 
@@ -843,14 +843,14 @@ class TestClients:
             with httpx.Client(http2=False, verify=verify) as client:
                 assert client.get(base).http_version == "HTTP/1.1"
 
-        weft.get_hub().threadpool.apply(converse)
+        treadle.get_hub().threadpool.apply(converse)
         schemes = {(each["wsgi.url_scheme"], each["SERVER_PROTOCOL"]) for each in here.requests}
         assert schemes == {("https", "HTTP/2"), ("https", "HTTP/1.1")}
         assert here.errors == []
 
     def curl(self, *arguments: str) -> str:
         command = ["curl", "-ksS", "-m", "10", "-w", " %{http_version} %{http_code}\n", *arguments]
-        run = weft.get_hub().threadpool.apply(
+        run = treadle.get_hub().threadpool.apply(
             lambda: subprocess.run(command, capture_output=True, text=True)
         )
         assert run.returncode == 0, run.stderr

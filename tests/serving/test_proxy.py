@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import trustme
 
-import weft
-from weft import socket, ssl
-from weft.http.limits import UNBOUNDED
-from weft.http.proxy import BadHeader, Proxies, receive
-from weft.pywsgi import WSGIServer
+import treadle
+from treadle import socket, ssl
+from treadle.http.limits import UNBOUNDED
+from treadle.http.proxy import BadHeader, Proxies, receive
+from treadle.pywsgi import WSGIServer
 
 from .conftest import Site, received
 
@@ -113,10 +113,10 @@ def taken(data: bytes, *, slowly: bool = False) -> tuple[Any, bytes]:
             size = 1 if slowly else 10_000
             for at in range(0, len(data), size):
                 theirs.sendall(data[at : at + size])
-                weft.sleep(0)
+                treadle.sleep(0)
             theirs.shutdown(socket.SHUT_WR)
 
-        sender = weft.spawn(send)
+        sender = treadle.spawn(send)
         try:
             address = receive(ours, 5)
             return address, received(ours)

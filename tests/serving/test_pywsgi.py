@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft.http.policy import LIKE_GEVENT, STRICT
-from weft.pywsgi import WSGIHandler, WSGISecureEnviron, WSGIServer
-from weft.serve.admin import AdminServer
-from weft.serve.worker import WorkerServer
+import treadle
+from treadle.http.policy import LIKE_GEVENT, STRICT
+from treadle.pywsgi import WSGIHandler, WSGISecureEnviron, WSGIServer
+from treadle.serve.admin import AdminServer
+from treadle.serve.worker import WorkerServer
 
 from .conftest import Site, received
 from .test_bad_requests import CHUNKED, LIMITS, SECOND, TABLE, get, hello, post
@@ -94,7 +94,7 @@ class TestLostClients:
             sock.sendall(data)
         until = time.monotonic() + 10
         while not here.log and time.monotonic() < until:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         assert len(here.log) == 1
 
     @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ class TestLostClients:
         with here.connect() as sock:
             sock.sendall(post(b"Content-Length: 5", body=b"abc"))
             while not here.requests:
-                weft.sleep(0.001)
+                treadle.sleep(0.001)
             sock.setsockopt(native.SOL_SOCKET, native.SO_LINGER, struct.pack("ii", 1, 0))
         until = time.monotonic() + 10
         while not here.log and time.monotonic() < until:
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         assert len(here.log) == 1
         assert len(here.errors) == 1 - len(ignored)
 
@@ -387,7 +387,7 @@ class TestReports:
     @pytest.fixture
     def report(self, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
         stream = io.StringIO()
-        monkeypatch.setattr(weft.get_hub(), "exception_stream", stream)
+        monkeypatch.setattr(treadle.get_hub(), "exception_stream", stream)
         return stream
 
     def test_secrets_are_hidden(self, like_gevent: Start, report: io.StringIO) -> None:

@@ -1,4 +1,4 @@
-"""``weft serve`` as it is used: a process of its own, signals, clients that keep asking."""
+"""``treadle serve`` as it is used: a process of its own, signals, clients that keep asking."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-import weft
-from weft import socket as weft_socket
+import treadle
+from treadle import socket as treadle_socket
 
 #: Everything, as the proofs in tests/proof; otherwise a part.
 FULL = os.environ.get("PROOF_FULL") == "1"
@@ -30,7 +30,7 @@ def app(environ, start_response):
     elif path == "/die":
         os.kill(os.getpid(), 9)
     elif path == "/hang":
-        from weft.monkey import get_original
+        from treadle.monkey import get_original
         get_original("time", "sleep")(100)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]
@@ -43,13 +43,21 @@ not_callable = 5
 
 
 class Served:
-    """A running ``weft serve``."""
+    """A running ``treadle serve``."""
 
     def __init__(self, folder: Path, *flags: str, env: dict[str, str] | None = None) -> None:
         (folder / "site_app.py").write_text(APPLICATION)
         self.errors = folder / "errors.log"
         self.errors.unlink(missing_ok=True)  # another's
-        command = [sys.executable, "-m", "weft", "serve", "--error-log", str(self.errors), *flags]
+        command = [
+            sys.executable,
+            "-m",
+            "treadle",
+            "serve",
+            "--error-log",
+            str(self.errors),
+            *flags,
+        ]
         whole = {**os.environ, **(env or {})}
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=whole)
         self.addresses: list[str] = []
@@ -64,7 +72,7 @@ class Served:
                 self.addresses = found[1].split(", ")
                 return self
             assert self.process.poll() is None, text
-            weft.sleep(0.02)
+            treadle.sleep(0.02)
         raise AssertionError(f"it did not start: {text}")
 
     def wait_ready(self) -> "Served":
@@ -80,7 +88,7 @@ class Served:
         return int(self.addresses[0].rpartition(":")[2])
 
     def connect(self) -> Any:
-        sock = weft_socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        sock = treadle_socket.create_connection(("127.0.0.1", self.port), timeout=10)
         return sock
 
     def ask(self, path: str = "/") -> bytes:
@@ -100,14 +108,14 @@ class Served:
     def wait(self, seconds: float = 20) -> int:
         deadline = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < deadline:
-            weft.sleep(0.005)
+            treadle.sleep(0.005)
         assert self.process.returncode is not None, "it does not end"
         return self.process.returncode
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Starts ``weft serve`` with flags; kills what is left."""
+    """Starts ``treadle serve`` with flags; kills what is left."""
     started: list[Served] = []
 
     def start(*flags: str, app: str = "site_app:app", **options: Any) -> Served:
@@ -132,22 +140,22 @@ class Load:
         self.stopping = False
         self.answered = self.refused = 0
         self.lost: list[str] = []
-        self.greenlets = [weft.spawn(self.client) for _ in range(clients)]
+        self.greenlets = [treadle.spawn(self.client) for _ in range(clients)]
 
     def client(self) -> None:
         while not self.stopping:
             try:
-                sock = weft_socket.create_connection(("127.0.0.1", self.port), timeout=10)
+                sock = treadle_socket.create_connection(("127.0.0.1", self.port), timeout=10)
             except OSError:  # nobody listens (any more)
                 self.refused += 1
-                weft.sleep(0.01)
+                treadle.sleep(0.01)
                 continue
             with sock:
                 self.ask_on(sock)
 
     def ask_on(self, sock: Any) -> None:
         while not self.stopping:
-            weft.sleep(random.uniform(0, 2 * self.pause))
+            treadle.sleep(random.uniform(0, 2 * self.pause))
             # As pools of clients do: a connection that has ended meanwhile is not used again.
             sock.settimeout(0)
             try:
@@ -173,7 +181,7 @@ class Load:
 
     def stop(self) -> None:
         self.stopping = True
-        weft.joinall(self.greenlets, timeout=10)
+        treadle.joinall(self.greenlets, timeout=10)
 
 
 class TestSignals:
@@ -183,12 +191,12 @@ class TestSignals:
         load = Load(here.port, "/wait/0.02")
         times = 100 if FULL else 8
         for done in range(1, times + 1):
-            weft.sleep(random.uniform(0.05, 0.3))
+            treadle.sleep(random.uniform(0.05, 0.3))
             here.process.send_signal(signal.SIGHUP)
             deadline = time.monotonic() + 30
             while here.errors.read_text().count("workers were replaced") < done:
                 assert time.monotonic() < deadline, here.errors.read_text()
-                weft.sleep(0.02)
+                treadle.sleep(0.02)
         load.stop()
         assert load.lost == []
         assert load.refused == 0
@@ -205,7 +213,7 @@ class TestSignals:
         for _ in range(100 if FULL else 5):
             here = serve("--workers", "2").wait_ready()
             load = Load(here.port, "/wait/0.1")
-            weft.sleep(random.uniform(0.2, 0.6))
+            treadle.sleep(random.uniform(0.2, 0.6))
             began = time.monotonic()
             assert here.end() == 0
             longest.append(time.monotonic() - began)
@@ -227,7 +235,7 @@ class TestSignals:
         seen = set(pids)
         while len(seen) == 1 and time.monotonic() - began < 5:
             seen.add(here.ask())
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
         assert len(seen) == 2
         assert time.monotonic() - began < (1 if FULL else 2)
         assert "killed by SIGKILL" in here.errors.read_text()
@@ -245,7 +253,7 @@ class TestSignals:
         here = serve("--graceful-timeout", "0.3").wait_ready()
         with here.connect() as sock:
             sock.sendall(b"GET /wait/60 HTTP/1.0\r\n\r\n")
-            weft.sleep(0.1)
+            treadle.sleep(0.1)
             began = time.monotonic()
             assert here.end() == 0
             assert 0.25 < time.monotonic() - began < 3
@@ -254,7 +262,7 @@ class TestSignals:
         here = serve().wait_ready()
         with here.connect() as sock:
             sock.sendall(b"GET /wait/60 HTTP/1.0\r\n\r\n")
-            weft.sleep(0.1)
+            treadle.sleep(0.1)
             began = time.monotonic()
             assert here.end(signal.SIGQUIT) == 0
             assert time.monotonic() - began < (1 if FULL else 2)
@@ -274,7 +282,7 @@ class TestSignals:
         deadline = time.monotonic() + 20
         while here.ask() != b"changed":
             assert time.monotonic() < deadline, here.errors.read_text()
-            weft.sleep(0.05)
+            treadle.sleep(0.05)
 
     def test_logs_are_reopened(self, serve: Callable[..., Served], tmp_path: Path) -> None:
         log = tmp_path / "access.log"
@@ -285,7 +293,7 @@ class TestSignals:
         deadline = time.monotonic() + 10
         while not log.exists():
             assert time.monotonic() < deadline
-            weft.sleep(0.02)
+            treadle.sleep(0.02)
         here.ask("/second")
         (line,) = log.read_text().splitlines()
         record = json.loads(line)
@@ -300,7 +308,7 @@ class TestSettings:
             port = probe.getsockname()[1]
         config = tmp_path / "serve.toml"
         config.write_text('workers = 3\nbind = ["127.0.0.1:1"]\nmax-requests = 1000\n')
-        env = {"WEFT_SERVE_CONFIG": str(config), "WEFT_SERVE_BIND": f"127.0.0.1:{port}"}
+        env = {"TREADLE_SERVE_CONFIG": str(config), "TREADLE_SERVE_BIND": f"127.0.0.1:{port}"}
         here = serve("--workers", "1", app="site_app:make()", env=env).wait_ready()
         assert here.port == port
         assert len({here.ask() for _ in range(20)}) == 1
@@ -327,7 +335,7 @@ class TestSettings:
         (tmp_path / "site_app.py").write_text(APPLICATION)
         bind = [] if "--bind" in flags else ["--bind", "127.0.0.1:0"]
         ended = subprocess.run(
-            [sys.executable, "-m", "weft", "serve", *bind, *flags, app],
+            [sys.executable, "-m", "treadle", "serve", *bind, *flags, app],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -348,7 +356,7 @@ def test_admin(serve: Callable[..., Served]) -> None:
         here.ask()
 
     def admin(path: str) -> str:
-        with weft_socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        with treadle_socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
             sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             parts = []
             while part := sock.recv(65536):
@@ -359,8 +367,10 @@ def test_admin(serve: Callable[..., Served]) -> None:
     assert "2 workers serve" in admin("/readyz")
     assert "404 Not Found" in admin("/other")
     metrics = dict(
-        line.rsplit(" ", 1) for line in admin("/metrics").splitlines() if line.startswith("weft_")
+        line.rsplit(" ", 1)
+        for line in admin("/metrics").splitlines()
+        if line.startswith("treadle_")
     )
-    assert metrics['weft_requests_total{code="2xx"}'] == "10"  # one of them the fixture's
-    assert metrics['weft_request_seconds_bucket{le="+Inf"}'] == "10"
-    assert metrics["weft_workers"] == "2"
+    assert metrics['treadle_requests_total{code="2xx"}'] == "10"  # one of them the fixture's
+    assert metrics['treadle_request_seconds_bucket{le="+Inf"}'] == "10"
+    assert metrics["treadle_workers"] == "2"

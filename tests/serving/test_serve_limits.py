@@ -1,4 +1,4 @@
-"""What ``weft serve`` refuses, and TLS."""
+"""What ``treadle serve`` refuses, and TLS."""
 
 import ssl as native_ssl
 import time
@@ -11,8 +11,8 @@ import httpx
 import pytest
 import trustme
 
-import weft
-from weft import socket, ssl
+import treadle
+from treadle import socket, ssl
 
 from .test_serve import Served, serve  # noqa: F401
 
@@ -27,7 +27,7 @@ def status(sock: Any) -> bytes:
 
 def test_connections_of_an_address(serve: Serve) -> None:  # noqa: F811
     here = serve("--connections-per-address", "3").wait_ready()
-    weft.sleep(0.1)  # for the connection of wait_ready() to end
+    treadle.sleep(0.1)  # for the connection of wait_ready() to end
     kept = [here.connect() for _ in range(3)]
     for sock in kept:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -35,7 +35,7 @@ def test_connections_of_an_address(serve: Serve) -> None:  # noqa: F811
     with here.connect() as sock:
         assert status(sock) == b"503"
     kept.pop().close()
-    weft.sleep(0.1)
+    treadle.sleep(0.1)
     assert here.ask().isdigit()
     for sock in kept:
         sock.close()
@@ -61,13 +61,13 @@ def test_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
     kept.close()
     until = time.monotonic() + 10
     while log.read_text().count("\n") < 2 and time.monotonic() < until:
-        weft.sleep(0.01)  # a line is written after its answer
+        treadle.sleep(0.01)  # a line is written after its answer
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["192.0.2.1", "192.0.2.2"]
 
 
 def test_connections_in_all(serve: Serve) -> None:  # noqa: F811
     here = serve("--worker-connections", "2").wait_ready()
-    weft.sleep(0.1)
+    treadle.sleep(0.1)
     first, second, third = here.connect(), here.connect(), here.connect()
     for sock in (first, second, third):
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -83,7 +83,7 @@ def test_connections_in_all(serve: Serve) -> None:  # noqa: F811
 
 def test_requests_at_once(serve: Serve) -> None:  # noqa: F811
     here = serve("--limit-concurrency", "2", "--queue", "3").wait_ready()
-    found = weft.pool.Group().map(lambda _: ask_status(here, "/wait/0.3"), range(8))
+    found = treadle.pool.Group().map(lambda _: ask_status(here, "/wait/0.3"), range(8))
     assert sorted(found) == [b"200"] * 5 + [b"503"] * 3
 
 
@@ -116,7 +116,7 @@ def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
             assert sock.selected_alpn_protocol() == "http/1.1"
             sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert status(sock) == b"200"
-    assert weft.get_hub().threadpool.apply(asked_by_http2, (authority, port)) == ["HTTP/2"] * 3
+    assert treadle.get_hub().threadpool.apply(asked_by_http2, (authority, port)) == ["HTTP/2"] * 3
     # Neither who says nothing nor who speaks plainly is reported, and both are let go.
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
         assert sock.recv(100) == b""
@@ -148,5 +148,5 @@ def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
             assert status(sock) == b"200"
         here.process.kill()
         here.process.wait()
-        weft.sleep(2)  # its worker notices, and ends too
+        treadle.sleep(2)  # its worker notices, and ends too
     assert path.exists()

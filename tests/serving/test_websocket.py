@@ -15,11 +15,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
 
-import weft
-from weft.event import Event
-from weft.exceptions import ConcurrentObjectUseError
-from weft.http.limits import UNBOUNDED
-from weft.websocket import WebSocket, WebSocketError, application
+import treadle
+from treadle.event import Event
+from treadle.exceptions import ConcurrentObjectUseError
+from treadle.http.limits import UNBOUNDED
+from treadle.websocket import WebSocket, WebSocketError, application
 
 from .conftest import Site, received
 
@@ -119,7 +119,7 @@ def exchange(here: Site, *parts: bytes, lines: tuple[str, ...] = ()) -> bytes:
         upgraded(sock)
         for part in parts:
             sock.sendall(part)
-            weft.sleep(0.001)
+            treadle.sleep(0.001)
         return received(sock)
 
 
@@ -264,7 +264,7 @@ def test_table(site: Start, case: str, pieces: str, lines: tuple[str, ...]) -> N
         upgraded(sock)
         for part in parts:
             sock.sendall(part)
-            weft.sleep(0)
+            treadle.sleep(0)
         answer = received(sock)
     if lines:
         answer = inflated(answer)
@@ -549,7 +549,7 @@ class TestLimits:
                 client.send("still here")
                 return client.recv()
 
-        assert weft.get_hub().threadpool.apply(stay) == "still here"
+        assert treadle.get_hub().threadpool.apply(stay) == "still here"
 
     def test_a_client_that_does_not_read(self, site: Start) -> None:
         ended: list[BaseException] = []
@@ -570,7 +570,7 @@ class TestLimits:
             sock.sendall(handshake())
             assert done.wait(5)
         assert ended[0].code == 1006  # type: ignore[attr-defined]
-        weft.sleep(0.05)
+        treadle.sleep(0.05)
         assert here.errors == []
 
     def test_nothing_is_read_that_is_not_asked_for(self, site: Start) -> None:
@@ -591,7 +591,7 @@ class TestLimits:
                 sock.sendall(message)
             go.set()
         assert done.wait(10)
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
 
 
 class TestUse:
@@ -661,11 +661,11 @@ class TestUse:
                 for _ in range(20):
                     ws.send(letter * 600_000)
 
-            reader = weft.spawn(ws.receive)
-            weft.sleep(0)
+            reader = treadle.spawn(ws.receive)
+            treadle.sleep(0)
             with pytest.raises(ConcurrentObjectUseError):
                 ws.receive()
-            weft.joinall([weft.spawn(send, letter) for letter in "abc"], raise_error=True)
+            treadle.joinall([treadle.spawn(send, letter) for letter in "abc"], raise_error=True)
             ws.send(f"read {reader.get()}")
 
         host, port = site(application(serve)).address
@@ -675,7 +675,7 @@ class TestUse:
                 client.send("x")
                 return list(client)
 
-        *messages, last = weft.get_hub().threadpool.apply(read)
+        *messages, last = treadle.get_hub().threadpool.apply(read)
         assert last == "read x"
         assert sorted({(message[0], len(set(message)), len(message)) for message in messages}) == [
             (letter, 1, 600_000) for letter in "abc"
@@ -686,13 +686,13 @@ class TestUse:
         def serve(ws: WebSocket) -> None:
             found = []
             while len(found) < 3:
-                with weft.Timeout(0.01, False):
+                with treadle.Timeout(0.01, False):
                     found.append(ws.receive())
             ws.send("".join(found))
 
         def slowly() -> Iterator[bytes]:
             for byte in frame(TEXT, b"a") + frame(TEXT, b"b") + frame(TEXT, b"c") + BYE:
-                weft.sleep(0.004)
+                treadle.sleep(0.004)
                 yield bytes([byte])
 
         assert self.closed_with(site, serve, *slowly()) == ["abc", 1000]
@@ -737,11 +737,11 @@ class TestUse:
         ended: list[Any] = []
 
         def serve(ws: WebSocket) -> None:
-            weft.spawn(lambda: ended.append(ws.receive()))
-            weft.sleep(0)
+            treadle.spawn(lambda: ended.append(ws.receive()))
+            treadle.sleep(0)
 
         assert self.closed_with(site, serve, frame(TEXT, b""), BYE) == [1000]
-        weft.sleep(0.01)
+        treadle.sleep(0.01)
         assert ended in ([None], [""])
 
 
@@ -767,7 +767,7 @@ class TestClient:
             assert (client.close_code, client.close_reason) == (1000, "")
             return found
 
-        found = weft.get_hub().threadpool.apply(converse)
+        found = treadle.get_hub().threadpool.apply(converse)
         assert found[:-2] == messages[:-2]
         assert found[-2:] == [b"in fragments", "ab"]
 
@@ -786,7 +786,7 @@ class TestClient:
             with connect(f"ws://{host}:{port}/", extensions=[factory], compression=None) as client:
                 return [(client.send("ab" * size), client.recv())[1] for size in (10, 100, 10_000)]
 
-        found = weft.get_hub().threadpool.apply(converse)
+        found = treadle.get_hub().threadpool.apply(converse)
         assert found == ["ab" * size for size in (10, 100, 10_000)]
 
     def test_a_refusal_and_a_close(self, site: Start) -> None:
@@ -804,4 +804,4 @@ class TestClient:
             assert end.value.rcvd is not None
             return refused.value.response.status_code, end.value.rcvd.code, end.value.rcvd.reason
 
-        assert weft.get_hub().threadpool.apply(converse) == (403, 4001, "enough")
+        assert treadle.get_hub().threadpool.apply(converse) == (403, 4001, "enough")

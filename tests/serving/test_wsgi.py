@@ -15,9 +15,9 @@ from wsgiref.validate import validator
 
 import pytest
 
-import weft
-from weft.event import Event
-from weft.http.limits import UNBOUNDED, Limits
+import treadle
+from treadle.event import Event
+from treadle.http.limits import UNBOUNDED, Limits
 
 from .conftest import Site, received
 
@@ -391,7 +391,7 @@ class TestRequests:
             if one_by_one:
                 for at in range(len(data)):
                     sock.sendall(data[at : at + 1])
-                    weft.sleep(0)
+                    treadle.sleep(0)
             else:
                 sock.sendall(data)
             answer = received(sock)
@@ -441,7 +441,7 @@ class TestRequests:
         with site(application).connect() as sock:
             for at in range(0, len(request), 7):
                 sock.sendall(request[at : at + 7])
-                weft.sleep(0)
+                treadle.sleep(0)
             answer = received(sock)
         assert answer.endswith(b"\r\n\r\none\n|abc|de|fgh\n||xx\n|yy\n|zz\nrest|"), answer
 
@@ -531,7 +531,7 @@ class TestLimits:
         with here.connect() as sock:
             for byte in get()[:-1]:
                 sock.sendall(bytes([byte]))
-                weft.sleep(0.02)
+                treadle.sleep(0.02)
                 if time.monotonic() - began > 0.4:
                     break
             answer = received(sock)
@@ -567,7 +567,7 @@ class TestLimits:
 
 def test_a_standard_client(site: Start) -> None:
     here = site(echo)
-    hub = weft.get_hub()
+    hub = treadle.get_hub()
 
     def ask() -> list[bytes]:
         client = http.client.HTTPConnection(*here.address, timeout=10)

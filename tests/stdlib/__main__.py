@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def unpatched(module: str, refresh: bool) -> dict[str, str]:
-    """How the tests end without weft; "unsteady" if not both times alike."""
+    """How the tests end without treadle; "unsteady" if not both times alike."""
     kept = ROOT / "build" / "stdlib" / platform.python_version() / f"{module}.json"
     if not kept.exists() or refresh:
         first = outcomes(module, "plain")
@@ -34,9 +34,9 @@ def unpatched(module: str, refresh: bool) -> dict[str, str]:
 
 def compare(module: str, refresh: bool) -> tuple[str, int, dict[str, str]]:
     """The module, how many of its tests pass unpatched, and those lost with what they said."""
-    without_weft = unpatched(module, refresh)
-    plain = [test for test, how in without_weft.items() if how == "ok"]
-    others = without_weft.keys() - plain
+    without_treadle = unpatched(module, refresh)
+    plain = [test for test, how in without_treadle.items() if how == "ok"]
+    others = without_treadle.keys() - plain
     patched = outcomes(module, "patched", others) if plain else {}
     whole = patched.get(f"test.{module}", "it was not run")
     lost = {test: patched.get(test, whole) for test in plain if patched.get(test) != "ok"}

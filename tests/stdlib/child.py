@@ -76,7 +76,7 @@ def leave_out(suite, skipped):
 
 def main(module, record, mode, limit, resources, *skipped):
     if mode == "patched":
-        from weft import get_hub, monkey
+        from treadle import get_hub, monkey
 
         monkey.patch_all()
         get_hub()  # before the first test, so that its descriptors leave no gap among theirs

@@ -5,7 +5,9 @@ import sys
 ALL = "3.11 3.12 3.13"
 NATIVE_ID = "greenlets share the operating system's thread, and native_id says which one that is"
 NEVER_WAITS = "nothing takes the processor from a greenlet that loops without ever waiting"
-OUR_CLASS = "the class is weft's: it can be instantiated, and subclassed, and says where it is from"
+OUR_CLASS = (
+    "the class is treadle's: it can be instantiated, and subclassed, and says where it is from"
+)
 
 #: test id -> (versions, why).
 LOSSES: dict[str, tuple[str, str]] = {

@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import weft
+import treadle
 
 from .modules import RESOURCES
 
-LIBRARY = str(Path(weft.__file__).resolve().parents[1])
+LIBRARY = str(Path(treadle.__file__).resolve().parents[1])
 CHILD = Path(__file__).with_name("child.py")
 #: Seconds for a test, and for a module.
 TEST_LIMIT, MODULE_LIMIT = 60, 900
@@ -43,7 +43,7 @@ def outcomes(module: str, mode: str, without: Iterable[str] = ()) -> dict[str, s
 
 def once(module: str, mode: str, skipped: list[str]) -> tuple[list[dict[str, object]], str]:
     """One run: what the child recorded, and, if it did not finish, how it ended."""
-    with tempfile.TemporaryDirectory(prefix="weft-stdlib-") as folder:
+    with tempfile.TemporaryDirectory(prefix="treadle-stdlib-") as folder:
         record = Path(folder, "record")
         record.touch()
         errors = Path(folder, "errors")  # no pipe: what a test leaves behind would keep it open

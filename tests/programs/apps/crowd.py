@@ -2,7 +2,7 @@
 
 ``python PROGRAM STYLE URL waits COUNT`` makes COUNT slow calls at once, ``... load COUNT`` makes
 COUNT quick ones, SIZE at any time. STYLE says what makes them concurrent: ``threads`` (of a program
-that knows neither gevent nor weft), ``gevent`` or ``weft``.
+that knows neither gevent nor treadle), ``gevent`` or ``treadle``.
 """
 
 import sys
@@ -13,9 +13,9 @@ if STYLE == "gevent":
     from gevent.pool import Pool
 
     monkey.patch_all()
-elif STYLE == "weft":
-    from weft import monkey
-    from weft.pool import Pool
+elif STYLE == "treadle":
+    from treadle import monkey
+    from treadle.pool import Pool
 
     monkey.patch_all()
 else:

@@ -1,4 +1,4 @@
-"""Django under gevent's or weft's pywsgi: ``python django_server.py STYLE PORT``, until SIGTERM."""
+"""Django under gevent's or treadle's pywsgi: ``django_server.py STYLE PORT``, until SIGTERM."""
 
 import sys
 
@@ -9,11 +9,11 @@ if sys.argv[1] == "gevent":
     from gevent import signal_handler
     from gevent.pywsgi import WSGIServer
 else:
-    from weft import monkey
+    from treadle import monkey
 
     monkey.patch_all()
-    from weft import signal_handler
-    from weft.pywsgi import WSGIServer
+    from treadle import signal_handler
+    from treadle.pywsgi import WSGIServer
 
 import os
 import signal

@@ -62,8 +62,8 @@ def environ() -> dict[str, Any]:
 
 
 def sockets(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """An application of WebSockets that echo: weft's, and simple_websocket's on the bare socket."""
-    if environ["PATH_INFO"] == "/weft":
+    """WebSockets that echo: treadle's, and simple_websocket's on the bare socket."""
+    if environ["PATH_INFO"] == "/treadle":
         for message in environ["wsgi.websocket"]:
             environ["wsgi.websocket"].send(message)
         return []

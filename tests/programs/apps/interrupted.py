@@ -3,7 +3,7 @@
 ``python interrupted.py LIBRARY URL``; LIBRARY is psycopg2 or psycopg.
 """
 
-from weft import monkey
+from treadle import monkey
 
 monkey.patch_all()
 
@@ -13,14 +13,14 @@ import sys
 import time
 from typing import Any
 
-import weft
+import treadle
 
 LIBRARY, URL = sys.argv[1:]
 library = importlib.import_module(LIBRARY)
 if LIBRARY == "psycopg2":
-    import weft.psycopg2
+    import treadle.psycopg2
 
-    weft.psycopg2.install()
+    treadle.psycopg2.install()
 
 
 def ask(connection: Any, query: str) -> Any:
@@ -56,9 +56,9 @@ def after(connection: Any) -> tuple[bool, float]:
     return closed, seconds_until_none_sleeps()
 
 
-def begin_to_sleep() -> tuple[Any, weft.Greenlet]:
+def begin_to_sleep() -> tuple[Any, treadle.Greenlet]:
     connection = library.connect(URL)
-    sleeper = weft.spawn(sleep, connection)
+    sleeper = treadle.spawn(sleep, connection)
     while not sleeping():
         time.sleep(0.01)
     return connection, sleeper
@@ -75,13 +75,13 @@ report["killed"] = (repr(sleeper.value), *after(connection))
 connection = library.connect(URL)
 caught = None
 try:
-    with weft.Timeout(0.1):
+    with treadle.Timeout(0.1):
         sleep(connection)
-except weft.Timeout as timeout:
+except treadle.Timeout as timeout:
     caught = str(timeout)
 report["timed out"] = (caught, *after(connection))
 
-weft.get_hub().exception_stream = None  # the greenlet's end is no news
+treadle.get_hub().exception_stream = None  # the greenlet's end is no news
 connection, sleeper = begin_to_sleep()
 ask(watcher, f"select pg_terminate_backend({connection.info.backend_pid})")
 sleeper.join()
@@ -92,7 +92,7 @@ report["cut off"] = (
 )
 
 try:
-    library.connect("postgresql://weft@127.0.0.1:1/none")
+    library.connect("postgresql://treadle@127.0.0.1:1/none")
 except library.OperationalError as exc:
     report["refused"] = "refused" in str(exc)
 

@@ -8,10 +8,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 DRIVER = sys.argv[5]
 if DRIVER == "psycopg2":
-    if crowd.STYLE == "weft":
-        import weft.psycopg2
+    if crowd.STYLE == "treadle":
+        import treadle.psycopg2
 
-        weft.psycopg2.install()
+        treadle.psycopg2.install()
     else:
         from psycogreen.gevent import patch_psycopg
 

@@ -12,14 +12,14 @@ import sys
 from collections import Counter
 from itertools import count
 
-import weft
-from weft import queue, socket
-from weft._core import clock
-from weft.event import AsyncResult, Event
-from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
-from weft.pool import Group, Pool
-from weft.thread import allocate_lock
-from weft.timeout import Timeout
+import treadle
+from treadle import queue, socket
+from treadle._core import clock
+from treadle.event import AsyncResult, Event
+from treadle.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from treadle.pool import Group, Pool
+from treadle.thread import allocate_lock
+from treadle.timeout import Timeout
 
 WORKERS = 20
 TINY = 0.0004  # seconds; the order of a few rounds of the ring
@@ -78,7 +78,7 @@ class Scenario:
             else:
                 self.work()
             if self.rng.random() < 0.2:
-                weft.sleep(0)
+                treadle.sleep(0)
 
     def patience(self):
         """A timeout argument: none, or a tiny one."""
@@ -86,7 +86,7 @@ class Scenario:
 
     def linger(self):
         for _ in range(self.rng.randrange(3)):
-            weft.sleep(0)
+            treadle.sleep(0)
 
 
 class Permits(Scenario):
@@ -142,7 +142,7 @@ class WithBlock(Permits):
 
 
 class Lock(Scenario):
-    """A lock of weft.thread: one is inside, and it is free at the end."""
+    """A lock of treadle.thread: one is inside, and it is free at the end."""
 
     def __init__(self, rng):
         super().__init__(rng)
@@ -180,11 +180,11 @@ class ReentrantLock(Scenario):
             return
         try:
             assert self.owner is None
-            self.owner = weft.getcurrent()
+            self.owner = treadle.getcurrent()
             try:
                 with self.lock, self.lock:
                     self.linger()
-                    assert self.owner is weft.getcurrent()
+                    assert self.owner is treadle.getcurrent()
                 self.linger()
             finally:
                 self.owner = None
@@ -306,7 +306,7 @@ class Queues(Scenario):
         # waits to be put, and then gives to those who wait to get.
         while any(not g.dead for g in self.staff):
             self.drain()
-            weft.sleep(0)
+            treadle.sleep(0)
             if self.queue.empty():
                 try:
                     item = next(self.number)
@@ -314,7 +314,7 @@ class Queues(Scenario):
                     self.accepted.add(item)
                 except queue.Full:
                     self.refused.add(item)
-            weft.sleep(0)
+            treadle.sleep(0)
 
     def check(self):
         self.drain()
@@ -435,12 +435,12 @@ class Events(Scenario):
             if self.running:
                 self.event.clear()
             return
-        self.waiting.add(weft.getcurrent())
+        self.waiting.add(treadle.getcurrent())
         try:
             if not self.event.wait(self.patience()):
                 self.expired += 1
         finally:
-            self.waiting.discard(weft.getcurrent())
+            self.waiting.discard(treadle.getcurrent())
 
     def wind_up(self):
         self.event.set()
@@ -560,7 +560,7 @@ class Joins(Scenario):
     """Joining and getting: links of those who were struck are gone, values reach the others."""
 
     def work(self):
-        other = weft.spawn(self.linger)
+        other = treadle.spawn(self.linger)
         kind = self.rng.randrange(3)
         if kind == 0:
             other.join(self.patience())
@@ -572,7 +572,7 @@ class Joins(Scenario):
                 if patience is None:
                     raise
         else:
-            weft.joinall([other, weft.spawn(self.linger)], timeout=self.patience())
+            treadle.joinall([other, treadle.spawn(self.linger)], timeout=self.patience())
 
     def check(self):
         pass
@@ -602,7 +602,7 @@ SCENARIOS = {
 
 def strike(rng, victim):
     """Kill `victim` in one of the ways there are."""
-    exception = rng.choice((weft.GreenletExit, Struck, Struck("instance")))
+    exception = rng.choice((treadle.GreenletExit, Struck, Struck("instance")))
     victim.kill(exception, block=rng.random() < 0.3, timeout=rng.choice((None, TINY)))
 
 
@@ -611,22 +611,22 @@ def main(name, seed, strikes):
     clock.replace(Clock())
     scenario = SCENARIOS[name](rng)
     # A struck worker's exception is expected; nothing else is.
-    weft.get_hub().NOT_ERROR += (Struck,)
-    staff = scenario.staff = [weft.spawn(scenario.worker) for _ in range(WORKERS)]
+    treadle.get_hub().NOT_ERROR += (Struck,)
+    staff = scenario.staff = [treadle.spawn(scenario.worker) for _ in range(WORKERS)]
     for _ in range(strikes):
         for _ in range(rng.randrange(4)):
-            weft.sleep(0)
+            treadle.sleep(0)
         i = rng.randrange(WORKERS)
         strike(rng, staff[i])
-        retired, staff[i] = staff[i], weft.spawn(scenario.worker)
+        retired, staff[i] = staff[i], treadle.spawn(scenario.worker)
         if retired.dead and not retired.successful():
             assert isinstance(retired.exception, Struck), retired.exception
     scenario.running = False
     with Timeout(PATIENCE, AssertionError(f"{name}: survivors could not stop")):
         scenario.wind_up()
-        weft.joinall(staff, raise_error=True)
+        treadle.joinall(staff, raise_error=True)
     for _ in range(3):
-        weft.sleep(0)
+        treadle.sleep(0)
     scenario.check()
     print(json.dumps({"strikes": strikes, "expired": scenario.expired}))
 

@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 
-import weft
-from weft import socket
-from weft.queue import Queue
+import treadle
+from treadle import socket
+from treadle.queue import Queue
 
 PERIOD = 0.010
 
@@ -108,7 +108,7 @@ def beat_by_timer(until):
     net = gross = 0
     last, waited = time.monotonic_ns(), delay()
     while last < until:
-        weft.sleep(PERIOD)
+        treadle.sleep(PERIOD)
         now, lag = time.monotonic_ns(), delay()
         gross = max(gross, now - last)
         net = max(net, now - last - (lag - waited))
@@ -185,13 +185,13 @@ def accept():
 
 def spin():
     while True:
-        weft.sleep(0)
+        treadle.sleep(0)
         yield
 
 
 def short_sleeps():
     while True:
-        weft.sleep(1e-9)
+        treadle.sleep(1e-9)
         yield
 
 
@@ -202,7 +202,7 @@ def queue():
         while True:
             line.put(None)
 
-    weft.spawn(put)
+    treadle.spawn(put)
     while True:
         line.get()
         yield
@@ -213,14 +213,14 @@ def spawn():
 
     def again():
         next(counted)
-        weft.spawn(again)
+        treadle.spawn(again)
 
     again()
     yield from spin()
 
 
 def callback():
-    loop = weft.get_hub().loop
+    loop = treadle.get_hub().loop
 
     def again():
         loop.run_callback(again)
@@ -230,7 +230,7 @@ def callback():
 
 
 def timer():
-    watchers = [weft.get_hub().loop.timer(0) for _ in range(10)]
+    watchers = [treadle.get_hub().loop.timer(0) for _ in range(10)]
 
     def again(watcher):
         watcher.stop()
@@ -270,9 +270,9 @@ def main(neighbour, beat, seconds):
         for _ in NEIGHBOURS[neighbour]():
             turns += 1
 
-    other = weft.spawn(busy)
+    other = treadle.spawn(busy)
     while turns < 100 and not other.dead:
-        weft.sleep(PERIOD)  # until the process at the other end has started
+        treadle.sleep(PERIOD)  # until the process at the other end has started
     before = turns
     net, gross = BEATS[beat](time.monotonic_ns() + int(seconds * 1e9))
     done = turns - before

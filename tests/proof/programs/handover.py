@@ -18,13 +18,13 @@ import time
 import traceback
 from collections import deque
 
-import weft
-from weft import queue
-from weft.event import AsyncResult, Event
-from weft.hub import get_hub_if_exists
-from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
-from weft.thread import allocate_lock
-from weft.threadpool import ThreadPool
+import treadle
+from treadle import queue
+from treadle.event import AsyncResult, Event
+from treadle.hub import get_hub_if_exists
+from treadle.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from treadle.thread import allocate_lock
+from treadle.threadpool import ThreadPool
 
 
 class Given(Exception):
@@ -110,7 +110,7 @@ class RLocks:
             # Lets other threads have the interpreter's lock, and then other greenlets run.
             time.sleep(0)
             if has_hub:
-                weft.sleep(0)
+                treadle.sleep(0)
 
         while self.changes < self.count:
             with self.lock, self.lock:
@@ -313,13 +313,13 @@ class Joins:
         if i % 5 == 0:
             raise Given(i)
         if i % 2:
-            weft.sleep(0)
+            treadle.sleep(0)
         return i
 
     def hold(self):
-        weft.get_hub().NOT_ERROR += (Given,)
+        treadle.get_hub().NOT_ERROR += (Given,)
         for i in range(self.count):
-            self.spawned.append(weft.spawn(self.task, i))
+            self.spawned.append(treadle.spawn(self.task, i))
             self.there.release()
             self.back.acquire()
 
@@ -418,18 +418,18 @@ def native(function):
 
 def with_hub(function):
     def run():
-        weft.get_hub()
+        treadle.get_hub()
         ticks = 0
 
         def tick():
             nonlocal ticks
             while not side.dead:
                 ticks += 1
-                weft.sleep(0.001)
+                treadle.sleep(0.001)
 
         started = time.monotonic()
-        side = weft.spawn(function)
-        weft.joinall([side, weft.spawn(tick)])
+        side = treadle.spawn(function)
+        treadle.joinall([side, treadle.spawn(tick)])
         # Half of what a free hub would have done, less still for a machine that is busy.
         assert ticks >= (time.monotonic() - started) / 0.001 / 20, f"{ticks} ticks"
 
@@ -442,12 +442,12 @@ def main(primitive, holder, waiter, count):
     started = time.monotonic()
     for kind, side in ((holder, shared.hold), (waiter, shared.wait)):
         if kind == "greenlet":
-            greenlets.append(weft.spawn(guarded(side)))
+            greenlets.append(treadle.spawn(guarded(side)))
         else:
             threads.append({"native": native, "hub": with_hub}[kind](guarded(side)))
     for thread in threads:
         thread.start()
-    weft.joinall(greenlets)
+    treadle.joinall(greenlets)
     for thread in threads:
         thread.join()
     elapsed = time.monotonic() - started

@@ -12,7 +12,7 @@ import time
 
 from parked import park
 
-import weft
+import treadle
 
 HOUR = 3600
 
@@ -24,9 +24,9 @@ def sleeps():
 
 
 greenlets = park(sys.argv[1], 1000)
-weft.sleep(0.1)
+treadle.sleep(0.1)
 before, used = sleeps(), time.thread_time()
-weft.sleep(2)
+treadle.sleep(2)
 seen = {"sleeps": sleeps() - before, "used_ms": 1000 * (time.thread_time() - used)}
 seen["threads"] = len(os.listdir("/proc/self/task"))
 assert not any(g.dead for g in greenlets)

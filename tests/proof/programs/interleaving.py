@@ -1,11 +1,11 @@
 """interleaving.py: all sorts of waits, and none on real time; prints who ran when."""
 
-import weft
-from weft import queue, socket
-from weft._core import clock
-from weft.event import AsyncResult, Event
-from weft.lock import Condition, Semaphore
-from weft.pool import Pool
+import treadle
+from treadle import queue, socket
+from treadle._core import clock
+from treadle.event import AsyncResult, Event
+from treadle.lock import Condition, Semaphore
+from treadle.pool import Pool
 
 
 def record(sockets=False):
@@ -28,12 +28,12 @@ def record(sockets=False):
     def spinner(name, turns):
         for turn in range(turns):
             note(name, turn)
-            weft.sleep(0)
+            treadle.sleep(0)
 
     def holder(name):
         with permits:
             note(name, "in")
-            weft.sleep(0)
+            treadle.sleep(0)
         note(name, "out")
 
     def producer(name):
@@ -56,7 +56,7 @@ def record(sockets=False):
         note(name, result.get())
 
     def setter():
-        weft.sleep(0)
+        treadle.sleep(0)
         with changed:
             changed.notify(2)
             changed.notify_all()
@@ -83,28 +83,28 @@ def record(sockets=False):
 
     def task(i):
         for _ in range(i % 3):
-            weft.sleep(0)
+            treadle.sleep(0)
         note("task", i)
         return i
 
     greenlets = []
     for i in range(3):
-        greenlets.append(weft.spawn(spinner, f"spinner {i}", 3 + i))
-        greenlets.append(weft.spawn(holder, f"holder {i}"))
-        greenlets.append(weft.spawn(producer, f"producer {i}"))
-        greenlets.append(weft.spawn(consumer, f"consumer {i}"))
-        greenlets.append(weft.spawn(waiter, f"waiter {i}"))
-    greenlets += [weft.spawn(f) for f in (setter, *((talker, listener) if sockets else ()))]
+        greenlets.append(treadle.spawn(spinner, f"spinner {i}", 3 + i))
+        greenlets.append(treadle.spawn(holder, f"holder {i}"))
+        greenlets.append(treadle.spawn(producer, f"producer {i}"))
+        greenlets.append(treadle.spawn(consumer, f"consumer {i}"))
+        greenlets.append(treadle.spawn(waiter, f"waiter {i}"))
+    greenlets += [treadle.spawn(f) for f in (setter, *((talker, listener) if sockets else ()))]
     for i, greenlet in enumerate(greenlets):
         greenlet.link(lambda _, i=i: note("link", i))
-    doomed = weft.spawn(victim)
-    loop = weft.get_hub().loop
+    doomed = treadle.spawn(victim)
+    loop = treadle.get_hub().loop
     loop.run_callback(lambda: note("callback"))
     note("pool", Pool(2).map(task, range(6)))
     note("unordered", list(Pool(3).imap_unordered(task, range(6))))
     doomed.kill()
-    weft.joinall(greenlets, raise_error=True)
-    weft.sleep(0)
+    treadle.joinall(greenlets, raise_error=True)
+    treadle.sleep(0)
     left.close()
     right.close()
     return seen

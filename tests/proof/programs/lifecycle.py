@@ -14,11 +14,11 @@ import threading
 
 from parked import park
 
-import weft
-from weft import socket
-from weft.event import AsyncResult, Event
-from weft.lock import Semaphore
-from weft.queue import Queue
+import treadle
+from treadle import socket
+from treadle.event import AsyncResult, Event
+from treadle.lock import Semaphore
+from treadle.queue import Queue
 
 COUNT = 1000
 
@@ -30,31 +30,31 @@ def say(text):
 
 def ready():
     """Say so, when the main greenlet waits."""
-    weft.spawn(say, "ready")
+    treadle.spawn(say, "ready")
 
 
-def use_weft():
+def use_treadle():
     """A little of everything: an engine that is well passes."""
     order = []
-    timer = weft.Timeout.start_new(60)
+    timer = treadle.Timeout.start_new(60)
     result, items, permits = AsyncResult(), Queue(1), Semaphore(0)
 
     def work(i):
-        weft.sleep(0.001 * (3 - i))
+        treadle.sleep(0.001 * (3 - i))
         order.append(i)
         items.put(i)
 
-    greenlets = [weft.spawn(work, i) for i in range(3)]
-    weft.spawn(result.set, "value")
-    weft.spawn_later(0.001, permits.release)
+    greenlets = [treadle.spawn(work, i) for i in range(3)]
+    treadle.spawn(result.set, "value")
+    treadle.spawn_later(0.001, permits.release)
     assert [items.get() for _ in range(3)] == order
     assert result.get() == "value"
     assert permits.acquire()
-    weft.joinall(greenlets, raise_error=True)
+    treadle.joinall(greenlets, raise_error=True)
     left, right = socket.socketpair()
     with left, right:
-        reader = weft.spawn(left.recv, 10)
-        weft.sleep(0)
+        reader = treadle.spawn(left.recv, 10)
+        treadle.sleep(0)
         right.sendall(b"hello")
         assert reader.get() == b"hello"
     timer.close()
@@ -67,13 +67,13 @@ def collect(kind="all"):
     greenlets = park(kind, COUNT)
     for _ in range(3):
         gc.collect()
-        weft.sleep(0)
+        treadle.sleep(0)
     assert not any(g.dead for g in greenlets)
-    weft.killall(greenlets)
+    treadle.killall(greenlets)
     assert all(g.dead for g in greenlets)
     del greenlets
     gc.collect()
-    use_weft()
+    use_treadle()
     say("done")
 
 
@@ -82,19 +82,19 @@ def collect_forgotten(kind="all"):
     park(kind, COUNT)
     for _ in range(3):
         gc.collect()
-        weft.sleep(0)
-    use_weft()
+        treadle.sleep(0)
+    use_treadle()
     say("done")
 
 
 def collect_in_hub():
     """The collection happens in a callback, where no greenlet may be switched to."""
     greenlets = park("all", COUNT)
-    weft.get_hub().loop.run_callback(gc.collect)
-    weft.sleep(0)
-    weft.sleep(0)
+    treadle.get_hub().loop.run_callback(gc.collect)
+    treadle.sleep(0)
+    treadle.sleep(0)
     assert not any(g.dead for g in greenlets)
-    use_weft()
+    use_treadle()
     say("done")
 
 
@@ -118,13 +118,13 @@ def end_with_finally():
     def stubborn():
         while True:
             try:
-                weft.sleep(3600)
+                treadle.sleep(3600)
             finally:
-                weft.sleep(0)
+                treadle.sleep(0)
 
     global keep
-    keep = [weft.spawn(stubborn) for _ in range(COUNT)]
-    weft.sleep(0)
+    keep = [treadle.spawn(stubborn) for _ in range(COUNT)]
+    treadle.sleep(0)
     say("end")
 
 
@@ -137,8 +137,8 @@ def end_in_cycles():
     for _ in range(COUNT):
         node = Node()
         node.event = Event()
-        node.greenlet = weft.spawn(lambda node=node: node.event.wait())
-    weft.sleep(0)
+        node.greenlet = treadle.spawn(lambda node=node: node.event.wait())
+    treadle.sleep(0)
     say("end")
 
 
@@ -149,35 +149,35 @@ def exit_main():
 
 def exit_greenlet():
     park("all", COUNT)
-    weft.spawn(sys.exit, 4)
+    treadle.spawn(sys.exit, 4)
     Event().wait()
     say("never")
 
 
 def exit_greenlet_text():
     park("all", COUNT)
-    weft.spawn(sys.exit, "so long")
-    weft.sleep(60)
+    treadle.spawn(sys.exit, "so long")
+    treadle.sleep(60)
     say("never")
 
 
 def exit_callback():
     park("all", COUNT)
-    weft.get_hub().loop.run_callback(sys.exit, 4)
-    weft.sleep(60)
+    treadle.get_hub().loop.run_callback(sys.exit, 4)
+    treadle.sleep(60)
     say("never")
 
 
 def exit_caught():
     """SystemExit from a greenlet arrives in the main greenlet, where it can be caught."""
     greenlets = park("all", COUNT)
-    weft.spawn(sys.exit, 4)
+    treadle.spawn(sys.exit, 4)
     try:
-        weft.sleep(60)
+        treadle.sleep(60)
     except SystemExit as exc:
         say(f"caught {exc.code}")
     assert not any(g.dead for g in greenlets)
-    use_weft()
+    use_treadle()
 
 
 def exit_now():
@@ -196,8 +196,8 @@ def raise_greenlet():
     def fail():
         raise ZeroDivisionError("in a greenlet")
 
-    weft.spawn(fail).join()
-    use_weft()
+    treadle.spawn(fail).join()
+    use_treadle()
     say("end")
 
 
@@ -207,7 +207,7 @@ def at_exit():
 
     @atexit.register
     def last():
-        use_weft()
+        use_treadle()
         say("last")
 
     say("end")
@@ -215,23 +215,23 @@ def at_exit():
 
 def destroy_hub():
     park("all", COUNT)
-    weft.get_hub().destroy()
-    use_weft()
+    treadle.get_hub().destroy()
+    use_treadle()
     say("end")
 
 
 # -- signals
 
 WAITS = {
-    "sleep": lambda: weft.sleep(60),
+    "sleep": lambda: treadle.sleep(60),
     "event": lambda: Event().wait(),
     "event_timeout": lambda: Event().wait(60),
     "queue": lambda: Queue().get(),
     "recv": lambda: (lambda pair: pair[0].recv(1))(socket.socketpair()),
-    "join": lambda: weft.spawn(weft.sleep, 60).join(),
-    "joinall": lambda: weft.joinall([weft.spawn(weft.sleep, 60) for _ in range(3)]),
-    "hub_join": lambda: weft.get_hub().join(),
-    "spin": lambda: all(weft.sleep(0) is None for _ in iter(int, 1)),
+    "join": lambda: treadle.spawn(treadle.sleep, 60).join(),
+    "joinall": lambda: treadle.joinall([treadle.spawn(treadle.sleep, 60) for _ in range(3)]),
+    "hub_join": lambda: treadle.get_hub().join(),
+    "spin": lambda: all(treadle.sleep(0) is None for _ in iter(int, 1)),
 }
 
 
@@ -251,21 +251,21 @@ def interrupt_caught(wait="event"):
     except KeyboardInterrupt:
         say("interrupted")
     assert not any(g.dead for g in greenlets)
-    use_weft()
+    use_treadle()
     say("end")
 
 
 def interrupt_greenlet():
     """The signal comes while another greenlet computes: that one ends, and main is told too."""
     greenlets = park("all", COUNT)
-    victim = weft.spawn(signal.raise_signal, signal.SIGINT)
+    victim = treadle.spawn(signal.raise_signal, signal.SIGINT)
     try:
-        weft.sleep(60)
+        treadle.sleep(60)
     except KeyboardInterrupt:
         say("interrupted")
     assert isinstance(victim.exception, KeyboardInterrupt)
     assert not any(g.dead for g in greenlets)
-    use_weft()
+    use_treadle()
     say("end")
 
 
@@ -283,9 +283,9 @@ def terminate():
 
 def terminate_by_watcher():
     park("all", COUNT)
-    watcher = weft.signal_handler(signal.SIGTERM, sys.exit, 6)
+    watcher = treadle.signal_handler(signal.SIGTERM, sys.exit, 6)
     ready()
-    weft.sleep(60)
+    treadle.sleep(60)
     watcher.cancel()
 
 
@@ -307,7 +307,7 @@ def handle():
     signal.signal(signal.SIGTERM, note)
     ready()
     assert happened.wait(60)
-    use_weft()
+    use_treadle()
     say("end")
 
 
@@ -323,7 +323,7 @@ def in_thread(function):
 def thread_ends(kind="all"):
     in_thread(lambda: park(kind, COUNT))
     gc.collect()
-    use_weft()
+    use_treadle()
     say("end")
 
 
@@ -332,10 +332,10 @@ def thread_ends_before_its_greenlets(kind="all"):
     kept = []
     in_thread(lambda: kept.extend(park(kind, COUNT)))
     gc.collect()
-    use_weft()
+    use_treadle()
     kept.clear()
     gc.collect()
-    use_weft()
+    use_treadle()
     say("end")
 
 
@@ -343,7 +343,7 @@ def thread_ends_twice():
     """Both threads have parked greenlets; one ends and then the interpreter."""
     keep = park("all", COUNT)
     in_thread(lambda: park("all", COUNT))
-    use_weft()
+    use_treadle()
     say("end")
     assert keep
 
@@ -356,7 +356,7 @@ def thread_raises():
         raise SystemExit
 
     in_thread(run)
-    use_weft()
+    use_treadle()
     say("end")
 
 
@@ -366,8 +366,8 @@ def thread_still_waits():
 
     def run():
         park("all", COUNT)
-        weft.spawn(reached.set)
-        weft.sleep(3600)
+        treadle.spawn(reached.set)
+        treadle.sleep(3600)
 
     threading.Thread(target=run, daemon=True).start()
     reached.wait()
@@ -380,7 +380,7 @@ def thread_works_on():
     def run():
         park("all", COUNT)
         threading.main_thread().join()
-        use_weft()
+        use_treadle()
         say("thread")
 
     threading.Thread(target=run).start()
@@ -399,12 +399,12 @@ class Watched:
         os.set_blocking(self.strangers, False)
         self.greenlets = park("all", COUNT)
         self.turns = 0
-        self.sleepers = [weft.spawn(self.due) for _ in range(10)]
-        self.spinners = [weft.spawn(self.spin) for _ in range(10)]
-        self.links = [weft.spawn(weft.sleep, 0.02) for _ in range(10)]
+        self.sleepers = [treadle.spawn(self.due) for _ in range(10)]
+        self.spinners = [treadle.spawn(self.spin) for _ in range(10)]
+        self.links = [treadle.spawn(treadle.sleep, 0.02) for _ in range(10)]
         for link in self.links:
             link.link(self.check)
-        weft.sleep(0)
+        treadle.sleep(0)
 
     def check(self, _=None):
         if os.getpid() != self.parent:
@@ -413,13 +413,13 @@ class Watched:
 
     def due(self):
         while True:
-            weft.sleep(0.01)
+            treadle.sleep(0.01)
             self.check()
 
     def spin(self):
         while True:
             self.check()
-            weft.sleep(0)
+            treadle.sleep(0)
 
     def assert_untouched(self):
         """In the parent, after the child's end."""
@@ -429,11 +429,11 @@ class Watched:
             ran = b""
         assert not ran, "the parent's greenlets ran in the child"
         before = self.turns
-        weft.sleep(0.05)
+        treadle.sleep(0.05)
         assert self.turns > before + 20
         assert not any(g.dead for g in self.greenlets + self.sleepers + self.spinners)
-        weft.killall(self.greenlets + self.sleepers + self.spinners)
-        use_weft()
+        treadle.killall(self.greenlets + self.sleepers + self.spinners)
+        use_treadle()
         for fd in (self.strangers, self.report):
             os.close(fd)
 
@@ -447,15 +447,15 @@ def fork_and_wait(child, fork=os.fork):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def child_uses_weft():
-    weft.sleep(0.05)
-    use_weft()
+def child_uses_treadle():
+    treadle.sleep(0.05)
+    use_treadle()
     gc.collect()
-    use_weft()
+    use_treadle()
 
 
 def child_exits_now():
-    child_uses_weft()
+    child_uses_treadle()
     os._exit(0)
 
 
@@ -466,16 +466,16 @@ def fork():
     say("end")
 
 
-def fork_by_weft():
+def fork_by_treadle():
     watched = Watched()
-    assert fork_and_wait(child_exits_now, weft.os.fork) == 0
+    assert fork_and_wait(child_exits_now, treadle.os.fork) == 0
     watched.assert_untouched()
     say("end")
 
 
 def fork_in_greenlet():
     watched = Watched()
-    assert weft.spawn(fork_and_wait, child_exits_now).get() == 0
+    assert treadle.spawn(fork_and_wait, child_exits_now).get() == 0
     watched.assert_untouched()
     say("end")
 
@@ -495,10 +495,10 @@ def fork_in_hub_thread():
     codes = []
 
     def run():
-        weft.sleep(0)
+        treadle.sleep(0)
         park("all", 100)
         codes.append(fork_and_wait(child_exits_now))
-        use_weft()
+        use_treadle()
 
     in_thread(run)
     assert codes == [0]
@@ -511,7 +511,7 @@ def fork_twice():
     watched = Watched()
 
     def child():
-        child_uses_weft()
+        child_uses_treadle()
         park("all", 100)
         os._exit(fork_and_wait(child_exits_now))
 
@@ -523,7 +523,7 @@ def fork_twice():
 def fork_child_returns():
     """The child runs to the end of the program, with an interpreter's full end."""
     watched = Watched()
-    code = fork_and_wait(child_uses_weft)
+    code = fork_and_wait(child_uses_treadle)
     if code is None:
         return
     assert code == 0
@@ -535,7 +535,7 @@ def fork_child_exits():
     watched = Watched()
 
     def child():
-        child_uses_weft()
+        child_uses_treadle()
         sys.exit(9)
 
     assert fork_and_wait(child) == 9
@@ -557,7 +557,7 @@ def fork_child_parks():
 def fork_hook():
     """An at-fork hook that yields runs nobody's greenlets in the child."""
     watched = Watched()
-    os.register_at_fork(after_in_child=lambda: weft.sleep(0))
+    os.register_at_fork(after_in_child=lambda: treadle.sleep(0))
     assert fork_and_wait(child_exits_now) == 0
     watched.assert_untouched()
     say("end")
@@ -567,7 +567,7 @@ def fork_exec():
     """Nothing of the parent's runs between fork and exec, even if the hook there yields."""
     watched = Watched()
     for _ in range(5):
-        subprocess.run(["/bin/true"], preexec_fn=lambda: weft.sleep(0), check=True)
+        subprocess.run(["/bin/true"], preexec_fn=lambda: treadle.sleep(0), check=True)
         subprocess.run(["/bin/true"], check=True)
     watched.assert_untouched()
     say("end")
@@ -578,10 +578,10 @@ def fork_at_once():
     watched = Watched()
 
     def one(i):
-        weft.sleep(0.001 * (i % 3))
+        treadle.sleep(0.001 * (i % 3))
         return fork_and_wait(child_exits_now)
 
-    assert [g.get() for g in [weft.spawn(one, i) for i in range(10)]] == [0] * 10
+    assert [g.get() for g in [treadle.spawn(one, i) for i in range(10)]] == [0] * 10
     watched.assert_untouched()
     say("end")
 
@@ -594,7 +594,7 @@ def loop_exit():
     happened, permits, items = Event(), Semaphore(0), Queue()
 
     def named(name, wait):
-        greenlet = weft.Greenlet(wait)
+        greenlet = treadle.Greenlet(wait)
         greenlet.name = name
         greenlet.start()
         return greenlet
@@ -613,11 +613,11 @@ def loop_exit_parked():
     park("event", COUNT)
     try:
         Event().wait()
-    except weft.hub.LoopExit as exc:
+    except treadle.hub.LoopExit as exc:
         assert "Event" in str(exc)
         assert len(str(exc)) < 20_000
         say("caught")
-    use_weft()
+    use_treadle()
 
 
 globals()[sys.argv[1]](*sys.argv[2:])

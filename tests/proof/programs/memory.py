@@ -13,13 +13,13 @@ import struct
 import sys
 import threading
 
-import weft
-from weft import local, queue, socket
-from weft.event import AsyncResult, Event
-from weft.lock import Condition, Semaphore
-from weft.pool import Pool
-from weft.server import StreamServer
-from weft.timeout import Timeout
+import treadle
+from treadle import local, queue, socket
+from treadle.event import AsyncResult, Event
+from treadle.lock import Condition, Semaphore
+from treadle.pool import Pool
+from treadle.server import StreamServer
+from treadle.timeout import Timeout
 
 BATCH = 1000
 HOUR = 3600
@@ -28,7 +28,7 @@ PAGE_KIB = resource.getpagesize() // 1024
 
 def measure():
     for _ in range(3):
-        weft.sleep(0)
+        treadle.sleep(0)
         gc.collect()
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * PAGE_KIB
@@ -65,37 +65,37 @@ def batches(one_batch):
 
 @batches
 def ended():
-    weft.joinall([weft.spawn(nothing) for _ in range(BATCH)])
+    treadle.joinall([treadle.spawn(nothing) for _ in range(BATCH)])
 
 
 @batches
 def slept():
-    weft.joinall([weft.spawn(weft.sleep, 0) for _ in range(BATCH)])
+    treadle.joinall([treadle.spawn(treadle.sleep, 0) for _ in range(BATCH)])
 
 
 @batches
 def forgotten():
     for _ in range(BATCH):
-        weft.spawn(nothing)
-    weft.sleep(0)
+        treadle.spawn(nothing)
+    treadle.sleep(0)
 
 
 @batches
 def raised():
-    weft.joinall([weft.spawn(fail) for _ in range(BATCH)])
+    treadle.joinall([treadle.spawn(fail) for _ in range(BATCH)])
 
 
 @batches
 def killed():
-    greenlets = [weft.spawn(weft.sleep, HOUR) for _ in range(BATCH)]
-    weft.sleep(0)
-    weft.killall(greenlets)
+    greenlets = [treadle.spawn(treadle.sleep, HOUR) for _ in range(BATCH)]
+    treadle.sleep(0)
+    treadle.killall(greenlets)
 
 
 @batches
 def killed_before_start():
-    weft.killall([weft.spawn(nothing) for _ in range(BATCH)])
-    weft.sleep(0)
+    treadle.killall([treadle.spawn(nothing) for _ in range(BATCH)])
+    treadle.sleep(0)
 
 
 @batches
@@ -108,30 +108,30 @@ def killed_in_waits():
             changed.wait()
 
     waits = [event.wait, semaphore.acquire, items.get, in_condition]
-    greenlets = [weft.spawn(waits[i % len(waits)]) for i in range(BATCH)]
-    weft.sleep(0)
-    weft.killall(greenlets)
+    greenlets = [treadle.spawn(waits[i % len(waits)]) for i in range(BATCH)]
+    treadle.sleep(0)
+    treadle.killall(greenlets)
 
 
 @batches
 def raw():
     for _ in range(BATCH):
-        weft.spawn_raw(nothing)
-    weft.sleep(0)
+        treadle.spawn_raw(nothing)
+    treadle.sleep(0)
 
 
 @batches
 def later():
-    weft.joinall([weft.spawn_later(0, nothing) for _ in range(BATCH)])
+    treadle.joinall([treadle.spawn_later(0, nothing) for _ in range(BATCH)])
 
 
 @batches
 def linked():
-    greenlets = [weft.spawn(nothing) for _ in range(BATCH)]
+    greenlets = [treadle.spawn(nothing) for _ in range(BATCH)]
     for greenlet in greenlets:
         greenlet.link(lambda g: g.value)
-    weft.joinall(greenlets)
-    weft.sleep(0)
+    treadle.joinall(greenlets)
+    treadle.sleep(0)
 
 
 @batches
@@ -144,11 +144,11 @@ def pooled():
 @batches
 def in_cycles():
     """Greenlets that refer to themselves and that only the collector can free."""
-    greenlets = [weft.Greenlet(nothing) for _ in range(BATCH)]
+    greenlets = [treadle.Greenlet(nothing) for _ in range(BATCH)]
     for greenlet in greenlets:
         greenlet.me = greenlet
         greenlet.start()
-    weft.joinall(greenlets)
+    treadle.joinall(greenlets)
     del greenlets, greenlet
     gc.collect()  # here, or the peak and with it the rest depends on when the collector ran
 
@@ -171,7 +171,7 @@ def outstanding_timeouts():
 def expired_timeouts():
     for _ in range(BATCH):
         with Timeout(0, False):
-            weft.sleep(HOUR)
+            treadle.sleep(HOUR)
 
 
 @batches
@@ -195,7 +195,7 @@ def waits_woken():
             back.get(timeout=HOUR)
 
     there, back = queue.Queue(), queue.Queue()
-    other = weft.spawn(work)
+    other = treadle.spawn(work)
     for _ in range(BATCH):
         there.get(timeout=HOUR)
         back.put(None)
@@ -204,15 +204,15 @@ def waits_woken():
 
 @batches
 def callbacks():
-    loop = weft.get_hub().loop
+    loop = treadle.get_hub().loop
     for _ in range(BATCH):
         loop.run_callback(nothing)
-    weft.sleep(0)
+    treadle.sleep(0)
 
 
 @batches
 def watchers():
-    loop = weft.get_hub().loop
+    loop = treadle.get_hub().loop
     for _ in range(BATCH):
         with loop.timer(HOUR) as timer:
             timer.start(nothing)
@@ -225,7 +225,7 @@ def greenlet_locals():
     def work():
         data.value = bytearray(100)
 
-    weft.joinall([weft.spawn(work) for _ in range(BATCH)])
+    treadle.joinall([treadle.spawn(work) for _ in range(BATCH)])
 
 
 def connections(count):
@@ -248,7 +248,7 @@ def connections(count):
 
     server = StreamServer(("127.0.0.1", 0), answer, backlog=128)
     server.start()
-    weft.joinall([weft.spawn(ask) for _ in range(100)], raise_error=True)
+    treadle.joinall([treadle.spawn(ask) for _ in range(100)], raise_error=True)
     server.stop()
 
 
@@ -257,8 +257,8 @@ def socketpairs():
     for _ in range(BATCH):
         left, right = socket.socketpair()
         with left, right:
-            reader = weft.spawn(left.recv, 1)
-            weft.sleep(0)
+            reader = treadle.spawn(left.recv, 1)
+            treadle.sleep(0)
             right.send(b"!")
             assert reader.get() == b"!"
 
@@ -268,8 +268,8 @@ def dropped_sockets():
     """Never closed, only forgotten, while they are registered with the poller."""
     for _ in range(BATCH):
         left, _right = socket.socketpair()
-        reader = weft.spawn(left.recv, 1)
-        weft.sleep(0)
+        reader = treadle.spawn(left.recv, 1)
+        treadle.sleep(0)
         reader.kill()
 
 
@@ -278,15 +278,15 @@ def datagrams():
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with left, right:
         for _ in range(BATCH):
-            reader = weft.spawn(left.recv, 1)
-            weft.sleep(0)
+            reader = treadle.spawn(left.recv, 1)
+            treadle.sleep(0)
             right.send(b"!")
             assert reader.get() == b"!"
 
 
 @batches
 def threadpool():
-    pool = weft.get_hub().threadpool
+    pool = treadle.get_hub().threadpool
     for _ in range(BATCH):
         pool.apply(nothing)
 
@@ -295,7 +295,7 @@ def hubs(count):
     """Native threads that have a hub, and end."""
 
     def run():
-        weft.joinall([weft.spawn(weft.sleep, 0.0001) for _ in range(3)])
+        treadle.joinall([treadle.spawn(treadle.sleep, 0.0001) for _ in range(3)])
 
     for _ in range(count):
         thread = threading.Thread(target=run)
@@ -304,7 +304,7 @@ def hubs(count):
 
 
 def main(case, count):
-    weft.get_hub().NOT_ERROR += (Expected,)
+    treadle.get_hub().NOT_ERROR += (Expected,)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     function = globals()[case]

@@ -4,24 +4,24 @@ import resource
 import time
 from select import POLLIN
 
-import weft
-from weft import queue, select, socket
-from weft.event import AsyncResult, Event
-from weft.lock import BoundedSemaphore, Condition, RLock, Semaphore
-from weft.pool import Pool
-from weft.timeout import Timeout
+import treadle
+from treadle import queue, select, socket
+from treadle.event import AsyncResult, Event
+from treadle.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from treadle.pool import Pool
+from treadle.timeout import Timeout
 
 HOUR = 3600
 
 
 def sleeping():
-    return lambda: weft.sleep(HOUR)
+    return lambda: treadle.sleep(HOUR)
 
 
 def under_timeout():
     def wait():
         with Timeout(HOUR):
-            weft.sleep(2 * HOUR)
+            treadle.sleep(2 * HOUR)
 
     return wait
 
@@ -97,12 +97,12 @@ def channel_put():
 
 def pool():
     full = Pool(1)
-    full.spawn(weft.sleep, HOUR)
-    return lambda: full.spawn(weft.sleep, 0)
+    full.spawn(treadle.sleep, HOUR)
+    return lambda: full.spawn(treadle.sleep, 0)
 
 
 def join():
-    other = weft.spawn(weft.sleep, HOUR)
+    other = treadle.spawn(treadle.sleep, HOUR)
     return other.join
 
 
@@ -143,7 +143,7 @@ def poll():
 
 def threadpool():
     """Behind a native thread's task that takes half a second."""
-    pool = weft.get_hub().threadpool
+    pool = treadle.get_hub().threadpool
     if not pool.size:
         pool.maxsize = 1
         pool.spawn(time.sleep, 0.5)
@@ -189,9 +189,9 @@ def park(kind, count):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
     kinds = [*KINDS.values()] if kind == "all" else [{**KINDS, "threadpool": threadpool}[kind]]
-    greenlets = [weft.spawn(kinds[i % len(kinds)]()) for i in range(count)]
+    greenlets = [treadle.spawn(kinds[i % len(kinds)]()) for i in range(count)]
     for _ in range(3):
-        weft.sleep(0)
+        treadle.sleep(0)
     for greenlet in greenlets:
         assert not greenlet.dead, greenlet.exception
     return greenlets

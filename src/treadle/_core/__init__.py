@@ -1,0 +1,5 @@
+"""The compiled engine: what everything else in treadle is built on."""
+
+__version__ = "0.1.0"
+
+from treadle._core import native as native  # now: later it might find the thread module patched

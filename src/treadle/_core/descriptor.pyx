@@ -1,0 +1,279 @@
+"""Waiting for file descriptors.
+
+A call on an owned descriptor is tried first and waits for an edge only when it would block. The
+two flags say whether trying is worth while; an edge sets them, EAGAIN and short reads clear them.
+While a flag is set and somebody is queued, one of those queued has been woken.
+"""
+
+import os
+
+from libc.errno cimport EBADF
+from libc.stdint cimport int64_t
+
+from treadle._core.clock cimport nanoseconds, now
+from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.hub cimport (
+    ON_READ,
+    ON_WRITE,
+    ON_YIELD,
+    Hub,
+    Wait,
+    WaitQueue,
+    current_greenlet,
+    get_hub_if_exists,
+    new_hub_wait,
+    park,
+    unpark,
+    unpark_with,
+)
+from treadle._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
+
+PyGreenlet_Import()
+
+cdef extern from "ready.h":
+    bint treadle_would_wait(int fd, bint writing)
+    enum:
+        TREADLE_PIPE_BUF
+
+# As many bytes surely fit into a pipe that is ready.
+PIPE_BUF = TREADLE_PIPE_BUF
+
+# How many operations in a row may succeed without waiting before the greenlet yields. Small
+# enough that a reader of an always-ready socket holds the thread for about a millisecond, large
+# enough that the yield does not show.
+cdef enum:
+    BUDGET = 128
+    # So many bytes cost about as much as one more operation.
+    BYTES_SHIFT = 16
+
+cdef int budget = BUDGET
+
+
+cdef int spend(Py_ssize_t size) except -1:
+    global budget
+    cdef Hub hub
+    cdef Wait wait
+    budget -= 1 + (size >> BYTES_SHIFT)
+    if budget > 0:
+        return 0
+    budget = BUDGET
+    hub = get_hub_if_exists()
+    if hub is None or current_greenlet() is hub:
+        return 0  # nobody else runs in this thread, or a callback, which must not wait
+    wait = new_hub_wait(ON_YIELD, None)
+    unpark(wait)
+    park(wait, -1)
+    return 0
+
+
+cdef class Descriptor(Pollable):
+
+    def __cinit__(self, *args, **kwargs):
+        self.read_ready = self.write_ready = True
+        self.readers = WaitQueue()
+        self.writers = WaitQueue()
+
+    cdef void ready(self, int events) noexcept:
+        if events & HANGUP:
+            self.hung_up = True
+        if events & READ:
+            self.wake(self.readers, self.read_ready)
+            self.read_ready = True
+        if events & WRITE:
+            self.wake(self.writers, self.write_ready)
+            self.write_ready = True
+        self.rearm()
+
+    cdef void wake(self, WaitQueue queue, bint was_ready) noexcept:
+        # Who waits for a descriptor of others only wants to know. Of the readers of a socket one
+        # reads and passes on what is left; where the flag was set, that one was woken before.
+        if not self.owned or self.hung_up:
+            while queue.grant() is not None:
+                pass
+        elif not was_ready:
+            queue.grant()
+
+    cdef void rearm(self) noexcept:
+        """After a one-shot event: ask again for those of this hub who still wait."""
+        cdef Hub hub = get_hub_if_exists()
+        cdef int events
+        if hub is None or (self.owned and hub.poller.edge_triggered):
+            return
+        try:
+            events = self.wanted(hub)
+            if events:
+                hub.poller.watch(self, events, self.owned)
+        except OSError as exc:
+            self.fail(exc)
+
+    cdef int wanted(self, object hub) except -1:
+        cdef int events = 0
+        if self.readers.count:
+            events |= READ
+        if self.writers.count:
+            events |= WRITE
+        return events
+
+    cdef void replaced(self, Pollable other, bint reused) noexcept:
+        cdef Descriptor heir
+        if reused or not isinstance(other, Descriptor):
+            self.fail(closed_error())
+            return
+        heir = other
+        # Registering reports anew what is ready, so nothing is lost by waiting for it.
+        if move_waits(self.readers, heir.readers):
+            heir.read_ready = False
+        if move_waits(self.writers, heir.writers):
+            heir.write_ready = False
+
+    cdef void fail(self, exc) noexcept:
+        cdef WaitQueue queue
+        cdef Wait wait
+        for queue in (self.readers, self.writers):
+            while queue.count:
+                wait = queue.pop()
+                unpark_with(wait, exc)
+
+    cdef int rewatch(self, Poller poller) except -1:
+        cdef int events = self.wanted(None)
+        if events or self.owned:
+            poller.watch(self, events or READ, self.owned)
+        return 0
+
+    cdef int register(self, Wait wait, int event) except -1:
+        cdef Poller poller = wait.hub.poller
+        cdef int events
+        if self.owned and poller.edge_triggered:
+            if poller.slot(self.fd) is not self:
+                poller.watch(self, READ | WRITE, True)
+        else:
+            events = self.wanted(wait.hub) | event
+            poller.watch(self, events, self.owned)
+            if self.wanted(wait.hub) & ~events:
+                # It took over the waits of another object for this file: for them, too.
+                poller.watch(self, self.wanted(wait.hub) | events, self.owned)
+        return 0
+
+    cdef int wait_ready(self, int event, int64_t deadline, bint again=False) except -1:
+        cdef Wait wait
+        cdef WaitQueue queue = self.readers if event == READ else self.writers
+        cdef int64_t timeout = -1
+        cdef bint counts = not self.unref
+        if self.fd < 0:
+            raise OSError(EBADF, os.strerror(EBADF))
+        if deadline >= 0:
+            timeout = max(deadline - now(), 0)
+        wait = new_hub_wait(ON_READ if event == READ else ON_WRITE, self)
+        self.register(wait, event)
+        if queue.count == 0 and (self.read_ready if event == READ else self.write_ready):
+            return 1  # a regular file, or another hub's event came meanwhile
+        if again:
+            queue.prepend(wait)
+        else:
+            queue.append(wait)
+        wait.hub.refs += counts
+        try:
+            park(wait, timeout)
+        except:
+            queue.remove(wait)
+            if wait.granted:
+                self.pass_on(event)
+            raise
+        finally:
+            if wait.generation == wait.hub.generation:
+                wait.hub.refs -= counts
+        if wait.queue is not None:
+            wait.queue.remove(wait)  # perhaps another's, which took our place
+        return wait.granted
+
+    cdef int pass_on(self, int event) except -1:
+        if event == READ:
+            if self.read_ready and self.readers.count:
+                self.readers.grant()
+        elif self.write_ready and self.writers.count:
+            self.writers.grant()
+        return 0
+
+    cdef int detach(self) except -1:
+        cdef Hub hub = get_hub_if_exists()
+        if self.fd >= 0:
+            if hub is not None:
+                cancel_in(hub, self.fd)  # of others, too, who wait for the number
+            self.fd = -1
+            self.fail(closed_error())
+        return 0
+
+    def __repr__(self):
+        return f"<descriptor {self.fd}>"
+
+
+cdef object closed_error():
+    return OSError(EBADF, "File descriptor was closed in another greenlet")
+
+
+cdef bint move_waits(WaitQueue source, WaitQueue target) noexcept:
+    cdef bint any = source.count > 0
+    while source.count:
+        target.append(source.pop())
+    return any
+
+
+cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
+    cdef Wait probe = new_hub_wait(ON_READ, None)  # also refuses to wait in the hub
+    cdef Pollable found = probe.hub.poller.slot(fd)
+    cdef Descriptor descriptor
+    # While somebody waits on the old one only the poller can tell whether the number still means
+    # the same file; it does when another object is registered.
+    if (isinstance(found, Descriptor) and not (<Descriptor>found).owned
+            and (<Descriptor>found).wanted(None) == 0):
+        descriptor = found
+    else:
+        descriptor = Descriptor(fd)
+    # One-shot: what it once said tells nothing of now.
+    descriptor.read_ready = descriptor.write_ready = descriptor.hung_up = False
+    try:
+        return descriptor.wait_ready(event, -1 if timeout < 0 else now() + timeout)
+    finally:
+        # If a socket of ours took the wait over, it may have been woken in a reader's place.
+        found = probe.hub.poller.slot(fd)
+        if found is not descriptor and isinstance(found, Descriptor):
+            (<Descriptor>found).pass_on(event)
+
+
+def wait_for(int fd, int event, timeout=None) -> bool:
+    """Wait until *fd* is ready for READ (1) or WRITE (2); False after *timeout* seconds.
+
+    Raises OSError for a descriptor that is not open, and if it is closed meanwhile.
+    """
+    if fd < 0:
+        raise ValueError(f"a file descriptor is not negative: {fd}")
+    return bool(wait_foreign(fd, event, nanoseconds(timeout)))
+
+
+def await_ready(fd, int event) -> None:
+    """Wait until a call on *fd* would not block, if it would and others could run meanwhile.
+
+    For descriptors that stay blocking ones, since other processes share them. For one that is not
+    open it returns: the call says what is wrong.
+    """
+    cdef Hub hub = get_hub_if_exists()
+    if hub is None or type(fd) is not int or fd < 0 or current_greenlet() is hub:
+        return
+    spend(0)
+    while treadle_would_wait(fd, event == WRITE):  # again, since others may wait for the same
+        wait_foreign(fd, event, -1)
+
+
+def cancel_waits(int fd) -> None:
+    """Raise OSError (EBADF) in the greenlets of this thread that wait for *fd*."""
+    cdef Hub hub = get_hub_if_exists()
+    if hub is not None:
+        cancel_in(hub, fd)
+
+
+cdef int cancel_in(Hub hub, int fd) except -1:
+    cdef Pollable found = hub.poller.slot(fd)
+    if isinstance(found, Descriptor):
+        (<Descriptor>found).fail(closed_error())
+        hub.poller.forget(found)
+    return 0

@@ -1,0 +1,178 @@
+"""A flag, and a result, that greenlets and threads wait for."""
+
+from treadle._core.hub import sleep
+
+from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.hub cimport ON_EVENT, ON_RESULT, Hub, current_greenlet, get_hub_if_exists
+from treadle._core.linkable cimport Linkable
+from treadle._core.timeout cimport timeout_error
+
+
+PyGreenlet_Import()
+
+
+cdef class Event(Linkable):
+
+    cdef bint is_ready(self) noexcept:
+        return self.flag
+
+    def is_set(self):
+        """Whether the flag is set."""
+        return self.flag
+
+    isSet = is_set
+    ready = is_set
+
+    def set(self):
+        """Set the flag and wake all who wait for it."""
+        cdef Hub hub
+        self.flag = True
+        if self.waiters.count:
+            hub = get_hub_if_exists()
+            if hub is not None:
+                self.waker, self.woken_in = <void *>hub, hub.turns
+        self.grant_all(self.waiters)
+        self.call_links()
+
+    def clear(self):
+        """Clear the flag."""
+        self.flag = False
+
+    def wait(self, timeout=None):
+        """Wait until the flag is set, at most *timeout* seconds; whether it was.
+
+        If it is set this returns at once; but whom :meth:`set` woke in the same turn runs first, as
+        with gevent: a loop of both lets others run.
+        """
+        if not self.flag:
+            return self.wait_in(self.waiters, ON_EVENT, timeout)
+        if self.waker != NULL and timeout != 0 and self.woke_others_just_now():
+            sleep(0)
+        return True
+
+    cdef bint woke_others_just_now(self):
+        """Whether those who were woken last are yet to run, in this thread's hub."""
+        cdef Hub hub = get_hub_if_exists()
+        if hub is None or <void *>hub != self.waker or hub.turns != self.woken_in:
+            self.waker = NULL
+            return False
+        return current_greenlet() is not hub
+
+    def _reset_internal_locks(self):
+        """What threading calls in a forked child: nothing is left to reset."""
+
+    _at_fork_reinit = _reset_internal_locks
+
+    def __repr__(self):
+        state = "set" if self.flag else "clear"
+        return f"<{type(self).__name__} at {id(self):#x} {state} waiting={self.waiters.count}>"
+
+
+cdef class AsyncResult(Linkable):
+
+    cdef bint is_ready(self) noexcept:
+        return self.outcome != UNSET
+
+    cdef int settle(self, Outcome outcome, object value) except -1:
+        self.outcome = outcome
+        self.result_or_error = value
+        self.grant_all(self.waiters)
+        return self.call_links()
+
+    def ready(self):
+        """Whether there is a value or an exception."""
+        return self.outcome != UNSET
+
+    done = ready
+
+    def successful(self):
+        """Whether there is a value."""
+        return self.outcome == VALUE
+
+    def set(self, value=None):
+        """Store the value and wake all who wait."""
+        self.settle(VALUE, value)
+
+    set_result = set
+
+    def set_exception(self, exception, exc_info=None):
+        """Store an exception, to be raised in all who wait.
+
+        *exc_info*, a triple as of ``sys.exc_info()``, gives the traceback.
+        """
+        if exc_info is not None and exc_info[1] is not None:
+            exception = exc_info[1].with_traceback(exc_info[2])
+        elif isinstance(exception, type):
+            exception = exception()
+        if not isinstance(exception, BaseException):
+            raise TypeError(f"set_exception() needs an exception, not {exception!r}")
+        self.error_traceback = exception.__traceback__
+        self.settle(ERROR, exception)
+
+    @property
+    def value(self):
+        """The value; None if there is none (yet)."""
+        return self.result_or_error if self.outcome == VALUE else None
+
+    @property
+    def exception(self):
+        """The exception; None if there is none (yet)."""
+        return self.result_or_error if self.outcome == ERROR else None
+
+    @property
+    def exc_info(self):
+        """Type, value and traceback of the exception; ``()`` if there is none."""
+        if self.outcome != ERROR:
+            return ()
+        error = self.result_or_error
+        return type(error), error, error.__traceback__
+
+    def get(self, block=True, timeout=None):
+        """Return the value or raise the exception, waiting for it if *block* is true.
+
+        Raises :class:`~treadle.Timeout` after *timeout* seconds, or at once if not *block*.
+        """
+        if self.outcome == UNSET:
+            if not block or not self.wait_in(self.waiters, ON_RESULT, timeout):
+                raise timeout_error(timeout if block else None)
+        if self.outcome == ERROR:
+            # Each from where it was set: it must not collect the tracebacks of all who get it.
+            raise self.result_or_error.with_traceback(self.error_traceback)
+        return self.result_or_error
+
+    def result(self, timeout=None):
+        """The same as :meth:`get`, by the name concurrent.futures gives it."""
+        return self.get(True, timeout)
+
+    def get_nowait(self):
+        """Return the value or raise the exception; Timeout if there is neither yet."""
+        return self.get(False)
+
+    def wait(self, timeout=None):
+        """Wait until there is a value or an exception, at most *timeout* seconds; the value."""
+        if self.outcome == UNSET:
+            self.wait_in(self.waiters, ON_RESULT, timeout)
+        return self.value
+
+    def __call__(self, source):
+        """Take over the outcome of *source*: for use as a link of a greenlet."""
+        if source.successful():
+            self.set(source.value)
+        else:
+            self.set_exception(source.exception, getattr(source, "exc_info", None))
+
+    def cancel(self):
+        """Always False: what is computed goes on; gevent's and concurrent.futures' name."""
+        return False
+
+    def cancelled(self):
+        """Always False."""
+        return False
+
+    def __repr__(self):
+        state = "unset"
+        if self.outcome == VALUE:
+            state = f"value={self.result_or_error!r}"
+        elif self.outcome == ERROR:
+            state = f"exception={self.result_or_error!r}"
+        return f"<{type(self).__name__} at {id(self):#x} {state} waiting={self.waiters.count}>"

@@ -1,0 +1,34 @@
+from cpython.object cimport PyObject
+
+from treadle._core.hub cimport Fiber, treadle_timer
+
+
+cdef enum Life:
+    FRESH        # not started, or started and not yet begun
+    RUNNING
+    FINISHED     # returned, or ended by GreenletExit, or killed before it began
+    FAILED
+
+
+cdef class Greenlet(Fiber):
+    cdef object target               # what it calls, unless a subclass has its own _run
+    cdef readonly object args
+    cdef object keywords             # None for none
+    cdef object result               # the value, or the exception
+    cdef list links                  # Waits of joiners and callables, in order; None for none
+    cdef Life life
+    cdef bint notifying              # a callback for the callable links is on its way
+    cdef treadle_timer *start_timer
+    cdef object spawner              # weak
+    cdef object stack                # a CallerStack, if asked for
+    cdef object tree_locals
+
+    cdef int begin(self) except -1
+    cdef PyObject *call(self) noexcept
+    cdef int finish_by_error(self) except -1
+    cdef void cancel_start(self) noexcept
+    cdef int finish(self, Life life, object result) except -1
+    cdef int settle_before_start(self, object exception) except -1
+    cdef int add_link(self, object link) except -1
+    cdef int notify(self) except -1
+    cdef bint wait_for_end(self, object timeout) except -1

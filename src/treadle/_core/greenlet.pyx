@@ -1,0 +1,593 @@
+# cython: binding=False
+# Calls of what is not subclassed in Python are faster so.
+"""The greenlet that people spawn: a function, its result, and who waits for it."""
+
+from contextvars import copy_context
+from weakref import ref as weak_ref
+
+cimport cython
+from cpython.exc cimport PyErr_Fetch
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
+
+from greenlet import GreenletExit
+
+from treadle._core.clock cimport nanoseconds, now
+from treadle._core.greenlet_api cimport (
+    PyGreenlet_Import,
+    PyGreenlet_SetParent,
+    PyGreenlet_Switch,
+    greenlet,
+)
+from treadle._core.hub cimport (
+    DONE,
+    ON_JOIN,
+    Callback,
+    Fiber,
+    Hub,
+    Wait,
+    abandon_timers,
+    cancel_timer,
+    current_greenlet,
+    get_hub,
+    get_hub_if_exists,
+    interrupt,
+    new_wait,
+    park,
+    post_callback,
+    schedule_start,
+    set_timer,
+    unpark,
+)
+from treadle._core.timeout cimport timeout_error
+from treadle._core.waiter cimport Collector, exception_from
+
+cdef extern from *:
+    """
+    #define treadle_has_context() (PyThreadState_Get()->context != NULL)
+    """
+    bint treadle_has_context()
+
+cdef extern from "Python.h":
+    # Without Cython's handling of errors: NULL and an exception set.
+    PyObject *call_object "PyObject_Call"(PyObject *f, PyObject *args, PyObject *kwargs) noexcept
+    PyObject *get_attribute "PyObject_GetAttrString"(PyObject *o, const char *name) noexcept
+    ctypedef struct PyFrameObject:
+        pass
+    ctypedef struct PyCodeObject:
+        pass
+    PyFrameObject *PyEval_GetFrame() noexcept                      # borrowed
+    PyFrameObject *PyFrame_GetBack(PyFrameObject *frame) noexcept  # new
+    PyCodeObject *PyFrame_GetCode(PyFrameObject *frame) noexcept   # new
+    int PyFrame_GetLasti(PyFrameObject *frame) noexcept
+    int PyCode_Addr2Line(PyCodeObject *code, int instruction) noexcept
+    void PyErr_NormalizeException(PyObject **type, PyObject **value, PyObject **tb)
+    int PyException_SetTraceback(object exc, object tb) except -1
+
+PyGreenlet_Import()
+
+# Whether greenlets know their spawner, and how much of its stack they keep: see treadle.config.
+cdef bint track_tree = True
+cdef Py_ssize_t stack_limit = 0
+
+abandon_timers(start_due, forget_start_timer)
+
+cdef set on_spawn = set()
+# Called with each Greenlet that is started.
+spawn_callbacks = on_spawn
+
+
+cdef class Greenlet(Fiber):
+
+    def __cinit__(self, *args, **kwargs):
+        self.hub = get_hub()
+
+    def __init__(self, run=None, *args, **kwargs):
+        cdef greenlet current
+        PyGreenlet_SetParent(self, self.hub)
+        self.target = run
+        if run is None:
+            run = self._run  # a subclass's method; without one it only ends
+        if run is not None and not callable(run):
+            raise TypeError(f"{type(self).__name__} cannot run {run!r}: it is not callable")
+        self.args = args
+        self.keywords = kwargs or None
+        if treadle_has_context():
+            self.gr_context = copy_context()
+        if track_tree:
+            current = current_greenlet()
+            self.spawner = weak_ref(current)
+            self.tree_locals = locals_of_tree(current)
+        if stack_limit > 0:
+            self.stack = caller_stack(stack_limit)
+
+    # -- what it runs
+
+    @property
+    def _run(self):
+        return self.target
+
+    @_run.setter
+    def _run(self, value):
+        self.target = value
+
+    @property
+    def kwargs(self):
+        """The keyword arguments of the function."""
+        if self.keywords is None:
+            self.keywords = {}
+        return self.keywords
+
+    @property
+    def loop(self):
+        """The loop of the greenlet's hub."""
+        return self.hub.loop
+
+    @property
+    def spawning_greenlet(self):
+        """A weak reference to the greenlet that made this one.
+
+        None if ``track_greenlet_tree`` is off.
+        """
+        return self.spawner
+
+    @property
+    def spawning_stack(self):
+        """The stack that made this greenlet, for :func:`traceback.format_stack`.
+
+        None unless the setting ``spawning_stack_limit`` is above 0.
+        """
+        return None if self.stack is None else (<CallerStack>self.stack).frames()
+
+    @property
+    def spawn_tree_locals(self):
+        """A dict shared by all greenlets that descend from one that was not made by another.
+
+        None if ``track_greenlet_tree`` is off.
+        """
+        if self.tree_locals is None and self.spawner is not None:
+            self.tree_locals = {}
+        return self.tree_locals
+
+    # -- life
+
+    cdef int begin(self) except -1:
+        if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
+            schedule_start(self.hub, self)
+        return 0
+
+    def start(self):
+        """Schedule the greenlet to run when the caller waits next."""
+        self.begin()
+        if on_spawn:
+            call_spawn_callbacks(self)
+
+    def start_later(self, seconds):
+        """Schedule the greenlet to run in *seconds*."""
+        if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
+            self.start_timer = set_timer(self.hub, now() + max(nanoseconds(seconds), 0), self,
+                                         start_due)
+            if on_spawn:
+                call_spawn_callbacks(self)
+
+    @classmethod
+    def spawn(cls, *args, **kwargs):
+        """Make a greenlet that runs ``function(*args, **kwargs)``, start it and return it.
+
+        It does not begin before the caller waits for something.
+        """
+        cdef Greenlet new = cls(*args, **kwargs)
+        new.start()
+        return new
+
+    @classmethod
+    def spawn_later(cls, seconds, *args, **kwargs):
+        """The same, beginning in *seconds*."""
+        if not args and cls._run is Greenlet._run:
+            raise TypeError(f"{cls.__name__} needs a function to run later")
+        new = cls(*args, **kwargs)
+        new.start_later(seconds)
+        return new
+
+    def run(self):
+        """Call the function; greenlet calls this on the first switch."""
+        cdef PyObject *result
+        self.hub.starting = None
+        if self.life != FRESH:
+            return
+        self.cancel_start()
+        self.life = RUNNING
+        # Not by try, nor with temporaries: they would lie in every parked greenlet's stack.
+        result = self.call()
+        if result != NULL:
+            self.finish(FINISHED, <object>result)
+            Py_DECREF(<object>result)
+        else:
+            self.finish_by_error()
+
+    cdef PyObject *call(self) noexcept:
+        """What the function returns (a new reference); NULL and an exception set if it raises."""
+        cdef PyObject *run = <PyObject *>self.target
+        cdef PyObject *result
+        if self.target is not None:
+            Py_INCREF(<object>run)
+        else:
+            run = get_attribute(<PyObject *>self, "_run")
+            if run == NULL or <object>run is None:
+                return run
+        result = call_object(run, <PyObject *>self.args,
+                             NULL if self.keywords is None else <PyObject *>self.keywords)
+        Py_DECREF(<object>run)
+        return result
+
+    cdef int finish_by_error(self) except -1:
+        cdef PyObject *type
+        cdef PyObject *value
+        cdef PyObject *tb
+        PyErr_Fetch(&type, &value, &tb)
+        PyErr_NormalizeException(&type, &value, &tb)
+        if tb != NULL:
+            PyException_SetTraceback(<object>value, <object>tb)
+            Py_DECREF(<object>tb)
+        Py_DECREF(<object>type)
+        exc = <object>value
+        Py_DECREF(exc)
+        self.finish(FINISHED if isinstance(exc, GreenletExit) else FAILED, exc)
+        return 0
+
+    cdef void cancel_start(self) noexcept:
+        self.scheduled = False
+        if self.start_timer != NULL:
+            cancel_timer(self.hub, self.start_timer)
+            self.start_timer = NULL
+
+    cdef int finish(self, Life life, object result) except -1:
+        self.life = life
+        self.result = result
+        self.notify()
+        if life == FAILED:
+            # May run and block anything; the report names the call, which is forgotten after it.
+            self.hub.report(self, result)
+        self.target = None
+        self.args = ()
+        self.keywords = None
+        return 0
+
+    cdef int settle_before_start(self, object exception) except -1:
+        """Be dead without having run."""
+        self.cancel_start()
+        exc = exception() if isinstance(exception, type) else exception
+        self.finish(FINISHED if isinstance(exc, GreenletExit) else FAILED, exc)
+        return 0
+
+    @property
+    def dead(self):
+        """Whether it has ended, or was killed before it began."""
+        return self.life >= FINISHED
+
+    @property
+    def started(self):
+        """Whether it was started and has not ended."""
+        return bool(self)
+
+    def __bool__(self):
+        return self.life == RUNNING or self.scheduled or self.start_timer != NULL
+
+    def ready(self):
+        """Whether it has ended: returned, failed or been killed."""
+        return self.life >= FINISHED
+
+    def successful(self):
+        """Whether it has ended without an error; ending by GreenletExit is none."""
+        return self.life == FINISHED
+
+    @property
+    def value(self):
+        """What the function returned (or the GreenletExit that ended it); None until then."""
+        return self.result if self.life == FINISHED else None
+
+    @property
+    def exception(self):
+        """What the function raised; None if it has not ended or returned."""
+        return self.result if self.life == FAILED else None
+
+    @property
+    def exc_info(self):
+        """The type, value and traceback of :attr:`exception`; None if there is none."""
+        if self.life == FAILED:
+            return type(self.result), self.result, self.result.__traceback__
+        return None
+
+    # -- waiting for it
+
+    cdef bint wait_for_end(self, object timeout) except -1:
+        cdef Wait wait
+        if self.life >= FINISHED:
+            return True
+        wait = new_wait(ON_JOIN, self)
+        if wait.waiter is self:
+            raise RuntimeError(f"{self!r} cannot wait for its own end")
+        self.add_link(wait)
+        try:
+            return park(wait, nanoseconds(timeout))
+        finally:
+            if self.links is not None and wait in self.links:
+                self.links.remove(wait)
+
+    def join(self, timeout=None):
+        """Wait until it has ended, or *timeout* seconds have passed."""
+        self.wait_for_end(timeout)
+
+    def get(self, block=True, timeout=None):
+        """Return its value or raise its exception, waiting for the end if *block* is true.
+
+        Raises :class:`~treadle.Timeout` after *timeout* seconds, or at once if not *block*.
+        """
+        if self.life < FINISHED and not (block and self.wait_for_end(timeout)):
+            raise timeout_error(timeout if block else None)
+        if self.life == FAILED:
+            raise self.result
+        return self.result
+
+    def kill(self, exception=GreenletExit, block=True, timeout=None):
+        """Raise *exception* in the greenlet and, if *block* is true, wait for its end.
+
+        One that has not begun never runs. Waits *timeout* seconds at most. Killing what has
+        ended does nothing; killing the current greenlet raises here with *block*, else when it
+        waits next. *exception* may be a tuple of a type, a value and a traceback.
+        """
+        if self.life >= FINISHED:
+            return
+        exception = exception_to_throw(exception)
+        if self.life == FRESH:
+            self.settle_before_start(exception)
+        elif block and current_greenlet() is self:
+            raise exception
+        else:
+            interrupt(self.hub, self, exception)
+            if block:
+                self.join(timeout)  # which a subclass may have overridden
+
+    def throw(self, *args):
+        """Switch to the greenlet now and raise in it: for use in the hub; see :meth:`kill`."""
+        if self.life == FRESH:
+            exc = args[0] if args else GreenletExit
+            if len(args) > 1 and args[1] is not None:
+                exc = args[1] if isinstance(args[1], BaseException) else exc(args[1])
+            self.settle_before_start(exc)
+        elif self.life == RUNNING:
+            return greenlet.throw(self, *args)
+
+    # -- links
+
+    cdef int add_link(self, link) except -1:
+        if self.links is None:
+            self.links = []
+        self.links.append(link)
+        return 0
+
+    def rawlink(self, callback):
+        """Call ``callback(self)`` in the hub when the greenlet has ended (soon, if it has)."""
+        if not callable(callback):
+            raise TypeError(f"a link must be callable, not {callback!r}")
+        if self.life >= FINISHED and isinstance(callback, Collector):
+            (<Collector>callback).add(self)
+            return
+        self.add_link(callback)
+        if self.life >= FINISHED:
+            self.notify()
+
+    def unlink(self, callback):
+        """Remove *callback* from the links, if it is there."""
+        if self.links is not None and callback in self.links:
+            self.links.remove(callback)
+
+    def unlink_all(self):
+        """Remove all links, but for those who are joining."""
+        if self.links is not None:
+            self.links = [link for link in self.links if is_joiner(link)]
+
+    def has_links(self):
+        """How many links there are, besides those of its locals."""
+        return 0 if self.links is None else len(self.links) - (self.trace in self.links)
+
+    cdef int notify(self) except -1:
+        """Schedule the callable links, then wake the joiners."""
+        cdef list links = self.links
+        if links is None:
+            return 0
+        self.links = None
+        for link in links:
+            if not is_joiner(link):
+                self.add_link(link)
+        if self.links is not None and not self.notifying:
+            self.notifying = True
+            post_callback(self.hub, run_links, (self,))
+        for link in links:
+            if isinstance(link, Wait):
+                unpark(link)
+            elif isinstance(link, Collector):
+                (<Collector>link).add(self)
+        return 0
+
+
+cdef inline bint is_joiner(link):
+    """Whether a link is served at once, being C; the others are called in the hub."""
+    return isinstance(link, (Wait, Collector))
+
+
+cdef object locals_of_tree(greenlet spawner):
+    """The spawn_tree_locals that what *spawner* makes shares with it; None if it is a root."""
+    if isinstance(spawner, Greenlet):
+        return (<Greenlet>spawner).spawn_tree_locals
+    if isinstance(spawner, RawGreenlet):
+        return (<RawGreenlet>spawner).spawn_tree_locals
+    return None
+
+
+cdef object exception_to_throw(given):
+    if isinstance(given, type) and issubclass(given, BaseException):
+        return given
+    if isinstance(given, BaseException):
+        return given
+    if isinstance(given, tuple) and len(given) == 3:
+        return exception_from(given)
+    return BaseException(given)  # as gevent does with what is no exception
+
+
+cdef void start_due(PyObject *obj) noexcept:
+    cdef Greenlet self = <Greenlet>obj
+    self.start_timer = NULL
+    self.begin()
+
+
+cdef void forget_start_timer(PyObject *obj) noexcept:
+    (<Greenlet>obj).start_timer = NULL
+
+
+cdef int call_spawn_callbacks(Greenlet self) except -1:
+    for callback in list(on_spawn):
+        callback(self)
+    return 0
+
+
+def run_links(Greenlet self):
+    """Call the links one after the other; each may run anything."""
+    self.notifying = False
+    while self.links:
+        link = self.links.pop(0)
+        try:
+            link(self)
+        except BaseException as exc:
+            self.hub.report((link, self), exc)
+
+
+class SpawningFrame:
+    """One frame of :attr:`Greenlet.spawning_stack`: where it stood, without its variables."""
+
+    __slots__ = ("f_back", "f_code", "f_lineno")
+    f_globals = f_locals = {}
+
+    def __init__(self, code, line, back):
+        self.f_code, self.f_lineno, self.f_back = code, line, back
+
+
+cdef struct Place:
+    PyCodeObject *code
+    int instruction
+
+
+@cython.final
+@cython.no_gc  # code refers to no greenlet
+@cython.freelist(256)
+cdef class CallerStack:
+    """Where a greenlet's spawner stood, innermost first; lines are looked up when somebody asks."""
+
+    cdef Place *places
+    cdef int depth
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.depth):
+            Py_DECREF(<object>self.places[i].code)
+        PyMem_Free(self.places)
+
+    cdef object frames(self):
+        cdef int i
+        stack = None
+        for i in reversed(range(self.depth)):
+            line = PyCode_Addr2Line(self.places[i].code, self.places[i].instruction)
+            stack = SpawningFrame(<object>self.places[i].code, line, stack)
+        return stack
+
+
+cdef CallerStack caller_stack(Py_ssize_t limit):
+    cdef CallerStack stack = CallerStack.__new__(CallerStack)
+    cdef PyFrameObject *frame = PyEval_GetFrame()
+    cdef PyFrameObject *back
+    stack.places = <Place *>PyMem_Malloc(limit * sizeof(Place))
+    if stack.places == NULL:
+        raise MemoryError("no room for the stack of a greenlet's spawner")
+    Py_XINCREF(<PyObject *>frame)
+    while frame != NULL and stack.depth < limit:
+        stack.places[stack.depth].code = PyFrame_GetCode(frame)
+        stack.places[stack.depth].instruction = PyFrame_GetLasti(frame)
+        stack.depth += 1
+        back = PyFrame_GetBack(frame)
+        Py_DECREF(<object>frame)
+        frame = back
+    Py_XDECREF(<PyObject *>frame)
+    return stack
+
+
+def set_track_tree(value):
+    """Whether new greenlets know their spawner and share ``spawn_tree_locals``."""
+    global track_tree
+    track_tree = value
+
+
+def set_stack_limit(value):
+    """How many frames of their spawner's stack new greenlets keep."""
+    global stack_limit
+    stack_limit = value
+
+
+def getcurrent():
+    """The greenlet that runs."""
+    return current_greenlet()
+
+
+def kill_raw(greenlet target, exception):
+    """Raise *exception* in a greenlet of this thread that is not a :class:`Greenlet`."""
+    interrupt(get_hub(), target, exception)
+
+
+cdef class RawGreenlet(Fiber):
+    """What :func:`spawn_raw` makes: no value, no links, nothing but the function."""
+
+    cdef object target, args, kwargs
+    cdef readonly object spawning_greenlet
+    cdef object tree_locals
+
+    def __init__(self, function, args, kwargs):
+        cdef greenlet current
+        if not callable(function):
+            raise TypeError(f"a greenlet cannot run {function!r}: it is not callable")
+        if track_tree:
+            current = current_greenlet()
+            self.spawning_greenlet = weak_ref(current)
+            self.tree_locals = locals_of_tree(current)
+        self.hub = get_hub()
+        PyGreenlet_SetParent(self, self.hub)
+        self.target, self.args, self.kwargs = function, args, kwargs
+        if treadle_has_context():
+            self.gr_context = copy_context()
+
+    @property
+    def spawn_tree_locals(self):
+        """As a :class:`Greenlet`'s."""
+        if self.tree_locals is None and self.spawning_greenlet is not None:
+            self.tree_locals = {}
+        return self.tree_locals
+
+    @property
+    def loop(self):
+        """The loop of the greenlet's hub."""
+        return self.hub.loop
+
+    def run(self, *ignored):
+        function, args, kwargs = self.target, self.args, self.kwargs
+        self.target = self.args = self.kwargs = self.hub.starting = None
+        return function(*args, **kwargs)
+
+
+def spawn_raw(function, *args, **kwargs):
+    """Run ``function(*args, **kwargs)`` in a bare greenlet, cheaper than :func:`treadle.spawn`.
+
+    It has no result, cannot be joined or linked to, and its errors go to the hub's
+    ``handle_error``.
+    """
+    cdef RawGreenlet new = RawGreenlet(function, args, kwargs)
+    schedule_start(new.hub, new)
+    return new

@@ -1,0 +1,23 @@
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from treadle._core.event import Event
+from treadle._core.locks import Semaphore
+from treadle._core.waiter import Collector
+
+@disjoint_base
+class Members(Collector):
+    @property
+    def alive(self) -> set[Any]: ...
+    @property
+    def dying(self) -> set[Any]: ...
+    @property
+    def empty(self) -> Event: ...
+    def __init__(self, empty: Event, places: Semaphore | None) -> None: ...
+    def enter(
+        self, member: object, blocking: bool = True, timeout: float | None = None
+    ) -> bool: ...
+    def leave(self, member: object) -> None: ...
+
+def remove_in_hub(members: Members, member: object) -> None: ...

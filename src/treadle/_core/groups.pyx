@@ -1,0 +1,70 @@
+"""Who belongs to a group of greenlets, and how many places are left."""
+
+from treadle._core.greenlet cimport FINISHED, Greenlet
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
+from treadle._core.hub cimport current_greenlet, post_callback
+from treadle._core.locks cimport Semaphore
+from treadle._core.waiter cimport Collector
+
+
+PyGreenlet_Import()
+
+
+cdef class Members(Collector):
+    """The members of a group; as their link it is told of each one's end, in C."""
+
+    def __init__(self, empty, places):
+        self.alive = set()
+        self.dying = set()
+        self.empty = empty
+        self.places = places
+        empty.set()
+
+    cdef int add(self, object source) except -1:
+        cdef Greenlet member = source
+        if current_greenlet() is member or member.hub.closed:
+            self.remove(member)
+        else:
+            # It was killed before it began, by somebody who may be iterating over the members.
+            post_callback(member.hub, remove_in_hub, (self, member))
+        return 0
+
+    cdef bint remove(self, object member) except -1:
+        if member not in self.alive:
+            return False
+        self.alive.discard(member)
+        self.dying.discard(member)
+        if not self.alive:
+            self.empty.set()
+        if self.places is not None:
+            self.places.give()
+        return True
+
+    def enter(self, member, blocking=True, timeout=None):
+        """Let *member* in until it ends, waiting for a place if *blocking*; whether that worked."""
+        if member in self.alive:
+            return True
+        if not isinstance(member, greenlet) and not hasattr(member, "rawlink"):
+            raise TypeError(f"the members of a group are greenlets, not {member!r}")
+        if self.places is not None and not self.places.take(blocking, timeout):
+            return False
+        # From here to the link nothing waits, so no kill or Timeout can come between.
+        self.alive.add(member)
+        self.empty.flag = False
+        if isinstance(member, Greenlet) and (<Greenlet>member).life < FINISHED:
+            (<Greenlet>member).add_link(self)
+        elif hasattr(member, "rawlink"):
+            member.rawlink(self)
+        return True
+
+    def leave(self, member):
+        """Let *member* go before its end."""
+        if self.remove(member) and hasattr(member, "unlink"):
+            member.unlink(self)
+
+    def __repr__(self):
+        return f"{len(self.alive)} members"
+
+
+def remove_in_hub(Members members, member):
+    members.remove(member)

@@ -1,0 +1,83 @@
+"""What events, results and semaphores share: who waits, and whom to call."""
+
+from treadle._core.clock cimport nanoseconds
+from treadle._core.hub cimport Hub, Reason, Wait, WaitQueue, get_hub, new_wait, park, post_callback
+
+
+cdef class Linkable:
+
+    def __cinit__(self, *args, **kwargs):
+        self.waiters = WaitQueue()
+
+    cdef bint is_ready(self) noexcept:
+        return False
+
+    cdef bint tells_all(self) noexcept:
+        return True
+
+    cdef int forgo(self) except -1:
+        return 0
+
+    cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout) except -1:
+        cdef Wait wait = new_wait(reason, self)
+        queue.append(wait)
+        try:
+            park(wait, nanoseconds(timeout))
+        except:
+            queue.remove(wait)
+            if wait.granted:
+                self.forgo()
+            raise
+        if not wait.granted:
+            queue.remove(wait)
+        return wait.granted
+
+    cdef int grant_all(self, WaitQueue queue) except -1:
+        # Only those there now: who waits again meanwhile waits for the next time.
+        cdef Py_ssize_t left = queue.count
+        while left > 0 and queue.grant() is not None:
+            left -= 1
+        return 0
+
+    def rawlink(self, callback):
+        """Call ``callback(self)`` once in this thread's hub when it is ready: soon, if it is."""
+        if not callable(callback):
+            raise TypeError(f"a link must be callable, not {callback!r}")
+        if self.links is None:
+            self.links = []
+        self.links.append((callback, get_hub()))
+        if self.is_ready():
+            self.call_links()
+
+    def unlink(self, callback):
+        """Remove *callback* from the links, if it is there."""
+        if self.links is not None:
+            self.links = [link for link in self.links if link[0] != callback] or None
+
+    cdef int call_links(self) except -1:
+        cdef Hub hub
+        if self.links is not None:
+            for hub in {link[1] for link in self.links}:
+                if not hub.closed:
+                    links = [link for link in self.links if link[1] is hub]
+                    post_callback(hub, run_links, (self, hub, links))
+        return 0
+
+    def linkcount(self):
+        """How many links and waiting greenlets there are."""
+        return self.waiters.count + (0 if self.links is None else len(self.links))
+
+
+def run_links(Linkable self, Hub hub, list links):
+    """Call those of *links* that are still linked; each may run anything."""
+    for link in links:
+        if not self.tells_all() and not self.is_ready():
+            return
+        kept = [other for other in self.links or () if other is not link]
+        if self.links is None or len(kept) == len(self.links):
+            continue  # unlinked, or called already
+        self.links = kept or None
+        try:
+            link[0](self)
+        except BaseException as exc:
+            hub.report((link[0], self), exc)

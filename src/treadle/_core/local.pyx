@@ -1,0 +1,163 @@
+"""Attributes that each greenlet has for itself."""
+
+import copy
+from weakref import ref
+
+cimport cython
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.object cimport PyObject
+
+from treadle._core.greenlet cimport FINISHED, Greenlet
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
+from treadle._core.hub cimport Fiber, current_greenlet
+from treadle._core.waiter cimport Collector
+
+cdef extern from "Python.h":
+    # Attribute access of an object whose dictionary is given: what _thread._local is made of.
+    object _PyObject_GenericGetAttrWithDict(object obj, object name, PyObject *d, int suppress)
+    int _PyObject_GenericSetAttrWithDict(object obj, object name, PyObject *value, PyObject *d) except -1
+
+PyGreenlet_Import()
+
+# What `__dict__` holds the Trace of a greenlet by that is none of treadle's.
+cdef str TRACE = "treadle.local"
+
+# How many dead references a list may gather before it is swept, besides as many as are alive.
+cdef Py_ssize_t SLACK = 32
+
+cdef Py_ssize_t last_key = 0
+
+
+@cython.final
+@cython.no_gc_clear  # needed whole when its greenlet is freed; it refers to nothing strongly
+cdef class Trace(Collector):
+    """What a greenlet keeps of its locals: it takes their dictionaries with it when it ends."""
+
+    cdef object key        # an int: this greenlet's, in each local
+    cdef list locals       # weak
+    cdef Py_ssize_t sweep_at
+
+    def __cinit__(self):
+        global last_key
+        last_key += 1
+        self.key = last_key
+        self.locals = []
+        self.sweep_at = SLACK
+
+    def __dealloc__(self):
+        self.forget()
+
+    cdef int add(self, object source) except -1:
+        # The greenlet has ended; what its attributes' finalizers do is still part of it.
+        self.forget()
+        return 0
+
+    cdef int note(self, local of) except -1:
+        """Remember a local that has a dictionary for this greenlet."""
+        if len(self.locals) >= self.sweep_at:
+            self.locals = [each for each in self.locals if each() is not None]
+            self.sweep_at = 2 * len(self.locals) + SLACK
+        self.locals.append(ref(of))
+        return 0
+
+    cdef int forget(self) except -1:
+        cdef local of
+        gone, self.locals = self.locals, []
+        for each in gone:
+            of = each()
+            if of is not None:
+                of.dicts.pop(self.key, None)
+        return 0
+
+
+cdef Trace current_trace():
+    cdef greenlet current = current_greenlet()
+    cdef Trace trace
+    if isinstance(current, Fiber):
+        if (<Fiber>current).trace is None:
+            (<Fiber>current).trace = trace = Trace()
+            if isinstance(current, Greenlet) and (<Greenlet>current).life < FINISHED:
+                (<Greenlet>current).add_link(trace)
+        return <Trace>(<Fiber>current).trace
+    trace = current.__dict__.get(TRACE)
+    if trace is None:
+        current.__dict__[TRACE] = trace = Trace()
+    return trace
+
+
+cdef class local:
+
+    cdef dict dicts        # the key of a Trace -> that greenlet's attributes
+    cdef object args, kwargs
+    cdef object __weakref__
+
+    def __cinit__(self, *args, **kwargs):
+        if (args or kwargs) and type(self).__init__ is object.__init__:
+            raise TypeError(
+                "Initialization arguments are not supported: "
+                f"{type(self).__name__} has no __init__")
+        self.dicts = {}
+        self.args = args
+        self.kwargs = kwargs
+        self.begin(current_trace())  # __init__ is called by whoever makes it
+
+    cdef dict begin(self, Trace trace):
+        cdef dict attributes = {}
+        trace.note(self)
+        self.dicts[trace.key] = attributes
+        return attributes
+
+    cdef dict here(self):
+        """The current greenlet's attributes; at its first use __init__ is called again."""
+        cdef Trace trace = current_trace()
+        cdef PyObject *known = PyDict_GetItemWithError(self.dicts, trace.key)
+        if known != NULL:
+            return <dict>known
+        attributes = self.begin(trace)
+        if type(self).__init__ is not object.__init__:
+            try:
+                type(self).__init__(self, *self.args, **self.kwargs)
+            except BaseException:
+                self.dicts.pop(trace.key, None)
+                raise
+        return attributes
+
+    def __getattribute__(self, name):
+        cdef dict attributes = self.here()
+        if name == "__dict__":
+            return attributes
+        return _PyObject_GenericGetAttrWithDict(self, name, <PyObject *>attributes, 0)
+
+    def __setattr__(self, name, value):
+        cdef dict attributes = self.here()
+        if name == "__dict__":
+            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+        _PyObject_GenericSetAttrWithDict(self, name, <PyObject *>value, <PyObject *>attributes)
+
+    def __delattr__(self, name):
+        cdef dict attributes = self.here()
+        if name == "__dict__":
+            raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+        _PyObject_GenericSetAttrWithDict(self, name, NULL, <PyObject *>attributes)
+
+    def __copy__(self):
+        """A new one with copies of the current greenlet's attributes."""
+        cdef dict attributes = self.here()
+        cdef local other = type(self)(*self.args, **self.kwargs)
+        mine = other.here()
+        mine.clear()
+        mine.update(copy.copy(attributes))
+        return other
+
+
+def dictionaries_of(greenlet of):
+    """What *of* keeps in locals: ``((class, id), attributes)`` for each one it has used."""
+    cdef Trace trace
+    cdef local each
+    found = (<Fiber>of).trace if isinstance(of, Fiber) else of.__dict__.get(TRACE)
+    if found is None:
+        return []
+    trace = found
+    alive = [reference() for reference in trace.locals]
+    return [((type(each), id(each)), each.dicts[trace.key]) for each in alive
+            if each is not None and trace.key in each.dicts]

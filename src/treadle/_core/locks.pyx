@@ -1,0 +1,523 @@
+"""Semaphores, locks and conditions.
+
+A permit is handed to the first who waits, never put up for grabs: first come, first served, and
+nobody starves. Who is cancelled after a permit was handed over passes it on.
+"""
+
+from time import monotonic
+
+from treadle._core.clock cimport nanoseconds
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
+from treadle._core.hub cimport (
+    ON_CONDITION,
+    ON_LOCK,
+    ON_YIELD,
+    Hub,
+    Wait,
+    WaitQueue,
+    current_greenlet,
+    get_hub_if_exists,
+    interrupt,
+    new_wait,
+    park,
+    unpark,
+)
+from treadle._core.linkable cimport Linkable
+
+import sys
+
+from treadle.exceptions import LoopExit
+
+PyGreenlet_Import()
+
+# A greenlet that fails this often in a row to acquire without blocking is spinning: let others
+# run, or it would spin for ever. Not at once: try-locks in finalizers must not switch.
+cdef enum:
+    SPINS = 16
+    # So is one that takes a free lock this often while nobody else runs: it asks a queue over and
+    # over, perhaps. Some milliseconds, after which the interpreter would switch threads.
+    TAKES = 2000
+
+# threading.TIMEOUT_MAX: what the lock of the thread module takes, in seconds.
+cdef double TIMEOUT_MAX = 9223372036.0
+cdef str NEGATIVE_TIMEOUT = ("timeout value must be a non-negative number"
+                             if sys.version_info >= (3, 13) else "timeout value must be positive")
+
+
+cdef int note_failure(Spin *spin) except -1:
+    """Count a failure to acquire without blocking; lets others run if the caller is spinning."""
+    cdef Hub hub = get_hub_if_exists()
+    cdef greenlet current
+    if hub is None:
+        return 0
+    current = current_greenlet()
+    spin.failures = spin.failures + 1 if spin.greenlet == <void *>current else 1
+    spin.greenlet = <void *>current
+    if spin.failures >= SPINS and current is not hub:
+        spin.greenlet = NULL
+        let_others_run()
+    return 0
+
+
+cdef int let_others_run() except -1:
+    cdef Wait wait = new_wait(ON_YIELD, None)
+    unpark(wait)
+    park(wait, -1)
+    return 0
+
+
+cdef inline int note_take(Takes *takes) except -1:
+    """Count that somebody is about to take a free lock; lets others run if nobody did for long."""
+    takes.count += 1
+    return 0 if takes.count < TAKES else note_many_takes(takes)
+
+
+cdef int note_many_takes(Takes *takes) except -1:
+    cdef Hub hub = get_hub_if_exists()
+    takes.count = 0
+    if hub is None or current_greenlet() is hub:
+        return 0
+    if takes.turns == hub.turns:
+        let_others_run()
+    takes.turns = hub.turns
+    return 0
+
+
+cdef object first_of(list raised):
+    """The first exception, or None; what came after it, a kill perhaps, is raised at the next wait."""
+    cdef Hub hub = get_hub_if_exists()
+    if not raised:
+        return None
+    for exc in raised[1:]:
+        if hub is not None:
+            interrupt(hub, current_greenlet(), exc)
+    return raised[0]
+
+
+cdef class Semaphore(Linkable):
+
+    def __init__(self, value=1, hub=None):
+        if value is None:
+            value = 1
+        if value < 0:
+            raise ValueError("semaphore initial value must be >= 0")
+        self.counter = value
+
+    @property
+    def hub(self):
+        """None, as gevent's before its first wait: greenlets of any hub may use it."""
+        return None
+
+    cdef bint is_ready(self) noexcept:
+        return self.counter > 0
+
+    cdef bint tells_all(self) noexcept:
+        return False
+
+    cdef int forgo(self) except -1:
+        return self.give()
+
+    cdef inline bint take_free(self) noexcept:
+        if self.counter <= 0:
+            return False
+        self.counter -= 1
+        self.spin.greenlet = NULL
+        return True
+
+    cdef bint take(self, bint blocking, object timeout) except -1:
+        if self.take_free():
+            return True
+        if not blocking or nanoseconds(timeout) == 0:
+            note_failure(&self.spin)
+            return False
+        return self.wait_in(self.waiters, ON_LOCK, timeout)
+
+    cdef object retake(self):
+        """Take a permit whatever is raised meanwhile; returns what is to be raised then, or None."""
+        cdef list raised = []
+        while True:
+            try:
+                self.take(True, None)
+                return first_of(raised)
+            except LoopExit:
+                raise  # nobody can ever give one back
+            except BaseException as exc:
+                raised.append(exc)
+
+    cdef int give(self) except -1:
+        # Below 0 it is where somebody has lowered it, as Celery does to shrink a pool in use.
+        if self.counter < 0:
+            self.counter += 1
+        elif self.waiters.count == 0 or self.waiters.grant() is None:
+            self.counter += 1
+            if self.watchers is not None:
+                self.grant_all(self.watchers)
+            if self.links is not None:
+                self.call_links()
+        return 0
+
+    def acquire(self, blocking=True, timeout=None):
+        """Take a permit; True if that worked.
+
+        If there is none: wait if *blocking* is true, at most *timeout* seconds (None: for ever).
+        """
+        return self.take_free() or self.take(blocking, timeout)
+
+    def release(self):
+        """Give a permit back, to the first who waits for one; returns the counter."""
+        self.give()
+        return self.counter
+
+    def wait(self, timeout=None):
+        """Wait until there is a permit, without taking it; returns the counter."""
+        if self.counter <= 0:
+            if self.watchers is None:
+                self.watchers = WaitQueue()
+            self.wait_in(self.watchers, ON_LOCK, timeout)
+        return self.counter
+
+    def locked(self):
+        """Whether there is no permit left."""
+        return self.counter <= 0
+
+    def ready(self):
+        """Whether there is a permit."""
+        return self.counter > 0
+
+    def __enter__(self):
+        self.take(True, None)
+
+    def __exit__(self, typ, value, tb):
+        self.release()
+
+    def __repr__(self):
+        return (f"<{type(self).__name__} at {id(self):#x} counter={self.counter} "
+                f"waiting={self.waiters.count}>")
+
+
+cdef class BoundedSemaphore(Semaphore):
+
+    def __init__(self, value=1, hub=None):
+        Semaphore.__init__(self, value, hub)
+        self.initial = self.counter
+
+    def release(self):
+        """The same; raises ValueError if that would exceed the initial counter."""
+        if self.counter >= self.initial:
+            raise ValueError("Semaphore released too many times")
+        self.give()
+        return self.counter
+
+
+cdef bint take_with_thread_arguments(Semaphore lock, object blocking, object timeout) except -1:
+    return lock.take(blocking, checked_timeout(blocking, timeout))
+
+
+cdef object checked_timeout(object blocking, object timeout):
+    """None for ever; the errors are those of the lock of the thread module."""
+    if timeout is None or timeout == -1:
+        return None
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout != timeout:
+        raise ValueError("Invalid value NaN (not a number)")
+    if timeout < 0:
+        raise ValueError(NEGATIVE_TIMEOUT)
+    if timeout > TIMEOUT_MAX:
+        raise OverflowError("timeout value is too large")
+    return timeout
+
+
+cdef class Lock(Semaphore):
+
+    def __init__(self):
+        self.counter = 1
+
+    cdef bint take(self, bint blocking, object timeout) except -1:
+        if blocking and self.counter > 0:
+            note_take(&self.takes)
+        return Semaphore.take(self, blocking, timeout)
+
+    def acquire(self, blocking=True, timeout=-1):
+        """Lock it; True if that worked. *timeout* in seconds, -1: none."""
+        return take_with_thread_arguments(self, blocking, timeout)
+
+    def release(self):
+        """Unlock it, whoever locked it; RuntimeError if it is not locked."""
+        if self.counter > 0:
+            raise RuntimeError("release unlocked lock")
+        self.give()
+
+    def __enter__(self):
+        return self.take(True, None)
+
+    acquire_lock = acquire
+    release_lock = release
+    locked_lock = Semaphore.locked
+
+    # What threading.Condition uses if a lock has it. Its own way would leave the lock unlocked
+    # when a kill or Timeout arrives while it locks again.
+
+    def _release_save(self):
+        self.release()
+
+    def _acquire_restore(self, state):
+        pending = self.retake()
+        if pending is not None:
+            raise pending
+
+    def _is_owned(self):
+        return self.counter <= 0
+
+    def _at_fork_reinit(self):
+        self.waiters = WaitQueue()
+        self.counter = 1
+
+    def __repr__(self):
+        state = "unlocked" if self.counter > 0 else "locked"
+        return f"<{state} _thread.lock object at {id(self):#x}>"
+
+
+cdef class RLock:
+
+    # What is given is ignored: a hub as in gevent, anything as in the thread module.
+    def __cinit__(self, *args, **kwargs):
+        self.waiters = WaitQueue()
+
+    @property
+    def hub(self):
+        """None, as :attr:`Semaphore.hub`."""
+        return None
+
+    @property
+    def _block(self):
+        """What is locked: in gevent another object, which tools look into."""
+        return self
+
+    cdef bint owned(self) noexcept:
+        return self.count > 0 and self.owner is current_greenlet()
+
+    cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1:
+        cdef Wait wait
+        cdef greenlet current = current_greenlet()
+        if blocking and self.count == 0:
+            note_take(&self.takes)
+        if self.count == 0:
+            self.owner = current
+            self.count = count
+            self.spin.greenlet = NULL
+            return True
+        if self.owner is current:
+            self.count += count
+            return True
+        if not blocking or nanoseconds(timeout) == 0:
+            note_failure(&self.spin)
+            return False
+        wait = new_wait(ON_LOCK, self)
+        self.waiters.append(wait)
+        try:
+            park(wait, nanoseconds(timeout))
+        except:
+            self.waiters.remove(wait)
+            if wait.granted:
+                self.give()
+            raise
+        if not wait.granted:
+            self.waiters.remove(wait)
+            return False
+        self.owner = current
+        self.count = count
+        return True
+
+    cdef int give(self) except -1:
+        """Free it, or hand it over: counted as held once until the new owner runs."""
+        self.owner = None
+        self.count = 1
+        if self.waiters.grant() is None:
+            self.count = 0
+        return 0
+
+    def acquire(self, blocking=True, timeout=-1):
+        """Lock it, or count one more if the caller owns it; True if that worked.
+
+        *timeout* in seconds; -1 or None: none.
+        """
+        return self.take(1, blocking, checked_timeout(blocking, timeout))
+
+    def release(self):
+        """Undo one acquire; RuntimeError if the caller does not own it."""
+        if not self.owned():
+            raise RuntimeError("cannot release un-acquired lock")
+        if self.count > 1:
+            self.count -= 1
+        else:
+            self.give()
+
+    def locked(self):
+        """Whether anybody holds it."""
+        return self.count > 0
+
+    def __enter__(self):
+        return self.take(1, True, None)
+
+    def __exit__(self, typ, value, tb):
+        self.release()
+
+    def _is_owned(self):
+        return self.owned()
+
+    def _recursion_count(self):
+        return self.count if self.owned() else 0
+
+    def _release_save(self):
+        if not self.owned():
+            raise RuntimeError("cannot release un-acquired lock")
+        state = self.count, self.owner
+        self.give()
+        return state
+
+    cdef object retake(self, Py_ssize_t count):
+        """Lock it whatever is raised meanwhile; returns what is to be raised then, or None."""
+        cdef list raised = []
+        while True:
+            try:
+                self.take(count, True, None)
+                return first_of(raised)
+            except LoopExit:
+                raise  # nobody can ever unlock it
+            except BaseException as exc:
+                raised.append(exc)
+
+    def _acquire_restore(self, state):
+        pending = self.retake(state[0])
+        if pending is not None:
+            raise pending
+
+    def _at_fork_reinit(self):
+        self.waiters = WaitQueue()
+        self.owner = None
+        self.count = 0
+
+    def __repr__(self):
+        state = "locked" if self.count else "unlocked"
+        return (f"<{state} _thread.RLock object owner={self.owner!r} count={self.count} "
+                f"at {id(self):#x}>")
+
+
+cdef class Condition:
+
+    cdef readonly object _lock
+    cdef readonly object acquire
+    cdef readonly object release
+    cdef WaitQueue waiters
+    cdef object __weakref__
+
+    def __init__(self, lock=None):
+        self._lock = RLock() if lock is None else lock
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+        self.waiters = WaitQueue()
+
+    def __enter__(self):
+        return self._lock.__enter__()
+
+    def __exit__(self, *args):
+        return self._lock.__exit__(*args)
+
+    cdef int check_owned(self, str doing) except -1:
+        lock = self._lock
+        owned = lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked()
+        if not owned:
+            raise RuntimeError(f"cannot {doing} on un-acquired lock")
+        return 0
+
+    def wait(self, timeout=None):
+        """Release the lock, wait to be notified, take the lock again.
+
+        False if *timeout* seconds passed first. Whatever ends the wait, the lock is held again
+        afterwards. Raises RuntimeError if the caller does not hold it.
+        """
+        cdef Wait wait
+        self.check_owned("wait")
+        wait = new_wait(ON_CONDITION, self)
+        self.waiters.append(wait)
+        state = self.release_all()
+        try:
+            park(wait, nanoseconds(timeout))
+        except:
+            self.waiters.remove(wait)
+            later = self.acquire_shielded(state)
+            if wait.granted:
+                self.waiters.grant()
+            if later is not None and wait.hub is not None:
+                interrupt(wait.hub, wait.waiter, later)
+            raise
+        self.waiters.remove(wait)
+        self.acquire_again(wait, state)
+        return wait.granted
+
+    cdef object release_all(self):
+        if hasattr(self._lock, "_release_save"):
+            return self._lock._release_save()
+        self._lock.release()
+
+    cdef int acquire_again(self, Wait wait, state) except -1:
+        pending = self.acquire_shielded(state)
+        if pending is not None:
+            if wait.granted:
+                self.waiters.grant()
+            raise pending
+        return 0
+
+    cdef object acquire_shielded(self, state):
+        """Take the lock whatever is raised meanwhile; returns what is to be raised then, or None."""
+        cdef list raised = []
+        if isinstance(self._lock, RLock):
+            return (<RLock>self._lock).retake(state[0])
+        if isinstance(self._lock, Semaphore):
+            return (<Semaphore>self._lock).retake()
+        while True:
+            try:
+                if hasattr(self._lock, "_acquire_restore"):
+                    self._lock._acquire_restore(state)
+                else:
+                    self._lock.acquire()
+                return first_of(raised)
+            except LoopExit:
+                raise
+            except BaseException as exc:
+                raised.append(exc)
+
+    def wait_for(self, predicate, timeout=None):
+        """Wait until ``predicate()`` is true; returns its last value.
+
+        *timeout* seconds at most in all.
+        """
+        left = timeout
+        deadline = None if timeout is None else monotonic() + timeout
+        result = predicate()
+        while not result:
+            if deadline is not None:
+                left = deadline - monotonic()
+                if left <= 0:
+                    break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def notify(self, n=1):
+        """Wake at most *n* of those who wait; RuntimeError if the caller does not hold the lock."""
+        self.check_owned("notify")
+        while n > 0 and self.waiters.grant() is not None:
+            n -= 1
+
+    def notify_all(self):
+        """Wake all who wait."""
+        self.notify(self.waiters.count)
+
+    def _is_owned(self):
+        lock = self._lock
+        return lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked()
+
+    def __repr__(self):
+        return f"<Condition({self._lock!r}, {self.waiters.count})>"

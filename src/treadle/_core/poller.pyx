@@ -1,0 +1,203 @@
+"""What a poller is, and the portable one, built on the standard library's selectors."""
+
+from libc.stdint cimport int64_t, uint32_t
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    #include <winsock2.h>
+    #pragma comment(lib, "ws2_32.lib")
+    #else
+    #include <sys/socket.h>
+    #endif
+    static inline void treadle_send_byte(int socket)
+    {
+        (void)(send(socket, "w", 1, 0) + 0);
+    }
+    """
+    void treadle_send_byte(int socket)
+
+cdef uint32_t last_serial = 0
+
+
+cdef class Pollable:
+
+    def __cinit__(self, int fd, *args, **kwargs):
+        global last_serial
+        last_serial += 1  # wraps after 2**32 descriptors; the old ones are long gone then
+        self.fd = fd
+        self.serial = last_serial
+
+    cdef void ready(self, int events) noexcept:
+        pass
+
+    cdef void replaced(self, Pollable other, bint reused) noexcept:
+        pass
+
+    cdef int rewatch(self, Poller poller) except -1:
+        return 0
+
+
+cdef class Poller:
+
+    #: Where the interpreter may write a byte for each signal; -1 if nowhere.
+    signal_fd = -1
+
+    def __cinit__(self, *args):
+        self.slots = []
+
+    cdef int watch(self, Pollable pollable, int events, bint owned) except -1:
+        raise NotImplementedError
+
+    cdef int wait(self, int64_t timeout) except -1:
+        raise NotImplementedError
+
+    cdef int wake(self) except -1:
+        raise NotImplementedError
+
+    cdef int close(self) except -1:
+        raise NotImplementedError
+
+    cdef int renew(self) except -1:
+        raise NotImplementedError
+
+    cdef int renew_and_rewatch(self) except -1:
+        cdef Pollable pollable
+        registered = [pollable for pollable in self.slots if pollable is not None]
+        self.renew()
+        for pollable in registered:
+            pollable.rewatch(self)
+        return 0
+
+    cdef int forget(self, Pollable pollable) except -1:
+        if self.slot(pollable.fd) is pollable:
+            self.slots[pollable.fd] = None
+        return 0
+
+    cdef Pollable slot(self, int fd):
+        if 0 <= fd < len(self.slots):
+            return self.slots[fd]
+        return None
+
+    cdef int fill_slot(self, Pollable pollable, bint reused) except -1:
+        cdef Pollable old
+        cdef Py_ssize_t missing = pollable.fd + 1 - len(self.slots)
+        if missing > 0:
+            self.slots.extend([None] * missing)
+        old = self.slots[pollable.fd]
+        if old is not pollable:
+            self.slots[pollable.fd] = pollable
+            if old is not None:
+                old.replaced(pollable, reused)
+        return 0
+
+
+selector_class = None
+
+
+def pin_selector():
+    """Fix the class that portable pollers wait with, before patching replaces it; returns it."""
+    global selector_class
+    if selector_class is None:
+        import selectors  # only the portable poller pays for this import
+        selector_class = selectors.DefaultSelector
+    return selector_class
+
+
+cdef class SelectorsPoller(Poller):
+    """Level-triggered and one-shot: what was reported must be asked for again."""
+
+    cdef object selector
+    cdef object wake_reader, wake_writer  # sockets: Windows selects on nothing else
+    cdef int wake_fd
+
+    def __init__(self):
+        self.open()
+
+    def fileno(self):
+        """The selector's descriptor, which may itself be watched.
+
+        Raises NotImplementedError where the system's selector has none.
+        """
+        if not hasattr(self.selector, "fileno"):
+            raise NotImplementedError(
+                f"watchers of descriptors need epoll, kqueue or devpoll; "
+                f"{type(self.selector).__name__} has no descriptor of its own")
+        return self.selector.fileno()
+
+    cdef int open(self) except -1:
+        import _socket  # only the portable poller pays for this import
+        if hasattr(_socket, "socketpair"):
+            pair = _socket.socketpair()
+        else:
+            import socket
+            pair = socket.socketpair()
+        # The C type's own methods: a patched class must not come between.
+        for end in pair:
+            _socket.socket.settimeout(end, 0)
+        self.wake_reader, self.wake_writer = pair
+        self.wake_fd = self.wake_writer.fileno()
+        self.selector = pin_selector()()
+        self.selector.register(self.wake_reader.fileno(), READ, None)
+        return 0
+
+    cdef int unregister(self, int fd) except -1:
+        try:
+            self.selector.unregister(fd)
+        except (KeyError, ValueError, OSError):
+            pass  # not registered, or the file is closed, which unregistered it
+        return 0
+
+    cdef int watch(self, Pollable pollable, int events, bint owned) except -1:
+        # Which file a number means today is not known here: registering anew is always right.
+        self.unregister(pollable.fd)
+        try:
+            self.selector.register(pollable.fd, events, pollable)
+        except PermissionError:  # a regular file
+            pollable.ready(events)
+            return 0
+        return self.fill_slot(pollable, False)
+
+    cdef int forget(self, Pollable pollable) except -1:
+        if self.slot(pollable.fd) is pollable:
+            self.unregister(pollable.fd)
+        return Poller.forget(self, pollable)
+
+    cdef int wait(self, int64_t timeout) except -1:
+        cdef Pollable pollable
+        cdef list found = self.selector.select(None if timeout < 0 else timeout / 1e9)
+        self.blocking = False
+        for key, events in found:
+            if key.data is None:
+                self.drain()
+                continue
+            pollable = key.data
+            self.unregister(pollable.fd)
+            pollable.ready(events)
+        return 0
+
+    cdef int drain(self) except -1:
+        import _socket
+        try:
+            while _socket.socket.recv(self.wake_reader, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        return 0
+
+    cdef int wake(self) except -1:
+        # C, because whoever unparks must not run Python. If it is full, the reader wakes anyway.
+        treadle_send_byte(self.wake_fd)
+        return 0
+
+    cdef int close(self) except -1:
+        import _socket
+        self.slots = []
+        self.selector.close()
+        _socket.socket.close(self.wake_reader)
+        _socket.socket.close(self.wake_writer)
+        return 0
+
+    cdef int renew(self) except -1:
+        self.close()
+        return self.open()

@@ -1,0 +1,44 @@
+from treadle._core.hub cimport Wait, WaitQueue
+
+
+cdef class SimpleQueue:
+    cdef public object queue         # what holds the items: a deque, or what _init() chose
+    cdef WaitQueue getting
+    cdef WaitQueue putting
+    cdef Py_ssize_t limit            # -1: none
+    cdef Py_ssize_t promised         # items that belong to getters on their way to take them
+    cdef Py_ssize_t arriving         # items about to be stored
+    cdef Py_ssize_t unfinished       # items put, less those task_done() was called for
+    cdef bint customised             # a subclass overrides _put and its like
+    cdef readonly bint is_shutdown
+    cdef object __weakref__
+
+    # How items are kept; of a heap they compare items, which runs anything.
+    cdef int store(self, object item) except -1
+    cdef object unstore(self)
+    cdef object head(self)
+
+    cdef Py_ssize_t size(self) except -1
+    cdef bint is_full(self) except -1
+    cdef int settle(self) except -1
+    cdef int add(self, object item) except -1
+    cdef int admit(self, Wait putter) except -1
+    cdef object take(self)
+    cdef int await_place(self, object item, object timeout) except -1
+    cdef int await_item(self, object mark, object timeout) except -1
+
+
+cdef class Queue(SimpleQueue):
+    cdef WaitQueue joining
+
+
+cdef class Channel:
+    cdef WaitQueue getting
+    cdef WaitQueue putting
+    cdef object handed               # items put without waiting, for getters on their way
+    cdef Py_ssize_t promised         # getters on their way to take an item
+    cdef object __weakref__
+
+    cdef Py_ssize_t offered(self) except? -2
+    cdef int settle(self) except -1
+    cdef bint await_item(self, object timeout) except -1

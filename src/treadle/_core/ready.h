@@ -1,0 +1,33 @@
+/* Whether a call on a descriptor would have to wait, and how much a pipe that is ready takes. */
+#ifndef TREADLE_READY_H
+#define TREADLE_READY_H
+
+#ifdef _WIN32
+/* Only sockets can be asked there, and they are not read as files. */
+enum { TREADLE_PIPE_BUF = 512 };
+static inline int treadle_would_wait(int fd, int writing)
+{
+    return 0;
+}
+#else
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#ifndef PIPE_BUF
+#define PIPE_BUF _POSIX_PIPE_BUF
+#endif
+enum { TREADLE_PIPE_BUF = PIPE_BUF };
+/* Not for what is closed, fails, or is the wrong end of a pipe: the call itself says so. */
+static inline int treadle_would_wait(int fd, int writing)
+{
+    struct pollfd asked = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
+    int flags;
+    if (poll(&asked, 1, 0) != 0)
+        return 0;
+    flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && !(flags & O_NONBLOCK)
+           && (flags & O_ACCMODE) != (writing ? O_RDONLY : O_WRONLY);
+}
+#endif
+
+#endif

@@ -1,0 +1,95 @@
+/* The ready ring: a growable circular buffer of what shall run next.
+ *
+ * Each entry owns one reference.  Nothing here runs Python, except that ring_reserve may raise
+ * MemoryError.  Only the thread of the hub that owns a ring touches it. */
+#ifndef TREADLE_RING_H
+#define TREADLE_RING_H
+
+#include <Python.h>
+
+typedef struct {
+    PyObject *obj;
+    int kind;
+} treadle_entry;
+
+typedef struct {
+    treadle_entry *entries;
+    size_t mask;  /* capacity - 1; the capacity is a power of two */
+    size_t head;
+    size_t count;
+} treadle_ring;
+
+/* Rings above this capacity are made smaller when a burst is over. */
+#define TREADLE_RING_KEPT 1024
+
+static inline int ring_resize(treadle_ring *ring, size_t capacity)
+{
+    treadle_entry *grown = PyMem_RawMalloc(capacity * sizeof(treadle_entry));
+    if (grown == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < ring->count; i++)
+        grown[i] = ring->entries[(ring->head + i) & ring->mask];
+    PyMem_RawFree(ring->entries);
+    ring->entries = grown;
+    ring->mask = capacity - 1;
+    ring->head = 0;
+    return 0;
+}
+
+static inline int ring_reserve(treadle_ring *ring)
+{
+    return ring_resize(ring, ring->entries ? (ring->mask + 1) * 2 : 64);
+}
+
+/* To be called now and then: give back what at most an eighth is used of. */
+static inline void ring_trim(treadle_ring *ring)
+{
+    if (ring->mask >= TREADLE_RING_KEPT && ring->count < (ring->mask + 1) / 8
+        && ring_resize(ring, (ring->mask + 1) / 4) < 0)
+        PyErr_Clear();  /* it stays as it is */
+}
+
+static inline int ring_push(treadle_ring *ring, PyObject *obj, int kind)
+{
+    if ((ring->entries == NULL || ring->count > ring->mask) && ring_reserve(ring) < 0)
+        return -1;
+    treadle_entry *entry = &ring->entries[(ring->head + ring->count++) & ring->mask];
+    entry->obj = Py_NewRef(obj);
+    entry->kind = kind;
+    return 0;
+}
+
+static inline int ring_push_front(treadle_ring *ring, PyObject *obj, int kind)
+{
+    if ((ring->entries == NULL || ring->count > ring->mask) && ring_reserve(ring) < 0)
+        return -1;
+    ring->head = (ring->head - 1) & ring->mask;
+    ring->count++;
+    ring->entries[ring->head].obj = Py_NewRef(obj);
+    ring->entries[ring->head].kind = kind;
+    return 0;
+}
+
+static inline int ring_head_kind(treadle_ring *ring)
+{
+    return ring->entries[ring->head].kind;
+}
+
+/* The caller takes over the entry's reference. */
+static inline PyObject *ring_pop(treadle_ring *ring)
+{
+    PyObject *obj = ring->entries[ring->head].obj;
+    ring->head = (ring->head + 1) & ring->mask;
+    ring->count--;
+    return obj;
+}
+
+static inline void ring_free(treadle_ring *ring)
+{
+    PyMem_RawFree(ring->entries);
+    memset(ring, 0, sizeof *ring);
+}
+
+#endif

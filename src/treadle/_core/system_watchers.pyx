@@ -1,0 +1,276 @@
+"""Watchers of what the system tells the process: signals, children, forks, changed files."""
+
+import _signal
+import os
+
+from treadle._core.hub cimport run_callback
+from treadle._core.poller cimport READ
+from treadle._core.watchers cimport Io, Loop, Timer, Watcher
+
+# ---------------------------------------------------------------- signals
+
+cdef object CHILD_SIGNAL = getattr(_signal, "SIGCHLD", None)  # None on Windows
+# Signal number -> its active watchers, and the handler that stood there before.
+cdef dict watchers_of_signals = {}
+cdef dict handlers_before = {}
+
+
+def on_signal(number, frame):
+    """The handler of every watched signal."""
+    cdef Signal watcher
+    for watcher in watchers_of_signals.get(number, ()):
+        watcher.fire(0)
+    if number == CHILD_SIGNAL and callable(handlers_before.get(number)):
+        # The program's own way of looking after its children goes on beside ours.
+        handlers_before[number](number, frame)
+
+
+cdef class Signal(Watcher):
+    """Calls when the process receives a signal, instead of the handler that was set before.
+
+    Only in the main thread, as for all handlers. A forked child inherits it.
+    """
+
+    cdef readonly int signalnum
+
+    def __init__(self, Loop loop, signalnum, ref=True, priority=None):
+        Watcher.__init__(self, loop, ref, priority)
+        if not 1 <= signalnum < _signal.NSIG:
+            raise ValueError(f"illegal signal number: {signalnum!r}")
+        self.signalnum = signalnum
+        self.inherited = True
+
+    cdef int begin(self) except -1:
+        watchers = watchers_of_signals.setdefault(self.signalnum, [])
+        if not watchers:
+            handlers_before[self.signalnum] = _signal.signal(self.signalnum, on_signal)
+        watchers.append(self)
+        return 0
+
+    cdef int end(self) except -1:
+        watchers = watchers_of_signals[self.signalnum]
+        watchers.remove(self)
+        if not watchers:
+            before = handlers_before.pop(self.signalnum)
+            # Whoever set a handler meanwhile keeps it.
+            if _signal.getsignal(self.signalnum) is on_signal:
+                _signal.signal(self.signalnum, _signal.SIG_DFL if before is None else before)
+        return 0
+
+    def _format(self):
+        return f" signalnum={self.signalnum}"
+
+
+# ---------------------------------------------------------------- children
+
+cdef list children = []       # the active Child watchers
+cdef Signal child_signal = None
+
+
+cdef class Child(Watcher):
+    """Calls when a child process has ended, and reaps it; then it is inactive.
+
+    *pid* 0 means any child: then no one else can wait for children. With *trace* it also
+    calls, and stays active, when the child stops or continues.
+    """
+
+    cdef readonly int pid
+    cdef readonly bint trace
+    cdef public int rpid          # the child that it called for
+    cdef public int rstatus       # its status, as of os.waitpid()
+    cdef int pidfd
+    cdef Io io
+
+    def __init__(self, Loop loop, pid, trace=0, ref=True, priority=None):
+        Watcher.__init__(self, loop, ref, priority)
+        if not loop.default:
+            raise TypeError("child watchers are only available on the main thread's loop")
+        if pid < 0:
+            raise ValueError(f"a child's number is not negative: {pid!r}")
+        self.pid = pid
+        self.trace = bool(trace)
+        self.pidfd = -1
+
+    cdef int begin(self) except -1:
+        children.append(self)
+        try:
+            if not self.open_pidfd():
+                watch_child_signal(self.loop)
+        except BaseException:
+            children.remove(self)
+            raise
+        return 0
+
+    cdef bint open_pidfd(self) except -1:
+        if self.pid == 0 or self.trace or not hasattr(os, "pidfd_open"):
+            return False
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:  # reaped already: nothing will ever come, as in libev
+            return True
+        except OSError:  # an old kernel, or a sandbox
+            return False
+        # The Child itself counts as a reason to go on, if it does.
+        self.io = Io(self.loop, self.pidfd, READ, False)
+        self.io.start(reap, self.pid, 0)
+        return True
+
+    cdef int end(self) except -1:
+        children.remove(self)
+        if self.io is not None:
+            self.io.close()
+            self.io = None
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        if child_signal is not None and not any(needs_signal(child) for child in children):
+            unwatch_child_signal()
+        return 0
+
+    def _format(self):
+        return f" pid={self.pid} rstatus={self.rstatus}"
+
+
+cdef bint needs_signal(Child child):
+    return child.pidfd < 0
+
+
+cdef int watch_child_signal(Loop loop) except -1:
+    global child_signal
+    if child_signal is None:
+        child_signal = Signal(loop, CHILD_SIGNAL, False)
+        child_signal.start(reap_signalled)
+    run_callback(loop.hub, reap_signalled, ())  # it may have ended before the handler was set
+    return 0
+
+
+cdef int unwatch_child_signal() except -1:
+    global child_signal
+    watcher, child_signal = child_signal, None
+    watcher.close()
+    return 0
+
+
+def reap_signalled():
+    """A child changed its state: look at those that are not watched by descriptor."""
+    cdef Child child
+    for child in list(children):
+        if needs_signal(child) and child.is_active():
+            while reap(child.pid or -1, os.WUNTRACED | os.WCONTINUED if child.trace else 0):
+                if child.pid != 0:
+                    break
+
+
+def reap(pid, flags):
+    """Fetch the status of child *pid* (-1: any) and tell its watchers; whether there was one."""
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG | flags)
+    except ChildProcessError:
+        if pid < 0:
+            return False
+        # Somebody else fetched it. What can be told is that it ended; 255 as asyncio has it.
+        found, status = pid, 255 << 8
+    if found == 0:
+        return False
+    tell(found, status)
+    return True
+
+
+cdef int tell(pid, status) except -1:
+    cdef Child child
+    cdef bint over = not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status))
+    for child in list(children):
+        if child.pid == pid or child.pid == 0:
+            if not over and not child.trace:
+                continue
+            child.rpid, child.rstatus = pid, status
+            if over and child.pid != 0:
+                child.deactivate()
+            child.fire(0)
+    return 0
+
+
+# ---------------------------------------------------------------- forks and files
+
+cdef class Fork(Watcher):
+    """Calls in a forked child."""
+
+    def __init__(self, Loop loop, ref=True, priority=None):
+        Watcher.__init__(self, loop, ref, priority)
+        self.inherited = True
+
+    cdef int forked(self) except -1:
+        self.fire(0)
+        return 0
+
+
+cdef double DEFAULT_STAT_INTERVAL = 5.0074891  # libev's numbers
+cdef double SHORTEST_STAT_INTERVAL = 0.1074891
+
+
+cdef class Stat(Timer):
+    """Calls when what ``os.stat()`` says of a path has changed; looks every *interval* seconds.
+
+    0 means some 5 seconds, and less than 0.1 is raised to that.
+    """
+
+    cdef readonly object path
+    cdef readonly object attr        # the last os.stat(); None if there is no such file
+    cdef readonly object prev        # the one before it changed
+
+    def __init__(self, Loop loop, path, interval=0.0, ref=True, priority=None):
+        Timer.__init__(self, loop, 0.0, 0.0, ref, priority)
+        os.fsencode(path)  # raises TypeError for what is not a path
+        self.path = path
+        self.after = interval
+
+    @property
+    def _paths(self):
+        """gevent's: the path as the system takes it, bytes."""
+        return os.fsencode(self.path)
+
+    @property
+    def interval(self):
+        """Seconds between looks; the one in force once it is started."""
+        return self.after
+
+    cdef int begin(self) except -1:
+        if self.after == 0:
+            self.after = DEFAULT_STAT_INTERVAL
+        self.after = self.period = max(self.after, SHORTEST_STAT_INTERVAL)
+        self.attr = stat_or_none(self.path)
+        return Timer.begin(self)
+
+    cdef void fire(self, int events) noexcept:
+        try:
+            run_callback(self.loop.hub, look, (self,))
+        except RuntimeError:
+            pass  # the hub was closed
+
+    def _format(self):
+        return f" path={self.path!r} interval={self.after}"
+
+
+def look(Stat self):
+    """See whether the file has changed."""
+    if not self.is_active():
+        return
+    now = stat_or_none(self.path)
+    if what_counts(now) != what_counts(self.attr):
+        self.prev, self.attr = self.attr, now
+        Watcher.fire(self, 0)
+
+
+cdef object stat_or_none(path):
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+cdef object what_counts(status):
+    """What of a file's status means a change: all but when it was read."""
+    if status is None:
+        return None
+    return (status.st_dev, status.st_ino, status.st_mode, status.st_nlink, status.st_uid,
+            status.st_gid, status.st_rdev, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -1,0 +1,172 @@
+"""A deadline on a block of code: an exception that its timer raises in the greenlet that set it."""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+from treadle._core.clock cimport nanoseconds, now
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
+from treadle._core.hub cimport (
+    Hub,
+    Wait,
+    cancel_timer,
+    current_greenlet,
+    get_hub,
+    interrupt,
+    park,
+    post_callback,
+    set_timer,
+    wait_of,
+    treadle_timer,
+)
+
+PyGreenlet_Import()
+
+public_class = None
+
+
+cdef object timeout_error(object timeout):
+    if isinstance(timeout, Timeout):
+        return (<Timeout>timeout).to_raise()
+    return public_class(timeout)
+
+
+cdef int park_or_raise(Wait wait, object seconds) except -1:
+    if not park(wait, nanoseconds(seconds)):
+        raise timeout_error(seconds)
+    return 0
+
+
+cdef class Timeout(BaseException):
+
+    cdef treadle_timer *timer
+    cdef Hub hub
+    cdef greenlet target
+    cdef public object seconds
+    cdef public object exception
+    cdef bint counts      # whether it keeps the loop alive
+    cdef bint customised  # a subclass decides what happens on expiration
+
+    def __init__(self, seconds=None, exception=None, ref=True, priority=-1):
+        self.seconds = seconds
+        self.exception = exception
+        self.counts = ref
+
+    def __dealloc__(self):
+        # The heap owns a reference while the timer is set, so it is not set here.
+        pass
+
+    @property
+    def pending(self):
+        """Whether it is started and neither expired nor cancelled."""
+        return self.timer != NULL
+
+    def start(self):
+        """Start the timer for the current greenlet.
+
+        Does nothing if ``seconds`` is None. Raises AssertionError if it is started already,
+        TypeError if ``seconds`` is not a number.
+        """
+        cdef int64_t ns
+        if self.timer != NULL:
+            raise AssertionError(f"{self!r} is already started; cancel() it before starting again")
+        ns = nanoseconds(self.seconds)
+        if ns < 0:
+            return
+        self.hub = get_hub()
+        self.target = current_greenlet()
+        if self.hub.stand_in is not None:
+            self.hub.stand_in.update_now()
+        self.timer = set_timer(self.hub, now() + ns, self, timeout_expired)
+        if not self.counts:
+            self.hub.unref_timers += 1
+
+    @classmethod
+    def start_new(cls, timeout=None, exception=None, ref=True, _one_shot=False):
+        """Return a started timeout.
+
+        *timeout* is a number of seconds or None; or a Timeout, which is started if it is not
+        pending, and returned itself.
+        """
+        if isinstance(timeout, Timeout):
+            if not timeout.pending:
+                timeout.start()
+            return timeout
+        new = cls(timeout, exception, ref)
+        new.start()
+        return new
+
+    def cancel(self):
+        """Stop the timer; it may be started again. Does nothing if it is not pending."""
+        cdef treadle_timer *timer = self.timer
+        if timer != NULL:
+            self.disarm()
+            cancel_timer(self.hub, timer)
+            self.target = None
+
+    def close(self):
+        """The same as :meth:`cancel`."""
+        self.cancel()
+
+    cdef void disarm(self) noexcept:
+        self.timer = NULL
+        if not self.counts:
+            self.hub.unref_timers -= 1
+
+    cdef void expire(self) noexcept:
+        target, self.target = self.target, None
+        try:
+            if type(self)._on_expiration is Timeout._on_expiration:
+                interrupt(self.hub, target, self.to_raise())
+            else:
+                post_callback(self.hub, self._on_expiration, (target, self.to_raise()))
+        except RuntimeError:
+            pass  # the hub was closed: its greenlets never run again
+
+    cdef object to_raise(self):
+        if self.exception is None or self.exception is False or isinstance(self.exception, str):
+            return self
+        if isinstance(self.exception, BaseException) or (
+                isinstance(self.exception, type) and issubclass(self.exception, BaseException)):
+            return self.exception
+        return TypeError(
+            f"exceptions must be classes or instances of BaseException, not {self.exception!r}")
+
+    def _on_expiration(self, prev_greenlet, ex):
+        """Called in the hub if a subclass overrides it: throw *ex* into *prev_greenlet*."""
+        interrupt(self.hub, prev_greenlet, ex)
+
+    def __enter__(self):
+        if self.timer == NULL:
+            self.start()
+        return self
+
+    def __exit__(self, typ, value, tb):
+        self.cancel()
+        return value is self and self.exception is False
+
+    def __repr__(self):
+        name = type(self).__name__
+        pending = " pending" if self.timer != NULL else ""
+        exception = "" if self.exception is None else f" exception={self.exception!r}"
+        return f"<{name} at {id(self):#x} seconds={self.seconds}{exception}{pending}>"
+
+    def __str__(self):
+        if self.seconds is None:
+            return ""
+        plural = "" if self.seconds == 1 else "s"
+        if self.exception is None:
+            return f"{self.seconds} second{plural}"
+        if self.exception is False:
+            return f"{self.seconds} second{plural} (silent)"
+        return f"{self.seconds} second{plural}: {self.exception}"
+
+
+cdef void timeout_expired(PyObject *obj) noexcept:
+    cdef Timeout timeout = <Timeout>obj
+    cdef Wait wait = wait_of(timeout.hub, timeout.target)
+    if wait is not None and wait.settled:
+        # Stay pending, so that it can be cancelled, until the call has returned.
+        timeout.timer = set_timer(timeout.hub, now() + 1, timeout, timeout_expired)
+        return
+    timeout.disarm()
+    timeout.expire()

@@ -1,0 +1,208 @@
+/* Deadlines: a 4-ary heap ordered by (deadline, order of setting).
+ *
+ * Almost every timer is cancelled before it is due, so cancelling must be cheap with a million
+ * outstanding: it only drops the node's payload, and the entry is swept when it surfaces or when
+ * dead entries outnumber live ones.  A node belongs to the heap until its timer fires or is
+ * cancelled; whoever set it must forget the pointer then.
+ *
+ * Nothing here runs Python; only the thread of the owning hub (with the GIL) touches a heap. */
+#ifndef TREADLE_TIMERS_H
+#define TREADLE_TIMERS_H
+
+#include <Python.h>
+#include <stdint.h>
+
+/* Called when due, with the node already gone.  C only: it may push to the ring, never switch. */
+typedef void (*treadle_fire)(PyObject *obj);
+
+typedef struct treadle_timer {
+    PyObject *obj;  /* owned; NULL once cancelled */
+    union {
+        treadle_fire fire;
+        struct treadle_timer *next_free;
+    };
+} treadle_timer;
+
+typedef struct {
+    int64_t deadline;
+    uint64_t order;
+    treadle_timer *timer;
+} treadle_deadline;
+
+typedef struct {
+    treadle_deadline *heap;
+    size_t count, capacity, dead;
+    uint64_t order;
+    treadle_timer *free;
+} treadle_timers;
+
+/* Below this many dead entries a sweep is not worth its pass over the heap. */
+#define TREADLE_SWEEP_MIN 64
+
+static inline int timers_before(const treadle_deadline *a, const treadle_deadline *b)
+{
+    return a->deadline < b->deadline || (a->deadline == b->deadline && a->order < b->order);
+}
+
+static inline void timers_sift_up(treadle_timers *timers, size_t i)
+{
+    treadle_deadline moved = timers->heap[i];
+    while (i > 0) {
+        size_t parent = (i - 1) / 4;
+        if (!timers_before(&moved, &timers->heap[parent]))
+            break;
+        timers->heap[i] = timers->heap[parent];
+        i = parent;
+    }
+    timers->heap[i] = moved;
+}
+
+static inline void timers_sift_down(treadle_timers *timers, size_t i)
+{
+    treadle_deadline moved = timers->heap[i];
+    for (;;) {
+        size_t child = 4 * i + 1, best = child;
+        if (child >= timers->count)
+            break;
+        size_t end = child + 4 < timers->count ? child + 4 : timers->count;
+        for (size_t c = child + 1; c < end; c++)
+            if (timers_before(&timers->heap[c], &timers->heap[best]))
+                best = c;
+        if (!timers_before(&timers->heap[best], &moved))
+            break;
+        timers->heap[i] = timers->heap[best];
+        i = best;
+    }
+    timers->heap[i] = moved;
+}
+
+static inline void timers_recycle(treadle_timers *timers, treadle_timer *timer)
+{
+    timer->next_free = timers->free;
+    timers->free = timer;
+}
+
+/* NULL with MemoryError set, or the node. */
+static inline treadle_timer *timers_add(treadle_timers *timers, int64_t deadline, PyObject *obj,
+                                     treadle_fire fire)
+{
+    if (timers->count == timers->capacity) {
+        size_t capacity = timers->capacity ? timers->capacity * 2 : 64;
+        treadle_deadline *heap = PyMem_RawRealloc(timers->heap, capacity * sizeof *heap);
+        if (heap == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        timers->heap = heap;
+        timers->capacity = capacity;
+    }
+    treadle_timer *timer = timers->free;
+    if (timer != NULL)
+        timers->free = timer->next_free;
+    else if ((timer = PyMem_RawMalloc(sizeof *timer)) == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    timer->obj = Py_NewRef(obj);
+    timer->fire = fire;
+    timers->heap[timers->count] = (treadle_deadline){deadline, timers->order++, timer};
+    timers_sift_up(timers, timers->count++);
+    return timer;
+}
+
+static inline void timers_sweep(treadle_timers *timers)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < timers->count; i++) {
+        if (timers->heap[i].timer->obj != NULL)
+            timers->heap[kept++] = timers->heap[i];
+        else
+            timers_recycle(timers, timers->heap[i].timer);
+    }
+    timers->count = kept;
+    timers->dead = 0;
+    for (size_t i = kept / 4 + 1; i-- > 0;)
+        if (i < kept)
+            timers_sift_down(timers, i);
+}
+
+/* The payload's reference passes to the caller, who drops it when it can bear finalizers. */
+static inline PyObject *timers_cancel(treadle_timers *timers, treadle_timer *timer)
+{
+    PyObject *obj = timer->obj;
+    if (timers->heap[timers->count - 1].timer == timer) {
+        timers->count--;
+        timers_recycle(timers, timer);
+        return obj;
+    }
+    timer->obj = NULL;
+    timers->dead++;
+    if (timers->dead >= TREADLE_SWEEP_MIN && timers->dead > timers->count / 2)
+        timers_sweep(timers);
+    return obj;
+}
+
+static inline treadle_timer *timers_remove_first(treadle_timers *timers)
+{
+    treadle_timer *timer = timers->heap[0].timer;
+    timers->heap[0] = timers->heap[--timers->count];
+    if (timers->count > 0)
+        timers_sift_down(timers, 0);
+    return timer;
+}
+
+/* The earliest deadline, or -1 where nothing is set. */
+static inline int64_t timers_next(treadle_timers *timers)
+{
+    while (timers->count > 0 && timers->heap[0].timer->obj == NULL) {
+        timers->dead--;
+        timers_recycle(timers, timers_remove_first(timers));
+    }
+    return timers->count > 0 ? timers->heap[0].deadline : -1;
+}
+
+/* The payload of a timer that is due (its reference passes to the caller), or NULL. */
+static inline PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
+{
+    int64_t next = timers_next(timers);
+    if (next < 0 || next > now)
+        return NULL;
+    treadle_timer *timer = timers_remove_first(timers);
+    PyObject *obj = timer->obj;
+    *fire = timer->fire;
+    timers_recycle(timers, timer);
+    return obj;
+}
+
+/* Remove one live timer of this kind; its payload's reference passes to the caller. For forks. */
+static inline PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
+{
+    for (size_t i = 0; i < timers->count; i++) {
+        treadle_timer *timer = timers->heap[i].timer;
+        if (timer->obj != NULL && timer->fire == fire)
+            return timers_cancel(timers, timer);
+    }
+    return NULL;
+}
+
+/* Forget all that is set. */
+static inline void timers_free(treadle_timers *timers)
+{
+    for (size_t i = 0; i < timers->count; i++) {
+        Py_XDECREF(timers->heap[i].timer->obj);
+        PyMem_RawFree(timers->heap[i].timer);
+    }
+    for (treadle_timer *node = timers->free, *next; node != NULL; node = next) {
+        next = node->next_free;
+        PyMem_RawFree(node);
+    }
+    PyMem_RawFree(timers->heap);
+    memset(timers, 0, sizeof *timers);
+}
+
+static inline size_t timers_live(const treadle_timers *timers)
+{
+    return timers->count - timers->dead;
+}
+
+#endif

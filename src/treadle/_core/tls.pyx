@@ -1,0 +1,287 @@
+"""TLS over a socket of treadle: the standard library's SSL object, made to wait.
+
+A TLS connection's descriptor never blocks, so each call on the native object either ends or says
+for which direction it wants to wait. Whoever waits tries again after every edge: what one
+greenlet reads from the wire (a close, a key change) may be what another one waits for.
+"""
+
+import os
+
+from _ssl import SSL_ERROR_WANT_WRITE as _WANT_WRITE
+from _ssl import SSLWantReadError, SSLWantWriteError
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.errno cimport EBADF
+from libc.stdint cimport int64_t
+
+from treadle._core.descriptor cimport spend
+from treadle._core.hub cimport WaitQueue
+from treadle._core.locks cimport Semaphore
+from treadle._core.poller cimport READ, WRITE
+from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now
+
+# The longest a record can be. No more is given to the native object at once: a try again after
+# it wanted to wait must begin with all that the first one was given.
+cdef enum:
+    RECORD = 16384
+
+
+cdef class TLSConnection:
+    """One side of a TLS connection; everything else about it is the native object's."""
+    cdef SocketState io
+    cdef object native
+    cdef object native_read, native_write, native_pending
+    # One greenlet at a time in each direction: readers take turns, and until a record is sent
+    # whole nothing else may be written.
+    cdef Semaphore reading, writing
+    cdef bytes half_sent     # what a cancelled write began to send, None mostly
+    cdef bint waits_mostly   # the last read had to wait: look before the next one
+    cdef bint over           # the socket goes on in clear text
+
+    def __init__(self, SocketState io not None, native not None):
+        self.io = io
+        self.native = native
+        self.native_read = native.read
+        self.native_write = native.write
+        self.native_pending = native.pending
+        self.reading = Semaphore()
+        self.writing = Semaphore()
+
+    # -- what waits
+
+    def read(self, Py_ssize_t size, buffer=None):
+        """Up to *size* decrypted bytes, or how many were read into *buffer*."""
+        cdef int64_t deadline = -2
+        cdef bint look_first, waited = False
+        cdef int event = READ
+        if self.io.timeout == 0:
+            return self.read_now(size, buffer)
+        self.begin(self.reading, &deadline, "read")
+        try:
+            spend(0)
+            # Before anything else happens to it: after an end nothing is to be waited for.
+            look_first, self.waits_mostly = self.waits_mostly, False
+            if look_first and size > 0 and self.has_nothing(buffer):
+                self.wait(READ, &deadline, "read")
+                waited = True
+            while True:
+                try:
+                    data = self.read_now(size, buffer)
+                    self.waits_mostly = waited and data
+                    return data
+                except SSLWantReadError:
+                    event = READ
+                except SSLWantWriteError:
+                    event = WRITE
+                self.wait(event, &deadline, "read")
+                waited = True
+        finally:
+            self.end(self.reading)
+
+    def write(self, data):
+        """Encrypt and send *data*; returns how many bytes of it.
+
+        That is all of it, as in the standard library, but for a socket that does not wait: then
+        no more than fits into one record.
+        """
+        cdef int64_t deadline = -2
+        cdef Py_ssize_t sent
+        octets = data if type(data) is bytes else memoryview(data).cast("B")
+        self.begin(self.writing, &deadline, "write")
+        try:
+            sent = self.write_record(octets, &deadline)
+            while sent < len(octets) and self.io.timeout != 0:
+                sent += self.write_record(memoryview(octets)[sent:], &deadline)
+            return sent
+        finally:
+            self.end(self.writing)
+
+    def write_all(self, data):
+        """Send all of *data*; no other greenlet's data comes in between."""
+        cdef int64_t deadline = -2
+        octets = data if type(data) is bytes else memoryview(data).cast("B")
+        self.begin(self.writing, &deadline, "write")
+        try:
+            while octets:
+                sent = self.write_record(octets, &deadline)
+                if sent == len(octets):
+                    break
+                octets = memoryview(octets)[sent:]
+                deadline = -2  # each record has the whole timeout, as in the standard library
+        finally:
+            self.end(self.writing)
+
+    def do_handshake(self):
+        """Agree on keys and check certificates, as the context says."""
+        try:
+            self.complete(self.native.do_handshake, "handshake")
+        finally:
+            self.end(None)
+
+    def shutdown(self):
+        """Say good-bye and wait for the other side's; returns the socket, in clear text again."""
+        cdef int64_t deadline = -2
+        self.begin(self.writing, &deadline, "write")
+        try:
+            if self.half_sent is not None:
+                self.finish_half_sent(b"", &deadline)
+            return self.complete(self.native.shutdown, None)
+        finally:
+            self.end(self.writing)
+
+    def release(self):
+        """The socket goes on without TLS; calls that wait in here end as they may."""
+        self.over = True
+        self.forget_readiness()
+
+    # -- everything else
+
+    def __getattr__(self, name):
+        return getattr(self.native, name)
+
+    def __setattr__(self, name, value):
+        setattr(self.native, name, value)
+
+    def __repr__(self):
+        return f"<TLS connection on {self.io!r}>"
+
+    # -- inside
+
+    cdef int begin(self, Semaphore turn, int64_t *deadline, str what) except -1:
+        """Wait for one's turn. In a socket that does not wait it may be somebody else's."""
+        if turn.counter > 0:
+            turn.counter -= 1
+            return 0
+        if self.io.timeout == 0:
+            raise SSLWantWriteError(
+                _WANT_WRITE, "another greenlet's write is not complete (write)"
+            )
+        deadline[0] = deadline_of(self.io)
+        if not turn.take(True, self.io.seconds):
+            raise TimeoutError(f"The {what} operation timed out")
+        return 0
+
+    cdef int end(self, Semaphore turn) except -1:
+        if turn is not None:
+            turn.give()
+        if self.over:
+            self.forget_readiness()
+        return 0
+
+    cdef int forget_readiness(self) except -1:
+        """Clear text skips calls for which nothing is ready; edges seen in here are lost to it."""
+        self.io.read_ready = self.io.write_ready = True
+        wake_all(self.io.readers)
+        wake_all(self.io.writers)
+        return 0
+
+    cdef read_now(self, Py_ssize_t size, buffer):
+        self.prepare(READ)
+        return self.native_read(size) if buffer is None else self.native_read(size, buffer)
+
+    cdef bint has_nothing(self, buffer) except -1:
+        """Whether a read would have to wait; cheaper to ask than the error of trying."""
+        cdef Py_buffer view
+        cdef bint room
+        if buffer is not None:
+            PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+            room = view.len > 0
+            PyBuffer_Release(&view)
+            if not room:
+                return False
+        return (not self.native_pending() and self.io.fd >= 0
+                and not is_ready_now(self.io.fd, READ))
+
+    cdef Py_ssize_t write_record(self, octets, int64_t *deadline) except -1:
+        if self.io.timeout != 0:
+            spend(0)
+        if len(octets) > RECORD:
+            octets = memoryview(octets)[:RECORD]
+        if self.half_sent is not None:
+            self.finish_half_sent(octets, deadline)
+        return self.write_now(octets, deadline)
+
+    cdef Py_ssize_t write_now(self, octets, int64_t *deadline) except -1:
+        cdef int event
+        while True:
+            self.prepare(WRITE)
+            try:
+                return self.native_write(octets)
+            except SSLWantWriteError:
+                event = WRITE
+                if self.io.timeout == 0:
+                    raise
+            except SSLWantReadError:
+                event = READ
+                if self.io.timeout == 0:
+                    raise
+            try:
+                self.wait(event, deadline, "write")
+            except:
+                if event == WRITE:
+                    self.half_sent = bytes(octets)
+                raise
+
+    cdef int finish_half_sent(self, octets, int64_t *deadline) except -1:
+        """Send the rest of a cancelled write's record, unless this is a new try of the same.
+
+        The other side would take anything else for the missing part of that record.
+        """
+        cdef bytes rest = self.half_sent
+        self.half_sent = None
+        if octets[:len(rest)] == rest:
+            return 0
+        while rest:
+            try:
+                rest = rest[self.write_now(rest, deadline):]
+            except (SSLWantReadError, SSLWantWriteError):
+                self.half_sent = rest
+                raise
+        return 0
+
+    cdef complete(self, method, str what):
+        cdef int64_t deadline = -2
+        cdef int event
+        self.waits_mostly = False
+        while True:
+            self.prepare(READ)
+            self.prepare(WRITE)
+            try:
+                return method()
+            except SSLWantReadError:
+                event = READ
+                if self.io.timeout == 0:
+                    raise
+            except SSLWantWriteError:
+                event = WRITE
+                if self.io.timeout == 0:
+                    raise
+            self.wait(event, &deadline, what or ("read" if event == READ else "write"))
+
+    cdef int prepare(self, int event) except -1:
+        """Before a try: an edge that comes during it must show afterwards."""
+        if self.io.fd < 0:
+            # The native object would go on using the number, which may be another file by now.
+            raise OSError(EBADF, os.strerror(EBADF))
+        if event == READ:
+            if self.io.read_ready:
+                self.io.read_ready = False
+                wake_all(self.io.readers)
+        elif self.io.write_ready:
+            self.io.write_ready = False
+            wake_all(self.io.writers)
+        return 0
+
+    cdef int wait(self, int event, int64_t *deadline, str what) except -1:
+        if deadline[0] == -2:
+            deadline[0] = deadline_of(self.io)
+        if not self.io.wait_ready(event, deadline[0]):
+            raise TimeoutError(f"The {what} operation timed out")
+        return self.prepare(event)
+
+
+cdef int wake_all(WaitQueue queue) except -1:
+    """The edge woke one of them; it may have been meant for any."""
+    while queue.grant() is not None:
+        pass
+    return 0

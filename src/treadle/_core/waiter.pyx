@@ -1,0 +1,164 @@
+"""Waiting for a value that a callback hands over, and for several objects at once."""
+
+from treadle._core.clock cimport nanoseconds, now
+from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.hub cimport ON_WAIT, Hub, Wait, get_hub, new_hub_wait, new_wait, park, unpark, unpark_with
+
+from treadle.exceptions import ConcurrentObjectUseError
+
+PyGreenlet_Import()
+
+cdef object UNSET = object()
+
+
+cdef object exception_from(tuple args):
+    """The exception that the arguments of a ``throw()`` mean."""
+    kind, value, tb = args + (None,) * (3 - len(args))
+    if isinstance(value, BaseException):
+        exc = value
+    elif isinstance(kind, BaseException):
+        exc = kind
+    else:
+        exc = kind() if value is None else kind(value)
+    if not isinstance(exc, BaseException):
+        raise TypeError(f"exceptions must derive from BaseException, not {exc!r}")
+    return exc if tb is None else exc.with_traceback(tb)
+
+
+cdef class Waiter:
+    """Hands one value, or one exception, to the one greenlet that calls :meth:`get`.
+
+    What comes before somebody waits is kept. Any greenlet, callback or thread may call
+    :meth:`switch` and :meth:`throw`; the waiting greenlet runs soon afterwards.
+    """
+
+    cdef readonly Hub hub
+    cdef readonly object value
+    cdef object failure  # UNSET: nothing came yet; None: a value came; else the args of throw()
+    cdef Wait wait
+
+    def __init__(self, hub=None):
+        self.hub = get_hub() if hub is None else hub
+        self.failure = UNSET
+
+    @property
+    def greenlet(self):
+        """Who waits; None if nobody does."""
+        return None if self.wait is None else self.wait.waiter
+
+    def clear(self):
+        """Forget what came."""
+        self.wait = None
+        self.value = None
+        self.failure = UNSET
+
+    def ready(self):
+        """Whether a value or an exception came before anybody waited for it."""
+        return self.failure is not UNSET
+
+    def successful(self):
+        """Whether what came is a value."""
+        return self.failure is None
+
+    @property
+    def exc_info(self):
+        """The arguments :meth:`throw` was called with, or None."""
+        return None if self.failure is UNSET else self.failure
+
+    def switch(self, value):
+        """Hand *value* to the greenlet that waits, or keep it for the one that comes."""
+        cdef Wait wait = self.wait
+        self.wait = None
+        if wait is not None:
+            wait.value = value
+            if unpark(wait):
+                return
+        self.value = value
+        self.failure = None
+
+    def switch_args(self, *args):
+        """The same with a tuple of all arguments."""
+        return self.switch(args)
+
+    def throw(self, *throw_args):
+        """Raise in the greenlet that waits, or keep the exception for the one that comes."""
+        cdef Wait wait = self.wait
+        self.wait = None
+        if wait is None or not unpark_with(wait, exception_from(throw_args)):
+            self.failure = throw_args
+
+    def get(self):
+        """Return the value or raise the exception, waiting for it if it has not come yet.
+
+        Raises ConcurrentObjectUseError if another greenlet waits already.
+        """
+        cdef Wait wait
+        if self.failure is None:
+            return self.value
+        if self.failure is not UNSET:
+            raise exception_from(self.failure)
+        if self.wait is not None:
+            raise ConcurrentObjectUseError(
+                f"{self!r} is already waited for by {self.wait.waiter!r}")
+        wait = self.wait = new_hub_wait(ON_WAIT, self)
+        try:
+            park(wait, -1)
+        finally:
+            if self.wait is wait:
+                self.wait = None
+        return wait.value
+
+    def __call__(self, source):
+        """Take over the result of *source*, which has ``value`` and ``exception``."""
+        if source.exception is None:
+            self.switch(source.value)
+        else:
+            self.throw(source.exception)
+
+    def __str__(self):
+        # Not its repr: a greenlet's shows its function, which may be a method of this object.
+        text = f"<{type(self).__name__} greenlet={self.greenlet!r}"
+        if self.failure is None:
+            text += f" value={self.value!r}"
+        elif self.failure is not UNSET:
+            text += f" exc_info={self.failure!r}"
+        return text + ">"
+
+
+cdef class Collector:
+
+    def __cinit__(self):
+        self.ready = []
+
+    cdef int add(self, object source) except -1:
+        self.ready.append(source)
+        if self.wait is not None and len(self.ready) >= self.wanted:
+            unpark(self.wait)
+        return 0
+
+    def __call__(self, source):
+        """What an object that is linked to this one calls when it is ready."""
+        self.add(source)
+
+    def __repr__(self):
+        return f"{len(self.ready)} of {self.wanted} objects"
+
+    def wait_for(self, Py_ssize_t count, deadline):
+        """Wait until *count* objects are ready or the loop's time is *deadline* (nanoseconds).
+
+        *deadline* None: for ever. Whether they are ready.
+        """
+        if len(self.ready) >= count:
+            return True
+        self.wanted = count
+        self.wait = new_wait(ON_WAIT, self)
+        try:
+            park(self.wait, -1 if deadline is None else max(deadline - now(), 0))
+        finally:
+            self.wait = None
+        return len(self.ready) >= count
+
+
+def deadline_after(seconds):
+    """The loop's time in nanoseconds *seconds* from now; None for None."""
+    return None if seconds is None else now() + nanoseconds(seconds)

@@ -1,0 +1,783 @@
+"""gevent's watchers: callbacks on descriptors, timers, other threads' calls and turns of the loop.
+
+Each is active from start() to stop(). What happens to an active one queues a call of its callback
+in the hub greenlet.
+"""
+
+import fcntl
+import os
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+from treadle._core.clock cimport nanoseconds, now
+from treadle._core.hub cimport (
+    Callback,
+    Hub,
+    TurnHook,
+    abandon_timers,
+    cancel_timer,
+    post_callback,
+    run_callback,
+    set_timer,
+    treadle_timer,
+)
+from treadle._core.poller cimport Pollable, Poller
+
+from treadle._core import hub as core
+from treadle._core.hub import get_current_hub, get_existing_hub
+
+READ = 1
+WRITE = 2
+# libev sets this bit in what it tells of a descriptor's events, and programs pass it back.
+IO_DESCRIPTOR_SET = 128
+
+LOWEST_PRIORITY = -2
+HIGHEST_PRIORITY = 2
+
+# Watchers that a fork left behind. Dropping them would drop the parent's greenlets, and so run
+# them: see left_by_forks in hub.pyx.
+cdef list left_by_forks = []
+
+
+class EventsPlaceholder:
+    """As the first argument of a watcher's callback it stands for the events that happened."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return "treadle.core.EVENTS"
+
+
+EVENTS = EventsPlaceholder()
+
+
+cdef class Loop:
+
+    def __init__(self, hub=None):
+        self.hub = get_current_hub() if hub is None else hub
+        self.watchers = set()
+        self.prepares, self.checks, self.idles = [], [], []
+        self.descriptors = {}
+        self.generation = self.hub.generation
+
+    cdef int check_open(self) except -1:
+        if self.hub.closed:
+            raise ValueError("operation on destroyed loop: its hub or its thread has ended")
+        return 0
+
+    cdef int open_io(self) except -1:
+        """Make the poller of the Io watchers, once the first is started."""
+        if self.io_poller is None:
+            self.io_poller = core.make_inner_poller(self.hub.poller)
+            self.gate = Gate.__new__(Gate, self.io_poller.fileno())
+            self.gate.loop = self
+            self.hub.poller.watch(self.gate, READ, False)
+        return 0
+
+    cdef int set_turn_hook(self) except -1:
+        cdef LoopHook hook
+        if self.hub.turn_hook is None:
+            hook = LoopHook.__new__(LoopHook)
+            hook.loop = self
+            self.hub.turn_hook = hook
+        self.hub.turn_hook.active = bool(self.prepares or self.checks or self.idles)
+        return 0
+
+    # -- callbacks
+
+    def run_callback(self, func, *args):
+        """Queue ``func(*args)`` for the hub greenlet; from any thread.
+
+        Returns an object whose ``stop()`` takes it back. Raises ValueError if the loop is
+        destroyed.
+        """
+        self.check_open()
+        if not callable(func):
+            raise TypeError(f"a callback must be callable, not {func!r}")
+        return post_callback(self.hub, func, args)
+
+    run_callback_threadsafe = run_callback
+
+    # -- watchers
+
+    def io(self, fd, events, ref=True, priority=None):
+        """A watcher for descriptor *fd* that is ready for *events*: 1 reading, 2 writing, 3 any.
+
+        It tells as long as the descriptor is ready (level-triggered). Raises ValueError for a
+        negative number or unknown events, OSError if the descriptor is not open.
+        """
+        return Io(self, fd, events, ref, priority)
+
+    def closing_fd(self, fd):
+        """Tell the Io watchers of *fd* as if it were ready, before it is closed.
+
+        Whether there were any.
+        """
+        cdef DescriptorWatch watch = self.descriptors.get(fd)
+        if watch is None:
+            return False
+        watch.ready(READ | WRITE)
+        return True
+
+    def timer(self, after, repeat=0.0, ref=True, priority=None):
+        """A watcher that calls after *after* seconds, then every *repeat* seconds if not 0."""
+        return Timer(self, after, repeat, ref, priority)
+
+    def async_(self, ref=True, priority=None):
+        """A watcher whose ``send()`` may be called from any thread."""
+        return Async(self, ref, priority)
+
+    def idle(self, ref=True, priority=None):
+        """A watcher that calls in each turn in which nothing else is to do."""
+        return Idle(self, ref, priority)
+
+    def prepare(self, ref=True, priority=None):
+        """A watcher that calls before the loop waits."""
+        return Prepare(self, ref, priority)
+
+    def check(self, ref=True, priority=None):
+        """A watcher that calls after the loop has waited."""
+        return Check(self, ref, priority)
+
+    # -- time
+
+    def now(self):
+        """The loop's time in seconds, of no particular beginning."""
+        return now() / 1e9
+
+    def update(self):
+        """Does nothing: the loop reads the clock whenever it needs the time."""
+
+    update_now = update
+
+    # -- state
+
+    @property
+    def default(self):
+        """Whether this is the main thread's loop."""
+        return self.hub.main_hub
+
+    @property
+    def activecnt(self):
+        """How many watchers are active."""
+        return len(self.watchers) if self.generation == self.hub.generation else 0
+
+    @property
+    def pendingcnt(self):
+        """How many callbacks and greenlets are ready to run."""
+        return self.hub.pending()
+
+    @property
+    def iteration(self):
+        """How many turns the loop has made."""
+        return self.hub.turns
+
+    @property
+    def backend(self):
+        """The name of the poller: ``"epoll"`` or ``"select"``."""
+        return "epoll" if self.hub.poller.edge_triggered else "select"
+
+    MINPRI = LOWEST_PRIORITY
+    MAXPRI = HIGHEST_PRIORITY
+
+    def fileno(self):
+        """The poller's descriptor, which may itself be watched; None if it has none."""
+        return None if self.hub.closed else self.hub.poller.fileno()
+
+    def ref(self):
+        """Keep the loop going although nothing may be left to wait for."""
+        self.hub.refs += 1
+
+    def unref(self):
+        """Undo one :meth:`ref`."""
+        self.hub.refs -= 1
+
+    def verify(self):
+        """Check that the watchers' books agree; raises AssertionError."""
+        cdef Watcher watcher
+        for watcher in self.watchers:
+            if watcher.loop is not self or not watcher.is_active():
+                raise AssertionError(f"{watcher!r} is on the list of active watchers")
+
+    def reinit(self):
+        """Does nothing: after a fork the child's loop is made anew by itself."""
+
+    def run(self, nowait=False, once=False):
+        """Run until nothing keeps the loop going.
+
+        With *once* only one turn; with *nowait* one turn that does not wait. A thread's loop,
+        which its hub runs, is given the time for it. Raises RuntimeError in another thread.
+        """
+        self.check_open()
+        if isinstance(self.hub, core.PrivateHub):
+            self.hub.run_loop(nowait, once)
+        elif self.hub is not get_current_hub():
+            raise RuntimeError(f"{self!r} is run by the hub of another thread")
+        elif nowait or once:
+            core.sleep(0)
+        else:
+            self.hub.wait_until_idle()
+
+    def destroy(self):
+        """Stop all watchers and close the hub; true if it was open."""
+        cdef Watcher watcher
+        if self.hub.closed:
+            return False
+        for watcher in list(self.watchers):
+            watcher.deactivate()
+        if self.io_poller is not None:
+            self.io_poller.close()
+        self.hub.close()
+        return True
+
+    def handle_error(self, context, type, value, tb):
+        """Report an exception of a callback, through the hub's ``handle_error``."""
+        self.hub.handle_error(context, type, value, tb)
+
+    def __repr__(self):
+        state = "destroyed" if self.hub.closed else (
+            f"backend={self.backend}{' default' if self.default else ''} "
+            f"pending={self.pendingcnt} active={self.activecnt}")
+        return f"<{type(self).__name__} at {id(self):#x} {state}>"
+
+
+cdef class LoopHook(TurnHook):
+
+    cdef bint before_wait(self) except -1:
+        call_now(self.loop, self.loop.prepares)
+        return bool(self.loop.idles)
+
+    cdef int after_wait(self) except -1:
+        cdef Watcher watcher
+        call_now(self.loop, self.loop.checks)
+        if self.loop.idles and self.loop.hub.pending() == 0:
+            for watcher in self.loop.idles:
+                watcher.fire(0)
+        return 0
+
+
+cdef int call_now(Loop loop, list watchers) except -1:
+    """Call watchers from the turn itself; runs anything."""
+    cdef Watcher watcher
+    cdef Hub hub = loop.hub
+    if not watchers:
+        return 0
+    hub.in_callback = True
+    try:
+        for watcher in list(watchers):
+            if watcher.is_active():
+                call(watcher)
+    finally:
+        hub.in_callback = False
+    return 0
+
+
+def call(Watcher self):
+    """Call a watcher's callback; runs anything."""
+    cdef bint failed = False
+    function, arguments = self.function, self.arguments
+    self.entry = None
+    if function is None:
+        return
+    if arguments and arguments[0] is EVENTS:
+        arguments = (self.happened, *arguments[1:])
+    try:
+        function(*arguments)
+    except BaseException as exc:
+        if self.loop.hub.closed:
+            raise
+        failed = True
+        self.loop.hub.report(self, exc)
+    self.called(failed)
+    if not self.is_active() and self.entry is None:
+        self.function = self.arguments = None
+
+
+cdef class Watcher:
+    """What all watchers share."""
+
+    def __init__(self, Loop loop, ref=True, priority=None):
+        self.loop = loop
+        self.counts = ref
+        self.level = 0 if priority is None else priority
+
+    # -- for the kinds of watchers
+
+    cdef int begin(self) except -1:
+        """Become active."""
+        return 0
+
+    cdef int end(self) except -1:
+        """Become inactive."""
+        return 0
+
+    cdef int account(self, int delta) except -1:
+        """Tell the hub that something more, or less, keeps it going."""
+        if self.counts:
+            self.loop.hub.refs += delta
+        return 0
+
+    cdef int called(self, bint failed) except -1:
+        """The callback has returned, or failed."""
+        return 0
+
+    cdef int forked(self) except -1:
+        """A forked child has it, too."""
+        return 0
+
+    cdef void fire(self, int events) noexcept:
+        if self.entry is not None and self.entry.args is not None:
+            self.happened |= events
+            return
+        self.happened = events
+        try:
+            self.entry = run_callback(self.loop.hub, call, (self,))
+        except RuntimeError:
+            pass  # the hub was closed: nothing runs in it any more
+
+    # -- life
+
+    cdef bint is_active(self) noexcept:
+        return self.on and self.generation == self.loop.hub.generation
+
+    cdef int activate(self, object callback, tuple args) except -1:
+        self.loop.check_open()
+        self.callback = callback
+        if callback is None:
+            raise TypeError("a watcher's callback must be callable, not None")
+        self.arguments = args
+        if self.is_active():
+            return 0
+        try:
+            self.begin()
+        except BaseException:
+            self.function = self.arguments = None
+            raise
+        self.on = True
+        self.generation = self.loop.hub.generation
+        self.loop.watchers.add(self)
+        self.account(1)
+        return 0
+
+    cdef int deactivate(self) except -1:
+        if self.is_active():
+            self.on = False
+            self.loop.watchers.discard(self)
+            self.account(-1)
+            self.end()
+        self.on = False
+        return 0
+
+    def start(self, callback, *args):
+        """Become active: call ``callback(*args)`` in the hub whenever it happens.
+
+        Raises TypeError if *callback* cannot be called.
+        """
+        self.activate(callback, args)
+
+    def stop(self):
+        """Become inactive, and take back a call that is on its way."""
+        self.deactivate()
+        entry, self.entry = self.entry, None
+        if entry is not None:
+            entry.stop()
+        self.function = self.arguments = None
+
+    def close(self):
+        """Stop for good."""
+        self.stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, typ, value, tb):
+        self.close()
+
+    def feed(self, revents, callback, *args):
+        """Call ``callback(*args)`` soon, as if *revents* had happened."""
+        self.loop.check_open()
+        self.callback = callback
+        self.arguments = args
+        self.fire(revents)
+
+    @property
+    def active(self):
+        """Whether it is started and can still happen."""
+        return self.is_active()
+
+    @property
+    def pending(self):
+        """Whether a call is on its way."""
+        return self.entry is not None and self.entry.args is not None
+
+    @property
+    def ref(self):
+        """Whether it keeps the loop going while it is active."""
+        return self.counts
+
+    @ref.setter
+    def ref(self, value):
+        active = self.is_active()
+        if active:
+            self.account(-1)
+        self.counts = value
+        if active:
+            self.account(1)
+
+    @property
+    def priority(self):
+        """gevent's priority; calls go first in, first out all the same."""
+        return self.level
+
+    @priority.setter
+    def priority(self, value):
+        if self.is_active():
+            raise AttributeError("the priority of an active watcher cannot be changed")
+        if not LOWEST_PRIORITY <= value <= HIGHEST_PRIORITY:
+            raise ValueError(
+                f"a priority lies between {LOWEST_PRIORITY} and {HIGHEST_PRIORITY}, not {value}")
+        self.level = value
+
+    @property
+    def callback(self):
+        """What is called; None if it is stopped."""
+        return self.function
+
+    @callback.setter
+    def callback(self, value):
+        if value is not None and not callable(value):
+            raise TypeError(f"a watcher's callback must be callable, not {value!r}")
+        self.function = value
+
+    @property
+    def args(self):
+        """The arguments of the callback."""
+        return self.arguments
+
+    @args.setter
+    def args(self, value):
+        if value is not None and not isinstance(value, tuple):
+            raise TypeError(f"a watcher's args must be a tuple or None, not {value!r}")
+        self.arguments = value
+
+    def _format(self):
+        return ""
+
+    def __repr__(self):
+        text = f"<{type(self).__name__} at {id(self):#x}{self._format()}"
+        text += " active" if self.is_active() else " stopped"
+        if self.pending:
+            text += " pending"
+        # Not their reprs: the callback may belong to, and the arguments may hold, this watcher.
+        if self.function is not None:
+            text += f" callback={getattr(self.function, '__qualname__', type(self.function))}"
+        return text + ">"
+
+
+# ---------------------------------------------------------------- descriptors
+
+cdef class Gate(Pollable):
+
+    cdef void ready(self, int events) noexcept:
+        # What the inner poller reports is one-shot, so it is quiet until a watcher asks anew.
+        self.loop.io_poller.wait(0)
+        self.loop.hub.poller.watch(self, READ, False)
+
+    cdef int rewatch(self, Poller poller) except -1:
+        self.loop.io_poller.renew_and_rewatch()
+        self.fd = self.loop.io_poller.fileno()
+        poller.watch(self, READ, False)
+        return 0
+
+
+cdef class DescriptorWatch(Pollable):
+
+    def __init__(self, int fd, Loop loop):
+        self.loop = loop
+        self.watchers = []
+
+    cdef void ready(self, int events) noexcept:
+        cdef Io watcher
+        for watcher in self.watchers:
+            if watcher.wanted & events:
+                watcher.fire(watcher.wanted & events)
+
+    cdef int arm(self) except -1:
+        cdef Io watcher
+        cdef int events = 0
+        for watcher in self.watchers:
+            if watcher.entry is None:
+                events |= watcher.wanted
+        if events:
+            self.loop.io_poller.watch(self, events & (READ | WRITE), False)
+        return 0
+
+    cdef int arm_again(self) except -1:
+        """The same where nobody can be told of an error: it goes to the hub's handle_error."""
+        cdef Io watcher
+        try:
+            self.arm()
+        except OSError as exc:  # the descriptor was closed meanwhile
+            watchers, self.watchers = self.watchers, []
+            for watcher in watchers:
+                self.loop.hub.report(watcher, exc)
+                watcher.stop()
+        return 0
+
+    cdef int rewatch(self, Poller poller) except -1:
+        return self.arm_again()
+
+
+cdef class Io(Watcher):
+    """Tells that a descriptor is ready."""
+
+    def __init__(self, Loop loop, fd, events, ref=True, priority=None):
+        Watcher.__init__(self, loop, ref, priority)
+        self.fd = fd
+        self.events = events
+
+    @property
+    def fd(self):
+        """The descriptor's number; cannot be changed while active."""
+        return self.number
+
+    @fd.setter
+    def fd(self, value):
+        self.check_inactive()
+        if value < 0:
+            raise ValueError(f"a descriptor is not negative: {value!r}")
+        fcntl.fcntl(value, fcntl.F_GETFD)
+        self.number = value
+
+    @property
+    def events(self):
+        """What it waits for: 1 reading, 2 writing, 3 any; cannot be changed while active."""
+        return self.wanted
+
+    @events.setter
+    def events(self, value):
+        self.check_inactive()
+        if value & ~(READ | WRITE | IO_DESCRIPTOR_SET):
+            raise ValueError(f"events of a descriptor are 1, 2 or 3, not {value!r}")
+        self.wanted = value
+
+    def check_inactive(self):
+        """Raise AttributeError if the watcher is active."""
+        if self.is_active():
+            raise AttributeError("fd and events of an active watcher cannot be changed")
+
+    def start(self, callback, *args, pass_events=False):
+        """Call ``callback(*args)`` while the descriptor is ready.
+
+        With *pass_events* the events that happened come before *args*.
+        Raises OSError if the descriptor is not open.
+        """
+        self.activate(callback, (EVENTS, *args) if pass_events else args)
+
+    cdef int begin(self) except -1:
+        self.loop.open_io()
+        self.watch = self.loop.descriptors.get(self.number)
+        if self.watch is None:
+            self.watch = DescriptorWatch(self.number, self.loop)
+            self.loop.descriptors[self.number] = self.watch
+        self.watch.watchers.append(self)
+        try:
+            self.watch.arm()
+        except BaseException:
+            self.leave()
+            raise
+        return 0
+
+    cdef int end(self) except -1:
+        self.leave()
+        return 0
+
+    cdef int leave(self) except -1:
+        cdef DescriptorWatch watch = self.watch
+        self.watch = None
+        if self in watch.watchers:
+            watch.watchers.remove(self)
+        if watch.watchers:
+            watch.arm_again()
+        else:
+            self.loop.io_poller.forget(watch)
+            if self.loop.descriptors.get(self.number) is watch:
+                del self.loop.descriptors[self.number]
+        return 0
+
+    cdef int called(self, bint failed) except -1:
+        if not self.is_active():
+            return 0
+        if failed:
+            self.stop()  # the descriptor stays ready: it would fail for ever
+            return 0
+        return self.watch.arm_again()
+
+    def _format(self):
+        names = [name for bit, name in ((READ, "READ"), (WRITE, "WRITE")) if self.wanted & bit]
+        return f" fd={self.number} events={'|'.join(names)}"
+
+
+# ---------------------------------------------------------------- time
+
+cdef class Timer(Watcher):
+    """Calls when its time has come."""
+
+    def __init__(self, Loop loop, after=0.0, repeat=0.0, ref=True, priority=None):
+        Watcher.__init__(self, loop, ref, priority)
+        if repeat < 0:
+            raise ValueError(f"repeat must be 0 or more seconds, not {repeat!r}")
+        if nanoseconds(after) < 0:
+            raise TypeError("a timer needs a number of seconds, not None")
+        self.after = after
+        self.period = repeat
+
+    @property
+    def repeat(self):
+        """Seconds between calls after the first; 0 for none."""
+        return self.period
+
+    def start(self, callback, *args, update=None):
+        """Call ``callback(*args)`` when the time has come. *update* is gevent's and ignored."""
+        self.activate(callback, args)
+
+    def again(self, callback, *args, update=None):
+        """Begin anew with the first call after ``repeat`` seconds; with 0 only stop."""
+        self.deactivate()
+        if self.period == 0:
+            self.stop()
+            return
+        after, self.after = self.after, self.period
+        try:
+            self.activate(callback, args)
+        finally:
+            self.after = after
+
+    cdef int set(self, object seconds) except -1:
+        self.timer = set_timer(self.loop.hub, now() + nanoseconds(seconds), self, timer_due)
+        return 0
+
+    cdef int begin(self) except -1:
+        return self.set(self.after)
+
+    cdef int end(self) except -1:
+        if self.timer != NULL:
+            cancel_timer(self.loop.hub, self.timer)
+            self.timer = NULL
+        return 0
+
+    cdef int account(self, int delta) except -1:
+        # The hub takes every timer for a reason to go on, except these.
+        if not self.counts:
+            self.loop.hub.unref_timers += delta
+        return 0
+
+    def _format(self):
+        return f" after={self.after}" + (f" repeat={self.period}" if self.period else "")
+
+
+cdef void timer_due(PyObject *obj) noexcept:
+    cdef Timer self = <Timer>obj
+    self.timer = NULL
+    if self.period > 0:
+        self.set(self.period)
+    else:
+        self.deactivate()
+    self.fire(0)
+
+
+cdef void forget_timer(PyObject *obj) noexcept:
+    (<Timer>obj).timer = NULL
+
+
+abandon_timers(timer_due, forget_timer)
+
+
+# ---------------------------------------------------------------- threads and turns
+
+cdef class Async(Watcher):
+    """Calls when another thread says so."""
+
+    def send(self):
+        """Let the callback be called, if the watcher is active; from any thread.
+
+        Several calls before it runs count as one.
+        """
+        if self.is_active():
+            self.fire(0)
+
+    def send_ignoring_arg(self, _ignored):
+        """The same for whoever passes an argument, as links do."""
+        self.send()
+
+
+cdef class Prepare(Watcher):
+    """Calls before the loop waits."""
+
+    cdef int begin(self) except -1:
+        self.loop.prepares.append(self)
+        return self.loop.set_turn_hook()
+
+    cdef int end(self) except -1:
+        self.loop.prepares.remove(self)
+        return self.loop.set_turn_hook()
+
+
+cdef class Check(Watcher):
+    """Calls after the loop has waited."""
+
+    cdef int begin(self) except -1:
+        self.loop.checks.append(self)
+        return self.loop.set_turn_hook()
+
+    cdef int end(self) except -1:
+        self.loop.checks.remove(self)
+        return self.loop.set_turn_hook()
+
+
+cdef class Idle(Watcher):
+    """Calls in each turn in which nothing else is to do."""
+
+    cdef int begin(self) except -1:
+        self.loop.idles.append(self)
+        return self.loop.set_turn_hook()
+
+    cdef int end(self) except -1:
+        self.loop.idles.remove(self)
+        return self.loop.set_turn_hook()
+
+
+# ---------------------------------------------------------------- fork
+
+def after_fork_in_child():
+    """Leave the parent's watchers behind, unless the hub keeps its greenlets."""
+    cdef Hub hub = get_existing_hub()
+    cdef Loop loop
+    cdef Watcher watcher
+    if hub is None or hub.loop_made is None:
+        return
+    loop = hub.loop_made
+    watchers = loop.watchers
+    if loop.generation != hub.generation:
+        left_by_forks.append((watchers, loop.descriptors, loop.prepares, loop.checks, loop.idles))
+        if loop.io_poller is not None:
+            loop.io_poller.close()
+            loop.io_poller = loop.gate = None
+        loop.prepares, loop.checks, loop.idles = [], [], []
+        loop.descriptors = {}
+        loop.watchers = set()
+        loop.generation = hub.generation
+        loop.set_turn_hook()
+        for watcher in watchers:
+            if watcher.inherited and watcher.on:
+                watcher.generation = hub.generation
+                watcher.entry = None
+                loop.watchers.add(watcher)
+                watcher.account(1)
+    for watcher in loop.watchers:
+        watcher.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork_in_child)

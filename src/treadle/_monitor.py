@@ -1,0 +1,222 @@
+"""A native thread beside a hub that looks whether it is well: what gevent calls its monitor."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+from weakref import ref
+
+from treadle import events
+from treadle._config import config
+from treadle._core.native import get_ident, start_new_thread
+from treadle._tracer import GreenletTracer
+
+__all__ = ["MonitorWarning", "PeriodicMonitoringThread"]
+
+#: The real one, whatever is patched.
+_sleep = time.sleep
+
+
+class MonitorWarning(RuntimeWarning):
+    """Something that was asked for cannot be monitored."""
+
+
+class _Entry:
+    """A function that is called every *period* seconds."""
+
+    __slots__ = ("function", "last_run_time", "period")
+
+    def __init__(self, function: Callable[[Any], object], period: float) -> None:
+        self.function = function
+        self.period = period
+        self.last_run_time = 0.0
+
+
+class PeriodicMonitoringThread:
+    """Reports when the hub's greenlets cannot run because one of them does not wait.
+
+    Must be made in the hub's thread, which it traces. Functions given to
+    :meth:`add_monitoring_function` are called with the hub in the native thread, and must not
+    wait as greenlets do.
+    """
+
+    #: The least seconds between two looks.
+    min_sleep_time = 0.005
+    #: The least seconds between two looks at the memory, which are expensive.
+    min_memory_monitor_period = 2
+
+    def __init__(self, hub: Any, describe: Callable[..., list[str]]) -> None:
+        self._hub = ref(hub, self._hub_gone)
+        self._describe = describe
+        #: False once it was killed.
+        self.should_run = True
+        self._tracer = GreenletTracer()
+        self._tracer.monitor_current_greenlet_blocking()
+        self._monitoring_functions = [_Entry(self.monitor_blocking, config.max_blocking_time)]
+        self._memory_exceeded = 0
+        self.pid = os.getpid()
+        #: The native thread's number.
+        self.monitor_thread_ident = start_new_thread(self, ())
+
+    @property
+    def hub(self) -> Any:
+        """The hub, or None if it is gone."""
+        return self._hub()
+
+    def after_fork_in_child(self) -> None:
+        """Start the thread again, which a forked child lacks."""
+        if self.should_run and os.getpid() != self.pid:
+            self.pid = os.getpid()
+            self.monitor_thread_ident = start_new_thread(self, ())
+
+    # -- what it does
+
+    def monitoring_functions(self) -> list[_Entry]:
+        """What it calls: objects with ``function`` and ``period`` (seconds)."""
+        self._monitoring_functions[0].period = config.max_blocking_time
+        return self._monitoring_functions
+
+    def add_monitoring_function(
+        self, function: Callable[[Any], object], period: float | None
+    ) -> None:
+        """Call *function* every *period* seconds; None: no more.
+
+        Raises ValueError for what cannot be called, and for a period that is not positive.
+        """
+        if not callable(function):
+            raise ValueError(f"a monitoring function must be callable, not {function!r}")
+        if period is not None and period <= 0:
+            raise ValueError(f"the period must be positive, not {period!r}")
+        known = [entry for entry in self._monitoring_functions if entry.function == function]
+        if period is None:
+            self._monitoring_functions = [
+                entry for entry in self._monitoring_functions if entry not in known
+            ]
+        elif known:
+            known[0].period = period
+        else:
+            self._monitoring_functions = [*self._monitoring_functions, _Entry(function, period)]
+
+    def calculate_sleep_time(self) -> float:
+        """Seconds until it looks again."""
+        return max(self.min_sleep_time, min(entry.period for entry in self._monitoring_functions))
+
+    def kill(self) -> None:
+        """End it, soon; to be called in the hub's thread."""
+        if self.should_run:
+            self.should_run = False
+            self._tracer.kill()
+
+    def _hub_gone(self, _: object) -> None:
+        self.kill()
+
+    def __call__(self) -> None:
+        """The native thread's main function."""
+        try:
+            while self.should_run:
+                functions = self.monitoring_functions()
+                _sleep(self.calculate_sleep_time())
+                if self.should_run:
+                    self._call_those_due(functions)
+        except SystemExit:
+            pass
+        except BaseException:
+            hub = self.hub
+            if hub is not None and sys.stderr is not None:
+                hub.handle_error(self, *sys.exc_info())
+
+    def _call_those_due(self, functions: list[_Entry]) -> None:
+        hub = self.hub
+        if hub is None:
+            self.should_run = False
+            return
+        now = time.perf_counter()
+        for entry in functions:
+            if entry.last_run_time + entry.period <= now:
+                entry.last_run_time = now
+                entry.function(hub)
+
+    # -- blocking
+
+    def monitor_blocking(self, hub: Any) -> tuple[Any, list[str]] | None:
+        """Report who has run since the last look without waiting; None if nobody has."""
+        blocked = self._tracer.did_block_hub(hub)
+        if not isinstance(blocked, tuple):
+            return None
+        active = blocked[1]
+        report = self._tracer.report(hub, active)
+        report += [
+            f"    Monitored by {self!r}",
+            "Info:",
+            *self._describe(greenlet_stacks=False, current_thread_ident=get_ident()),
+        ]
+        events.notify(events.EventLoopBlocked(active, config.max_blocking_time, report, hub=hub))
+        if config.print_blocking_reports:
+            stream = hub.exception_stream
+            for line in report:
+                print(line, file=stream)
+        return active, report
+
+    def ignore_current_greenlet_blocking(self) -> None:
+        """Do not watch who runs now: it is meant to block."""
+        self._tracer.ignore_current_greenlet_blocking()
+
+    def monitor_current_greenlet_blocking(self) -> None:
+        """Watch who runs now."""
+        self._tracer.monitor_current_greenlet_blocking()
+
+    # -- memory
+
+    def can_monitor_memory_usage(self) -> bool:
+        """Whether psutil is there to ask."""
+        return self._process() is not None
+
+    def _process(self) -> Any:
+        try:
+            return importlib.import_module("psutil").Process()
+        except ImportError:
+            return None
+
+    def install_monitor_memory_usage(self) -> None:
+        """Look at the memory every ``config.memory_monitor_period`` seconds.
+
+        Warns with :class:`MonitorWarning` without psutil.
+        """
+        if not self.can_monitor_memory_usage():
+            warnings.warn(
+                "cannot monitor memory usage: install psutil", MonitorWarning, stacklevel=2
+            )
+            return
+        period = max(config.memory_monitor_period, self.min_memory_monitor_period)
+        self.add_monitoring_function(self.monitor_memory_usage, period)
+
+    def monitor_memory_usage(self, _hub: Any) -> Any:
+        """Publish an event if the process uses more than ``config.max_memory_usage`` bytes.
+
+        And another one when it uses less again. Returns the event; -1 if there is no limit.
+        """
+        limit = config.max_memory_usage
+        if not limit:
+            return -1
+        info = self._process().memory_full_info()
+        used = getattr(info, "uss", 0) or info.rss
+        exceeded, self._memory_exceeded = self._memory_exceeded, used if used > limit else 0
+        event: Any = None
+        if used > limit and used > exceeded:
+            event = events.MemoryUsageThresholdExceeded(used, limit, info)
+        elif used <= limit and exceeded:
+            event = events.MemoryUsageUnderThreshold(used, limit, info, exceeded)
+        if event is not None:
+            events.notify(event)
+        return event
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} at {id(self):#x} in thread {self.monitor_thread_ident:#x} "
+            f"for {self.hub!r}>"
+        )

@@ -1,0 +1,224 @@
+"""What multiprocessing stands on, cooperative: its semaphores, and the pipes of its connections."""
+
+from __future__ import annotations
+
+import os as _os
+from _multiprocessing import SemLock as _NativeSemLock  # type: ignore[import-not-found]
+from contextlib import suppress as _suppress
+from select import PIPE_BUF as _PIPE_BUF
+from typing import Any
+
+from treadle._core.descriptor import await_ready as _await_ready
+from treadle._core.native import allocate_lock as _native_lock
+from treadle._core.native import start_new_thread as _start_native_thread
+from treadle.event import Event as _Event
+from treadle.hub import get_hub as _get_hub
+from treadle.lock import Semaphore as _Semaphore
+from treadle.os import close as _close
+from treadle.thread import get_ident as _get_ident
+
+__target__ = "_multiprocessing"
+__implements__ = ["SemLock"]
+
+_READ, _WRITE = 1, 2
+_RECURSIVE_MUTEX, _SEMAPHORE = 0, 1  # as multiprocessing.synchronize has them
+
+_native_read = _os.read
+_native_write = _os.write
+
+
+class _Request:
+    """Asks a native thread for a semaphore."""
+
+    __slots__ = ("answered", "granted", "withdrawn")
+
+    def __init__(self) -> None:
+        self.answered = _Event()
+        self.granted = False
+        self.withdrawn = False
+
+
+class SemLock:
+    """``_multiprocessing.SemLock``: a named POSIX semaphore, whose owner is a greenlet.
+
+    The system has no descriptor for a semaphore: native threads wait for the greenlets, one for
+    each that will not wait for ever, and one for all others of the same object. What they take for
+    someone who was killed meanwhile they put back (for a moment it looks taken to who does not
+    wait).
+    """
+
+    SEM_VALUE_MAX = _NativeSemLock.SEM_VALUE_MAX
+
+    def __init__(self, kind: int, value: int, maxvalue: int, name: str, unlink: bool) -> None:
+        if kind not in (_RECURSIVE_MUTEX, _SEMAPHORE):
+            raise ValueError("unrecognized kind")
+        # Beneath it is always a plain one: the native mutex would belong to the whole thread.
+        self._adopt(_NativeSemLock(_SEMAPHORE, value, maxvalue, name, unlink), kind)
+
+    @classmethod
+    def _rebuild(cls, handle: int, kind: int, maxvalue: int, name: str | None) -> SemLock:
+        self = cls.__new__(cls)
+        native = _NativeSemLock._rebuild(handle, _SEMAPHORE, maxvalue, name)
+        self._adopt(native, kind)
+        return self
+
+    def _adopt(self, native: Any, kind: int) -> None:
+        self._native = native
+        self.kind = kind
+        self.handle: int = native.handle
+        self.maxvalue: int = native.maxvalue
+        self.name: str | None = native.name
+        self._get_value = native._get_value
+        self._is_zero = native._is_zero
+        self._after_fork()
+
+    def _after_fork(self) -> None:
+        self._owner = 0
+        self._held = 0
+        self._guard = _native_lock()  # of the three below, never held while anything may switch
+        self._wanted = 0  # by greenlets that wait; `_handed` holds what was fetched for them
+        self._fetching = False
+        self._handed = _Semaphore(0)
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take it; False if that did not come about, at once or in *timeout* seconds."""
+        if self.kind == _RECURSIVE_MUTEX and self._is_mine():
+            self._held += 1
+            return True
+        if not self._native.acquire(False):
+            if not block or (timeout is not None and timeout <= 0):
+                return False
+            if not self._wait(timeout):
+                return False
+        self._owner = _get_ident()
+        self._held += 1
+        return True
+
+    def release(self) -> None:
+        """Give it back; ValueError or AssertionError as the native one has it."""
+        if self.kind == _RECURSIVE_MUTEX:
+            if not self._is_mine():
+                raise AssertionError("attempt to release recursive lock not owned by thread")
+            if self._held > 1:
+                self._held -= 1
+                return
+        # First the count: the next owner may run as soon as it is free.
+        self._held -= 1
+        try:
+            self._native.release()
+        except BaseException:
+            self._held += 1
+            raise
+
+    def _wait(self, timeout: float | None) -> bool:
+        hub = _get_hub()
+        hub.refs += 1  # another process can end this wait, with nothing else left in this one
+        try:
+            return self._wait_for_ever() if timeout is None else self._wait_for(timeout)
+        finally:
+            hub.refs -= 1
+
+    def _wait_for(self, timeout: float) -> bool:
+        # In the native call, so that what comes when the time is up is never taken and put back:
+        # multiprocessing's conditions count on that.
+        request = _Request()
+        _start_native_thread(self._take, (request, timeout))
+        try:
+            request.answered.wait()
+        except BaseException:
+            with self._guard:
+                request.withdrawn = True
+                if request.granted:
+                    self._native.release()
+            raise
+        return request.granted
+
+    def _take(self, request: _Request, timeout: float) -> None:
+        """In a native thread: take it in time."""
+        granted = self._native.acquire(True, timeout)
+        with self._guard:
+            if granted and request.withdrawn:
+                self._native.release()
+            request.granted = granted
+        request.answered.set()
+
+    def _wait_for_ever(self) -> bool:
+        with self._guard:
+            self._wanted += 1
+            start = not self._fetching
+            self._fetching = True
+        try:
+            if start:
+                _start_native_thread(self._fetch, ())
+            return self._handed.acquire()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        with self._guard:
+            if self._wanted:
+                self._wanted -= 1
+            elif self._handed.acquire(blocking=False):
+                self._native.release()
+
+    def _fetch(self) -> None:
+        """In a native thread: take it as often as it is wanted."""
+        while True:
+            self._native.acquire(True)
+            with self._guard:
+                if self._wanted:
+                    self._wanted -= 1
+                    self._handed.release()
+                else:
+                    self._native.release()
+                if not self._wanted:
+                    self._fetching = False
+                    return
+
+    def _count(self) -> int:
+        return self._held
+
+    def _is_mine(self) -> bool:
+        return self._held > 0 and self._owner == _get_ident()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        self.release()
+
+
+def _read(fd: int, size: int) -> bytes:
+    """:func:`os.read` once there is something."""
+    while True:
+        _await_ready(fd, _READ)
+        with _suppress(BlockingIOError):
+            return _native_read(fd, size)
+
+
+def _write(fd: int, data: Any) -> int:
+    """:func:`os.write` of what surely fits, once there is room."""
+    while True:
+        _await_ready(fd, _WRITE)
+        with _suppress(BlockingIOError):
+            return _native_write(fd, data[:_PIPE_BUF])
+
+
+def make_cooperative(connection: Any) -> None:
+    """Let *connection*, the class of multiprocessing's, read and write once it will not block.
+
+    Its descriptors are blocking ones, also where a cooperative socket was: the process at the
+    other end, or one that inherits this end, need not be patched.
+    """
+    initialise = connection.__init__
+
+    def __init__(self: Any, handle: Any, *args: Any, **kwargs: Any) -> None:
+        initialise(self, handle, *args, **kwargs)
+        with _suppress(OSError):  # what is no descriptor fails when it is used, as ever
+            _os.set_blocking(self._handle, True)
+
+    connection.__init__ = __init__
+    connection._close.__defaults__ = (_close,)
+    connection._send.__defaults__ = (_write,)
+    connection._recv.__defaults__ = (_read,)

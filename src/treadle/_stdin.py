@@ -1,0 +1,74 @@
+"""Standard input, made to wait as it is: no object is replaced, and nothing it has read is lost."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from treadle._builtins import builtin
+from treadle._core.descriptor import await_ready
+
+_READ = 1
+_native_input = input
+
+
+def wait_before_reads(file: Any) -> bool:
+    """Let other greenlets run while the text file *file* waits for a pipe or a terminal.
+
+    False if it is none that could wait: a regular file, or a program's own object.
+    """
+    raw = getattr(getattr(file, "buffer", None), "raw", None)
+    if type(raw) is not io.FileIO or raw.closed or stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+        return False
+    # Its buffer finds these before the class's.
+    overrides: Any = raw
+    overrides.read = partial(_read, raw, raw.read)
+    overrides.readall = partial(io.RawIOBase.readall, raw)  # which calls read()
+    overrides.readinto = partial(_when_ready, raw, raw.readinto)
+    return True
+
+
+def _when_ready(raw: io.FileIO, call: Callable[..., Any], *args: Any) -> Any:
+    if not raw.closed:
+        await_ready(raw.fileno(), _READ)
+    return call(*args)
+
+
+def _read(raw: io.FileIO, native: Callable[[int], Any], size: int | None = -1, /) -> Any:
+    if size is None or size < 0:
+        return raw.readall()
+    return _when_ready(raw, native, size)
+
+
+@builtin
+def input(prompt: object = "", /) -> str:
+    """:func:`input`; other greenlets run while a terminal has no line.
+
+    The terminal does the editing, even if :mod:`readline` is loaded.
+    """
+    if not _are_terminal():
+        return _native_input(prompt)  # it calls sys.stdin.readline()
+    sys.audit("builtins.input", prompt)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    sys.stdout.write(str(prompt))
+    sys.stdout.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError("EOF when reading a line")
+    line = line.removesuffix("\n")
+    sys.audit("builtins.input/result", line)
+    return line
+
+
+def _are_terminal() -> bool:
+    """Whether the native function would read the terminal past ``sys.stdin``."""
+    try:
+        return (sys.stdin.fileno(), sys.stdout.fileno()) == (0, 1) and os.isatty(0) and os.isatty(1)
+    except (AttributeError, OSError, ValueError):
+        return False

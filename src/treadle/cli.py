@@ -1,0 +1,177 @@
+"""The command line: ``treadle run``, ``serve``, ``doctor``, ``demo``, ``version``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import platform
+import runpy
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+
+import treadle
+from treadle.serve.settings import add_flags
+
+USAGE = """\
+treadle run [--gevent] SCRIPT [ARG ...]
+       treadle run [--gevent] -m MODULE [ARG ...]
+       treadle serve [--bind ADDRESS] [--workers N] [...] MODULE:APPLICATION
+       treadle doctor [--gevent] [--late] SCRIPT [ARG ...]
+       treadle doctor [--gevent] [--late] -m MODULE [ARG ...]
+       treadle demo [--pages N] [--delay SECONDS]
+       treadle version"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that *argv* (``sys.argv[1:]`` by default) names; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="treadle",
+        usage=USAGE,
+        description="Run ordinary blocking Python programs concurrently on one thread.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    run = commands.add_parser(
+        "run", usage=USAGE, help="run a program, patched before its first import"
+    )
+    doctor = commands.add_parser(
+        "doctor", usage=USAGE, help="run a program, and list what stayed unpatched, and where"
+    )
+    doctor.add_argument(
+        "--late", action="store_true", help="leave it to the program when to call patch_all()"
+    )
+    for command in (run, doctor):
+        command.add_argument(
+            "--gevent", action="store_true", help="let 'import gevent' mean treadle"
+        )
+        command.add_argument("-m", dest="module", action="store_true", help="run a module by name")
+        command.add_argument("target", help="the script, or the module's name after -m")
+        command.add_argument("args", nargs=argparse.REMAINDER, help="the program's own arguments")
+    server = commands.add_parser("serve", help="serve a WSGI application, in worker processes")
+    add_flags(server)
+    demo = commands.add_parser("demo", help="fetch a slow web site one by one, then all at once")
+    demo.add_argument("--pages", type=int, default=200, help="how many pages (default: 200)")
+    demo.add_argument(
+        "--delay", type=float, default=0.5, help="seconds each page takes (default: 0.5)"
+    )
+    commands.add_parser("version", help="print versions, poller, clock and platform")
+    options = parser.parse_args(arguments)
+    if options.command in ("run", "doctor"):
+        if not options.module and not os.path.exists(options.target):
+            print(f"treadle: can't open file {options.target!r}: no such file", file=sys.stderr)
+            return 2
+        if options.command == "doctor":
+            return examine_program(options)
+        prepare(options.gevent)
+        return run_program(options.target, options.args, options.module)
+    if options.command == "serve":
+        # Needs what is installed by treadle[serve].
+        from treadle.serve.command import serve
+
+        return serve(options)
+    if options.command == "demo":
+        # Patches this process, so it is imported by nothing else.
+        from treadle.demo import run_demo
+
+        return run_demo(options.pages, options.delay)
+    print(version_text())
+    return 0
+
+
+def prepare(as_gevent: bool, patch: bool = True) -> None:
+    """Patch the standard library, and let ``import gevent`` mean treadle if *as_gevent* says so."""
+    if as_gevent:
+        from treadle import compat
+
+        compat.install()
+    if patch:
+        from treadle import monkey
+
+        monkey.patch_all()
+
+
+def examine_program(options: argparse.Namespace) -> int:
+    """Run a program as ``treadle run`` does, and list what it still has of the unpatched library.
+
+    With ``--late`` the program patches by itself. The status is 1 if anything is listed.
+    """
+    from treadle import monkey
+
+    prepare(options.gevent, patch=not options.late)
+    found = ["nothing is patched: the program has not called patch_all()"]
+    try:
+        with suppress(SystemExit, KeyboardInterrupt):  # how servers end
+            run_program(options.target, options.args, options.module)
+    finally:
+        if monkey.is_anything_patched():
+            found = monkey.unpatched_references()
+        print("\n".join(found or ["nothing stayed unpatched"]))
+    return 1 if found else 0
+
+
+#: Programs that know names of their own parts alone: where they keep them, and what is treadle's.
+_NAMES = {
+    "celery": ("celery.concurrency", "ALIASES", "treadle.celery:TaskPool"),
+    "gunicorn": ("gunicorn.workers", "SUPPORTED_WORKERS", "treadle.gunicorn.Worker"),
+}
+
+
+def introduce(target: str) -> None:
+    """Let the program take "treadle" for the name of what treadle has for it."""
+    name = os.path.basename(target)
+    if name in _NAMES:
+        module, table, ours = _NAMES[name]
+        with suppress(ImportError):  # another program of that name
+            getattr(importlib.import_module(module), table)["treadle"] = ours
+
+
+def run_program(target: str, args: Sequence[str], is_module: bool) -> int:
+    """Run *target* as python itself would."""
+    introduce(target)
+    sys.argv = [target, *args]
+    if is_module:
+        sys.path.insert(0, os.getcwd())
+        runpy._run_module_as_main(target)  # type: ignore[attr-defined]
+    elif os.path.isdir(target) or (not target.endswith((".py", ".pyw")) and _is_archive(target)):
+        runpy.run_path(target, run_name="__main__")
+    else:
+        run_script(target)
+    return 0
+
+
+def _is_archive(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) == b"PK"
+
+
+def run_script(path: str) -> None:
+    """Execute a file in ``__main__``, so that what it defines can be pickled and inspected."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    with io.open_code(os.path.abspath(path)) as file:
+        code = compile(file.read(), path, "exec")
+    namespace = vars(sys.modules["__main__"])
+    for name in [name for name in namespace if not name.startswith("__")]:
+        del namespace[name]
+    namespace.update(__file__=path, __spec__=None, __package__=None, __doc__=None, __cached__=None)
+    namespace.pop("__annotations__", None)
+    exec(code, namespace)
+
+
+def version_text() -> str:
+    """What ``treadle version`` prints."""
+    hub = treadle.get_hub()
+    clock = "CLOCK_MONOTONIC" if os.name == "posix" else "the performance counter"
+    rows = {
+        "treadle": treadle.__version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "greenlet": version("greenlet"),
+        "poller": f"{type(hub.poller).__name__} ({'edge' if hub.poller.edge_triggered else 'level'}"
+        "-triggered)",
+        "clock": f"{clock}, nanoseconds",
+        "platform": platform.platform(),
+    }
+    return "\n".join(f"{name:<10}{value}" for name, value in rows.items())

@@ -1,0 +1,52 @@
+"""The package ``gevent`` under the alias: treadle's names, and the version it stands for."""
+
+from importlib import import_module as _import_module
+
+from treadle import (
+    Greenlet,
+    GreenletExit,
+    Hub,
+    Timeout,
+    __all__,
+    config,
+    events,
+    exceptions,
+    fork,
+    get_hub,
+    getcurrent,
+    getswitchinterval,
+    greenlet,
+    hub,
+    idle,
+    iwait,
+    joinall,
+    kill,
+    killall,
+    os,
+    reinit,
+    setswitchinterval,
+    signal_handler,
+    sleep,
+    spawn,
+    spawn_later,
+    spawn_raw,
+    timeout,
+    wait,
+    with_timeout,
+)
+from treadle import VersionInfo as _VersionInfo
+from treadle.compat._finder import VERSION as __version__
+
+# What gevent has said since version 20: the version is __version__ alone.
+version_info = _VersionInfo(20, 0, 0, "dev", 0)
+
+
+def __getattr__(name):
+    """The submodules: ``import gevent`` loads many of gevent's, and programs count on that."""
+    if not name.startswith("__"):
+        try:
+            return _import_module(f"gevent.{name}")
+        except ModuleNotFoundError as exc:
+            if exc.name != f"gevent.{name}":
+                raise
+    raise AttributeError(f"module 'gevent' has no attribute {name!r}")

@@ -1,0 +1,19 @@
+"""``gevent._greenlet_primitives`` under the alias."""
+
+import gc
+
+from greenlet import getcurrent, greenlet
+
+from treadle._core.greenlet import RawGreenlet as TrackedRawGreenlet
+from treadle.exceptions import BlockingSwitchOutError
+
+get_memory = memoryview
+
+
+def get_reachable_greenlets():
+    """All greenlets that the garbage collector knows of, unless they ask to be left out."""
+    return [
+        found
+        for found in gc.get_objects()
+        if isinstance(found, greenlet) and not getattr(found, "greenlet_tree_is_ignored", False)
+    ]

@@ -1,0 +1,1 @@
+"""Modules of ``gevent.monkey`` under the alias, which itself is treadle's."""

@@ -1,0 +1,131 @@
+"""An executor of :mod:`concurrent.futures` whose calls run in greenlets."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent import futures
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, NamedTuple
+
+from treadle._core.native import allocate_lock
+from treadle.event import Event
+from treadle.greenlet import Greenlet, getcurrent
+from treadle.hub import get_hub, get_hub_if_exists
+from treadle.threadpool import Future, pools
+
+__all__ = ["GreenletPoolExecutor"]
+
+
+class _Call(NamedTuple):
+    """What was submitted."""
+
+    future: Future
+    function: Callable[[], Any]
+    context: Context
+
+    def run(self) -> None:
+        """Call the function, unless that was cancelled, and settle the future."""
+        future = self.future
+        try:
+            if future.set_running_or_notify_cancel():
+                future.set_result(self.function())
+        except BaseException as exc:
+            future.set_exception(exc)
+        finally:
+            del self, future  # the exception's traceback refers to this frame
+
+
+class GreenletPoolExecutor(futures.Executor):
+    """Runs each call in a greenlet of its own, *max_workers* at most at once; None: any number.
+
+    The greenlets belong to the thread that makes the executor; any thread may submit. Its futures
+    let other greenlets run in ``result()``, :func:`concurrent.futures.wait` and
+    :func:`~concurrent.futures.as_completed`, whether threading is patched or not. A future gets
+    whatever its call raises, :class:`~treadle.GreenletExit` and other BaseExceptions included; as
+    the standard executors' it can be cancelled until the call begins. A call runs in a copy of the
+    context it was submitted in. As all greenlets, calls that run do not keep the program from
+    ending: wait for them, with the ``with`` statement or :meth:`shutdown`. A forked child begins
+    with no calls.
+
+    Raises ValueError if *max_workers* is less than 1.
+    """
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError(f"max_workers must be at least 1, not {max_workers!r}")
+        self._max_workers = max_workers
+        self._hub = get_hub()
+        self._is_shut = False
+        self._begin_anew()
+        pools.add(self)
+
+    def _begin_anew(self) -> None:
+        self._submitting = allocate_lock()
+        self._waiting: deque[_Call] = deque()
+        #: What was started, by its greenlet; changed in the executor's own thread only.
+        self._running: dict[Greenlet, _Call] = {}
+        #: Set when it is shut and everything is done.
+        self._ended = Event()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} at {id(self):#x} running={len(self._running)} "
+            f"waiting={len(self._waiting)} max_workers={self._max_workers}>"
+        )
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Have ``fn(*args, **kwargs)`` called; never waits.
+
+        Raises RuntimeError after :meth:`shutdown`.
+        """
+        call = _Call(Future(), partial(fn, *args, **kwargs), copy_context())
+        with self._submitting:
+            if self._is_shut:
+                raise RuntimeError(f"cannot submit to {self!r} after its shutdown")
+            self._waiting.append(call)
+        self._go_on()
+        return call.future
+
+    def _go_on(self) -> None:
+        """Do what has become possible, in the executor's own thread."""
+        if get_hub_if_exists() is self._hub:
+            self._start_calls()
+        else:
+            self._hub.loop.run_callback_threadsafe(self._start_calls)
+
+    def _start_calls(self) -> None:
+        """Start what waits and has a place. Does not switch, so there is nothing to guard."""
+        while self._waiting and len(self._running) != self._max_workers:
+            call = self._waiting.popleft()
+            greenlet = Greenlet(call.run)
+            greenlet.gr_context = call.context
+            self._running[greenlet] = call
+            greenlet.rawlink(self._on_end)
+            greenlet.start()
+        if self._is_shut and not self._running:
+            self._ended.set()
+
+    def _on_end(self, greenlet: Any) -> None:
+        future = self._running.pop(greenlet).future
+        if not future.done():  # killed before it began
+            future.set_exception(greenlet.exception or greenlet.value)
+        self._start_calls()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more; if *wait*, wait until everything is done.
+
+        With *cancel_futures* what has not begun is cancelled. Raises RuntimeError if one of its
+        own calls would wait for itself.
+        """
+        with self._submitting:
+            self._is_shut = True
+        if cancel_futures:
+            for call in [*self._waiting, *self._running.values()]:
+                call.future.cancel()  # in vain for those that run
+        self._go_on()
+        if wait:
+            if getcurrent() in self._running:
+                raise RuntimeError(f"a call of {self!r} cannot wait for itself")
+            self._ended.wait()

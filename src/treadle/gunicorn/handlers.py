@@ -1,0 +1,213 @@
+"""Requests and answers of a worker of gunicorn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import cached_property, lru_cache, partial
+from typing import Any
+
+from gunicorn.workers.base_async import ALREADY_HANDLED
+
+from treadle.http.h1 import BadRequest
+from treadle.http.proxy import Proxies
+from treadle.http.stream import Stream
+from treadle.http.wsgi import Handler
+
+__all__ = ["Forwarding", "WorkerHandler", "WorkerStream", "host"]
+
+#: How many clients' addresses are remembered as trusted or not.
+_REMEMBERED = 1024
+
+
+def host(address: Any) -> str:
+    """A client's IP address; those of a Unix socket have none."""
+    return str(address[0]) if isinstance(address, tuple) else ""
+
+
+class Forwarding:
+    """What proxies that are trusted may say about a request: its scheme, and more."""
+
+    def __init__(self, cfg: Any) -> None:
+        trusted = Proxies([*cfg.forwarded_allow_ips, "unix"])
+        self.trusts = lru_cache(_REMEMBERED)(trusted.__contains__)
+        self._schemes: dict[str, str] = cfg.secure_scheme_headers
+        self._variables = {"HTTP_" + name.replace("-", "_") for name in self._schemes}
+        self._names = frozenset(getattr(cfg, "forwarder_headers", ()))
+
+    def apply(
+        self, environ: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]
+    ) -> BadRequest | None:
+        """Put what *headers* say into *environ*; what is wrong with them, or None."""
+        if not self._variables.isdisjoint(environ):
+            schemes = {
+                "https" if value.decode("latin-1") == self._schemes[name] else "http"
+                for raw, value in headers
+                if (name := raw.decode("latin-1").upper()) in self._schemes
+            }
+            if len(schemes) > 1:
+                return BadRequest("400 Bad Request", "headers that contradict each other")
+            (environ["wsgi.url_scheme"],) = schemes
+        for raw, value in headers:
+            if b"_" not in raw:  # others are in the environment already
+                continue
+            name = raw.decode("latin-1").upper()
+            if name in self._names or "*" in self._names:
+                environ[f"HTTP_{name.replace('-', '_')}"] = value.decode("latin-1")
+                if name == "SCRIPT_NAME":
+                    environ[name] = value.decode("latin-1")
+        return None
+
+
+class HookRequest:
+    """A request as gunicorn's hooks and loggers know it."""
+
+    def __init__(self, exchange: Any) -> None:
+        request = exchange.request
+        self.method = request.method
+        self.uri = request.target.decode("latin-1")
+        self.path, _, self.query = self.uri.partition("?")
+        self.version = tuple(int(part) for part in f"{request.version}.0".split(".")[:2])
+        self.scheme = exchange.environ["wsgi.url_scheme"]
+        self.body = exchange.wsgi_input
+        self.peer_addr = self.remote_addr = exchange.client_address
+        self._headers = request.headers
+
+    @cached_property
+    def headers(self) -> list[tuple[str, str]]:
+        """Names, in capitals, and values."""
+        return [
+            (name.decode("latin-1").upper(), value.decode("latin-1"))
+            for name, value in self._headers
+        ]
+
+
+class HookResponse:
+    """A response as gunicorn's hooks and loggers know it."""
+
+    def __init__(self, exchange: Any) -> None:
+        self.status = exchange.status
+        self.status_code = exchange.code
+        self.headers = exchange.response_headers or []
+        self.headers_sent = exchange.headers_sent
+        self.sent = self.response_length = exchange.response_length
+
+
+class _OfWorker:
+    """A request that gunicorn's hooks, counters and logs hear of."""
+
+    server: Any
+    environ: dict[str, Any]
+    request: Any
+    client_address: Any
+    status: str | None
+    result: Any
+    headers_sent: bool
+    close_connection: bool
+    time_start: float
+    time_finish: float
+
+    def handle_one_response(self) -> None:
+        base: Any = super()
+        worker, hook_request = self.server.worker, HookRequest(self)
+        worker.count_request()
+        self.hook_request = hook_request
+        try:
+            base.handle_one_response()
+        finally:
+            try:
+                worker.cfg.post_request(worker, hook_request, self.environ, HookResponse(self))
+            except Exception:
+                worker.log.exception("Exception in post_request hook")
+
+    def run_application(self) -> None:
+        base: Any = super()
+        worker, environ = self.server.worker, self.environ
+        worker.cfg.pre_request(worker, self.hook_request)
+        fault = self._apply_headers()
+        if fault is not None:
+            worker.log.warning("Invalid request from ip=%s: %s", host(self.client_address), fault)
+            self.application = partial(refuse, fault.status)
+        if not environ["SERVER_NAME"]:
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = named_host(environ)
+        cut_script_name(environ)
+        try:
+            base.run_application()
+        except StopIteration:  # what those raise who have served the socket themselves
+            self._leave()
+        except SystemExit as exc:
+            raise RuntimeError("the application raised SystemExit") from exc
+
+    def _apply_headers(self) -> BadRequest | None:
+        """Do what headers say to the environment; what is wrong with them, or None."""
+        headers = self.request.headers
+        most = self.server.field_size
+        if any(len(name) + len(value) > most for name, value in headers):
+            too_long = "431 Request Header Fields Too Large"
+            return BadRequest(too_long, f"a header is longer than {most} bytes")
+        forwarding: Forwarding = self.server.forwarding
+        trusted = forwarding.trusts(self.client_address)
+        return forwarding.apply(self.environ, headers) if trusted else None
+
+    def process_result(self) -> None:
+        base: Any = super()
+        if self.result is ALREADY_HANDLED:
+            self._leave()
+        else:
+            base.process_result()
+
+    def _leave(self) -> None:
+        """The application has answered by the socket itself."""
+        self.headers_sent = self.close_connection = True
+
+    def _log_error(self, typ: Any, value: Any, tb: Any) -> None:
+        request = self.hook_request
+        self.server.worker.log.error(
+            "Error handling request %s %s", request.method, request.uri, exc_info=(typ, value, tb)
+        )
+
+    def log_request(self) -> None:
+        log = self.server.worker.log
+        if not self.environ:
+            log.warning("Invalid request from ip=%s: %s", host(self.client_address), self.status)
+        elif self.status is not None:
+            took = timedelta(seconds=self.time_finish - self.time_start)
+            log.access(HookResponse(self), self.hook_request, self.environ, took)
+
+
+class WorkerHandler(_OfWorker, Handler):
+    """A connection of HTTP/1.1."""
+
+    def get_environ(self) -> dict[str, Any]:
+        """The environment, with the socket for those who speak WebSocket on it themselves."""
+        environ = super().get_environ()
+        environ["gunicorn.socket"] = self.socket
+        if self.request.upgrade:
+            self.socket.settimeout(None)
+        return environ
+
+
+class WorkerStream(_OfWorker, Stream):
+    """A request of HTTP/2."""
+
+
+def named_host(environ: dict[str, Any]) -> tuple[str, str]:
+    """The name and port that the client of a Unix socket asked for."""
+    name, _, port = environ.get("HTTP_HOST", "").rpartition(":")
+    if not port.isdigit():
+        name, port = environ.get("HTTP_HOST", ""), ""
+    return name, port or {"https": "443"}.get(environ["wsgi.url_scheme"], "80")
+
+
+def cut_script_name(environ: dict[str, Any]) -> None:
+    """Take SCRIPT_NAME off the path; ValueError if it does not begin with it."""
+    name, path = environ["SCRIPT_NAME"], environ["PATH_INFO"]
+    if not path.startswith(name):
+        raise ValueError(f"request path {path!r} does not start with SCRIPT_NAME {name!r}")
+    environ["PATH_INFO"] = path[len(name) :]
+
+
+def refuse(status: str, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """An application that answers *status*."""
+    start_response(status, [("Content-Type", "text/plain"), ("Connection", "close")])
+    return [f"{status}\n".encode()]

@@ -1,0 +1,116 @@
+"""What a worker of gunicorn serves its listening sockets with."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+from dataclasses import replace
+from typing import Any
+
+from gunicorn.http.wsgi import base_environ
+from gunicorn.sock import ssl_context
+
+from treadle.gunicorn.handlers import Forwarding, WorkerHandler, WorkerStream, host
+from treadle.http.limits import UNBOUNDED, Limits
+from treadle.http.policy import STRICT
+from treadle.http.proxy import Proxies
+from treadle.pool import Pool
+from treadle.pywsgi import WSGIServer
+
+__all__ = ["Server"]
+
+
+class Server(WSGIServer):
+    """Serves one listening socket of *worker*, with a greenlet of *pool* for each connection."""
+
+    handler_class = WorkerHandler
+    stream_class = WorkerStream
+    policy = STRICT
+
+    def __init__(self, worker: Any, listener: Any, pool: Pool) -> None:
+        cfg = worker.cfg
+        self.worker = worker
+        self.limits = limits(cfg)
+        self.stopping = not cfg.keepalive
+        self.forwarding = Forwarding(cfg)
+        self.field_size = cfg.limit_request_field_size or sys.maxsize
+        options: dict[str, Any] = {}
+        if cfg.is_ssl:
+            self.http2 = "h2" in getattr(cfg, "http_protocols", ())
+            options["ssl_context"] = ssl_context(cfg)
+            options["suppress_ragged_eofs"] = cfg.suppress_ragged_eofs
+        if cfg.proxy_protocol not in (False, "off"):
+            self.proxies = Proxies([*cfg.proxy_allow_ips, "unix"])
+        super().__init__(
+            listener,
+            worker.wsgi,
+            spawn=pool,
+            error_log=ErrorLog(worker.log),
+            environ=connection_environ(cfg, listener.getsockname()),
+            **options,
+        )
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Shake hands in the time that a head may take; who cannot is reported in a line."""
+        client_socket.settimeout(self.limits.header_time)
+        try:
+            client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
+        except (ssl.SSLEOFError, ConnectionError) as exc:  # as of probes
+            self.worker.log.debug("No TLS handshake from ip=%s: %s", host(address), exc)
+            return
+        except OSError as exc:  # ssl.SSLError is one: old clients, plain HTTP
+            self.worker.log.warning("Invalid request from ip=%s: %s", host(address), exc)
+            return
+        with client:
+            self.handle(client, address)
+
+    def handle(self, sock: Any, address: Any) -> None:
+        """Serve one connection until it ends."""
+        try:
+            super().handle(sock, address)
+        except Exception:
+            self.worker.log.exception("Socket error processing request.")
+
+
+def limits(cfg: Any) -> Limits:
+    """gunicorn's settings as treadle's limits; what gunicorn does not limit is not limited.
+
+    As with gunicorn's workers of greenlets ``keepalive`` is the time for a request's head, too.
+    """
+    size = cfg.limit_request_fields * cfg.limit_request_field_size
+    return replace(
+        UNBOUNDED,
+        request_line=cfg.limit_request_line or sys.maxsize,
+        header_count=cfg.limit_request_fields,
+        header_size=size or sys.maxsize,
+        header_time=cfg.keepalive or None,
+        idle_time=cfg.keepalive or None,
+        streams=getattr(cfg, "http2_max_concurrent_streams", UNBOUNDED.streams),
+    )
+
+
+def connection_environ(cfg: Any, address: Any) -> dict[str, Any]:
+    """What the environment of all requests at *address* is based on."""
+    name, port = address[:2] if isinstance(address, tuple) else ("", "")
+    return {
+        **base_environ(cfg),
+        "wsgi.multithread": True,
+        "SERVER_NAME": name,
+        "SERVER_PORT": str(port),
+        "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),
+    }
+
+
+class ErrorLog:
+    """Hands what the server reports to gunicorn's error log."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def write(self, text: str) -> None:
+        """Log *text*."""
+        self._log.error("%s", text.rstrip("\n"))
+
+    def flush(self) -> None:
+        """A logger's handlers do that."""

@@ -1,0 +1,393 @@
+# cython: binding=False
+"""HTTP/1.1 as a server reads it: bytes in, requests out, no I/O.
+
+llhttp parses, strictly: bare line feeds, folded lines, control characters, conflicting or odd
+lengths and bad chunks are its errors. What it lets pass and a server must not is in
+fault_of().
+"""
+
+from collections import deque
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memchr
+
+from treadle.http.policy import STRICT
+
+cdef extern from "Python.h":
+    PyObject *borrowed_item "PyDict_GetItemWithError"(object p, object key) except? NULL
+
+__all__ = ["BadRequest", "Request", "RequestReader", "variable"]
+
+# Methods that llhttp knows and that are for proxies and for other versions.
+cdef frozenset NOT_SERVED = frozenset({"CONNECT", "PRI"})
+
+# RFC 3986's characters of a host and a port, but the comma, which would be between two of them.
+cdef bint[128] IN_HOST
+for _at in range(128):
+    IN_HOST[_at] = chr(_at).isalnum() or chr(_at) in "-._~!$&'()*+;=%:[]"
+
+
+class BadRequest(Exception):
+    """A request that is answered with *status*, without asking the application; then closed."""
+
+    status = ""
+    reason = ""
+
+    def __init__(self, str status, str reason):
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+cdef class Request:
+    """One request: its head, and as much of its body as has come and not been taken."""
+
+
+    def __cinit__(self):
+        self.method = self.version = self.upgrade = ""
+        self.target = b""
+        self.headers = []
+        self.fields = {}
+
+
+# Beyond llhttp's errors: what the head says that is wrong, and the status that is answered then.
+
+cdef object fault_of(Request request, bint host_required):
+    cdef dict fields = request.fields
+    version = request.version
+    if version != "1.1" and version != "1.0" and version != "2":
+        return BadRequest("505 HTTP Version Not Supported", "a version that is not served")
+    if request.method in NOT_SERVED:
+        return BadRequest("501 Not Implemented", "a method that is not served")
+    if memchr(PyBytes_AS_STRING(request.target), c"#", PyBytes_GET_SIZE(request.target)) != NULL:
+        return BadRequest("400 Bad Request", "a target with a fragment")
+    host = item(fields, "HTTP_HOST")
+    if host is None:
+        if host_required and version != "1.0":
+            return BadRequest("400 Bad Request", "no Host")
+    elif not is_host(host):
+        return BadRequest("400 Bad Request", "a Host that is not one, or more than one")
+    coding = item(fields, "HTTP_TRANSFER_ENCODING")
+    if coding is not None:
+        if version == "1.0":
+            return BadRequest("400 Bad Request", "a transfer coding in HTTP/1.0")
+        if coding.lower() != "chunked":
+            return BadRequest("501 Not Implemented", "a transfer coding that is not just chunked")
+    expected = item(fields, "HTTP_EXPECT")
+    if expected is not None and expected.lower() != "100-continue":
+        return BadRequest("417 Expectation Failed", "an expectation other than 100-continue")
+    return None
+
+
+cdef object item(dict fields, str name):
+    cdef PyObject *found = borrowed_item(fields, name)
+    return None if found == NULL else <object>found
+
+
+cdef bint is_host(str host) except -1:
+    cdef Py_UCS4 character
+    for character in host:
+        if character >= 128 or not IN_HOST[character]:
+            return False
+    return True
+
+
+# llhttp's methods, by its numbers, as far as they were met.
+cdef dict METHODS = {}
+
+
+cdef str method_of(int number):
+    name = METHODS.get(number)
+    if name is None:
+        name = METHODS[number] = (<bytes>llhttp_method_name(number)).decode("ascii")
+    return name
+
+
+cdef str version_of(llhttp_t *parser):
+    if parser.http_major == 1 and parser.http_minor <= 1:
+        return "1.1" if parser.http_minor else "1.0"
+    return f"{parser.http_major}.{parser.http_minor}"
+
+
+# Header names as they come -> names of RFC 3875; None is left out.
+cdef dict VARIABLES = {b"Content-Length": "CONTENT_LENGTH", b"Content-Type": "CONTENT_TYPE"}
+cdef Py_ssize_t MANY_NAMES = 4096
+
+
+def variable(bytes name):
+    """What RFC 3875 calls the header *name*; None where two headers could be meant."""
+    if name in VARIABLES:
+        return VARIABLES[name]
+    key = name.decode("latin-1").upper().replace("-", "_")
+    if b"_" in name:
+        key = None
+    elif key not in ("CONTENT_LENGTH", "CONTENT_TYPE"):
+        key = f"HTTP_{key}"
+    if len(VARIABLES) < MANY_NAMES:
+        VARIABLES[name] = key
+    return key
+
+
+cdef str text_of(bytes value):
+    """Without blanks at the end; llhttp took those before it."""
+    cdef const char *data = PyBytes_AS_STRING(value)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
+    while size > 0 and data[size - 1] in (c" ", c"\t"):
+        size -= 1
+    return PyUnicode_DecodeLatin1(data, size, NULL)
+
+
+cdef int add_field(Request request, bytes name, bytes value) except -1:
+    cdef PyObject *known = borrowed_item(VARIABLES, name)
+    cdef dict fields = request.fields
+    key = variable(name) if known == NULL else <object>known
+    if key is not None:
+        text = text_of(value)
+        before = item(fields, key)
+        if before is not None:
+            text = before + ("; " if key.startswith("HTTP_COOKIE") else ",") + text
+        fields[key] = text
+    return 0
+
+
+cdef inline int add_to_head(RequestReader reader, size_t size) except -1:
+    if not reader.resuming:
+        reader.head_size += size
+        if reader.head_size > (reader.most_in_head if reader.in_head else reader.most_in_trailers):
+            raise too_large()
+    return 0
+
+
+cdef class RequestReader:
+    """Makes requests of the bytes of one connection."""
+
+
+    def __init__(self, limits, policy=STRICT):
+        self.limits = limits
+        self.host_required = policy.host_required
+        self.ready = []
+        self.request = Request()
+        self.most_in_head = limits.header_size
+        self.most_in_trailers = limits.trailer_size
+        self.most_in_line = limits.request_line
+        self.most_headers = limits.header_count
+        self.most_in_body = -1 if limits.body_size is None else limits.body_size
+        self.begin()
+
+    cdef void begin(self) noexcept:
+        llhttp_init(&self.parser, HTTP_REQUEST, &SETTINGS)
+        self.parser.data = <void *>self
+
+    cpdef feed(self, bytes data):
+        """Take what the client sent."""
+        if self.rest is not None:
+            self.rest += data
+            return
+        if self.error is not None:
+            return
+        if self.in_head:
+            self.fed += len(data)
+        try:
+            result = llhttp_execute(&self.parser, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            if result == HPE_PAUSED_UPGRADE:
+                self.rest = data[llhttp_get_error_pos(&self.parser) - PyBytes_AS_STRING(data):]
+                llhttp_resume_after_upgrade(&self.parser)
+            elif result != HPE_OK:
+                reason = <bytes>llhttp_get_error_reason(&self.parser)
+                self.error = BadRequest("400 Bad Request", reason.decode("latin-1"))
+        except BadRequest as exc:
+            self.error = exc
+        if self.error is None and self.in_head and self.fed > self.most_in_head:
+            self.error = too_large()
+
+    def resume(self):
+        """Stay with HTTP/1.1 after a request asked for another protocol, and read its body.
+
+        llhttp takes such a message to end with its head. It begins anew with what it has to know
+        of that head, and goes on with what followed.
+        """
+        cdef Request request = self.request
+        cdef bytes rest = self.rest
+        if rest is None:
+            return
+        framing = b""
+        if request.chunked:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif request.length is not None:
+            framing = b"Content-Length: %d\r\n" % request.length
+        if not request.keep_alive:
+            framing += b"Connection: close\r\n"
+        request.complete, self.rest, self.resuming = False, None, True
+        self.begin()
+        self.feed(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
+        self.feed(rest)
+
+    # -- what the parser calls
+
+    cdef int head_begins(self) except -1:
+        if not self.resuming:
+            self.request = Request()
+            self.in_head = True
+            self.head_size = self.fed = 0
+        return 0
+
+    cdef int add_target(self, bytes part) except -1:
+        cdef Request request = self.request
+        if self.resuming:
+            return 0
+        request.target = request.target + part if request.target else part
+        if len(request.target) > self.most_in_line:
+            raise BadRequest("414 URI Too Long", f"longer than {self.most_in_line} bytes")
+        return 0
+
+    cdef int header_ends(self) except -1:
+        cdef Request request = self.request
+        cdef list headers
+        name, self.name = self.name, None
+        value, self.value = self.value or b"", None
+        if self.resuming:
+            return 0
+        add_to_head(self, 4)
+        if self.in_head:
+            headers = request.headers
+        else:
+            if request.trailers is None:
+                request.trailers = []
+            headers = request.trailers
+        headers.append((name, value))
+        if len(headers) > self.most_headers:
+            raise too_large()
+        if self.in_head:
+            add_field(request, name, value)
+        return 0
+
+    cdef int head_ends(self) except -1:
+        cdef Request request = self.request
+        cdef dict fields = request.fields
+        if self.resuming:
+            self.resuming = False
+            return 0
+        request.method = method_of(self.parser.method)
+        request.version = version_of(&self.parser)
+        fault = fault_of(request, self.host_required)
+        if fault is not None:
+            raise fault
+        request.keep_alive = llhttp_should_keep_alive(&self.parser)
+        request.chunked = item(fields, "HTTP_TRANSFER_ENCODING") is not None
+        length = item(fields, "CONTENT_LENGTH")
+        if length is not None:
+            request.length = int(length)
+            self.check_size(request.length)
+        request.expects_continue = (
+            request.version == "1.1" and item(fields, "HTTP_EXPECT") is not None
+        )
+        if self.parser.upgrade:
+            request.upgrade = fields.get("HTTP_UPGRADE", "").lower()
+        self.in_head = False
+        self.head_size = 0
+        self.ready.append(request)
+        return self.parser.upgrade  # 1: what follows is no body
+
+    cdef int add_body(self, bytes data) except -1:
+        cdef Request request = self.request
+        request.body_size += len(data)
+        self.check_size(request.body_size)
+        if request.body is None:
+            request.body = deque()
+        request.body.append(data)
+        return 0
+
+    cdef int add_extension(self, size_t size) except -1:
+        self.extension += size
+        if self.extension > self.most_in_trailers:
+            raise BadRequest(
+                "400 Bad Request", f"a chunk extension of more than {self.most_in_trailers} bytes"
+            )
+        return 0
+
+    cdef int check_size(self, size) except -1:
+        if 0 <= self.most_in_body < size:
+            raise BadRequest(
+                "413 Content Too Large", f"the body is longer than {self.most_in_body} bytes"
+            )
+        return 0
+
+
+cdef object too_large():
+    return BadRequest("431 Request Header Fields Too Large", "too many headers, or too long ones")
+
+
+# The parser has a reader's address, which outlives it. What they raise goes through it to feed().
+
+cdef RequestReader reader_of(llhttp_t *parser):
+    return <RequestReader>parser.data
+
+
+cdef bytes longer(bytes before, const char *at, size_t size):
+    part = PyBytes_FromStringAndSize(at, size)
+    return part if before is None else before + part
+
+
+cdef int on_message_begin(llhttp_t *parser) except -1:
+    return reader_of(parser).head_begins()
+
+
+cdef int on_url(llhttp_t *parser, const char *at, size_t size) except -1:
+    return reader_of(parser).add_target(PyBytes_FromStringAndSize(at, size))
+
+
+cdef int on_header_field(llhttp_t *parser, const char *at, size_t size) except -1:
+    reader = reader_of(parser)
+    add_to_head(reader, size)
+    reader.name = longer(reader.name, at, size)
+    return 0
+
+
+cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) except -1:
+    reader = reader_of(parser)
+    add_to_head(reader, size)
+    reader.value = longer(reader.value, at, size)
+    return 0
+
+
+cdef int on_header_value_complete(llhttp_t *parser) except -1:
+    return reader_of(parser).header_ends()
+
+
+cdef int on_headers_complete(llhttp_t *parser) except -1:
+    return reader_of(parser).head_ends()
+
+
+cdef int on_chunk_extension(llhttp_t *parser, const char *at, size_t size) except -1:
+    return reader_of(parser).add_extension(size)
+
+
+cdef int on_chunk_header(llhttp_t *parser) except -1:
+    reader_of(parser).extension = 0
+    return 0
+
+
+cdef int on_body(llhttp_t *parser, const char *at, size_t size) except -1:
+    return reader_of(parser).add_body(PyBytes_FromStringAndSize(at, size))
+
+
+cdef int on_message_complete(llhttp_t *parser) except -1:
+    reader_of(parser).request.complete = True
+    return 0
+
+
+cdef llhttp_settings_t SETTINGS
+llhttp_settings_init(&SETTINGS)
+SETTINGS.on_message_begin = on_message_begin
+SETTINGS.on_url = on_url
+SETTINGS.on_header_field = on_header_field
+SETTINGS.on_header_value = on_header_value
+SETTINGS.on_header_value_complete = on_header_value_complete
+SETTINGS.on_headers_complete = on_headers_complete
+SETTINGS.on_chunk_extension_name = on_chunk_extension
+SETTINGS.on_chunk_extension_value = on_chunk_extension
+SETTINGS.on_chunk_header = on_chunk_header
+SETTINGS.on_body = on_body
+SETTINGS.on_message_complete = on_message_complete

@@ -1,0 +1,373 @@
+"""HTTP/2 over one connection: h2 parses and keeps its rules, a greenlet answers each stream."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from socket import SHUT_RD, SHUT_WR
+from time import monotonic
+from typing import Any
+
+from treadle.http.stream import Stream
+from treadle.lock import Semaphore
+from treadle.pool import Group
+from treadle.socket import socket
+
+try:
+    from h2 import events as h2_events
+    from h2.config import H2Configuration
+    from h2.connection import H2Connection
+    from h2.errors import ErrorCodes
+    from h2.exceptions import ProtocolError, StreamClosedError
+    from h2.settings import SettingCodes, Settings
+    from hyperframe.frame import GoAwayFrame
+except ImportError as _missing:
+    raise ImportError("HTTP/2 needs h2: pip install 'treadle[serve]'") from _missing
+
+__all__ = ["Connection"]
+
+#: Received at once, in bytes.
+_CHUNK = 65536
+#: What a client may send of all bodies together before they are looked at; that of one is bounded
+#: by its own window, which is HTTP/2's smallest until the application reads it.
+_CONNECTION_WINDOW = 1 << 24
+#: How much more of a body may be on its way once the application reads it.
+_READING_WINDOW = 262144
+#: Sent at once, so that other streams have their turn.
+_TURN = 65536
+#: How much, and for how many seconds, a connection is read on after it was ended.
+_LINGER_SIZE = 16 << 20
+_LINGER_TIME = 2.0
+
+
+class _Budget:
+    """How often something may happen: *burst* times at once, *rate* per second for long."""
+
+    def __init__(self, burst: int, rate: float) -> None:
+        self._burst, self._rate = burst, rate
+        self._left, self._at = float(burst), monotonic()
+
+    def spend(self) -> bool:
+        """It has happened. Whether it may."""
+        now = monotonic()
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1
+        self._at = now
+        return self._left >= 0
+
+    def earn(self, times: int) -> None:
+        """It may happen so many *times* more."""
+        self._left += times
+
+
+class _Rules(H2Connection):
+    """h2's, but that who opens no more streams still gets answers in its others (RFC 9113, 6.8)."""
+
+    def _receive_goaway_frame(self, frame: Any) -> Any:
+        event = h2_events.ConnectionTerminated()
+        return [], [event]
+
+    @property
+    def overlong(self) -> bool:
+        """Whether a frame has begun that is longer than was agreed; h2 waits for all of it."""
+        return len(self.incoming_buffer._data) > self.max_inbound_frame_size + 9
+
+
+class Connection:
+    """Serves the requests of one connection, each in a greenlet."""
+
+    def __init__(self, sock: Any, address: Any, server: Any, first: bytes = b"") -> None:
+        """*server* is as for :class:`treadle.http.wsgi.Handler`; *first* was received already."""
+        self.socket = sock
+        self.client_address = address
+        self.server = server
+        #: What the environments of all requests have in common, once there was one.
+        self.base_environ: Any = None
+        self._limits = server.limits
+        self._first = first
+        self._streams: dict[int, Stream] = {}
+        self._greenlets = Group()
+        self._sending = Semaphore(1)
+        self._output = bytearray()  # what comes before that of h2
+        self._unread = 0
+        self._used_at = monotonic()  # when the last stream ended
+        self._leaving = False  # the client was told to open no more streams
+        self._no_more: OSError | None = None  # why nothing comes any more
+        self._lost: OSError | None = None  # why nothing can be sent
+        # A client that reads slowly tells so in each frame: sending earns that again.
+        self._control = _Budget(burst=2000, rate=50)
+        self._resets = _Budget(burst=200, rate=20)
+        self._h2 = _Rules(H2Configuration(client_side=False, header_encoding=False))
+        limits = self._limits
+        header_list = 2 * (limits.header_size + 32 * limits.header_count)
+        self._h2.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: limits.streams,
+                SettingCodes.MAX_HEADER_LIST_SIZE: header_list,
+                SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
+            },
+        )
+        self._h2.decoder.max_header_list_size = header_list
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is answered."""
+        return not self._streams
+
+    # -- the connection
+
+    def handle(self) -> None:
+        """Serve until either end has had enough, then close it."""
+        try:
+            self._read_all()
+            if self._lost is None:
+                self._greenlets.join()
+        except OSError:
+            pass  # the client is gone
+        except BaseException:
+            self._greenlets.kill(block=False)
+            raise
+        finally:
+            self._lose(ConnectionResetError("the connection has ended"))
+            self._close()
+        self._greenlets.join()
+
+    def _read_all(self) -> None:
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(_CONNECTION_WINDOW - 65535)
+        self._flush()
+        data = self._first or self._read()
+        while data and self._take(data):
+            data = self._read()
+        if self.server.stopping:
+            self.stop()
+        self._no_more = ConnectionResetError("the client ended the connection")
+        for stream in self._streams.values():
+            if not stream.request.complete:
+                stream.fail(self._no_more)
+            stream.wake()
+
+    def _read(self) -> bytes:
+        """What comes next; nothing at the end, or after the idle time without a stream."""
+        idle = self._limits.idle_time
+        while True:
+            left = idle
+            if idle is not None and not self._streams:
+                left = self._used_at + idle - monotonic()
+                if left <= 0:
+                    self.stop()
+                    return b""
+            try:
+                self.socket.settimeout(left)
+                data: bytes = self.socket.recv(_CHUNK)
+                return data
+            except TimeoutError:
+                continue
+
+    def _take(self, data: bytes) -> bool:
+        """Do what the client says. Whether more may come."""
+        try:
+            good = all(self._hear(event) for event in self._h2.receive_data(data))
+            if self._h2.overlong:
+                self._h2.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+                raise ProtocolError("a frame longer than was agreed")
+        except ProtocolError as exc:
+            self._lose(ConnectionResetError(f"the client broke HTTP/2's rules: {exc}"))
+            good = False
+        self._flush(always=True)
+        return good
+
+    def _hear(self, event: Any) -> bool:
+        """Do what *event* asks for. Whether it may."""
+        if isinstance(event, h2_events.RequestReceived):
+            self._open(event)
+        elif isinstance(event, h2_events.DataReceived) and event.data:
+            self._take_body(event)
+        elif isinstance(event, h2_events.StreamEnded):
+            if event.stream_id in self._streams:
+                self._streams[event.stream_id].end_body()
+        elif isinstance(event, h2_events.TrailersReceived):
+            if event.stream_id in self._streams:
+                self._streams[event.stream_id].add_trailers(event.headers)
+        elif isinstance(event, h2_events.StreamReset):
+            if event.stream_id in self._streams:
+                error = ConnectionResetError(f"the client reset the stream: {event.error_code}")
+                self._streams[event.stream_id].fail(error)
+            return self._afford(self._resets)
+        else:
+            self._heed(event)
+            return self._afford(self._control)
+        return True
+
+    def _open(self, event: Any) -> None:
+        if self._leaving or len(self._streams) >= self._limits.streams:
+            # Also those count that the client has reset and whose application runs still.
+            with suppress(StreamClosedError):  # the client has reset it already
+                self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        stream = self.server.stream_class(self, event.stream_id, event.headers)
+        self._streams[event.stream_id] = stream
+        self._control.earn(10)
+        self._greenlets.spawn(stream.handle)
+
+    def _take_body(self, event: Any) -> None:
+        size = event.flow_controlled_length
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.add_body(event.data, size)
+        self._control.earn(1)
+        self._unread += size
+        if self._unread >= _CONNECTION_WINDOW // 2:
+            self._h2.increment_flow_control_window(self._unread)
+            self._unread = 0
+
+    def _heed(self, event: Any) -> None:
+        """What is not about a request; h2 has answered what must be."""
+        if isinstance(event, h2_events.WindowUpdated) and event.stream_id:
+            if event.stream_id in self._streams:
+                self._streams[event.stream_id].wake()
+        elif isinstance(event, h2_events.WindowUpdated | h2_events.RemoteSettingsChanged):
+            for stream in self._streams.values():
+                stream.wake()
+        elif isinstance(event, h2_events.ConnectionTerminated):
+            self._leaving = True
+
+    def _afford(self, budget: _Budget) -> bool:
+        if budget.spend():
+            return True
+        self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+        self._lose(ConnectionResetError("the client keeps the server busy with nothing"))
+        return False
+
+    def stop(self) -> None:
+        """Let the client open no more streams; the connection ends with the last one."""
+        if not self._leaving:
+            self._leaving = True
+            # h2's own would not let us answer those that are open.
+            frame = GoAwayFrame(0, last_stream_id=self._h2.highest_inbound_stream_id)
+            self._output += self._h2.data_to_send() + frame.serialize()
+            with suppress(OSError):
+                self._flush(always=True)
+        if not self._streams:
+            self._end_reading()
+
+    def _end_reading(self) -> None:
+        # A TLS socket's own would give up TLS.
+        with suppress(OSError):
+            socket.shutdown(self.socket, SHUT_RD)
+
+    def _lose(self, error: OSError) -> None:
+        """Nothing more can be said in any stream."""
+        if self._lost is None:
+            self._lost = error
+        for stream in self._streams.values():
+            stream.fail(error)
+
+    def _close(self) -> None:
+        try:
+            socket.shutdown(self.socket, SHUT_WR)
+            deadline, size = monotonic() + _LINGER_TIME, 0
+            while size < _LINGER_SIZE and (left := deadline - monotonic()) > 0:
+                self.socket.settimeout(left)
+                data = socket.recv(self.socket, _CHUNK)
+                if not data:
+                    break
+                size += len(data)
+        except OSError:
+            pass  # it is gone
+        finally:
+            self.socket.close()
+
+    # -- what streams need
+
+    def give_credit(self, stream: Stream) -> None:
+        """The application wants more of the body than there is."""
+        if stream.request.complete or stream.error is not None or self._lost is not None:
+            return
+        more, stream.unread = stream.unread, 0
+        if not stream.wanted:
+            more += _READING_WINDOW
+            stream.wanted = True
+        if more:
+            with suppress(ProtocolError):  # it has ended
+                self._h2.increment_flow_control_window(more, stream.id)
+            self._flush()
+
+    def send_headers(self, stream: Stream, fields: list[tuple[bytes, bytes]], end: bool) -> None:
+        """Send a head; *end*: there is nothing else. What follows it at once goes with it."""
+        self._check(stream)
+        self._h2.send_headers(stream.id, fields, end_stream=end)
+        stream.ended = end
+        if end or fields[0][1] < b"200":
+            self._flush()
+
+    def send_data(self, stream: Stream, data: bytes, end: bool) -> None:
+        """Send part of a body as the client has room for it, with *end* the last."""
+        view = memoryview(data)
+        at = turn = 0
+        while True:
+            self._check(stream)
+            room = self._h2.local_flow_control_window(stream.id)
+            size = min(room, self._h2.max_outbound_frame_size, len(view) - at)
+            if size > 0 or at == len(view):
+                last = at + size == len(view)
+                self._h2.send_data(stream.id, view[at : at + size], end_stream=end and last)
+                stream.ended = end and last
+                at, turn = at + size, turn + size
+                self._control.earn(2)
+                if last or turn >= _TURN:
+                    self._flush()
+                    turn = 0
+                if last:
+                    return
+            else:
+                self._flush()
+                turn = 0
+                if self._h2.local_flow_control_window(stream.id) <= 0:
+                    self._await_room(stream)
+
+    def _await_room(self, stream: Stream) -> None:
+        if self._no_more is not None:
+            raise self._no_more
+        stream.pause(self._limits.write_time)
+
+    def _check(self, stream: Stream) -> None:
+        if stream.error is not None:
+            raise stream.error
+        if self._lost is not None:
+            raise self._lost
+
+    def finish(self, stream: Stream) -> None:
+        """The stream's greenlet is at its end."""
+        del self._streams[stream.id]
+        self._used_at = monotonic()
+        if self._lost is None and stream.error is None:
+            self._finish_cleanly(stream)
+        if self.server.stopping:
+            self.stop()
+        elif self._leaving and not self._streams:
+            self._end_reading()
+
+    def _finish_cleanly(self, stream: Stream) -> None:
+        with suppress(ProtocolError, OSError):
+            if not stream.ended:
+                self._h2.reset_stream(stream.id, ErrorCodes.INTERNAL_ERROR)
+            elif not stream.request.complete:  # the client may as well not send the rest
+                self._h2.reset_stream(stream.id, ErrorCodes.NO_ERROR)
+            self._flush()
+
+    def _flush(self, always: bool = False) -> None:
+        """Send what there is; *always*: also the last words of a connection that is lost."""
+        with self._sending:
+            data = bytes(self._output) + self._h2.data_to_send()
+            self._output.clear()
+            if not data or (self._lost is not None and not always):
+                return
+            try:
+                self.socket.settimeout(self._limits.write_time)
+                self.socket.sendall(data)
+            except OSError as exc:
+                self._lose(exc)
+                raise
+            except BaseException:
+                self._lose(ConnectionResetError("a frame was cut short"))
+                raise

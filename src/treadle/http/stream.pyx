@@ -1,0 +1,201 @@
+# cython: binding=False
+"""One stream of an HTTP/2 connection: a request and its answer."""
+
+from collections import deque
+
+from treadle.event import Event
+from treadle.http.h1 import BadRequest
+
+from treadle._core.clock cimport now
+from treadle.http.exchange cimport Exchange
+from treadle.http.h1 cimport Request, add_field, fault_of
+from treadle.http.response cimport HeaderLines
+
+__all__ = ["Stream"]
+
+# Each of a method, by its characters (RFC 9110, 5.6.2).
+cdef frozenset TOKEN = frozenset(
+    b"!#$%&'*+-.^_`|~0123456789" + bytes(range(65, 91)) + bytes(range(97, 123))
+)
+
+
+cdef class Stream(Exchange):
+    """What the connection's greenlet hears of a stream, and what its own does about it."""
+
+    cdef readonly object connection
+    cdef readonly int id
+    # Why nothing more can come or be sent, an OSError, or None.
+    cdef readonly object error
+    # Whether END_STREAM was sent.
+    cdef public bint ended
+    # Bytes of the body that the client was not given credit for again.
+    cdef public long long unread
+    # Whether the application has asked for the body.
+    cdef public bint wanted
+    cdef object changed               # an Event: more came, or may be sent, or there is an error
+    cdef object fault                 # what is wrong with the body, a BadRequest, or None
+    cdef list fields                  # of a head that was not sent
+
+    def __init__(self, connection, int id, list headers):
+        """*headers* are the request's, pairs of bytes; others have checked their names."""
+        self.prepare(connection.client_address, connection.server)
+        self.base_environ = connection.base_environ
+        self.connection, self.id = connection, id
+        self.changed = Event()
+        self.request = Request()
+        self.refusal = self.read_head(headers)
+
+    # -- what the connection hears
+
+    cdef object read_head(self, list headers):
+        """Fill the request. What is wrong with it, or None."""
+        request, limits = self.request, self.limits
+        request.version, request.keep_alive = "2", True
+        authority = None
+        size = 0
+        for name, value in headers:
+            size += len(name) + len(value) + 4
+            if name == b":method":
+                request.method = value.decode("latin-1")
+            elif name == b":path":
+                request.target = value
+            elif name == b":authority":
+                authority = value
+            elif name[:1] != b":":
+                request.headers.append((name, value))
+                add_field(request, name, value)
+        if authority is not None:
+            request.fields["HTTP_HOST"] = authority.decode("latin-1")
+        if size > limits.header_size or len(request.headers) > limits.header_count:
+            return BadRequest("431 Request Header Fields Too Large", "too many, or too long ones")
+        if len(request.target) > limits.request_line:
+            return BadRequest("414 URI Too Long", f"longer than {limits.request_line} bytes")
+        fault = fault_of(request, True)
+        if fault is not None:
+            return fault
+        if not TOKEN.issuperset(request.method.encode("latin-1")):
+            return BadRequest("400 Bad Request", "a method that is none")
+        if request.target[:1] != b"/" and (request.target, request.method) != (b"*", "OPTIONS"):
+            return BadRequest("400 Bad Request", "a path that is none")
+        if "CONTENT_LENGTH" in request.fields:
+            length = request.fields["CONTENT_LENGTH"]
+            if not (length.isascii() and length.isdigit()):
+                return BadRequest("400 Bad Request", "a length that is none")
+            request.length = int(length)
+        request.expects_continue = "HTTP_EXPECT" in request.fields
+        return self.too_long(request.length or 0)
+
+    cdef object too_long(self, size):
+        most = self.limits.body_size
+        if most is None or size <= most:
+            return None
+        return BadRequest("413 Content Too Large", f"the body is longer than {most} bytes")
+
+    def add_body(self, bytes data, size):
+        """*data* of the body came, which took *size* bytes of the client's credit."""
+        request = self.request
+        self.unread += size
+        request.body_size += len(data)
+        self.fault = self.fault or self.too_long(request.body_size)
+        if self.fault is None and data:
+            if request.body is None:
+                request.body = deque()
+            request.body.append(data)
+        self.changed.set()
+
+    def add_trailers(self, list headers):
+        """The body is followed by *headers*."""
+        if len(headers) > self.limits.header_count:
+            self.fault = BadRequest("431 Request Header Fields Too Large", "too many trailers")
+        self.request.trailers = headers
+
+    def end_body(self):
+        """The body has ended."""
+        request = self.request
+        if request.length is not None and request.length != request.body_size:
+            self.fault = BadRequest("400 Bad Request", "a body of another length than it says")
+        if self.fault is None:
+            request.complete = True
+        self.changed.set()
+
+    def fail(self, error):
+        """Nothing more comes, or can be sent, because of *error*."""
+        if self.error is None:
+            self.error = error
+            self.changed.set()
+
+    def wake(self):
+        """Let who waits to send look again."""
+        self.changed.set()
+
+    # -- what its own greenlet does
+
+    def handle(self):
+        """Answer the request."""
+        self.time_start = now() / 1e9
+        if self.refusal is None and not self.request.body_size:
+            self.refusal = self.fault  # there will be no body
+        try:
+            if self.refusal is not None:
+                self.refuse(self.refusal)
+            elif self.error is None:  # not reset at once
+                self.serve()
+                self.connection.base_environ = self.base_environ
+        finally:
+            self.methods = None
+            self.connection.finish(self)
+
+    def pause(self, seconds):
+        """Wait for a change; raises what has gone wrong, TimeoutError after *seconds*."""
+        if self.error is None and not self.changed.wait(seconds):
+            raise TimeoutError(f"nothing came of the client for {seconds} seconds")
+        self.changed.clear()
+        if self.error is not None:
+            raise self.error
+
+    cdef await_body(self, Request request):
+        size, left = request.body_size, self.body_time
+        self.connection.give_credit(self)
+        deadline = None if left is None else now() / 1e9 + left
+        while request.body_size == size and not request.complete:
+            if self.fault is not None:
+                raise self.fault
+            self.pause(None if deadline is None else max(deadline - now() / 1e9, 0.0))
+
+    cdef bytes head(self, long long known):
+        self.delimit(known)
+        if self.code < 200:
+            raise ValueError(f"HTTP/2 cannot answer {self.status!r}")
+        self.fields = self.fields_of(str(self.code), self.lines)
+        self.headers_sent = True
+        return b""
+
+    cdef list fields_of(self, str code, HeaderLines lines):
+        fields = [(b":status", code.encode("ascii"))]
+        for line in lines.text().split(b"\r\n"):
+            if line:
+                name, _, value = line.partition(b": ")
+                fields.append((name.lower(), value))
+        return fields
+
+    cdef send_both(self, bytes head, bytes data, bint last):
+        fields, self.fields = self.fields, None
+        try:
+            if fields is not None:
+                self.connection.send_headers(self, fields, last and not data)
+            if data or (last and fields is None):
+                self.connection.send_data(self, data, last)
+        except OSError as exc:
+            self.client_error = exc
+            self.close_connection = True
+            raise
+
+    cdef send_end(self):
+        self.send_both(b"", b"", True)
+
+    cdef send_interim(self, str status, HeaderLines lines):
+        try:
+            self.connection.send_headers(self, self.fields_of(status[:3], lines), False)
+        except OSError as exc:
+            self.client_error = exc
+            raise

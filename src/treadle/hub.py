@@ -1,0 +1,424 @@
+"""The hub of a thread: what gevent.hub offers."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from _weakref import ref as weak_ref
+from collections.abc import Callable
+from heapq import heappop, heappush
+from importlib import import_module
+from types import TracebackType
+from typing import Any, TextIO
+
+from treadle._config import config
+from treadle._core import hub as core
+from treadle._core.hub import get_current_hub as get_hub
+from treadle._core.hub import get_existing_hub as get_hub_if_exists
+from treadle._core.hub import sleep
+from treadle._core.waiter import Waiter as CoreWaiter
+from treadle._core.watchers import Watcher
+from treadle._waiting import iwait, wait
+from treadle.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry_points
+from treadle.exceptions import HubDestroyed, InvalidSwitchError, LoopExit
+from treadle.greenlet import Greenlet, GreenletExit, getcurrent, kill, spawn_raw
+
+#: Seconds that a hub must live to be worth a monitor.
+MONITOR_DELAY = 0.005
+
+__all__ = [
+    "GreenletExit",
+    "Hub",
+    "LoopExit",
+    "Waiter",
+    "get_hub",
+    "get_hub_class",
+    "get_hub_if_exists",
+    "getcurrent",
+    "idle",
+    "iwait",
+    "kill",
+    "reinit",
+    "set_default_hub_class",
+    "set_hub",
+    "signal",
+    "sleep",
+    "spawn_raw",
+    "wait",
+]
+
+#: gevent's other names of these.
+get_hub_noargs = _get_hub_noargs = get_hub
+_get_hub = get_hub_if_exists
+
+
+class Waiter(CoreWaiter):
+    """Hands one value or exception to the one greenlet that calls ``get()``."""
+
+    __slots__ = ()
+
+
+class IdentRegistry:
+    """Gives objects small numbers, which are free again when the object is gone."""
+
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._next = 0
+        self._idents: dict[weak_ref[Any], int] = {}
+
+    def get_ident(self, obj: Any) -> int:
+        """A number that no other living object of this registry has."""
+        if self._free:
+            ident = heappop(self._free)
+        else:
+            ident, self._next = self._next, self._next + 1
+        self._idents[weak_ref(obj, self._release)] = ident
+        return ident
+
+    def _release(self, reference: weak_ref[Any]) -> None:
+        heappush(self._free, self._idents.pop(reference))
+
+
+class Hub(core.Hub):
+    """The greenlet that runs a thread's callbacks, with gevent's error handling."""
+
+    #: Exceptions that are raised in the main greenlet instead of being printed.
+    SYSTEM_ERROR: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, SystemError)
+    #: Exceptions that are not reported at all.
+    NOT_ERROR: tuple[type[BaseException], ...] = (GreenletExit, SystemExit)
+
+    #: What a hub is called in reports.
+    name = ""
+
+    _hubs_made = 0
+
+    def __init__(self, loop: Any = None, default: bool | None = None) -> None:
+        """*loop* and *default* are gevent's: a hub makes its loop itself."""
+        super().__init__()
+        Hub._hubs_made += 1
+        #: A number that no other hub of the process has had.
+        self.minimal_ident = Hub._hubs_made
+        self.ident_registry = IdentRegistry()
+        #: Names the context of an error in its report.
+        self.format_context: Callable[[object], str] = config.format_context
+        self._threadpool: Any = None
+        self._resolver: Any = None
+        #: Reports who blocks the hub, once :meth:`start_periodic_monitoring_thread` was called.
+        self.periodic_monitoring_thread: Any = None
+        if config.monitor_thread:
+            start = self.loop.timer(MONITOR_DELAY, ref=False)
+            start.start(self.start_periodic_monitoring_thread)
+
+    # -- what it works with; subclasses and programs may put something else in their place
+
+    @property
+    def loop_class(self) -> Any:
+        """What makes the loops of hubs: the setting ``loop``, where alone it can be changed."""
+        return config.loop
+
+    @property
+    def backend(self) -> Any:
+        """The poller that was chosen for new hubs, the setting ``poller``; None: the best."""
+        return config.poller
+
+    @property
+    def threadpool_class(self) -> Any:
+        """What makes :attr:`threadpool`: the setting of that name."""
+        return config.threadpool
+
+    @property
+    def resolver_class(self) -> Any:
+        """What makes :attr:`resolver`: the setting of that name."""
+        return config.resolver
+
+    @property
+    def threadpool_size(self) -> int:
+        """The most threads that :attr:`threadpool` has, if changed before that is first used."""
+        size: int = self.__dict__.get("_threadpool_size", config.threadpool_size)
+        return size
+
+    @threadpool_size.setter
+    def threadpool_size(self, value: int) -> None:
+        self.__dict__["_threadpool_size"] = value
+
+    @property
+    def threadpool(self) -> Any:
+        """The hub's pool of native threads, made when first asked for; may be assigned."""
+        if self._threadpool is None:
+            self._threadpool = self.threadpool_class(
+                self.threadpool_size,
+                hub=self,
+                idle_task_timeout=config.threadpool_idle_task_timeout,
+            )
+        return self._threadpool
+
+    @threadpool.setter
+    def threadpool(self, value: Any) -> None:
+        self._threadpool = value
+
+    @threadpool.deleter
+    def threadpool(self) -> None:
+        self._threadpool = None
+
+    @property
+    def resolver(self) -> Any:
+        """Who looks names up for the hub, made when first asked for; may be assigned."""
+        if self._resolver is None:
+            self._resolver = self.resolver_class(hub=self)
+        return self._resolver
+
+    @resolver.setter
+    def resolver(self, value: Any) -> None:
+        self._resolver = value
+
+    @resolver.deleter
+    def resolver(self) -> None:
+        self._resolver = None
+
+    def start_periodic_monitoring_thread(self) -> Any:
+        """Start a native thread that reports who blocks the hub, unless there is one; return it.
+
+        To be called in the hub's thread. Subscribers of events are told of a new one. The setting
+        ``monitor_thread`` does it for each hub.
+        """
+        monitor = self.periodic_monitoring_thread
+        if monitor is None:
+            module = import_module("treadle._monitor")
+            describe = import_module("treadle.util").format_run_info
+            monitor = self.periodic_monitoring_thread = module.PeriodicMonitoringThread(
+                self, describe
+            )
+            if config.max_memory_usage or monitor.can_monitor_memory_usage():
+                monitor.install_monitor_memory_usage()
+            notify_and_call_entry_points(PeriodicMonitorThreadStartedEvent(monitor))
+        return monitor
+
+    # -- errors
+
+    def handle_error(
+        self,
+        context: object,
+        type: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Called with each exception that nobody catches; may be replaced, on an instance too.
+
+        *context* is what raised it: a greenlet, a callback or a watcher. What ``SYSTEM_ERROR``
+        lists, or has no context, is raised in the main greenlet; the rest is printed to
+        :attr:`exception_stream` unless ``NOT_ERROR`` lists it.
+        """
+        type, value, tb = self._normalize_exception(type, value, tb)
+        if type is HubDestroyed:
+            raise value
+        if not issubclass(type, self.NOT_ERROR):
+            self.print_exception(context, type, value, tb)
+        if context is None or issubclass(type, self.SYSTEM_ERROR):
+            self.handle_system_error(type, value, tb)
+
+    def handle_system_error(
+        self,
+        type: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None = None,
+    ) -> None:
+        """Raise the exception in the main greenlet, before anything else runs."""
+        self.interrupt_main(self._normalize_exception(type, value, tb)[1])
+
+    def print_exception(
+        self,
+        context: object,
+        t: type[BaseException] | None,
+        v: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Print the traceback, and what raised it, to :attr:`exception_stream`."""
+        stream = self.exception_stream
+        if not stream:
+            return
+        t, v, tb = self._normalize_exception(t, v, tb)
+        traceback.print_exception(t, v, tb, file=stream)
+        if context is not None:
+            text = context if isinstance(context, str) else self.format_context(context)
+            stream.write(f"{text} failed with {t.__name__}\n\n")
+
+    @staticmethod
+    def _normalize_exception(
+        type: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """The parts of an exception; those of the one that is being handled if all are None."""
+        if type is None and value is None:
+            type, value, tb = sys.exc_info()
+        if type is None:
+            raise TypeError("an error's type may only be None while an exception is being handled")
+        if not isinstance(value, BaseException):
+            value = type() if value is None else type(value)
+        return type, value, tb
+
+    @property
+    def exception_stream(self) -> TextIO | None:
+        """Where :meth:`print_exception` writes: standard error unless assigned; None: nowhere."""
+        stream: TextIO | None = self.__dict__.get("_exception_stream", sys.stderr)
+        return stream
+
+    @exception_stream.setter
+    def exception_stream(self, stream: TextIO | None) -> None:
+        self.__dict__["_exception_stream"] = stream
+
+    @exception_stream.deleter
+    def exception_stream(self) -> None:
+        self.__dict__.pop("_exception_stream", None)
+
+    # -- waiting
+
+    def wait(self, watcher: Watcher) -> None:
+        """Wait until *watcher*, which must not be started, is ready."""
+        waiter = Waiter(self)
+        watcher.start(waiter.switch, waiter)
+        try:
+            result = waiter.get()
+        finally:
+            watcher.stop()
+        if result is not waiter:
+            raise InvalidSwitchError(
+                f"{getcurrent()!r} waits for {watcher!r} and was handed {result!r}"
+            )
+
+    def cancel_wait(
+        self,
+        watcher: Watcher | None,
+        error: BaseException | type[BaseException],
+        close_watcher: bool = False,
+    ) -> None:
+        """Raise *error* in the greenlet that is in :meth:`wait` for *watcher*.
+
+        With *close_watcher* the watcher is closed. Does nothing if *watcher* is None.
+        """
+        if watcher is None:
+            return
+        waiter = getattr(watcher.callback, "__self__", None)
+        active = watcher.active
+        if close_watcher:
+            watcher.close()
+        if active and isinstance(waiter, CoreWaiter):
+            waiter.throw(error)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to run or to wait for, at most *timeout* seconds.
+
+        True if that came in time.
+        """
+        return self.closed or self.wait_until_idle(timeout)
+
+    def destroy(self, destroy_loop: bool | None = None) -> None:
+        """End the hub and let go of its loop; what was parked in it never runs again.
+
+        The next blocking call of the thread makes a new hub. *destroy_loop* is gevent's: a loop
+        does not outlive its hub here.
+        """
+        if self.closed:
+            return
+        if self._resolver is not None:
+            self._resolver.close()
+        if self._threadpool is not None:
+            self._threadpool.kill()
+        self._resolver = self._threadpool = None
+        if self.periodic_monitoring_thread is not None:
+            self.periodic_monitoring_thread.kill()
+            self.periodic_monitoring_thread = None
+        self.loop.destroy()
+
+    def __repr__(self) -> str:
+        state = f"{self.pending()} ready, {self.timer_count()} timers"
+        if self.closed:
+            state = "destroyed"
+        name = f" {self.name!r}" if self.name else ""
+        kind = type(self).__name__
+        return f"<{kind}{name} at {id(self):#x} {state} thread_ident={self.thread_ident:#x}>"
+
+
+def _make_loop(hub: Hub) -> Any:
+    return config.loop(hub=hub)
+
+
+core.hub_class = Hub
+core.loop_class = _make_loop
+
+
+def set_default_hub_class(hub_class: type[Hub]) -> None:
+    """Choose the class of hubs that are made from now on."""
+    core.hub_class = hub_class
+
+
+def get_hub_class() -> type[Hub]:
+    """The class of this thread's hub, or of the one it would get."""
+    hub = get_hub_if_exists()
+    return core.hub_class if hub is None else type(hub)
+
+
+def set_hub(hub: Hub | None) -> None:
+    """Does nothing for None or the current hub: a thread's hub stays until its loop is destroyed.
+
+    In gevent a program may take it away before that. Raises TypeError for another one.
+    """
+    if hub is not None and hub is not get_hub_if_exists():
+        raise TypeError(f"a thread's hub is made by get_hub(), and cannot be set to {hub!r}")
+
+
+def idle(priority: int = 0) -> None:
+    """Wait until nothing else is to do. *priority* is gevent's and without effect."""
+    hub = get_hub()
+    with hub.loop.idle(priority=priority) as watcher:
+        hub.wait(watcher)
+
+
+def reinit(hub: Any = None) -> None:
+    """Does nothing: a forked child's hub is made anew by itself; kept for gevent's callers."""
+
+
+class signal:
+    """Call ``handler(*args, **kwargs)`` in a new greenlet whenever *signalnum* comes.
+
+    Does not keep the loop going unless :attr:`ref` is set. What the handler raises is raised in
+    the main greenlet. Raises TypeError if *handler* cannot be called, ValueError for a number
+    that is no signal or in a thread other than the main one.
+    """
+
+    #: The class of the greenlets that run the handler.
+    greenlet_class: type[Greenlet] = Greenlet
+
+    def __init__(
+        self, signalnum: int, handler: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> None:
+        if not callable(handler):
+            raise TypeError(f"a signal handler must be callable, not {handler!r}")
+        self.hub = get_hub()
+        self.watcher = self.hub.loop.signal(signalnum, ref=False)
+        self.handler: Callable[..., object] | None = handler
+        self.args = args
+        self.kwargs = kwargs
+        self.watcher.start(self.greenlet_class.spawn, self.handle)
+
+    @property
+    def ref(self) -> bool:
+        """Whether it keeps the loop going."""
+        return bool(self.watcher.ref)
+
+    @ref.setter
+    def ref(self, value: bool) -> None:
+        self.watcher.ref = value
+
+    def cancel(self) -> None:
+        """Call the handler no more."""
+        self.watcher.close()
+        self.handler = None
+        self.args, self.kwargs = (), {}
+
+    def handle(self) -> None:
+        """Call the handler now."""
+        if self.handler is None:
+            return
+        try:
+            self.handler(*self.args, **self.kwargs)
+        except BaseException:
+            self.hub.handle_error(None, *sys.exc_info())

@@ -1,0 +1,266 @@
+"""Find who still holds an original: names, attributes, defaults, closures, items, subclasses.
+
+The collector knows who refers to what. From each original the search climbs through containers
+without a name until it comes to a module, a class, a function or an instance.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import (
+    BuiltinMethodType,
+    CellType,
+    FrameType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+from treadle.monkey._once import COMPILED
+from treadle.monkey._saved import saved
+
+#: Where the standard library's own references may stay as they are.
+_KEPT = {
+    ("asyncio.events", "_RunningLoop"): "the running loop is kept greenlet by greenlet elsewhere",
+    ("selectors", "EpollSelector._selector_cls"): "of the original selector, which stays one",
+    ("selectors", "PollSelector._selector_cls"): "the same",
+    ("selectors", "SelectSelector._select"): "the same",
+    ("ssl", "SSLSocket"): "who makes one gets a cooperative one",
+    ("subprocess", "Popen._internal_poll._waitpid"): "asks without waiting, when all else is gone",
+}
+
+_CONTAINERS = (
+    BuiltinMethodType,
+    CellType,
+    MethodType,
+    classmethod,
+    deque,
+    dict,
+    frozenset,
+    functools.partial,
+    list,
+    property,
+    set,
+    staticmethod,
+    tuple,
+)
+
+#: A module's name for an original says by one of these words that it is meant to stay one.
+_KEEPS_ORIGINAL = frozenset({"native", "orig", "original", "real", "unpatched"})
+
+#: How many containers may lie within each other between a name and an original.
+_DEPTH = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """What patching replaced, and what by."""
+
+    title: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """An object on the way up from an original; *below* is the link that it holds."""
+
+    obj: Any
+    original: Original
+    below: Link | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A place that leads to an original.
+
+    *owner* is a module, class, function or instance, *attribute* its name for what it holds;
+    empty if *owner* is a class that derives from the original. *link* is what it holds: the
+    original, an instance of it, or a container.
+    """
+
+    owner: Any
+    attribute: str
+    link: Link
+
+    @property
+    def original(self) -> Original:
+        """What it leads to."""
+        return self.link.original
+
+    @property
+    def scope(self) -> ModuleType | type | FunctionType:
+        """The module, class or function whose source has it: an instance's is its class."""
+        if isinstance(self.owner, ModuleType | type | FunctionType):
+            return self.owner
+        return type(self.owner)
+
+    @property
+    def module(self) -> str:
+        """The name of the module it stands in."""
+        scope = self.scope
+        if isinstance(scope, FunctionType):
+            return str(scope.__globals__.get("__name__"))  # whatever functools.wraps() said
+        return scope.__name__ if isinstance(scope, ModuleType) else scope.__module__
+
+    @property
+    def qualname(self) -> str:
+        """Its dotted name within the module."""
+        scope = self.scope
+        if isinstance(scope, ModuleType):
+            return self.attribute
+        inner = (
+            scope.__code__.co_qualname if isinstance(scope, FunctionType) else scope.__qualname__
+        )
+        return ".".join(filter(None, (inner, self.attribute)))
+
+    @property
+    def chain(self) -> list[Link]:
+        """What lies between the owner and the original, the original last."""
+        chain = [self.link]
+        while chain[-1].below is not None:
+            chain.append(chain[-1].below)
+        return chain
+
+
+def originals() -> list[Original]:
+    """Everything callable that patching has replaced by something else."""
+    found: dict[int, Original] = {}
+    for module, items in saved.items():
+        for name, old in items.items() if module in sys.modules else ():
+            new = getattr(sys.modules[module], name, old)
+            if callable(old) and new is not old:
+                title = f"{module}.{name}"
+                if isinstance(old, type):
+                    title = f"{old.__module__}.{old.__qualname__}"
+                found.setdefault(id(old), Original(title, old, new))
+    return list(found.values())
+
+
+def is_ours(module: object) -> bool:
+    """Whether a module of this name is one of treadle's."""
+    return isinstance(module, str) and (module == "treadle" or module.startswith("treadle."))
+
+
+def find_references(targets: list[Original]) -> list[Reference]:
+    """All references to *targets* that can be named, without treadle's own and those to be kept."""
+    return [
+        reference
+        for reference in _search(targets)
+        if not (
+            is_ours(reference.module)
+            or (reference.module, reference.qualname) in _KEPT
+            or _is_kept_on_purpose(reference)
+        )
+    ]
+
+
+def _is_kept_on_purpose(reference: Reference) -> bool:
+    return (
+        isinstance(reference.owner, ModuleType)
+        and reference.link.below is None
+        and not _KEEPS_ORIGINAL.isdisjoint(reference.attribute.lower().split("_"))
+    )
+
+
+def _search(targets: list[Original]) -> Iterator[Reference]:
+    level = [Link(each.old, each) for each in targets]
+    namespaces = {
+        id(vars(module)): module
+        for module in list(sys.modules.values())
+        if isinstance(module, ModuleType)
+    }
+    ignored = {id(saved), id(namespaces)}
+    for items in saved.values():
+        ignored |= {id(items), *map(id, items.values())}  # what an original holds is its own
+    seen: set[tuple[int, int]] = set()
+    for _ in range(_DEPTH):
+        links: dict[int, list[Link]] = {}
+        for link in level:
+            links.setdefault(id(link.obj), []).append(link)
+        level = []
+        for holder, link in _holders(links, ignored):
+            if (id(holder), id(link.obj)) in seen:
+                continue
+            if id(holder) in namespaces:
+                yield from _names(namespaces[id(holder)], holder, link)
+            elif _is_on_the_way(holder, link):
+                seen.add((id(holder), id(link.obj)))
+                level.append(Link(holder, link.original, link))
+            else:
+                yield from _places(holder, link)
+
+
+def _holders(links: dict[int, list[Link]], ignored: set[int]) -> Iterator[tuple[Any, Link]]:
+    for holder in gc.get_referrers(*[each[0].obj for each in links.values()]) if links else ():
+        if id(holder) in ignored or isinstance(holder, Link | Original | FrameType):
+            continue
+        for key in {id(obj) for obj in gc.get_referents(holder)} & links.keys():
+            for link in links[key]:
+                yield holder, link
+
+
+def _is_on_the_way(holder: Any, link: Link) -> bool:
+    """Whether what holds *holder* is to be looked for: a container, or an original's instance."""
+    if link.below is not None:
+        return type(holder) in _CONTAINERS
+    if type(holder) is dict and link.obj in holder and link.original.new in holder:
+        return False  # a registry, which knows the replacement as well
+    return type(holder) in _CONTAINERS or type(holder) is link.obj
+
+
+def _names(owner: Any, namespace: Any, link: Link) -> Iterator[Reference]:
+    if isinstance(owner, ModuleType) and owner.__name__ in COMPILED:
+        return  # the originals' own home
+    for name, value in list(namespace.items()):
+        if value is link.obj and isinstance(name, str) and name != "__new__":
+            yield Reference(owner, name, link)
+
+
+def _places(holder: Any, link: Link) -> Iterator[Reference]:
+    if isinstance(holder, FunctionType):
+        return _in_function(holder, link)
+    if isinstance(holder, type):
+        return _in_class(holder, link)
+    return _in_instance(holder, link)
+
+
+def _in_function(function: FunctionType, link: Link) -> Iterator[Reference]:
+    code, namespace = function.__code__, function.__kwdefaults__
+    values: Any = link.obj
+    names: tuple[str, ...] = ()
+    if values is function.__defaults__:
+        names = code.co_varnames[: code.co_argcount][-len(function.__defaults__ or ()) :]
+    elif values is function.__closure__:
+        names = code.co_freevars
+    if names:
+        namespace = dict(zip(names, values, strict=True))
+        namespace.pop("__class__", None)  # in a closure, what super() goes by
+    if link.below is not None and (names or values is namespace):
+        yield from _names(function, namespace, link.below)
+
+
+def _in_class(cls: type, link: Link) -> Iterator[Reference]:
+    if link.obj in cls.__bases__:
+        new = link.original.new
+        if not (isinstance(new, type) and issubclass(cls, new)):
+            yield Reference(cls, "", link)
+    elif link.below is not None and type(link.obj) is dict:
+        yield from _names(cls, vars(cls), link.below)
+
+
+def _in_instance(instance: Any, link: Link) -> Iterator[Reference]:
+    namespace = getattr(instance, "__dict__", {})
+    if link.below is not None and link.obj is namespace:
+        yield from _names(instance, namespace, link.below)
+    else:
+        yield from _names(instance, namespace, link)
+        slots = [slot for cls in type(instance).__mro__ for slot in vars(cls).get("__slots__", ())]
+        values = {slot: getattr(instance, slot) for slot in slots if hasattr(instance, slot)}
+        yield from _names(instance, values, link)

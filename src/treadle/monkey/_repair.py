@@ -1,0 +1,176 @@
+"""Re-bind what was taken from a module before it was patched: names, and locks in use."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import BuiltinMethodType, CellType, FunctionType, ModuleType
+from typing import Any
+
+from treadle.monkey._references import Link, Original, Reference, find_references, originals
+from treadle.monkey._saved import get_original, is_object_patched, patch_item
+
+
+def rebind_all(existing_locks: bool = True) -> list[Reference]:
+    """Replace originals wherever they stand, and the locks and locals that were made by them.
+
+    A lock that is held stays as it is: its holder is going to release that one. Returned is what
+    could not be replaced.
+    """
+    return Repair(_makers() if existing_locks else {}).rebind_all(originals())
+
+
+def _makers() -> dict[type, Callable[[Any], Any]]:
+    makers: dict[type, Callable[[Any], Any]] = {}
+    for name, make in (("allocate_lock", _new_lock), ("RLock", _new_lock), ("_local", _new_local)):
+        if is_object_patched("_thread", name):
+            native = type(get_original("_thread", name)())
+            makers[native] = partial(make, getattr(sys.modules["_thread"], name))
+    return makers
+
+
+def _new_lock(make: Callable[[], Any], old: Any) -> Any:
+    owned = getattr(old, "_is_owned", None)
+    if (owned is not None and owned()) or not old.acquire(False):
+        return None
+    old.release()
+    return make()
+
+
+def _new_local(make: Callable[[], Any], old: Any) -> Any:
+    new = make()
+    vars(new).update(vars(old))
+    return new
+
+
+class Repair:
+    """Puts what patching replaced where originals stand, and new locks where native ones do.
+
+    *makers* has, for a class of old things, what makes a new one in the place of an old, or None
+    if that must stay. One new thing is made for one old, however many places share it.
+    """
+
+    def __init__(self, makers: dict[type, Callable[[Any], Any]]) -> None:
+        self._makers = makers
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def rebind_all(self, targets: list[Original]) -> list[Reference]:
+        """Go through all references to *targets*; those that could not be changed are returned."""
+        return [found for found in find_references(targets) if not self._rebind(found)]
+
+    def _rebind(self, reference: Reference) -> bool:
+        if not reference.attribute:
+            return self._derive_anew(reference.owner, reference.original)
+        chain = reference.chain
+        for above, link in zip([None, *chain], chain, strict=False):
+            new = self._replacement(link)
+            if new is None:
+                continue
+            if above is None:
+                return _set_in_owner(reference, new)
+            return _set_in_container(above.obj, link.obj, new)
+        return False
+
+    def _replacement(self, link: Link) -> Any:
+        """What shall stand for *link*; None if it is something that holds such a thing."""
+        if link.below is None:
+            return link.original.new
+        if type(link.obj) in self._makers:
+            return self._remade(link.obj)
+        inner = self._replacement(link.below)
+        return None if inner is None else _rebuilt(link.obj, link.below.obj, inner)
+
+    def _derive_anew(self, cls: type, original: Original) -> bool:
+        """Let a class that nobody has used yet derive from what replaced its base."""
+        if type(cls) is not type or cls.__subclasses__() or not isinstance(original.new, type):
+            return False
+        namespace = {
+            name: value
+            for name, value in vars(cls).items()
+            if name not in ("__dict__", "__weakref__")
+        }
+        functions = [each for each in namespace.values() if isinstance(each, FunctionType)]
+        if any("__class__" in function.__code__.co_freevars for function in functions):
+            return False
+        if any(type(holder) is cls for holder in gc.get_referrers(cls)):
+            return False
+        bases = [original.new if base is original.old else base for base in cls.__bases__]
+        new = type(cls.__name__, tuple(bases), namespace)
+        return not self.rebind_all([Original(cls.__qualname__, cls, new)])
+
+    def _remade(self, old: Any) -> Any:
+        if id(old) not in self._made:
+            # The old one stays alive here, and so its id is nobody else's.
+            self._made[id(old)] = (old, self._makers[type(old)](old))
+        return self._made[id(old)][1]
+
+
+def _rebuilt(holder: Any, old: Any, new: Any) -> Any:
+    """The like of something unchangeable, with *new* in it for *old*; None for all else."""
+    kind = type(holder)
+    if kind is BuiltinMethodType:
+        return getattr(new, holder.__name__, None)
+    if kind is staticmethod:
+        return staticmethod(new)
+    if kind is partial and holder.func is old:
+        return partial(new, *holder.args, **holder.keywords)
+    if kind is tuple:
+        return tuple(new if item is old else item for item in holder)
+    return None
+
+
+def _set_in_owner(reference: Reference, new: Any) -> bool:
+    owner, name = reference.owner, reference.attribute
+    if isinstance(owner, FunctionType):
+        return _set_default(owner, name, new)
+    try:
+        if isinstance(owner, ModuleType):
+            _set_in_module(owner, name, new)
+        elif isinstance(owner, type):
+            if isinstance(new, FunctionType) and not isinstance(
+                reference.original.old, FunctionType
+            ):
+                new = staticmethod(new)  # a builtin function is no method either
+            setattr(owner, name, new)
+        else:
+            object.__setattr__(owner, name, new)
+    except (AttributeError, TypeError):
+        return False  # read-only, or of a builtin class
+    return True
+
+
+def _set_in_module(module: ModuleType, name: str, new: Any) -> None:
+    if module.__name__.partition(".")[0] in sys.stdlib_module_names:
+        patch_item(module, name, new)  # so that the original is found under this name as well
+    else:
+        setattr(module, name, new)
+
+
+def _set_default(function: FunctionType, parameter: str, new: Any) -> bool:
+    named, code = function.__kwdefaults__, function.__code__
+    if named is not None and parameter in named:
+        named[parameter] = new
+        return True
+    defaults = list(function.__defaults__ or ())
+    position = code.co_varnames[: code.co_argcount].index(parameter) - code.co_argcount
+    defaults[position] = new
+    function.__defaults__ = tuple(defaults)
+    return True
+
+
+def _set_in_container(container: Any, old: Any, new: Any) -> bool:
+    if type(container) is CellType:
+        container.cell_contents = new
+    elif type(container) is list:
+        container[:] = [new if item is old else item for item in container]
+    elif type(container) is dict:
+        for key, value in list(container.items()):
+            if value is old:
+                container[key] = new
+            if key is old:
+                container.setdefault(new, value)
+    else:
+        return False
+    return True

@@ -1,0 +1,374 @@
+"""The cooperative part of the standard library's os module: what gevent.os offers."""
+
+from __future__ import annotations
+
+import errno as _errno
+import fcntl as _fcntl
+import os as _os
+import stat as _stat
+from collections.abc import Callable as _Callable
+from contextlib import suppress as _suppress
+from time import monotonic as _monotonic
+from typing import Any
+
+from treadle._builtins import builtin as _builtin
+from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
+from treadle._core.descriptor import await_ready as _await_ready
+from treadle._core.descriptor import cancel_waits as _cancel_waits
+from treadle._core.descriptor import wait_for as _wait_for
+from treadle._crew import waits as _waits
+from treadle._importlock import import_lock as _import_lock
+from treadle.greenlet import getcurrent as _getcurrent
+from treadle.hub import get_hub
+from treadle.hub import sleep as _sleep
+from treadle.thread import go_on_in_child as _go_on_in_child
+from treadle.thread import other_threads as _other_threads
+from treadle.timeout import Timeout as _Timeout
+
+__implements__ = [
+    "close",
+    "fork",
+    "forkpty",
+    "read",
+    "system",
+    "wait",
+    "wait3",
+    "wait4",
+    "waitid",
+    "waitpid",
+    "write",
+]
+__target__ = "os"
+__extensions__ = [
+    "fork_and_watch",
+    "fork_gevent",
+    "forkpty_and_watch",
+    "forkpty_gevent",
+    "make_nonblocking",
+    "nb_read",
+    "nb_write",
+    "tp_read",
+    "tp_write",
+    "wait_for_child",
+]
+#: What is the standard library's own.
+__imports__ = [name for name in dir(_os) if not name.startswith("__")]
+
+globals().update({name: getattr(_os, name) for name in __imports__})
+__all__ = [*getattr(_os, "__all__", []), *__extensions__]
+
+_native_close = _os.close
+_native_fork = _os.fork
+_native_forkpty = _os.forkpty
+_read = _os.read
+_write = _os.write
+
+_native_system = _os.system
+_native_wait3 = _os.wait3
+_native_wait4 = _os.wait4
+_native_waitid = _os.waitid
+_native_waitpid = _os.waitpid
+_native_pidfd_open = getattr(_os, "pidfd_open", None)
+
+_READ, _WRITE = 1, 2
+#: Numbers of errors after which nb_read() and nb_write() try again.
+ignored_errors = (_errno.EAGAIN, _errno.EINTR)
+#: Seconds between two looks whether a child's watcher was called.
+_WATCH_INTERVAL = 0.001
+
+
+@_builtin
+def close(fd: int) -> None:
+    """:func:`os.close`; whoever waits for *fd* gets an OSError (EBADF)."""
+    if isinstance(fd, int):
+        _cancel_waits(fd)
+    _native_close(fd)
+
+
+# No built-in ones: code made for gevent looks for functions.
+
+
+def fork(keep: bool = False) -> int:
+    """:func:`os.fork`; only the calling greenlet goes on in the child, all of them with *keep*.
+
+    Those that are kept go on with their timers, locks and descriptors; what they wait for from
+    other threads or from children of the parent never comes. As the native function it waits until
+    nobody else holds the import lock.
+    """
+    hub = get_hub()
+    with _import_lock:
+        before, hub.keeping_fork = hub.keeping_fork, _getcurrent() if keep else None
+        threads = _other_threads() if keep else {}
+        try:
+            pid = _native_fork()
+        finally:
+            hub.keeping_fork = before
+        if pid == 0:
+            _go_on_in_child(threads)
+        return pid
+
+
+def forkpty() -> tuple[int, int]:
+    """:func:`os.forkpty`; only the calling greenlet goes on in the child."""
+    with _import_lock:
+        return _native_forkpty()
+
+
+@_builtin
+def read(fd: int, length: int, /) -> bytes:
+    """:func:`os.read`; other greenlets run while there is nothing to read."""
+    if length:
+        _await_ready(fd, _READ)
+    return _read(fd, length)
+
+
+@_builtin
+def write(fd: int, data: Any, /) -> int:
+    """:func:`os.write`; other greenlets run while there is no room."""
+    if isinstance(data, bytes | bytearray | memoryview) and _would_need_room(fd, data):
+        return _write_by_pages(fd, memoryview(data).cast("B"))
+    _await_ready(fd, _WRITE)
+    return _write(fd, data)
+
+
+def _would_need_room(fd: int, data: Any) -> bool:
+    """Whether writing *data* may block although *fd* is ready, as a pipe is with one free page."""
+    size = data.nbytes if isinstance(data, memoryview) else len(data)
+    if size <= _PIPE_BUF or type(fd) is not int or fd < 0:
+        return False
+    return not _stat.S_ISREG(_os.fstat(fd).st_mode) and _os.get_blocking(fd)
+
+
+def _write_by_pages(fd: int, data: memoryview) -> int:
+    done = 0
+    while done < len(data):
+        try:
+            _await_ready(fd, _WRITE)
+            done += _write(fd, data[done : done + _PIPE_BUF])
+        except OSError:
+            if done:  # what the native call returns then
+                return done
+            raise
+    return done
+
+
+#: gevent's names of what :func:`fork` and :func:`forkpty` do by themselves.
+fork_gevent = fork
+forkpty_gevent = forkpty
+
+
+def fork_and_watch(
+    callback: _Callable[[Any], object] | None = None,
+    loop: Any = None,
+    ref: bool = False,
+    fork: _Callable[[], int] = fork,
+) -> int:
+    """:func:`fork`; in the parent, *callback* is called in the hub when the child has ended.
+
+    With a child watcher of *loop*, by default the current hub's, which has the child's ``rpid``
+    and ``rstatus``; it keeps the loop going if *ref* is true. :func:`waitpid` still returns that
+    status once. *fork* is called for the process itself.
+    """
+    pid = fork()
+    if pid and callback is not None:
+        watcher = (get_hub().loop if loop is None else loop).child(pid, ref=ref)
+        _watched[pid] = None
+        watcher.start(_child_ended, watcher, callback)
+    return pid
+
+
+def forkpty_and_watch(
+    callback: _Callable[[Any], object] | None = None,
+    loop: Any = None,
+    ref: bool = False,
+    forkpty: _Callable[[], tuple[int, int]] = forkpty_gevent,
+) -> tuple[int, int]:
+    """:func:`os.forkpty`, with *callback* as for :func:`fork_and_watch`."""
+    made = []
+
+    def fork() -> int:
+        made.append(forkpty())
+        return made[0][0]
+
+    fork_and_watch(callback, loop, ref, fork)
+    return made[0]
+
+
+#: Children of :func:`fork_and_watch` with a callback -> what waitpid() shall say; None: not yet.
+_watched: dict[int, tuple[int, float] | None] = {}
+
+
+def _child_ended(watcher: Any, callback: _Callable[[Any], object]) -> None:
+    watcher.stop()
+    _watched[watcher.pid] = watcher.rstatus, _monotonic()
+    try:
+        callback(watcher)
+    finally:
+        watcher.close()
+        _reap_children()
+
+
+def _reap_children(timeout: float = 60) -> None:
+    """Forget the statuses that nobody has asked for in so many seconds."""
+    oldest = _monotonic() - timeout
+    for pid, found in list(_watched.items()):
+        if found is not None and found[1] <= oldest:
+            del _watched[pid]
+
+
+def make_nonblocking(fd: int) -> bool | None:
+    """Make *fd* non-blocking; True if it was not before."""
+    flags = _fcntl.fcntl(fd, _fcntl.F_GETFL)
+    if flags & _os.O_NONBLOCK:
+        return None
+    _fcntl.fcntl(fd, _fcntl.F_SETFL, flags | _os.O_NONBLOCK)
+    return True
+
+
+def nb_read(fd: int, n: int) -> bytes:
+    """:func:`os.read` of a non-blocking descriptor, waiting in the hub while there is nothing."""
+    while True:
+        try:
+            return _read(fd, n)
+        except OSError as exc:
+            if exc.errno not in ignored_errors:
+                raise
+        _wait_in_hub(fd, _READ)
+
+
+def nb_write(fd: int, buf: Any) -> int:
+    """:func:`os.write` of a non-blocking descriptor, waiting in the hub while it is full."""
+    while True:
+        try:
+            return _write(fd, buf)
+        except OSError as exc:
+            if exc.errno not in ignored_errors:
+                raise
+        _wait_in_hub(fd, _WRITE)
+
+
+def _wait_in_hub(fd: int, event: int) -> None:
+    hub = get_hub()
+    watcher = hub.loop.io(fd, event)
+    try:
+        hub.wait(watcher)
+    finally:
+        watcher.close()
+
+
+def tp_read(fd: int, n: int) -> bytes:
+    """:func:`os.read` in a worker thread, for descriptors that block."""
+    return _waits.apply(_read, (fd, n))  # type: ignore[no-any-return]
+
+
+def tp_write(fd: int, buf: Any) -> int:
+    """:func:`os.write` in a worker thread, for descriptors that block."""
+    return _waits.apply(_write, (fd, buf))  # type: ignore[no-any-return]
+
+
+# -- children
+
+
+def wait_for_child(pid: int, timeout: float | None = None) -> bool:
+    """Wait until the child *pid* has ended, leaving it to be reaped; False after *timeout* seconds.
+
+    True at once for what is no child of this process, or was reaped.
+    """
+    return _until_changed(_os.P_PID, pid, _os.WEXITED, timeout)
+
+
+def _until_changed(kind: int, number: int, events: int, timeout: float | None = None) -> bool:
+    if kind == _os.P_PID and events == _os.WEXITED and _native_pidfd_open is not None:
+        try:
+            pidfd = _native_pidfd_open(number)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            pass  # an old kernel, or a sandbox
+        else:
+            try:
+                return _wait_for(pidfd, _READ, timeout)
+            finally:
+                _native_close(pidfd)
+    # In a thread, and without reaping: whoever gives up waiting must not lose a child's status.
+    arguments = (kind, number, events | _os.WNOWAIT)
+    with _Timeout(timeout, False):
+        with _suppress(ChildProcessError):
+            _waits.apply(_native_waitid, arguments)
+        return True
+    return False
+
+
+def _events(options: int) -> int:
+    events = _os.WEXITED
+    if options & _os.WUNTRACED:
+        events |= _os.WSTOPPED
+    if options & _os.WCONTINUED:
+        events |= _os.WCONTINUED
+    return events
+
+
+def _whose(pid: int) -> tuple[int, int]:
+    """What waitid() calls the children that waitpid() calls *pid*."""
+    if pid > 0:
+        return _os.P_PID, pid
+    if pid == -1:
+        return _os.P_ALL, 0
+    return _os.P_PGID, -pid or _os.getpgrp()
+
+
+def _reap(call: Any, pid: int, options: int) -> Any:
+    while True:
+        found = call(options | _os.WNOHANG)
+        if found[0] or options & _os.WNOHANG:
+            return found
+        _until_changed(*_whose(pid), _events(options))
+
+
+@_builtin
+def waitpid(pid: int, options: int, /) -> tuple[int, int]:
+    """:func:`os.waitpid`; other greenlets run while it waits."""
+    while pid in _watched:
+        found = _watched[pid]
+        if found is not None:
+            del _watched[pid]
+            return pid, found[0]
+        if options & _os.WNOHANG:
+            return 0, 0
+        _sleep(_WATCH_INTERVAL)  # rare: the watcher is about to be called, or the child runs
+        wait_for_child(pid)
+    return _reap(lambda how: _native_waitpid(pid, how), pid, options)  # type: ignore[no-any-return]
+
+
+@_builtin
+def wait() -> tuple[int, int]:
+    """:func:`os.wait`; other greenlets run while it waits."""
+    return waitpid(-1, 0)
+
+
+@_builtin
+def wait3(options: int) -> tuple[int, int, Any]:
+    """:func:`os.wait3`; other greenlets run while it waits."""
+    return _reap(_native_wait3, -1, options)  # type: ignore[no-any-return]
+
+
+@_builtin
+def wait4(pid: int, options: int) -> tuple[int, int, Any]:
+    """:func:`os.wait4`; other greenlets run while it waits."""
+    return _reap(lambda how: _native_wait4(pid, how), pid, options)  # type: ignore[no-any-return]
+
+
+@_builtin
+def waitid(idtype: int, id: int, options: int, /) -> Any:
+    """:func:`os.waitid`; other greenlets run while it waits."""
+    while True:
+        found = _native_waitid(idtype, id, options | _os.WNOHANG)
+        if found is not None or options & _os.WNOHANG:
+            return found
+        _until_changed(idtype, id, options & ~(_os.WNOHANG | _os.WNOWAIT))
+
+
+@_builtin
+def system(command: Any) -> int:
+    """:func:`os.system`, in a worker thread."""
+    return _waits.apply(_native_system, (command,))  # type: ignore[no-any-return]

@@ -1,0 +1,212 @@
+"""A resolver that uses dnspython: what gevent.resolver.dnspython offers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+from treadle import socket as treadle_socket
+from treadle._config import config
+from treadle.lock import Semaphore
+from treadle.resolver._dns import Answer, DnsResolver, answer_from, failure, name_server
+
+try:
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.name
+    import dns.rcode
+    import dns.rdatatype
+    import dns.resolver
+except ImportError as exc:
+    raise ImportError(
+        "treadle.resolver.dnspython needs dnspython: pip install 'treadle[dns]'"
+    ) from exc
+
+__all__ = ["Resolver"]
+
+_DATA = {"A": "address", "AAAA": "address", "CNAME": "target", "PTR": "target"}
+#: What glibc makes of them; of the others, that it may be different later.
+_CODES = {dns.rcode.NXDOMAIN: socket.EAI_NONAME, dns.rcode.FORMERR: socket.EAI_NONAME}
+_LARGEST_DATAGRAM = 65535
+#: How often each server is asked, as resolv.conf's default is.
+_ATTEMPTS = 2
+#: The most names that are asked for at once: each takes a descriptor.
+_MAX_NAMES = 512
+
+#: What is asked, by the type of record.
+Questions = dict[str, dns.message.QueryMessage]
+Outcome = Answer | socket.gaierror
+
+
+class Server(NamedTuple):
+    """A name server."""
+
+    family: int
+    address: Any
+
+    def ask(self, questions: Questions, seconds: float) -> dict[str, Outcome]:
+        """What it answers to *questions* within that time."""
+        end = monotonic() + seconds
+        found: dict[str, Outcome] = {}
+        try:
+            with treadle_socket.socket(self.family, socket.SOCK_DGRAM) as sock:
+                sock.connect(self.address)
+                for question in questions.values():
+                    sock.send(question.to_wire())
+                while len(found) < len(questions):
+                    sock.settimeout(_until(end))
+                    kind, response = _matching(sock.recv(_LARGEST_DATAGRAM), questions)
+                    if response is not None and response.flags & dns.flags.TC:
+                        kind, response = self._ask_by_stream({kind: questions[kind]}, end)
+                    if response is not None:
+                        found[kind] = _outcome(kind, response)
+        except OSError:  # no answer in time, or nobody is there
+            pass
+        return found
+
+    def _ask_by_stream(self, questions: Questions, end: float) -> tuple[str, Any]:
+        with treadle_socket.socket(self.family, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_until(end))
+            sock.connect(self.address)
+            for question in questions.values():
+                wire = question.to_wire()
+                sock.sendall(len(wire).to_bytes(2, "big") + wire)
+            with sock.makefile("rb") as file:
+                size = int.from_bytes(file.read(2), "big")
+                return _matching(file.read(size), questions)
+
+
+def _until(end: float) -> float:
+    return max(end - monotonic(), 0.001)
+
+
+def _matching(wire: bytes, questions: Questions) -> tuple[str, Any]:
+    """Which question was answered and the response; None for what answers none."""
+    try:
+        response = dns.message.from_wire(wire)
+    except dns.exception.DNSException:
+        return "", None
+    for kind, question in questions.items():
+        if question.is_response(response):
+            return kind, response
+    return "", None
+
+
+def _outcome(kind: str, response: dns.message.Message) -> Outcome:
+    code = response.rcode()
+    if code != dns.rcode.NOERROR:
+        return failure(_CODES.get(code, socket.EAI_AGAIN))
+    records = [
+        (_text(rrset.name), type, _text(getattr(rdata, _DATA[type])))
+        for rrset in response.answer
+        if (type := dns.rdatatype.to_text(rrset.rdtype)) in _DATA
+        for rdata in rrset
+    ]
+    return answer_from(records, kind)
+
+
+def _text(value: Any) -> str:
+    return value.to_text(omit_final_dot=True) if isinstance(value, dns.name.Name) else str(value)
+
+
+def _configuration() -> dns.resolver.Resolver:
+    try:
+        return dns.resolver.Resolver()
+    except dns.resolver.NoResolverConfiguration:
+        found = dns.resolver.Resolver(configure=False)
+        found.nameservers = ["127.0.0.1"]
+        return found
+
+
+class Resolver(DnsResolver):
+    """Asks name servers in dnspython's words, over treadle's sockets.
+
+    :attr:`resolver` is the ``dns.resolver.Resolver`` with the configuration: ``search``,
+    ``domain``, ``ndots``, ``timeout`` (seconds that a server has before the next is asked) and
+    ``lifetime`` (seconds for a name). *nameservers* (``address`` or ``address:port``) and
+    *timeout* replace those of ``treadle.config`` and ``/etc/resolv.conf``. The server that answered
+    last is asked first.
+    """
+
+    def __init__(
+        self,
+        hub: Any = None,
+        nameservers: Sequence[str] | None = None,
+        timeout: float | None = None,
+        hosts: str = "/etc/hosts",
+    ) -> None:
+        super().__init__(hub, hosts)
+        self.resolver = _configuration()
+        self.resolver.timeout = timeout or config.resolver_timeout or self.resolver.timeout
+        servers = nameservers or config.resolver_nameservers or self.resolver.nameservers
+        self._servers = [Server(*name_server(str(each))) for each in servers]
+        self._places = Semaphore(_MAX_NAMES)
+
+    def begin_anew_in_child(self) -> None:
+        """Called after a fork: the parent's look-ups take no places."""
+        super().begin_anew_in_child()
+        self._places = Semaphore(_MAX_NAMES)
+
+    def ask(self, name: str, kinds: Sequence[str]) -> list[Outcome]:
+        """Ask for all *kinds* at once, over one socket."""
+        worst: list[Outcome] = []
+        with self._places:
+            for each in self._candidates(name):
+                outcomes = self._ask_for(each, kinds)
+                if any(isinstance(outcome, Answer) for outcome in outcomes):
+                    return outcomes
+                codes = {getattr(outcome, "errno", None) for outcome in outcomes}
+                if socket.EAI_AGAIN in codes:
+                    return outcomes
+                if not worst or socket.EAI_NODATA in codes:
+                    worst = outcomes
+        return worst
+
+    def _candidates(self, name: str) -> list[dns.name.Name]:
+        """The full names that *name* may be short for, by resolv.conf's rules."""
+        labels = name.encode("latin-1").split(b".")
+        relative = dns.name.Name(labels)
+        if relative.is_absolute():
+            return [relative]
+        config = self.resolver
+        domains = config.search or [config.domain]
+        longer = [relative + domain for domain in domains if domain not in (None, dns.name.root)]
+        whole = relative + dns.name.root
+        ndots = 1 if config.ndots is None else config.ndots
+        return [whole, *longer] if len(labels) > ndots else [*longer, whole]
+
+    def _ask_for(self, name: dns.name.Name, kinds: Sequence[str]) -> list[Outcome]:
+        """Ask one server after the other, as long as it may help, within the lifetime."""
+        end = monotonic() + self.resolver.lifetime
+        questions: Questions = {kind: dns.message.make_query(name, kind) for kind in kinds}
+        outcomes: dict[str, Outcome] = {}
+        for server in self._turns():
+            seconds = min(self.resolver.timeout, end - monotonic())
+            if seconds <= 0:
+                break
+            outcomes.update(server.ask(questions, seconds))
+            questions = {
+                kind: question
+                for kind, question in questions.items()
+                if _may_differ(outcomes.get(kind))
+            }
+            if not questions:
+                self._servers.remove(server)
+                self._servers.insert(0, server)
+                break
+        return [outcomes.get(kind, failure(socket.EAI_AGAIN)) for kind in kinds]
+
+    def _turns(self) -> Iterator[Server]:
+        """Whom to ask one after the other."""
+        for _ in range(_ATTEMPTS):
+            yield from list(self._servers)
+
+
+def _may_differ(outcome: Outcome | None) -> bool:
+    """Whether another server may answer something else."""
+    return outcome is None or (
+        isinstance(outcome, socket.gaierror) and outcome.errno == socket.EAI_AGAIN
+    )

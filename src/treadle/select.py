@@ -1,0 +1,284 @@
+"""The standard library's select module, cooperative; nothing is left out.
+
+Each waiting call asks the system without waiting first. If nothing is ready it waits, in the hub,
+and asks again. Then others who wait for the same may have taken what was there: what the hub saw is
+the answer all the same, as the system's is to whoever runs later. (zmq.green waits so for
+descriptors that its own watchers read.) Only where more than reading and writing is asked for it
+waits for an epoll descriptor that watches all, and until asking again finds something.
+"""
+
+from __future__ import annotations
+
+import select as _select
+import sys as _sys
+import time as _time
+from collections.abc import Callable, Iterable
+from contextlib import suppress as _suppress
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar
+
+from treadle._builtins import builtin as _builtin
+from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.hub import sleep as _sleep
+from treadle.event import Event as _Event
+from treadle.hub import get_hub as _get_hub
+
+#: What is the standard library's own: the constants, and what is not made for waiting.
+__imports__ = [
+    name
+    for name in dir(_select)
+    if not name.startswith("_") and name not in ("select", "poll", "epoll")
+]
+globals().update({name: getattr(_select, name) for name in __imports__})
+
+error = _select.error
+
+__implements__ = ["select"] + [name for name in ("poll", "epoll") if hasattr(_select, name)]
+__target__ = "select"
+__all__ = ["error", *__implements__]
+
+_READ, _WRITE = 1, 2
+#: The events (EPOLLIN, EPOLLOUT) for which the hub can wait by itself.
+_DIRECT = {0x1: _READ, 0x4: _WRITE}
+#: The longest wait of poll(), in milliseconds: a C int. CPython 3.15 takes longer ones.
+_LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
+_T = TypeVar("_T")
+#: Descriptors that were ready, each with EPOLLIN, EPOLLOUT or both.
+_Ready = dict[int, int]
+
+_original_select = _select.select
+_native_epoll: Any = getattr(_select, "epoll", None)
+_native_poll: Any = getattr(_select, "poll", None)
+_clock = _time.monotonic
+
+
+def _is_final(answer: object, seconds: float | None) -> bool:
+    """Whether a first *answer* is to be given without waiting; if so, lets others run."""
+    if answer or (seconds is not None and seconds <= 0):
+        _sleep(0)  # who always finds something ready must not keep others from running
+        return True
+    return False
+
+
+def _wait_and_ask(
+    ask: Callable[[], _T],
+    wait_for: Callable[[float | None], _Ready],
+    answer_of: Callable[[_Ready], _T],
+    seconds: float | None,
+) -> _T:
+    """Wait until the answer is not empty or *seconds* have passed; the last answer."""
+    deadline = None if seconds is None else _clock() + seconds
+    left = seconds
+    while True:
+        ready = wait_for(left)
+        answer = ask() or answer_of(ready)
+        if deadline is not None:
+            left = deadline - _clock()
+        if answer or (left is not None and left <= 0):
+            return answer
+
+
+def _fileno(source: Any) -> int:
+    if isinstance(source, int):
+        return source
+    try:
+        fileno = source.fileno
+    except AttributeError:
+        raise TypeError("argument must be an int, or have a fileno() method.") from None
+    return fileno()  # type: ignore[no-any-return]
+
+
+@_builtin
+def select(
+    rlist: Iterable[Any],
+    wlist: Iterable[Any],
+    xlist: Iterable[Any],
+    timeout: float | None = None,
+    /,
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """:func:`select.select`: which of the objects can be read, written, or have something urgent.
+
+    *timeout* in seconds; None waits for ever.
+    """
+    if timeout is not None:
+        if not isinstance(timeout, SupportsFloat | SupportsIndex):
+            raise TypeError("timeout must be a number or None")
+        timeout = float(timeout)
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
+    # fileno() may do anything, to the lists as well: it is asked once, and no list is copied first.
+    given = [[(source, _fileno(source)) for source in sources] for sources in (rlist, wlist, xlist)]
+    reads, writes, urgent = numbers = [[fd for _, fd in pairs] for pairs in given]
+
+    def ask() -> Any:
+        return answer_of(*_original_select(reads, writes, urgent, 0))
+
+    def answer_of(*found: Iterable[int]) -> Any:
+        if not any(found):
+            return ()
+        return tuple(
+            [source for source, fd in pairs if fd in ready]
+            for pairs, ready in zip(given, map(set, found), strict=True)
+        )
+
+    def answer_of_ready(ready: _Ready) -> Any:
+        return answer_of(*([fd for fd in ready if ready[fd] & mask] for mask in masks))
+
+    interest: dict[int, int] = {}
+    masks = (_select.EPOLLIN, _select.EPOLLOUT, _select.EPOLLPRI)
+    for fds, mask in zip(numbers, masks, strict=True):
+        for fd in fds:
+            interest[fd] = interest.get(fd, 0) | mask
+    return _watching(interest, ask, answer_of_ready, timeout) or ([], [], [])
+
+
+def _watching(
+    interest: dict[int, int],
+    ask: Callable[[], _T],
+    answer_of: Callable[[_Ready], _T],
+    seconds: float | None,
+) -> _T:
+    answer = ask()
+    if _is_final(answer, seconds):
+        return answer
+    if interest and all(mask in _DIRECT for mask in interest.values()):
+        wait = _wait_for_one if len(interest) == 1 else _wait_for_some
+        return _wait_and_ask(ask, lambda left: wait(interest, left), answer_of, seconds)
+    with _native_epoll() as watcher:
+        for fd, mask in interest.items():
+            watcher.register(fd, mask)
+        return _wait_and_ask(ask, lambda left: _wait_for_epoll(watcher, left), answer_of, seconds)
+
+
+def _wait_for_epoll(native: Any, seconds: float | None) -> _Ready:
+    _wait_for(native.fileno(), _READ, seconds)
+    return {}  # the system alone knows
+
+
+# Of a descriptor that is closed, asking again says so in the caller's way.
+
+
+def _wait_for_one(interest: dict[int, int], seconds: float | None) -> _Ready:
+    ((fd, mask),) = interest.items()
+    with _suppress(OSError):
+        if _wait_for(fd, _DIRECT[mask], seconds):
+            return interest
+    return {}
+
+
+def _wait_for_some(interest: dict[int, int], seconds: float | None) -> _Ready:
+    loop = _get_hub().loop
+    ready: _Ready = {}
+    some = _Event()
+
+    def note(fd: int) -> None:
+        ready[fd] = interest[fd]
+        some.set()
+
+    watchers = []
+    try:
+        with _suppress(OSError):
+            for fd, mask in interest.items():
+                watcher = loop.io(fd, _DIRECT[mask])
+                watchers.append(watcher)
+                watcher.start(note, fd)
+            some.wait(seconds)
+    finally:
+        for watcher in watchers:
+            watcher.close()
+    return ready
+
+
+class _Poll:
+    """What :func:`poll` makes; its ``poll()`` lets other greenlets run."""
+
+    _native: Any
+    _interest: dict[int, int]
+    _polling: bool
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Poll:
+        raise TypeError(f"cannot create '{cls.__module__}.{cls.__qualname__}' instances")
+
+    def register(self, fd: Any, eventmask: int = 0x7, /) -> None:
+        """Watch *fd*, a descriptor or an object with ``fileno()``, for *eventmask*."""
+        self._native.register(fd, eventmask)
+        self._interest[_fileno(fd)] = eventmask
+
+    def modify(self, fd: Any, eventmask: int, /) -> None:
+        """Change what a registered *fd* is watched for; OSError if it is not registered."""
+        self._native.modify(fd, eventmask)
+        self._interest[_fileno(fd)] = eventmask
+
+    def unregister(self, fd: Any, /) -> None:
+        """Watch it no more; KeyError if it is not registered."""
+        self._native.unregister(fd)
+        del self._interest[_fileno(fd)]
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """What is ready, as pairs of descriptor and events; waits *timeout* milliseconds.
+
+        None or a negative number waits for ever. Before CPython 3.15 raises OverflowError for
+        more than a C int holds; RuntimeError while another greenlet is in this object's ``poll()``.
+        """
+        if timeout is not None and abs(timeout) > _LONGEST_POLL:
+            raise OverflowError("timeout is too large")
+        if self._polling:
+            raise RuntimeError("concurrent poll() invocation")
+        seconds = None if timeout is None or timeout < 0 else timeout / 1000
+        self._polling = True
+        try:
+            # What cannot be watched (closed, or a regular file) makes the native call answer
+            # at once.
+            return _watching(
+                self._interest,
+                lambda: self._native.poll(0),
+                lambda ready: [*ready.items()],
+                seconds,
+            )
+        finally:
+            self._polling = False
+
+
+@_builtin
+def poll() -> _Poll:
+    """:func:`select.poll`: an object that watches descriptors, cooperatively."""
+    made: _Poll = object.__new__(_Poll)
+    made._native, made._interest, made._polling = _native_poll(), {}, False
+    return made
+
+
+if _native_epoll is not None:
+
+    class epoll:
+        """:class:`select.epoll`'s object, whose ``poll()`` lets other greenlets run."""
+
+        def __init__(self, sizehint: int = -1, flags: int = 0, *, native: Any = None) -> None:
+            self._native = _native_epoll(sizehint, flags) if native is None else native
+
+        @classmethod
+        def fromfd(cls, fd: int) -> epoll:
+            """The object for an epoll descriptor made elsewhere."""
+            return cls(native=_native_epoll.fromfd(fd))
+
+        def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+            """What is ready; waits *timeout* seconds (None or a negative number: for ever)."""
+            seconds = None if timeout is None or timeout < 0 else timeout
+
+            def ask() -> list[tuple[int, int]]:
+                return self._native.poll(0, maxevents)  # type: ignore[no-any-return]
+
+            answer = ask()
+            if _is_final(answer, seconds):
+                return answer
+            return _wait_and_ask(
+                ask, lambda left: _wait_for_epoll(self._native, left), lambda ready: [], seconds
+            )
+
+        def __enter__(self) -> epoll:
+            self._native.__enter__()
+            return self
+
+        def __exit__(self, *exc_info: object) -> None:
+            self._native.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._native, name)

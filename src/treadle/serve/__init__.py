@@ -1,0 +1,1 @@
+"""``treadle serve``: WSGI applications in production; workers, and a supervisor that keeps them."""

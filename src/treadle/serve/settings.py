@@ -1,0 +1,227 @@
+"""The settings of ``treadle serve``: defaults, then a file, the environment, and flags."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from treadle.http.limits import Limits
+from treadle.http.proxy import Proxies
+
+__all__ = ["Settings", "SettingsError", "read_settings"]
+
+ACCESS_FORMATS = ("common", "combined", "json")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the text names it and says what to write."""
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of them; times are in seconds, sizes in bytes, and 0 turns a limit off."""
+
+    app: str = _setting("", "MODULE:APPLICATION, or MODULE:FACTORY() to call it")
+    bind: list[str] = field(
+        default_factory=lambda: ["127.0.0.1:8000"],
+        metadata={"help": "HOST:PORT or unix:PATH; may be repeated"},
+    )
+    workers: int = _setting(1, "worker processes")
+    reuse_port: bool = _setting(False, "a listening socket for each worker, by SO_REUSEPORT")
+    backlog: int = _setting(2048, "connections that may wait to be accepted")
+    chdir: str = _setting("", "the folder to change to, and to import from")
+    reload: bool = _setting(False, "restart the workers when a module's source changes")
+    pid: str = _setting("", "a file to write the supervisor's process id to")
+
+    certfile: str = _setting("", "serve TLS with this certificate chain (PEM)")
+    keyfile: str = _setting("", "its key (PEM), if that is not in the same file")
+    sni: dict[str, list[str]] = field(
+        default_factory=dict,
+        metadata={"help": "in the file only: host name = [certfile, keyfile]"},
+    )
+
+    proxy_protocol: list[str] = field(
+        default_factory=list,
+        metadata={"help": "an address or network whose PROXY protocol is believed; or unix, or *"},
+    )
+    http2: bool = _setting(True, "speak HTTP/2 to clients that choose it")
+
+    timeout: float = _setting(30.0, "how long a worker may hang before it is killed")
+    graceful_timeout: float = _setting(30.0, "how long a worker that is told to stop may take")
+    max_requests: int = _setting(0, "replace a worker after so many requests; 0 is never")
+
+    worker_connections: int = _setting(20_000, "connections of a worker")
+    connections_per_address: int = _setting(5_000, "connections of a worker from one address")
+    limit_concurrency: int = _setting(0, "requests at once in the application of a worker")
+    queue: int = _setting(1_000, "requests that wait for that; others get 503")
+    limit_request_line: int = _setting(8190, "longest request line")
+    limit_request_fields: int = _setting(100, "headers of a request")
+    limit_request_field_size: int = _setting(65536, "size of a request's headers together")
+    limit_request_trailers: int = _setting(8190, "size of a body's trailers, or chunk extensions")
+    limit_request_body: int = _setting(128 << 20, "longest body of a request")
+    header_timeout: float = _setting(10.0, "time for a request's headers to come")
+    body_timeout: float = _setting(60.0, "time waiting for a request's body")
+    keep_alive: float = _setting(30.0, "time from one request to the next")
+    write_timeout: float = _setting(60.0, "time for the client to take a part of an answer")
+
+    access_log: str = _setting("", "a file for the access log; - is standard output")
+    access_log_format: str = _setting("combined", "common, combined or json")
+    error_log: str = _setting("-", "a file for errors; - is standard error")
+    admin: str = _setting("", "HOST:PORT or unix:PATH for /livez, /readyz and /metrics")
+
+    def limits(self) -> Limits:
+        """What a client may ask for."""
+        return Limits(
+            request_line=self.limit_request_line,
+            header_count=self.limit_request_fields,
+            header_size=self.limit_request_field_size,
+            trailer_size=self.limit_request_trailers,
+            body_size=self.limit_request_body or None,
+            header_time=self.header_timeout or None,
+            body_time=self.body_timeout or None,
+            idle_time=self.keep_alive or None,
+            write_time=self.write_timeout or None,
+            connections=self.worker_connections or None,
+            connections_per_address=self.connections_per_address or None,
+            requests=self.limit_concurrency or None,
+            queue=self.queue,
+        )
+
+
+FIELDS = {each.name: each for each in fields(Settings)}
+DEFAULTS = Settings()
+
+
+def _kind(name: str) -> type:
+    return type(getattr(DEFAULTS, name))
+
+
+def _converted(name: str, value: Any, where: str) -> Any:
+    """*value* as the setting *name* has it; SettingsError names both where it is none."""
+    kind = _kind(name)
+    try:
+        if isinstance(value, str) and kind is not str:
+            value = _from_text(kind, value)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if kind is list and isinstance(value, str):
+            value = [value]
+    except ValueError as exc:
+        raise SettingsError(f"{where}: {name} cannot be {value!r}: {exc}") from None
+    if type(value) is not kind:
+        raise SettingsError(f"{where}: {name} must be {kind.__name__}, not {value!r}")
+    if isinstance(value, int | float) and value < 0:
+        raise SettingsError(f"{where}: {name} must not be negative, and is {value!r}")
+    return value
+
+
+def _from_text(kind: type, text: str) -> Any:
+    if kind is bool:
+        word = text.strip().lower()
+        if word not in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
+            raise ValueError("write 1 or 0")
+        return word in ("1", "true", "yes", "on")
+    if kind is list:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if kind is dict:
+        raise ValueError("it can be set in a file only")
+    return kind(text)
+
+
+def from_file(path: str) -> dict[str, Any]:
+    """The settings of a TOML file: at its top, or in the table ``tool.treadle.serve``."""
+    try:
+        with Path(path).open("rb") as file:
+            table: dict[str, Any] = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"{path}: {exc}") from None
+    table = table.get("tool", {}).get("treadle", {}).get("serve", table)
+    found = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in FIELDS:
+            raise SettingsError(f"{path}: there is no setting {key!r}")
+        found[name] = _converted(name, value, path)
+    return found
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """``TREADLE_SERVE_`` and a name in capitals; WEB_CONCURRENCY and PORT, as hosts set them."""
+    found: dict[str, Any] = {}
+    if environ.get("WEB_CONCURRENCY"):
+        found["workers"] = _converted("workers", environ["WEB_CONCURRENCY"], "WEB_CONCURRENCY")
+    if environ.get("PORT"):
+        found["bind"] = [f"0.0.0.0:{environ['PORT']}"]
+    for name in FIELDS:
+        key = f"TREADLE_SERVE_{name.upper()}"
+        if key in environ:
+            found[name] = _converted(name, environ[key], key)
+    return found
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for each setting; what is not given is not in the result."""
+    parser.add_argument("app", nargs="?", help=FIELDS["app"].metadata["help"])
+    parser.add_argument("--config", metavar="FILE", help="a TOML file of settings")
+    for name, each in FIELDS.items():
+        kind = _kind(name)
+        if name == "app" or kind is dict:
+            continue
+        flags = [f"--{name.replace('_', '-')}"]
+        flags += {"bind": ["-b"], "workers": ["-w"]}.get(name, [])
+        options: dict[str, Any] = {"dest": name, "help": each.metadata["help"]}
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif kind is list:
+            options |= {"action": "append", "metavar": "ADDRESS"}
+        else:
+            options["metavar"] = {int: "N", float: "SECONDS", str: "TEXT"}[kind]
+        parser.add_argument(*flags, default=argparse.SUPPRESS, **options)
+
+
+def read_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Put them together; raises SettingsError for the first that cannot be used."""
+    found: dict[str, Any] = {}
+    config = options.config or environ.get("TREADLE_SERVE_CONFIG")
+    if config:
+        found |= from_file(config)
+    found |= from_environment(environ)
+    for name, value in vars(options).items():
+        if name in FIELDS and value is not None:
+            found[name] = _converted(name, value, f"--{name.replace('_', '-')}")
+    settings = Settings(**found)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if ":" not in settings.app:
+        raise SettingsError(f"which application? write MODULE:APPLICATION, not {settings.app!r}")
+    if settings.workers < 1:
+        raise SettingsError("workers must be 1 or more")
+    if settings.access_log_format not in ACCESS_FORMATS:
+        raise SettingsError(f"access_log_format must be one of {', '.join(ACCESS_FORMATS)}")
+    if settings.keyfile and not settings.certfile:
+        raise SettingsError("keyfile needs a certfile")
+    try:
+        Proxies(settings.proxy_protocol)
+    except ValueError as exc:
+        raise SettingsError(f"proxy_protocol: {exc}") from None
+    if not settings.bind:
+        raise SettingsError("bind needs an address: HOST:PORT or unix:PATH")
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """The settings of a command line; for tests and programs."""
+    parser = argparse.ArgumentParser(prog="treadle serve")
+    add_flags(parser)
+    return read_settings(parser.parse_args(list(arguments)))

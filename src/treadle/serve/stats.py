@@ -1,0 +1,125 @@
+"""What workers count, in memory that they share with their supervisor."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from typing import Any
+
+from treadle.http.counters import Counters
+
+__all__ = ["BUCKETS", "Board", "Slot"]
+
+#: Upper bounds of the latency histogram, in seconds. A request is counted in the first that holds
+#: it, what is longer in none; reports add them up.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NAMES = (
+    "pid",
+    "beat",  # when the worker's loop last turned, by the monotonic clock
+    "ready",  # 1 once it serves
+    "connections",
+    "connections_total",
+    "refused_total",  # connections and requests over a limit
+    "requests_active",
+    "requests_1xx",
+    "requests_2xx",
+    "requests_3xx",
+    "requests_4xx",
+    "requests_5xx",
+    "seconds_sum",
+    "queue_seconds_sum",
+    "queued_total",
+    "queued",
+    "sent_bytes_total",
+    *(f"le_{bucket}" for bucket in BUCKETS),
+)
+_AT = {name: at for at, name in enumerate(_NAMES)}
+_SIZE = len(_NAMES)
+_COUNTED = ("requests_1xx", "seconds_sum", "sent_bytes_total", f"le_{BUCKETS[0]}")
+
+
+class Slot:
+    """The numbers of one worker: an array of doubles, by name or by place."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def counters(self) -> Counters:
+        """What counts requests in it."""
+        codes, seconds, sent, buckets = (_AT[name] for name in _COUNTED)
+        return Counters(self.values, codes, seconds, sent, buckets, BUCKETS)
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[_AT[name]]  # type: ignore[no-any-return]
+
+    def __setitem__(self, name: str, value: float) -> None:
+        self.values[_AT[name]] = value
+
+    def add(self, name: str, amount: float = 1) -> None:
+        """Count *amount* more."""
+        self.values[_AT[name]] += amount
+
+    def clear(self) -> None:
+        """Begin at 0, for another worker."""
+        for at in range(_SIZE):
+            self.values[at] = 0.0
+
+
+class Board:
+    """The slots of all workers, and what those that are gone had counted."""
+
+    #: Of these the sum goes on when a worker ends.
+    LASTING = tuple(
+        name for name in _NAMES if name.endswith(("_total", "_sum", "xx")) or name.startswith("le_")
+    )
+
+    def __init__(self, workers: int) -> None:
+        # Anonymous and shared: a forked worker writes where the supervisor reads.
+        self._memory = mmap.mmap(-1, max(workers, 1) * _SIZE * 8)
+        values = memoryview(self._memory).cast("d")
+        self.slots = [Slot(values[at * _SIZE : (at + 1) * _SIZE]) for at in range(workers)]
+        self._gone = dict.fromkeys(self.LASTING, 0.0)
+
+    def retire(self, slot: Slot) -> None:
+        """Keep what a worker counted that has ended, and clear its slot for the next."""
+        for name in self.LASTING:
+            self._gone[name] += slot[name]
+        slot.clear()
+
+    def total(self, name: str) -> float:
+        """Over all workers, and those before."""
+        return sum(slot[name] for slot in self.slots) + self._gone.get(name, 0.0)
+
+    def ready(self) -> int:
+        """How many workers serve."""
+        return sum(slot["ready"] == 1 for slot in self.slots)
+
+    def prometheus(self) -> Iterator[str]:
+        """The lines of the text format, version 0.0.4."""
+        yield "# TYPE treadle_workers gauge"
+        yield f"treadle_workers {self.ready()}"
+        for name, kind in (
+            ("connections", "gauge"),
+            ("connections_total", "counter"),
+            ("refused_total", "counter"),
+            ("requests_active", "gauge"),
+            ("queued", "gauge"),
+            ("queued_total", "counter"),
+            ("sent_bytes_total", "counter"),
+        ):
+            yield f"# TYPE treadle_{name} {kind}"
+            yield f"treadle_{name} {self.total(name):.0f}"
+        yield "# TYPE treadle_requests_total counter"
+        for code in ("1xx", "2xx", "3xx", "4xx", "5xx"):
+            yield f'treadle_requests_total{{code="{code}"}} {self.total(f"requests_{code}"):.0f}'
+        count = sum(self.total(f"requests_{code}xx") for code in range(1, 6))
+        yield "# TYPE treadle_request_seconds histogram"
+        within = 0.0
+        for bucket in BUCKETS:
+            within += self.total(f"le_{bucket}")
+            yield f'treadle_request_seconds_bucket{{le="{bucket}"}} {within:.0f}'
+        yield f'treadle_request_seconds_bucket{{le="+Inf"}} {count:.0f}'
+        yield f"treadle_request_seconds_sum {self.total('seconds_sum'):.6f}"
+        yield f"treadle_request_seconds_count {count:.0f}"
+        yield "# TYPE treadle_queue_seconds_total counter"
+        yield f"treadle_queue_seconds_total {self.total('queue_seconds_sum'):.6f}"

@@ -1,0 +1,347 @@
+"""A worker: one process that serves the application until it is told to stop."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections import Counter
+from contextlib import suppress
+from contextvars import Context
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from treadle.event import Event
+from treadle.greenlet import spawn
+from treadle.http.connection import end_connections
+from treadle.http.log import FORMATS, SILENCE
+from treadle.http.policy import STRICT
+from treadle.http.proxy import Proxies
+from treadle.http.stream import Stream
+from treadle.http.wsgi import Handler
+from treadle.hub import sleep
+from treadle.lock import Semaphore
+from treadle.pywsgi import WSGIServer
+from treadle.serve.settings import Settings, SettingsError
+from treadle.serve.stats import Slot
+
+__all__ = ["LogFile", "Worker", "load_application"]
+
+#: How often a worker says that its loop turns, in seconds.
+BEAT = 1.0
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def load_application(text: str) -> Any:
+    """What ``module:name`` means, or ``module:name()``, which is called for it."""
+    module_name, _, name = text.partition(":")
+    called = name.endswith("()")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        if exc.name != module_name.partition(".")[0] and exc.name != module_name:
+            raise
+        raise SettingsError(
+            f"{text}: there is no module {module_name!r} in {sys.path[0]!r}"
+        ) from exc
+    for part in name.removesuffix("()").split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise SettingsError(f"{text}: {module_name} has no {part!r}") from None
+    if called:
+        found = found()
+    if not callable(found):
+        raise SettingsError(f"{text} is not callable, so it is no WSGI application: {found!r}")
+    return found
+
+
+class LogFile:
+    """A file that lines are appended to, whole, by any number of processes; "-" is *standard*."""
+
+    def __init__(self, path: str, standard: int) -> None:
+        self._path, self._standard = path, standard
+        self._fd = standard if path == "-" else -1
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open it anew, as after it was renamed."""
+        if self._path == "-":
+            return
+        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if self._fd >= 0:
+            os.dup2(fd, self._fd, inheritable=False)
+            os.close(fd)
+        else:
+            self._fd = fd
+
+    def write(self, text: str) -> None:
+        """Append *text*."""
+        os.write(self._fd, text.encode("utf-8", "backslashreplace"))
+
+    def writelines(self, lines: list[str]) -> None:
+        """Append all of *lines*."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+
+class _Logged:
+    """Logged as the settings say."""
+
+    server: Any
+
+    def format_request(self) -> str:
+        line: str = self.server.format(self)
+        return line
+
+
+class _Gated(_Logged):
+    """Admitted to the application in turn."""
+
+    application: Any
+
+    def handle_one_response(self) -> None:
+        serve: Any = super()
+        gate = self.server.gate
+        if not gate.acquire(blocking=False) and not self.server.wait_in_queue():
+            self.server.slot.add("refused_total")
+            self.application = overloaded
+            serve.handle_one_response()
+            return
+        try:
+            serve.handle_one_response()
+        finally:
+            gate.release()
+
+
+class ServeHandler(_Logged, Handler):
+    """A connection of HTTP/1.1."""
+
+
+class GatedHandler(_Gated, Handler):
+    """The same, where the number of requests at once is limited."""
+
+
+class ServeStream(_Logged, Stream):
+    """A request of HTTP/2."""
+
+
+class GatedStream(_Gated, Stream):
+    """The same, where the number of requests at once is limited."""
+
+
+def overloaded(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """What is answered while too many requests wait."""
+    headers = [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")]
+    start_response("503 Service Unavailable", headers)
+    return [b"503 Service Unavailable\n"]
+
+
+class WorkerServer(WSGIServer):
+    """Serves one listening socket within a worker."""
+
+    handler_class: Any = ServeHandler
+    stream_class: Any = ServeStream
+    policy = STRICT
+    base_env = {  # noqa: RUF012
+        **WSGIServer.base_env,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+    }
+
+    def __init__(self, worker: Worker, listener: Any, **options: Any) -> None:
+        settings = worker.settings
+        self.worker = worker
+        self.slot = worker.slot
+        self.limits = settings.limits()
+        self.gate: Any = worker.gate
+        self.counters = worker.counters
+        self.http2 = settings.http2
+        if settings.proxy_protocol:
+            self.proxies = Proxies(settings.proxy_protocol)
+        self.of_address: Counter[str] = Counter()
+        self.format = FORMATS[settings.access_log_format]
+        self.context = Context()
+        super().__init__(
+            listener, worker.application, log=worker.access, error_log=worker.errors, **options
+        )
+        if self.gate is not None:
+            self.handler_class, self.stream_class = GatedHandler, GatedStream
+
+    def full(self) -> bool:
+        """Whether nothing more may be accepted for now."""
+        limit = self.limits.connections
+        return limit is not None and self.worker.connections >= limit
+
+    def do_handle(self, *args: Any) -> None:
+        """Serve a connection in a greenlet, unless its address has too many."""
+        sock, address = args
+        host = self._host(address)
+        limit = self.limits.connections_per_address
+        self.slot.add("connections_total")
+        if host and limit is not None and self.of_address[host] >= limit:
+            self.slot.add("refused_total")
+            with sock, suppress(OSError):
+                sock.settimeout(0)
+                sock.send(_FULL)
+            return
+        self.worker.connections += 1
+        self.of_address[host] += 1
+        super().do_handle(*args)
+
+    def do_close(self, *args: Any) -> None:
+        """Close a connection, and count it no more."""
+        super().do_close(*args)
+        host = self._host(args[1])
+        self.worker.connections -= 1
+        self.of_address[host] -= 1
+        if not self.of_address[host]:
+            del self.of_address[host]
+
+    def _host(self, address: Any) -> str:
+        """What connections are counted by; "" for what is not: all come from a proxy's one."""
+        return "" if self.proxies is not None or not isinstance(address, tuple) else address[0]
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Shake hands in the time that a head may take, then serve; others are not reported."""
+        client_socket.settimeout(self.limits.header_time)
+        try:
+            client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
+        except OSError:  # ssl.SSLError is one: probes, old clients, plain HTTP
+            self.slot.add("refused_total")
+            return
+        with client:
+            self.handle(client, address)
+
+    def wait_in_queue(self) -> bool:
+        """Wait for a place in the application; False if too many do."""
+        limit = self.limits.queue
+        if limit is not None and self.worker.queued >= limit:
+            return False
+        self.worker.queued += 1
+        began = monotonic()
+        try:
+            self.gate.acquire()
+        finally:
+            self.worker.queued -= 1
+            self.slot.add("queued_total")
+            self.slot.add("queue_seconds_sum", monotonic() - began)
+        return True
+
+    def accept_rest(self) -> None:
+        """Take what is connected already, then close the listening socket."""
+        self.stop_accepting()
+        listener = self.socket
+        listener.settimeout(0)
+        with suppress(OSError):  # BlockingIOError, when nobody is left
+            while True:
+                sock, address = listener.accept()
+                sock.settimeout(None)
+                self.do_handle(sock, address)
+        listener.close()
+
+
+class Worker:
+    """Serves *listeners* with the application until :attr:`stop_event` is set."""
+
+    def __init__(self, settings: Settings, listeners: list[Any], slot: Slot) -> None:
+        self.settings, self.slot = settings, slot
+        self.application: Any = None
+        self.stop_event = Event()
+        self.connections = self.queued = 0
+        self.counters = slot.counters()
+        self.counters.left = settings.max_requests
+        self.counters.enough = self.stop_event.set
+        limit = settings.limit_concurrency
+        self.gate = Semaphore(limit) if limit else None
+        self.errors = LogFile(settings.error_log, 2)
+        self.access: Any = LogFile(settings.access_log, 1) if settings.access_log else SILENCE
+        self._listeners = listeners
+        self.servers: list[WorkerServer] = []
+
+    def run(self) -> None:
+        """Load the application, serve, and stop gracefully."""
+        self.application = load_application(self.settings.app)
+        tls = tls_context(self.settings)
+        options = {"ssl_context": tls} if tls is not None else {}
+        for listener in self._listeners:
+            server = WorkerServer(self, listener, **options)
+            server.start()
+            self.servers.append(server)
+        self.slot["ready"] = 1
+        spawn(self._beat)
+        self.stop_event.wait()
+        self.stop()
+
+    def reopen_logs(self) -> None:
+        """Open the log files anew."""
+        for log in (self.errors, self.access):
+            if isinstance(log, LogFile):
+                log.reopen()
+
+    def _beat(self) -> None:
+        slot, supervisor = self.slot, os.getppid()
+        while True:
+            slot["beat"] = monotonic()
+            slot["connections"] = self.connections
+            slot["queued"] = self.queued
+            slot["requests_active"] = self.counters.active
+            if os.getppid() != supervisor:
+                self.stop_event.set()  # nobody is left to stop it
+            sleep(BEAT)
+
+    def stop(self) -> None:
+        """Answer what was asked, then end; what takes too long is cut off."""
+        deadline = monotonic() + self.settings.graceful_timeout
+        self.slot["ready"] = 0
+        for server in self.servers:
+            server.stopping = True
+            server.accept_rest()
+        end_connections(self.servers, lambda: self.connections, deadline)
+
+
+def tls_context(settings: Settings) -> Any:
+    """The context for TLS, or None."""
+    if not settings.certfile:
+        return None
+    import ssl
+
+    def context_of(certfile: str, keyfile: str) -> Any:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(certfile, keyfile or None)
+        except OSError as exc:  # ssl.SSLError is one
+            raise SettingsError(f"certfile {certfile!r}: {exc}") from exc
+        context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
+        return context
+
+    context = context_of(settings.certfile, settings.keyfile)
+    others = {
+        name.lower(): context_of(files[0], files[1] if len(files) > 1 else "")
+        for name, files in settings.sni.items()
+    }
+
+    def choose(sock: Any, name: str | None, _: Any) -> None:
+        other = others.get((name or "").lower())
+        if other is not None:
+            sock.context = other
+
+    if others:
+        context.sni_callback = choose
+    return context
+
+
+def source_files() -> dict[str, float]:
+    """The files of all imported modules, and when each was changed."""
+    found: dict[str, float] = {}
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if path and path.endswith(".py"):
+            try:
+                found[path] = Path(path).stat().st_mtime
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,195 @@
+"""Signal handlers: what gevent.signal offers.
+
+Handlers run promptly, in whichever greenlet is current. A handler of SIGCHLD works beside treadle's
+watching of children, which takes no signal where the system has descriptors for processes.
+"""
+
+from __future__ import annotations
+
+import functools as _functools
+import signal as _stdlib
+import sys as _sys
+from collections.abc import Callable as _Callable
+from contextlib import suppress as _suppress
+from os import close as _close
+from time import monotonic as _monotonic
+from typing import Any
+from typing import TypeVar as _TypeVar
+
+from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.hub import get_existing_hub as _get_existing_hub
+from treadle.event import Event as _Event
+from treadle.greenlet import getcurrent as _getcurrent
+from treadle.hub import get_hub as _get_hub
+from treadle.thread import ThreadGreenlet as _ThreadGreenlet
+
+if _sys.platform == "linux":
+    from treadle._core.signals import open_signalfd as _open_signalfd
+
+__implements__ = ["getsignal", "set_wakeup_fd", "signal"]
+__target__ = "signal"
+#: What is the standard library's own.
+__imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
+
+globals().update({name: getattr(_stdlib, name) for name in __imports__})
+__all__ = ["getsignal", "set_wakeup_fd", "signal"]
+
+_F = _TypeVar("_F", bound=_Callable[..., Any])
+_native_getsignal = _stdlib.getsignal
+_native_set_wakeup_fd = _stdlib.set_wakeup_fd
+_native_signal = _stdlib.signal
+
+
+def _like(native: _Callable[..., Any]) -> _Callable[[_F], _F]:
+    """What is true of *native* is true of the function, too; it is the standard module's."""
+
+    def decorate(function: _F) -> _F:
+        _functools.update_wrapper(function, native).__module__ = _stdlib.__name__
+        return function
+
+    return decorate
+
+
+#: Wakes who waits for any handler to be called.
+_handled = _Event()
+
+
+class _Handler:
+    """A handler of the program's, whose exceptions are the main greenlet's.
+
+    A greenlet that is current by chance would swallow them, or die of them.
+    """
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def __call__(self, number: int, frame: Any) -> None:
+        try:
+            self.handler(number, frame)
+        except BaseException as exc:
+            hub = _get_existing_hub()
+            if hub is None or _getcurrent() is hub.main:
+                raise
+            hub.interrupt_main(exc)
+        finally:
+            _handled.set()
+            _handled.clear()
+
+
+def _handler_in(found: Any) -> Any:
+    return found.handler if isinstance(found, _Handler) else found
+
+
+@_like(_native_signal)
+def signal(signalnum: Any, handler: Any) -> Any:
+    return _handler_in(
+        _native_signal(signalnum, _Handler(handler) if callable(handler) else handler)
+    )
+
+
+@_like(_native_getsignal)
+def getsignal(signalnum: Any) -> Any:
+    return _handler_in(_native_getsignal(signalnum))
+
+
+@_like(_native_set_wakeup_fd)
+def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+    before = _native_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    hub = _get_existing_hub()
+    if hub is None or hub.poller.signal_fd == -1:
+        return before
+    if fd == -1:
+        hub.poller.ask_for_signals()
+    return -1 if before == hub.poller.signal_fd else before
+
+
+def adopt_handlers() -> None:
+    """Have the handlers that are set already treated as those that :func:`signal` sets.
+
+    Only the main thread may: elsewhere it does nothing.
+    """
+    with _suppress(ValueError):
+        for number in _stdlib.valid_signals():
+            handler = _native_getsignal(number)
+            if callable(handler) and not isinstance(handler, _Handler):
+                _native_signal(number, _Handler(handler))
+
+
+if hasattr(_stdlib, "pthread_sigmask"):
+    _native_sigmask = _stdlib.pthread_sigmask
+
+    @_like(_native_sigmask)
+    def pthread_sigmask(how: int, mask: Any, /) -> Any:
+        # What a thread blocks others still get: multiprocessing's helpers block all there are.
+        thread = _getcurrent()
+        if not isinstance(thread, _ThreadGreenlet):
+            return _native_sigmask(how, mask)
+        of_all = _native_sigmask(_stdlib.SIG_BLOCK, ())
+        try:
+            if thread.signal_mask is not None:
+                _native_sigmask(_stdlib.SIG_SETMASK, thread.signal_mask)
+            before = _native_sigmask(how, mask)
+            thread.signal_mask = _native_sigmask(_stdlib.SIG_BLOCK, ())
+        finally:
+            _native_sigmask(_stdlib.SIG_SETMASK, of_all)
+        return before
+
+    __implements__.append("pthread_sigmask")
+
+
+if hasattr(_stdlib, "pause"):
+
+    @_like(_stdlib.pause)
+    def pause() -> None:
+        hub = _get_hub()
+        hub.refs += 1  # a signal can end this, with nothing else left to
+        try:
+            _handled.wait()
+        finally:
+            hub.refs -= 1
+
+    __implements__.append("pause")
+
+
+if _sys.platform == "linux":
+    _native_sigtimedwait = _stdlib.sigtimedwait
+
+    def _take(sigset: Any, seconds: float | None) -> Any:
+        """What sigwaitinfo() tells of a signal of *sigset*, once one is pending; None: too late."""
+        deadline = None if seconds is None else _monotonic() + seconds
+        numbers = set(sigset)
+        blocked_here = numbers - _native_sigmask(_stdlib.SIG_BLOCK, numbers)
+        try:
+            fd = _open_signalfd(numbers)
+            try:
+                while (found := _native_sigtimedwait(numbers, 0)) is None:
+                    left = None if deadline is None else max(deadline - _monotonic(), 0)
+                    if not _wait_for(fd, 1, left):
+                        return None
+                return found
+            finally:
+                _close(fd)
+        finally:
+            _native_sigmask(_stdlib.SIG_UNBLOCK, blocked_here)
+
+    @_like(_stdlib.sigwait)
+    def sigwait(sigset: Any, /) -> Any:
+        number = _take(sigset, None).si_signo
+        try:
+            return _stdlib.Signals(number)
+        except ValueError:
+            return number
+
+    @_like(_stdlib.sigwaitinfo)
+    def sigwaitinfo(sigset: Any, /) -> Any:
+        return _take(sigset, None)
+
+    @_like(_stdlib.sigtimedwait)
+    def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
+        return _take(sigset, timeout)
+
+    __implements__ += ["sigtimedwait", "sigwait", "sigwaitinfo"]

@@ -1,0 +1,124 @@
+"""The standard library's subprocess module, cooperative: what gevent.subprocess offers.
+
+:class:`Popen` is a subclass of the standard one, so children are started by the interpreter's own
+C code (vfork, where it uses that) with no Python between fork and exec.
+"""
+
+from __future__ import annotations
+
+import subprocess as _stdlib
+import types as _types
+from collections.abc import Callable as _Callable
+from typing import Any as _Any
+
+from treadle._core.descriptor import cancel_waits as _cancel_waits
+from treadle._pipes import cooperative as _cooperative
+from treadle.event import AsyncResult as _AsyncResult
+from treadle.fileobject import FileObject
+from treadle.greenlet import spawn as _spawn
+from treadle.hub import sleep as _sleep
+from treadle.os import wait_for_child as _wait_for_child
+from treadle.selectors import PollSelector as _PollSelector
+
+#: What treadle does itself.
+__implements__ = [
+    "Popen",
+    "call",
+    "check_call",
+    "check_output",
+    "getoutput",
+    "getstatusoutput",
+    "run",
+]
+#: What is the standard library's own.
+__imports__ = [
+    name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
+]
+globals().update({name: getattr(_stdlib, name) for name in __imports__})
+__all__ = [*_stdlib.__all__, "FileObject"]
+
+
+def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
+    """A function of the standard module that finds its names in *namespace*."""
+    copy = _types.FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__doc__ = function.__doc__
+    return copy
+
+
+class _EndLink:
+    """Passes the child on to who wants to know of its end."""
+
+    def __init__(self, callback: _Callable[[_Any], object], child: Popen) -> None:
+        self.callback = callback
+        self.child = child
+
+    def __call__(self, _: object) -> None:
+        self.callback(self.child)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _EndLink) and self.callback == other.callback
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Popen(_stdlib.Popen[_Any]):
+    """:class:`subprocess.Popen`, whose pipes and waits let other greenlets run."""
+
+    def __init__(self, args: _Any, bufsize: int | None = -1, *others: _Any, **kwargs: _Any) -> None:
+        super().__init__(args, bufsize, *others, **kwargs)  # type: ignore[arg-type]
+        self.stdin = _cooperative(self.stdin, bufsize)
+        self.stdout = _cooperative(self.stdout, bufsize)
+        self.stderr = _cooperative(self.stderr, bufsize)
+
+    def __exit__(self, *exception: _Any) -> None:
+        try:
+            super().__exit__(*exception)
+        except RuntimeError:
+            # A greenlet that waits inside a file's buffer holds it. It gets an OSError (EBADF).
+            for file in (self.stdin, self.stdout, self.stderr):
+                if file is not None and not file.closed:
+                    _cancel_waits(file.fileno())
+            _sleep(0)
+            super().__exit__(*exception)
+
+    #: gevent's: the greenlets that communicate() spawned. It spawns none here.
+    _communicating_greenlets: None = None
+
+    def _wait(self, timeout: float | None) -> int:
+        # Without the lock of those who reap: they take it once the child has ended.
+        if self.returncode is None and not _wait_for_child(self.pid, timeout):
+            raise _stdlib.TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
+        code: int = super()._wait(timeout=None)  # type: ignore[misc]
+        return code
+
+    def rawlink(self, callback: _Callable[[_Any], object]) -> None:
+        """Call ``callback(self)`` in the hub when the child has ended: :func:`treadle.wait` asks.
+
+        By then it is reaped and :attr:`returncode` is set.
+        """
+        if self._end is None:
+            self._end = _AsyncResult()
+            _spawn(self._watch_end, self._end)
+        self._end.rawlink(_EndLink(callback, self))
+
+    def unlink(self, callback: _Callable[[_Any], object]) -> None:
+        """Undo :meth:`rawlink`."""
+        if self._end is not None:
+            self._end.unlink(_EndLink(callback, self))
+
+    _end: _Any = None
+
+    def _watch_end(self, end: _AsyncResult) -> None:
+        end.set(self.wait())
+
+    _communicate = _ours(
+        _stdlib.Popen._communicate,  # type: ignore[attr-defined]
+        {**vars(_stdlib), "_PopenSelector": _PollSelector},
+    )
+
+
+for _name in __implements__[1:]:
+    globals()[_name] = _ours(getattr(_stdlib, _name), globals())

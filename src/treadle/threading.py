@@ -1,0 +1,77 @@
+"""What patching changes in the standard library's threading module."""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import threading
+import weakref
+
+from treadle._core.greenlet import Greenlet, getcurrent
+from treadle.local import local
+from treadle.thread import (
+    EndLock,
+    LockType,
+    RLock,
+    allocate_lock,
+    get_ident,
+    start_new_thread,
+)
+
+Lock = LockType
+
+__implements__: list[str] = []
+_NAMES = vars(threading)
+__target__ = "threading"
+__all__ = ["Lock", "RLock", "allocate_lock", "get_ident", "local", "start_new_thread"]
+
+if not hasattr(threading, "_DeleteDummyThreadOnDel"):
+
+    class _DummyThread(threading._DummyThread):
+        """Stands for a greenlet that no Thread started, and goes with it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            greenlet = getcurrent()
+            forget = functools.partial(vars(threading)["_active"].pop, get_ident(), None)
+            if isinstance(greenlet, Greenlet):
+                greenlet.rawlink(lambda _: forget())
+            else:
+                weakref.finalize(greenlet, forget).atexit = False
+
+    _DummyThread.__module__ = "threading"
+    __implements__ = ["_DummyThread"]
+
+else:  # threading itself forgets such objects, by way of a local object
+    #: Keeps the object that takes a greenlet's dummy thread away when the greenlet ends.
+    _thread_local_info = local()
+
+    class _DeleteDummyThreadOnDel(threading._DeleteDummyThreadOnDel):  # type: ignore[name-defined,misc]
+        """Forgets a dummy thread, unless the interpreter has emptied threading before."""
+
+        def __del__(self, names: dict[str, object] = _NAMES) -> None:
+            if names.get("_active_limbo_lock") is not None:
+                super().__del__()
+
+    _DeleteDummyThreadOnDel.__module__ = "threading"
+    __implements__ = ["_DeleteDummyThreadOnDel", "_thread_local_info"]
+
+if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
+    #: Asked in a forked child, where the greenlet that forked is the main thread.
+    _get_main_thread_ident = get_ident
+    __implements__ += ["_get_main_thread_ident"]
+
+
+def adopt_main_thread() -> None:
+    """Let whoever joins the main thread let other greenlets run; call it when all is patched."""
+    main = vars(threading)["_main_thread"]
+    # Since CPython 3.13 it has a handle, since 3.14 under another name.
+    handle = next((name for name in ("_handle", "_os_thread_handle") if hasattr(main, name)), None)
+    if handle is not None:
+        setattr(main, handle, getattr(_thread, "_make_thread_handle")(main.ident))  # noqa: B009
+    elif main._tstate_lock is not None:
+        awaited = vars(threading)["_shutdown_locks"]
+        awaited.discard(main._tstate_lock)
+        main._tstate_lock = EndLock()
+        main._tstate_lock.acquire()
+        awaited.add(main._tstate_lock)

@@ -1,0 +1,53 @@
+"""Deadlines on blocks of code: what gevent.timeout offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from treadle._core import timeout as core
+
+__all__ = ["Timeout", "with_timeout"]
+
+T = TypeVar("T")
+
+
+class Timeout(core.Timeout):
+    """Raise *exception* in the current greenlet after *seconds*, unless cancelled before.
+
+    ``with Timeout(5): ...`` starts it and cancels it. Without *exception* the Timeout itself is
+    raised; with False it is raised and the ``with`` statement swallows it; a string becomes its
+    text. With *seconds* None it never expires. With *ref* false it does not keep the loop going.
+    *priority* is accepted for gevent's sake.
+    """
+
+    @classmethod
+    def _start_new_or_dummy(
+        cls, timeout: float | Timeout | None, exception: Any = None, ref: bool = True
+    ) -> Timeout:
+        """gevent's shorthand for a timeout of a ``with`` statement, which None leaves without."""
+        return cls(None) if timeout is None else cls.start_new(timeout, exception, ref)
+
+
+core.public_class = Timeout
+
+_UNSET: Any = object()
+
+
+def with_timeout(
+    seconds: float | None,
+    function: Callable[..., T],
+    *args: Any,
+    timeout_value: Any = _UNSET,
+    **kwds: Any,
+) -> T:
+    """Call *function*; after *seconds* raise Timeout, or return *timeout_value* if given."""
+    timeout = Timeout.start_new(seconds)
+    try:
+        return function(*args, **kwds)
+    except Timeout as exc:
+        if exc is timeout and timeout_value is not _UNSET:
+            return timeout_value  # type: ignore[no-any-return]
+        raise
+    finally:
+        timeout.cancel()

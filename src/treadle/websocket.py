@@ -1,0 +1,417 @@
+"""WebSockets for applications of treadle's HTTP servers.
+
+A WSGI application finds ``environ["wsgi.websocket"]``, a :class:`WebSocket`, where the client asks
+for one; it is accepted when it is first used, and an ordinary response refuses it. gevent-websocket
+has the same names. :func:`application` makes an application of a function of WebSockets alone::
+
+    @treadle.websocket.application
+    def echo(ws):
+        for message in ws:
+            ws.send(message)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from socket import SHUT_RDWR
+from time import monotonic
+from typing import Any, overload
+
+from treadle.exceptions import ConcurrentObjectUseError
+from treadle.greenlet import spawn
+from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
+from treadle.lock import Semaphore
+
+try:
+    from wsproto.connection import Connection, ConnectionState, ConnectionType
+    from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
+    from wsproto.extensions import Extension
+    from wsproto.frame_protocol import CloseReason
+except ImportError as _missing:
+    raise ImportError("WebSockets need wsproto: pip install 'treadle[serve]'") from _missing
+
+__all__ = ["WebSocket", "WebSocketError", "application"]
+
+#: Received at once, in bytes.
+_CHUNK = 65536
+#: A longer message is sent in fragments, so that it does not hold up other greenlets.
+_FRAGMENT = 262144
+#: For how many seconds a client is waited for that has to answer a close.
+_CLOSE_TIME = 2.0
+
+
+class WebSocketError(ConnectionError):
+    """The WebSocket is closed; ``code`` and ``reason`` are those of the close."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the WebSocket is closed: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class WebSocket:
+    """One connection of messages: str for text, bytes for binary ones.
+
+    Any number of greenlets may :meth:`send`; one may :meth:`receive`. Nothing is read of the
+    client while nobody receives: pings are answered, and its close is seen, then.
+    """
+
+    def __init__(self, handler: Any, environ: dict[str, Any]) -> None:
+        """*handler* is the :class:`treadle.http.wsgi.Handler` that has the request."""
+        #: The WSGI environment of the request.
+        self.environ = environ
+        #: The one of :attr:`subprotocols` that was accepted.
+        self.subprotocol: str | None = None
+        #: Whether it has been closed, by whichever end; None before.
+        self.close_code: int | None = None
+        #: What the end that closed it says about it.
+        self.close_reason = ""
+        self._handler = handler
+        self._limits = handler.limits
+        self._socket: Any = None
+        self._protocol: Connection | None = None  # of an accepted one
+        self._sending = Semaphore(1)
+        self._receiving = Semaphore(1)
+        self._parts: list[Any] = []  # of the message that comes
+        self._size = 0
+        self._pinged = False
+        self._over = False  # nothing comes any more
+        self._deadline = 0.0  # for the answer to a close
+
+    @property
+    def closed(self) -> bool:
+        """Whether messages can be sent no more."""
+        return self.close_code is not None
+
+    @property
+    def path(self) -> str:
+        """The request's path."""
+        return str(self.environ["PATH_INFO"])
+
+    @property
+    def origin(self) -> str | None:
+        """The site whose page asks, if a browser does. Who needs to know must check it."""
+        return self.environ.get("HTTP_ORIGIN")
+
+    @property
+    def version(self) -> str:
+        """The version of the protocol: "13", the only one there is."""
+        return VERSION
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocols that the client offers, as it wrote them; gevent-websocket's name."""
+        return self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """Those the client offers, its favourite first."""
+        return listed(self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", ""))
+
+    def accept(
+        self, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Change the connection to WebSocket, with these *headers* in the answer.
+
+        Nothing is done if it was accepted already. Raises ValueError for a *subprotocol* that the
+        client does not offer, and AssertionError if ``start_response`` was called.
+        """
+        if self._protocol is not None:
+            return
+        answer = accept_headers(self.environ)
+        if subprotocol is not None:
+            if subprotocol not in self.subprotocols:
+                raise ValueError(f"the client does not offer the subprotocol {subprotocol!r}")
+            answer.append(("Sec-WebSocket-Protocol", subprotocol))
+        offers = self.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "")
+        deflate = Deflate.agree(offers, self._limits.message_size)
+        if deflate is not None:
+            answer.append(("Sec-WebSocket-Extensions", deflate.agreed))
+        self._socket, rest = self._handler.switch_protocols([*answer, *headers])
+        self.subprotocol = subprotocol
+        extensions: list[Extension] = [] if deflate is None else [deflate]
+        self._protocol = Connection(ConnectionType.SERVER, extensions, rest)
+
+    # -- receiving
+
+    def receive(self) -> str | bytes | None:
+        """Wait for a message; None when it is closed, or the client is gone.
+
+        :attr:`close_code` says which. Raises :class:`~treadle.exceptions.ConcurrentObjectUseError`
+        if another greenlet receives.
+        """
+        self.accept()
+        if not self._receiving.acquire(blocking=False):
+            raise ConcurrentObjectUseError(f"another greenlet receives from {self!r}")
+        try:
+            return self._next_message()
+        finally:
+            self._receiving.release()
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        while (message := self.receive()) is not None:
+            yield message
+
+    def _next_message(self) -> str | bytes | None:
+        assert self._protocol is not None
+        while not self._over:
+            for event in self._protocol.events():
+                message = self._take(event)
+                if message is not None:
+                    return message
+                if self._over:
+                    return None
+            self._read_more()
+        return None
+
+    def _take(self, event: Event) -> str | bytes | None:
+        if isinstance(event, TextMessage | BytesMessage):
+            return self._take_part(event)
+        if isinstance(event, Ping):
+            self._send_event(event.response())
+        elif isinstance(event, CloseConnection):
+            self._take_close(event)
+        return None
+
+    def _take_part(self, event: TextMessage | BytesMessage) -> str | bytes | None:
+        if self.closed:
+            return None
+        if event.data:
+            self._parts.append(event.data)
+            self._size += len(event.data)
+        most = self._limits.message_size
+        if most is not None and self._size > most:
+            self._fail(CloseReason.MESSAGE_TOO_BIG, f"longer than {most}")
+        elif event.message_finished:
+            parts, self._parts, self._size = self._parts, [], 0
+            return ("" if isinstance(event, TextMessage) else b"").join(parts)
+        return None
+
+    def _take_close(self, event: CloseConnection) -> None:
+        assert self._protocol is not None
+        state = self._protocol.state
+        if state is ConnectionState.REMOTE_CLOSING:
+            self._note(event.code, event.reason)
+            self._over = True
+            self._send_event(event.response())
+        elif state is ConnectionState.OPEN:  # not closed by the client, but what it sent is wrong
+            self._fail(event.code, event.reason)
+        else:
+            self._note(event.code, event.reason)
+            self._over = True
+
+    def _read_more(self) -> None:
+        assert self._protocol is not None
+        try:
+            self._socket.settimeout(self._patience())
+            data = self._socket.recv(_CHUNK)
+        except TimeoutError:
+            self._miss()
+        except OSError as exc:
+            self._lose(str(exc))
+        else:
+            self._pinged = False
+            if data:
+                self._protocol.receive_data(data)
+            else:
+                self._lose("the client is gone")
+
+    def _patience(self) -> float | None:
+        if self.closed:
+            return max(self._deadline - monotonic(), 0.001)
+        return self._limits.ping_time  # type: ignore[no-any-return]
+
+    def _miss(self) -> None:
+        """The client has been silent."""
+        if self.closed or self._pinged:
+            self._lose("the client does not answer")
+        else:
+            self._pinged = True
+            self._send_event(Ping())
+
+    # -- sending
+
+    def send(
+        self, message: str | bytes | bytearray | memoryview, binary: bool | None = None
+    ) -> None:
+        """Send *message*, as text if it is a str, unless *binary* says otherwise.
+
+        Waits while the client does not take it. Raises :class:`WebSocketError` if it is closed.
+        """
+        if binary is None:
+            binary = not isinstance(message, str)
+        kind: type[Message[Any]] = BytesMessage if binary else TextMessage
+        data: Any = message
+        if isinstance(message, str):
+            data = message.encode() if binary else message
+        else:
+            data = bytes(message) if binary else bytes(message).decode()
+        self.accept()
+        with self._sending:
+            for at in range(0, max(len(data), 1), _FRAGMENT):
+                last = at + _FRAGMENT >= len(data)
+                part = data if last and not at else data[at : at + _FRAGMENT]
+                self._transmit(kind(data=part, message_finished=last))
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Send a ping of up to 125 bytes; the answer is not told of."""
+        if len(payload) > 125:
+            raise ValueError("a ping has 125 bytes at most")
+        self.accept()
+        with self._sending:
+            self._transmit(Ping(payload=payload))
+
+    def close(self, code: int = 1000, reason: str | bytes = "") -> None:
+        """Say good-bye; nothing is done if it is closed already.
+
+        *code* is 1000 to 1003, 1007 to 1014 or 3000 to 4999, *reason* of up to 123 bytes:
+        ValueError otherwise.
+        """
+        text = reason.decode() if isinstance(reason, bytes) else reason
+        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+            raise ValueError(f"{code} cannot be sent as the code of a close")
+        if len(text.encode()) > 123:
+            raise ValueError("the reason of a close has 123 bytes at most")
+        if self.closed:
+            return
+        self.accept()
+        self._note(code, text)
+        self._send_event(CloseConnection(code=code, reason=text))
+
+    def _fail(self, code: int, reason: str | None) -> None:
+        """Close it because of what the client sent; nothing more is read."""
+        self._over = True
+        self._note(code, reason)
+        self._send_event(CloseConnection(code=code, reason=reason))
+
+    def _send_event(self, event: Event) -> None:
+        """Send what is no message; if that fails, it is closed and nothing is raised."""
+        with suppress(WebSocketError), self._sending:
+            self._transmit(event)
+
+    def _transmit(self, event: Event) -> None:
+        """Whoever calls it has the semaphore: frames go out in the order they were made."""
+        protocol, sock = self._protocol, self._socket
+        assert protocol is not None
+        if isinstance(event, CloseConnection):
+            good = protocol.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING)
+        else:
+            good = not self.closed
+        if self._lost or not good:
+            raise self._error()
+        data = protocol.send(event)
+        try:
+            sock.settimeout(self._limits.write_time)
+            sock.sendall(data)
+        except OSError as exc:
+            self._lose(str(exc))
+            raise self._error() from exc
+        except BaseException:
+            self._lose("a frame was cut short")
+            raise
+
+    # -- the end
+
+    _lost = False
+
+    def _note(self, code: int, reason: str | None) -> None:
+        if self.close_code is None:
+            self.close_code, self.close_reason = int(code), reason or ""
+            self._deadline = monotonic() + _CLOSE_TIME
+
+    def _lose(self, reason: str) -> None:
+        """Nothing can be sent or received any more."""
+        self._over = self._lost = True
+        self._note(CloseReason.ABNORMAL_CLOSURE, reason)
+        with suppress(OSError):
+            self._socket.shutdown(SHUT_RDWR)  # wakes who waits for it
+
+    def _error(self) -> WebSocketError:
+        error = WebSocketError(self.close_code or CloseReason.NO_STATUS_RCVD, self.close_reason)
+        self._handler.blame_client(error)
+        return error
+
+    def leave(self) -> None:
+        """Close it with 1001, as a server that stops; without waiting for that."""
+        if self._protocol is not None and not self.closed:
+            spawn(self.close, CloseReason.GOING_AWAY)
+
+    def end(self, failed: bool = False) -> bool:
+        """What the handler does when the application has returned, or *failed*.
+
+        An accepted one is closed, with 1000 or 1011, if it is not yet, and the client's close is
+        waited for, for two seconds at most. Whether that has come.
+        """
+        if self._protocol is None:
+            return True
+        self.close(CloseReason.INTERNAL_ERROR if failed else CloseReason.NORMAL_CLOSURE)
+        if self._receiving.acquire(timeout=_CLOSE_TIME):
+            self._next_message()
+        return self._protocol.state is ConnectionState.CLOSED
+
+    def __repr__(self) -> str:
+        if self._protocol is None:
+            state = "not accepted"
+        elif self.close_code is not None:
+            state = f"closed {self.close_code}"
+        else:
+            state = "open"
+        return f"<{type(self).__name__} {self.path} {state}>"
+
+
+Handler = Callable[[WebSocket], object]
+Application = Callable[[dict[str, Any], Any], list[bytes]]
+
+
+@overload
+def application(handler: Handler) -> Application: ...
+@overload
+def application(
+    *, subprotocols: Collection[str] = (), origins: Collection[str] | None = None
+) -> Callable[[Handler], Application]: ...
+def application(
+    handler: Handler | None = None,
+    *,
+    subprotocols: Collection[str] = (),
+    origins: Collection[str] | None = None,
+) -> Application | Callable[[Handler], Application]:
+    """A WSGI application that calls *handler* with each WebSocket, and closes it after that.
+
+    The first subprotocol that the client offers and *subprotocols* has is accepted. *origins* are
+    the sites whose pages may ask ("https://example.org"); others get 403, all may if it is None.
+    Who asks for no WebSocket gets 426.
+    """
+    if handler is None:
+        return functools.partial(application, subprotocols=subprotocols, origins=origins)
+
+    @functools.wraps(handler)
+    def serve(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        ws: WebSocket | None = environ.get("wsgi.websocket")
+        if ws is None:
+            return _refuse(environ, start_response)
+        if origins is not None and ws.origin is not None and ws.origin not in origins:
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"this origin may not\n"]
+        ws.accept(next((each for each in ws.subprotocols if each in subprotocols), None))
+        handler(ws)
+        return []
+
+    return serve
+
+
+def _refuse(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    headers = [("Content-Type", "text/plain")]
+    asked = environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+    if asked and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == VERSION:
+        start_response("400 Bad Request", headers)
+        return [b"this is no handshake of a WebSocket\n"]
+    headers += [("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)]
+    start_response("426 Upgrade Required", headers)
+    return [b"a WebSocket is served here\n"]
+
+
+def of_request(handler: Any, environ: dict[str, Any]) -> WebSocket | None:
+    """The WebSocket that a request asks for; None if it is no handshake of one."""
+    return WebSocket(handler, environ) if is_handshake(environ) else None

@@ -1,5 +1,0 @@
-"""The compiled engine: what everything else in weft is built on."""
-
-__version__ = "0.1.0"
-
-from weft._core import native as native  # now: later it might find the thread module patched

@@ -1,5 +1,0 @@
-"""``gevent._ident`` under the alias."""
-
-from weft.hub import IdentRegistry
-
-__all__ = ["IdentRegistry"]

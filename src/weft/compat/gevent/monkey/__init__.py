@@ -1,1 +1,0 @@
-"""Modules of ``gevent.monkey`` under the alias, which itself is weft's."""

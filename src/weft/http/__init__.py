@@ -1,1 +1,0 @@
-"""The HTTP engine: protocols without I/O, and what carries them over weft's sockets."""

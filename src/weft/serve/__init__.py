@@ -1,1 +1,0 @@
-"""``weft serve``: WSGI applications in production; workers, and a supervisor that keeps them."""
