@@ -50,6 +50,16 @@ ONE_STEP = (
 OWN_LOCK = "a lock of its own in the compiled core, not a semaphore: same methods"
 REUSE = "None by default, which means the same: set, but for Windows"
 
+#: The modules that `treadle` has under the alias alone: nothing else than gevent has their names.
+ONLY_UNDER_ALIAS = (
+    "gevent.ares",
+    "gevent.builtins",
+    "gevent.contextvars",
+    "gevent.resolver_ares",
+    "gevent.resolver_thread",
+    "gevent.win32util",
+)
+
 #: Why the names that gevent's modules import for their own use may be missing there.
 BORROWED = "gevent's module imports it for its own use; treadle has it, if at all, where it belongs"
 

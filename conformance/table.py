@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conformance import listing
-from conformance.differences import BEHAVIOURS
+from conformance.differences import BEHAVIOURS, ONLY_UNDER_ALIAS
 from conformance.environment import ALSO, GEVENT, ROOT, Environment
 from conformance.listing import Listing
 from conformance.names import GONE, OTHERWISE, RECORDED, SAME, classify, recorded
@@ -30,7 +30,9 @@ Written by `python -m conformance.table`: change `conformance/differences.py` in
 
 Every public name of {release} (its wheel, CPython 3.11) is here, by module. A module `gevent.X` is
 `treadle.X`, and under the alias (`treadle run --gevent`, `treadle.compat.install()`) `gevent.X` is
-that very module; what is said holds for both, but where the alias is named.
+that very module; what is said holds for both, but where the alias is named. Under the alias alone
+there are {only_under_alias}; the interfaces and
+`InvalidThreadUseError` of `gevent.events` and `gevent.exceptions` too.
 
 - **same**: every call that gevent takes is taken, with the same defaults, and does the same.
   treadle may take more.
@@ -119,6 +121,7 @@ def table() -> str:
     head = HEAD.format(
         release=GEVENT.replace("==", " "),
         counts="\n".join(counts(names)),
+        only_under_alias=", ".join(f"`{module}`" for module in ONLY_UNDER_ALIAS),
         behaviours="\n".join(behaviours()),
     )
     sections = [line for module in names for line in section(module, names)]

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
@@ -33,6 +34,12 @@ def found(fresh: Callable[..., str]) -> Listing:
 
 def test_the_table_is_up_to_date() -> None:
     assert TABLE.read_text() == table(), "run python -m conformance.table"
+
+
+def test_what_the_alias_alone_has() -> None:
+    homes = {module: module.replace("gevent", "treadle", 1) for module in recorded()}
+    lacking = {module for module, home in homes.items() if find_spec(home) is None}
+    assert lacking - set(differences.DROPPED) == set(differences.ONLY_UNDER_ALIAS)
 
 
 def test_every_name_is_what_the_table_says(found: Listing) -> None:

@@ -13,83 +13,108 @@ from adapters import is_adapter
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
-# A module or package directly below `treadle`, and the layer it belongs to. `treadle` itself ("")
-# is the public face of all of them.
+# A module or package directly below `treadle`, and its layer. `treadle` itself ("") is the public
+# face of all of them.
 LAYERS = {
     **dict.fromkeys(["_core", "exceptions"], 0),
     **dict.fromkeys(
         [
-            "core",
-            "event",
-            "greenlet",
-            "hub",
-            "local",
-            "lock",
-            "pool",
-            "queue",
-            "threading",
-            "timeout",
+            *("_config", "core", "event", "events", "greenlet", "hub", "local", "lock"),
+            *("observe", "pool", "queue", "thread", "threading", "time", "timeout", "util"),
         ],
         1,
     ),
-    **dict.fromkeys(["_config", "_crew", "_event_interfaces", "_monitor", "_tracer"], 1),
-    **dict.fromkeys(["_builtins", "_importlock", "_waiting", "contextvars"], 1),
-    **dict.fromkeys(["builtins", "events", "thread", "time", "util", "win32util"], 1),
     **dict.fromkeys(
         [
-            "_loops",
-            "_multiprocessing",
-            "_pipes",
-            "_stdin",
-            "ares",
-            "fcntl",
-            "fileobject",
-            "futures",
-            "os",
-            "resolver",
-            "resolver_ares",
-            "resolver_thread",
-            "select",
-            "selectors",
-            "signal",
-            "socket",
-            "ssl",
-            "subprocess",
-            "threadpool",
+            *("aio", "fcntl", "fileobject", "futures", "os", "resolver", "select", "selectors"),
+            *("signal", "socket", "ssl", "subprocess", "threadpool"),
         ],
         2,
     ),
-    **dict.fromkeys(["backdoor", "baseserver", "http", "monkey", "native", "pywsgi", "server"], 3),
-    **dict.fromkeys(["websocket"], 3),
+    **dict.fromkeys(
+        ["backdoor", "baseserver", "http", "monkey", "pywsgi", "server", "websocket"], 3
+    ),
     **dict.fromkeys(["", "__main__", "cli", "compat", "demo", "serve"], 4),
     **dict.fromkeys(["celery", "gunicorn", "psycopg2"], 4),
 }
 
-# The imports that stand inside functions, and why each must.
-INSIDE_FUNCTIONS = {
-    ("treadle._core.hub", "gc"): "only the report of a LoopExit looks for greenlets",
-    ("treadle._core.hub", "greenlet"): "the same",
+# The imports that are late (inside functions, or of a module that a string names), and why each is.
+WHEN_CHOSEN = "a setting: the one that is chosen is imported"
+WHEN_PATCHED = "only what is patched may be imported, and with it the standard module"
+WHEN_ASKED_FOR = "what a program that says import gevent asks for"
+LATE = {
+    ("treadle", "treadle.core"): WHEN_CHOSEN,
+    ("treadle", "treadle.fileobject"): WHEN_CHOSEN,
+    ("treadle", "treadle.resolver.ares"): WHEN_CHOSEN,
+    ("treadle", "treadle.resolver.blocking"): WHEN_CHOSEN,
+    ("treadle", "treadle.resolver.dnspython"): WHEN_CHOSEN,
+    ("treadle", "treadle.resolver.thread"): WHEN_CHOSEN,
+    ("treadle", "treadle.threadpool"): WHEN_CHOSEN,
     ("treadle._core.poller", "_socket"): "only the portable poller pays for it",
-    ("treadle._core.poller", "selectors"): "the same; it must be imported before patching or never",
-    ("treadle._core.poller", "socket"): "the same, and only on Windows",
-    ("treadle.http.connection", "treadle.http.http2"): "only who serves HTTP/2 needs h2",
-    ("treadle.http.wsgi", "treadle.websocket"): "only who is asked for WebSockets needs wsproto",
-    ("treadle.events", "treadle._event_interfaces"): "only for who has zope.interface, and asks",
-    ("treadle.compat._finder", "treadle.compat._metadata"): "loads what patching must come before",
-    ("treadle.events", "importlib.metadata"): "imports much, for whoever patches only",
+    ("treadle._core.poller", "selectors"): "only the portable poller pays for it",
+    ("treadle._core.poller", "socket"): "only the portable poller pays for it, on Windows",
+    ("treadle.cli", "treadle.celery"): "only Celery is told of it",
     ("treadle.cli", "treadle.compat"): "only a program that is run needs it",
     ("treadle.cli", "treadle.demo"): "it imports what a program that is run must find patched",
+    ("treadle.cli", "treadle.gunicorn"): "only gunicorn is told of it",
     ("treadle.cli", "treadle.monkey"): "only a program that is run needs it",
     ("treadle.cli", "treadle.serve.command"): "it needs what treadle[serve] installs",
+    ("treadle.compat", "gevent.monkey"): "the alias must be installed first",
+    ("treadle.compat._finder", "treadle.compat._metadata"): "loads what patching must come before",
+    ("treadle.compat.gevent._compat", "psutil"): "optional",
+    ("treadle.compat.gevent.events", "treadle.compat.gevent._event_interfaces"): (
+        "needs zope.interface: only for who asks for one"
+    ),
+    **{
+        ("treadle.compat._finder", f"treadle.{name}"): WHEN_ASKED_FOR
+        for name in ("event", "greenlet", "hub", "local", "lock", "monkey", "observe.tracer")
+    },
+    **{
+        ("treadle.compat._finder", f"treadle.{name}"): WHEN_ASKED_FOR
+        for name in ("pool", "queue", "socket")
+    },
+    ("treadle.events", "importlib.metadata"): "imports much, for whoever patches only",
+    ("treadle.http.connection", "treadle.http.http2"): "only who serves HTTP/2 needs h2",
+    ("treadle.http.http1", "treadle.websocket"): "only who is asked for WebSockets needs wsproto",
+    ("treadle.hub", "treadle.observe.monitor"): "only who monitors pays for it",
+    **{
+        ("treadle.monkey._modules", f"treadle.{name}"): WHEN_PATCHED
+        for name in ("fcntl", "os", "queue", "select", "selectors", "signal", "socket", "ssl")
+    },
+    **{
+        ("treadle.monkey._modules", f"treadle.{name}"): WHEN_PATCHED
+        for name in ("subprocess", "thread", "threading", "time")
+    },
+    ("treadle.monkey._patches", "_multiprocessing"): WHEN_PATCHED,
+    ("treadle.monkey._patches", "_threading_local"): WHEN_PATCHED,
+    ("treadle.monkey._patches", "multiprocessing"): WHEN_PATCHED,
+    ("treadle.monkey._patches", "treadle.monkey._multiprocessing"): WHEN_PATCHED,
+    ("treadle.observe.monitor", "psutil"): "optional",
+    ("treadle.server", "treadle.ssl"): "only who serves TLS pays for it",
     ("treadle.serve.worker", "ssl"): "only who serves TLS pays for it",
+}
+
+# Who imports a module whose name is made at run time, and where the name comes from.
+BY_NAME = {
+    "treadle._config": "a setting's value, which a user may choose",
+    "treadle.cli": "its table of programs",
+    "treadle.compat._finder": "the name of gevent's that was imported",
+    "treadle.compat.gevent": "the attribute that was asked for",
+    "treadle.monkey._modules": "its table SOURCES",
+    "treadle.monkey._saved": "the standard module that was asked for",
+    "treadle.serve.worker": "the application to serve",
 }
 
 
 class Import(NamedTuple):
     importer: str
     imported: str
-    inside_function: bool
+    late: bool
     line: int
+
+
+#: What is imported where the name is no literal.
+ANY = "*"
 
 
 def module_name(path: Path) -> str:
@@ -112,9 +137,33 @@ def targets(package: str, level: int, base: str, names: list[str]) -> Iterator[s
         yield f"{base}.{name}" if f"{base}.{name}" in MODULES else base
 
 
+def named(text: str) -> str | None:
+    """The module of treadle's that a string names, alone or with a name in it; None if none."""
+    found = text.replace(":", ".")
+    if not re.fullmatch(r"treadle(\.\w+)+", found):
+        return None
+    if found not in MODULES:
+        found = found.rpartition(".")[0]
+    return found if found in MODULES and found != "treadle" else None
+
+
+def docstrings(tree: ast.Module) -> set[ast.AST]:
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+
+
+def imports_by_name(node: ast.Call) -> bool:
+    """Whether a call is one of `import_module()` or `__import__()`, under whatever name."""
+    called = (
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    )
+    return called.endswith(("import_module", "__import__"))
+
+
 def python_imports(path: Path) -> Iterator[Import]:
     importer = module_name(path)
     package = importer if path.name == "__init__.py" else importer.rpartition(".")[0]
+    tree = ast.parse(path.read_text())
+    prose = docstrings(tree)
 
     def visit(node: ast.AST, inside: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):
@@ -124,11 +173,20 @@ def python_imports(path: Path) -> Iterator[Import]:
             names = [alias.name for alias in node.names]
             for imported in targets(package, node.level, node.module or "", names):
                 yield Import(importer, imported, inside, node.lineno)
+        elif isinstance(node, ast.Call) and imports_by_name(node):
+            name = node.args[0]
+            known = isinstance(name, ast.Constant) and isinstance(name.value, str)
+            if not (known and named(name.value)):  # those are found as strings
+                yield Import(importer, name.value if known else ANY, True, node.lineno)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose:
+            found = named(node.value)
+            if found is not None:
+                yield Import(importer, found, True, node.lineno)
         inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             yield from visit(child, inside)
 
-    yield from visit(ast.parse(path.read_text()), False)
+    yield from visit(tree, False)
 
 
 CYTHON_IMPORT = re.compile(
@@ -137,6 +195,10 @@ CYTHON_IMPORT = re.compile(
     r"(?:\((?P<many>[^)]*)\)|(?P<some>[^#\n(]*))"
     r"|c?import[ ]+(?P<plain>[^#\n]*))",
     re.MULTILINE,
+)
+CYTHON_STRING = re.compile(
+    r"(?P<by_name>(?:import_module|__import__)\((?:[\"'](?P<module>[\w.]+)[\"'])?)"
+    r"|[\"'](?P<string>treadle[\w.:]+)[\"']"
 )
 FUNCTION_HEAD = re.compile(r"[ ]*(?:(?:async[ ]+)?def|cp?def(?![ ]+(?:extern|class))|\))")
 
@@ -167,6 +229,12 @@ def cython_imports(path: Path) -> Iterator[Import]:
             imported = list(targets(package, len(match["dots"]), match["base"], names))
         for name in imported:
             yield Import(importer, name, inside, len(lines) + 1)
+    for match in CYTHON_STRING.finditer(text):
+        line = text[: match.start()].count("\n") + 1
+        if match["by_name"]:
+            yield Import(importer, match["module"] or ANY, True, line)
+        elif named(match["string"]):
+            yield Import(importer, named(match["string"]), True, line)
 
 
 IMPORTS = [
@@ -207,9 +275,16 @@ def test_no_import_cycles() -> None:
         pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
 
 
-def test_imports_inside_functions_are_the_listed_ones() -> None:
-    found = {(each.importer, each.imported) for each in IMPORTS if each.inside_function}
-    assert found == set(INSIDE_FUNCTIONS)
+def test_late_imports_are_the_listed_ones() -> None:
+    found = {(each.importer, each.imported) for each in IMPORTS if each.late}
+    by_name = {importer for importer, imported in found if imported == ANY}
+    assert by_name == set(BY_NAME)
+    assert {pair for pair in found if pair[1] != ANY} == set(LATE)
+
+
+def test_no_source_is_too_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
+    assert {path.name: length for path, length in lengths.items() if length >= 900} == {}
 
 
 def public_modules() -> list[str]:
@@ -253,7 +328,7 @@ def test_the_checks_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Mon
         "cdef extern from 'x.h':\n    int f()\n"
         "def g():\n    if True:\n        from . import poller\n"
     )
-    assert [(found.imported, found.inside_function) for found in cython_imports(compiled)] == [
+    assert [(found.imported, found.late) for found in cython_imports(compiled)] == [
         ("treadle._core.poller", False),
         ("treadle._core.poller", False),
         ("treadle._core.poller", False),
@@ -263,7 +338,34 @@ def test_the_checks_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Mon
     ]
     plain = tmp_path / "treadle" / "event.py"
     plain.write_text("from ._core import hub as h\ndef f():\n    from treadle import event\n")
-    assert [(found.imported, found.inside_function) for found in python_imports(plain)] == [
+    assert [(found.imported, found.late) for found in python_imports(plain)] == [
         ("treadle._core.hub", False),
         ("treadle.event", True),
     ]
+
+
+HIDDEN = """
+import importlib
+from importlib import import_module as _import_module
+'''treadle.event'''
+HOMES = {"hub": "treadle.event.Event", "other": "treadle.no_such_module"}
+def f(name):
+    "treadle.event"
+    _import_module("treadle.event")
+    __import__("socket")
+    importlib.import_module(f"treadle.{name}")
+"""
+
+
+@pytest.mark.parametrize("suffix", ["py", "pyx"])
+def test_modules_that_strings_name_are_seen(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.SOURCE", tmp_path)
+    monkeypatch.setattr(f"{__name__}.MODULES", {"treadle", "treadle.event"})
+    source = tmp_path / "treadle" / f"hidden.{suffix}"
+    source.parent.mkdir()
+    source.write_text(HIDDEN)
+    found = (python_imports if suffix == "py" else cython_imports)(source)
+    late = {each.imported for each in found if each.late}
+    assert late == {"treadle.event", "socket", ANY}

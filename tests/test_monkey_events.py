@@ -154,6 +154,8 @@ for module, objects in monkey.saved.items():
 """,
     "zope's subscribers and interfaces": """
 import zope.event
+import treadle.compat; treadle.compat.install()
+from gevent import events
 from zope.interface.verify import verifyClass
 assert events.subscribers is zope.event.subscribers and events.notify is zope.event.notify
 for name in events.__all__:
@@ -167,6 +169,8 @@ monkey.patch_time()
 assert checked == ["time"]
 """,
     "no such name": """
+import treadle.compat; treadle.compat.install()
+from gevent import events
 try: events.INoSuchEvent
 except AttributeError as exc: assert "INoSuchEvent" in str(exc)
 else: raise AssertionError

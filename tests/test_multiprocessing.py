@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import treadle
-from treadle._multiprocessing import SemLock
+from treadle.monkey._multiprocessing import SemLock
 
 PROGRAM = """
 from treadle import monkey

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 import treadle
-from treadle import ares, resolver_ares
 from treadle import socket as treadle_socket
 from treadle.event import AsyncResult
 from treadle.hub import get_hub
-from treadle.resolver import NATIVE, AbstractResolver
+from treadle.resolver import NATIVE, AbstractResolver, cares
 from treadle.resolver.ares import Resolver as AresResolver
 from treadle.resolver.blocking import Resolver as BlockingResolver
 from treadle.resolver.dnspython import Resolver as DnspythonResolver
@@ -711,14 +710,11 @@ class TestAresOptions:
         with pytest.raises(TypeError, match=r"no option 'trys': flags, tries"):
             AresResolver(get_hub(), trys=2)
 
-    def test_its_old_name(self) -> None:
-        assert resolver_ares.Resolver is AresResolver
-
 
 class TestChannel:
     @pytest.fixture
     def channel(self, server: str) -> Iterator[Any]:
-        made = ares.channel(get_hub().loop, servers=server, timeout=1)
+        made = cares.channel(get_hub().loop, servers=server, timeout=1)
         yield made
         made.destroy()
 

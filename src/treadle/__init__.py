@@ -3,6 +3,7 @@
 from sys import getswitchinterval, setswitchinterval
 from typing import NamedTuple
 
+from treadle import _config
 from treadle._config import config
 from treadle._core import __version__ as __version__
 from treadle.greenlet import (
@@ -20,6 +21,23 @@ from treadle.hub import Hub, get_hub, idle, iwait, reinit, sleep, wait
 from treadle.hub import signal as signal_handler
 from treadle.os import fork
 from treadle.timeout import Timeout, with_timeout
+
+# What settings choose from; imported when it is first asked for.
+_config.Loop.offer("treadle.core.loop")
+_config.Threadpool.offer("treadle.threadpool.ThreadPool")
+_config.Resolver.offer(
+    *("thread", "dnspython", "ares", "block"),
+    ares="treadle.resolver.ares.Resolver",
+    block="treadle.resolver.blocking.Resolver",
+    dnspython="treadle.resolver.dnspython.Resolver",
+    thread="treadle.resolver.thread.Resolver",
+)
+_config.FileObject.offer(
+    *("posix", "thread"),
+    block="treadle.fileobject.FileObjectBlock",
+    posix="treadle.fileobject.FileObjectPosix",
+    thread="treadle.fileobject.FileObjectThread",
+)
 
 
 class VersionInfo(NamedTuple):

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from treadle._core import greenlet as core_greenlet
-from treadle._core import hub as core_hub
+from treadle._core import pollers
 
 __all__ = ["config"]
 
@@ -160,10 +160,20 @@ class WordsSetting(Setting):
 
 
 class ImportableSetting(WordsSetting):
-    """An object, its dotted name, or several: the first that can be imported."""
+    """An object, its dotted name, or several: the first that can be imported.
+
+    What treadle's own choices are, and which is the default, the package above says: this module
+    knows nothing of those that stand upon it.
+    """
 
     #: Short names of objects.
     shortname_map: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def offer(cls, *default: str, **shortnames: str) -> None:
+        """Say what is chosen unless something else is, and what short names mean."""
+        cls.default = default
+        cls.shortname_map = shortnames
 
     def get(self) -> Any:
         """The object. Raises ImportError if it cannot be imported."""
@@ -232,18 +242,11 @@ class Poller(WordsSetting, name="poller", gevent_key="GEVENT_BACKEND"):
         return next((str(name) for name in names if name not in self.GEVENTS), None)
 
     def apply(self, value: Any) -> None:
-        core_hub.poller_name = value
+        pollers.default_name = value
 
 
 class Resolver(ImportableSetting, name="resolver"):
     desc = "Who looks names up for new hubs."
-    default = ("thread", "dnspython", "ares", "block")
-    shortname_map: ClassVar[dict[str, str]] = {
-        "ares": "treadle.resolver.ares.Resolver",
-        "block": "treadle.resolver.blocking.Resolver",
-        "dnspython": "treadle.resolver.dnspython.Resolver",
-        "thread": "treadle.resolver.thread.Resolver",
-    }
 
 
 class ResolverNameservers(WordsSetting, name="resolver_nameservers"):
@@ -279,7 +282,6 @@ class AresTcpPort(OptionalCountSetting, name="ares_tcp_port", gevent_key="GEVENT
 
 class Threadpool(ImportableSetting, name="threadpool"):
     desc = "The class of new hubs' thread pools."
-    default = "treadle.threadpool.ThreadPool"
 
 
 class ThreadpoolSize(CountSetting, name="threadpool_size"):
@@ -297,17 +299,10 @@ class ThreadpoolIdleTaskTimeout(SecondsSetting, name="threadpool_idle_task_timeo
 
 class Loop(ImportableSetting, name="loop"):
     desc = "The class of new hubs' loops."
-    default = "treadle.core.loop"
 
 
 class FileObject(ImportableSetting, name="fileobject", gevent_key="GEVENT_FILE"):
     desc = "The class of file objects."
-    default = ("posix", "thread")
-    shortname_map: ClassVar[dict[str, str]] = {
-        "block": "treadle.fileobject.FileObjectBlock",
-        "posix": "treadle.fileobject.FileObjectPosix",
-        "thread": "treadle.fileobject.FileObjectThread",
-    }
 
 
 class FormatContext(ImportableSetting, name="format_context"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from treadle._core import __version__
-from treadle._core import hub as core
+from treadle._core import __version__, pollers
 from treadle._core.clock import monotonic
+from treadle._core.hub import Callback
+from treadle._core.private_hub import PrivateHub
 from treadle._core.system_watchers import Child, Fork, Signal, Stat
 from treadle._core.watchers import EVENTS, READ, WRITE, Loop
 
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 #: The class of what ``run_callback`` returns.
-callback = core.Callback
+callback = Callback
 
 
 class loop(Loop):
@@ -40,7 +41,7 @@ class loop(Loop):
         if hub is None:
             if default is not False:
                 raise TypeError("a thread's loop is get_hub().loop; make others with default=False")
-            hub = core.PrivateHub(flags)
+            hub = PrivateHub(flags)
         super().__init__(hub)
 
     #: About the shortest time that a timer waits, in seconds.
@@ -87,7 +88,7 @@ setattr(loop, "async", loop.async_)
 
 def supported_backends() -> list[str]:
     """The pollers that work here, the best first."""
-    return ["select"] if core.EpollPoller is None else ["epoll", "select"]
+    return pollers.names()
 
 
 def recommended_backends() -> list[str]:

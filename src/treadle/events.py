@@ -6,8 +6,8 @@ packages may instead name a function in an entry-point group: an event whose ``E
 ``treadle.plugins.monkey.did_patch_all``, and where ``import gevent`` means treadle, also what
 stands in the group of gevent's name.
 
-gevent's zope interfaces (``IGeventPatchEvent`` and so on) are here too where the package
-zope.interface is installed.
+Under the alias ``gevent.events`` also has gevent's zope interfaces (``IGeventPatchEvent`` and so
+on), where the package zope.interface is installed.
 """
 
 from __future__ import annotations
@@ -203,12 +203,3 @@ class MemoryUsageUnderThreshold(_MemoryEvent):
     def __init__(self, mem_usage: int, max_allowed: int, memory_info: Any, max_usage: int) -> None:
         super().__init__(mem_usage, max_allowed, memory_info)
         self.max_memory_usage = max_usage
-
-
-def __getattr__(name: str) -> Any:
-    if name[:1] == "I" and (name[1:] in __all__ or name == "IPeriodicMonitorThread"):
-        from treadle._event_interfaces import declare  # needs zope.interface, for whoever asks only
-
-        declare(globals())
-        return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

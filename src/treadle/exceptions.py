@@ -7,7 +7,6 @@ __all__ = [
     "ConcurrentObjectUseError",
     "HubDestroyed",
     "InvalidSwitchError",
-    "InvalidThreadUseError",
     "LoopExit",
 ]
 
@@ -32,10 +31,6 @@ class InvalidSwitchError(AssertionError):
 
 class ConcurrentObjectUseError(AssertionError):
     """Two greenlets used an object at once that serves one at a time."""
-
-
-class InvalidThreadUseError(RuntimeError):
-    """An object that belongs to one thread's hub was used from another thread."""
 
 
 class HubDestroyed(GreenletExit):

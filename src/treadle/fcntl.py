@@ -6,9 +6,9 @@ import fcntl as _fcntl
 from collections.abc import Callable as _Callable
 from typing import Any
 
-from treadle._builtins import builtin as _builtin
+from treadle._core.builtins import builtin as _builtin
+from treadle._core.crew import waits as _waits
 from treadle._core.hub import get_existing_hub as _get_existing_hub
-from treadle._crew import waits as _waits
 from treadle.greenlet import getcurrent as _getcurrent
 
 __implements__ = ["flock", "lockf"]

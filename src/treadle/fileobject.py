@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from treadle._config import config
-from treadle._crew import files, waits
-from treadle._pipes import cooperative
+from treadle._core.crew import files, waits
+from treadle._core.pipes import cooperative
 from treadle.lock import DummySemaphore, Semaphore
 
 __all__ = ["FileObject", "FileObjectBlock", "FileObjectPosix", "FileObjectThread"]

@@ -12,8 +12,8 @@ from greenlet import greenlet as RawGreenlet
 from treadle._core.greenlet import Greenlet as CoreGreenlet
 from treadle._core.greenlet import RawGreenlet as CoreRawGreenlet
 from treadle._core.greenlet import getcurrent, kill_raw, spawn_callbacks, spawn_raw
-from treadle._core.hub import sleep
-from treadle._waiting import WaitIterator
+from treadle._core.iwait import WaitIterator
+from treadle._core.sleep import sleep
 from treadle.timeout import Timeout
 
 __all__ = [

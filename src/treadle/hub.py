@@ -7,21 +7,23 @@ import traceback
 from _weakref import ref as weak_ref
 from collections.abc import Callable
 from heapq import heappop, heappush
-from importlib import import_module
 from types import TracebackType
 from typing import Any, TextIO
 
 from treadle._config import config
-from treadle._core import hub as core
+from treadle._core import hub as core_hub
+from treadle._core import thread_hub as core_thread_hub
 from treadle._core.hub import get_current_hub as get_hub
 from treadle._core.hub import get_existing_hub as get_hub_if_exists
-from treadle._core.hub import sleep
+from treadle._core.iwait import iwait, wait
+from treadle._core.sleep import sleep
+from treadle._core.thread_hub import ThreadHub
 from treadle._core.waiter import Waiter as CoreWaiter
 from treadle._core.watchers import Watcher
-from treadle._waiting import iwait, wait
 from treadle.events import PeriodicMonitorThreadStartedEvent, notify_and_call_entry_points
 from treadle.exceptions import HubDestroyed, InvalidSwitchError, LoopExit
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, kill, spawn_raw
+from treadle.observe.deadlock import describe_deadlock
 
 #: Seconds that a hub must live to be worth a monitor.
 MONITOR_DELAY = 0.005
@@ -79,7 +81,7 @@ class IdentRegistry:
         heappush(self._free, self._idents.pop(reference))
 
 
-class Hub(core.Hub):
+class Hub(ThreadHub):
     """The greenlet that runs a thread's callbacks, with gevent's error handling."""
 
     #: Exceptions that are raised in the main greenlet instead of being printed.
@@ -183,11 +185,9 @@ class Hub(core.Hub):
         """
         monitor = self.periodic_monitoring_thread
         if monitor is None:
-            module = import_module("treadle._monitor")
-            describe = import_module("treadle.util").format_run_info
-            monitor = self.periodic_monitoring_thread = module.PeriodicMonitoringThread(
-                self, describe
-            )
+            from treadle.observe.monitor import PeriodicMonitoringThread  # for who monitors only
+
+            monitor = self.periodic_monitoring_thread = PeriodicMonitoringThread(self)
             if config.max_memory_usage or monitor.can_monitor_memory_usage():
                 monitor.install_monitor_memory_usage()
             notify_and_call_entry_points(PeriodicMonitorThreadStartedEvent(monitor))
@@ -341,19 +341,20 @@ def _make_loop(hub: Hub) -> Any:
     return config.loop(hub=hub)
 
 
-core.hub_class = Hub
-core.loop_class = _make_loop
+core_hub.hub_class = Hub
+core_hub.loop_class = _make_loop
+core_thread_hub.describe_deadlock = describe_deadlock
 
 
 def set_default_hub_class(hub_class: type[Hub]) -> None:
     """Choose the class of hubs that are made from now on."""
-    core.hub_class = hub_class
+    core_hub.hub_class = hub_class
 
 
 def get_hub_class() -> type[Hub]:
     """The class of this thread's hub, or of the one it would get."""
     hub = get_hub_if_exists()
-    return core.hub_class if hub is None else type(hub)
+    return core_hub.hub_class if hub is None else type(hub)
 
 
 def set_hub(hub: Hub | None) -> None:

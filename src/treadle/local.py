@@ -6,7 +6,7 @@ from typing import Any
 
 import greenlet as _greenlet
 
-from treadle._core import local as core
+from treadle._core import local as core_local
 
 __all__ = ["local"]
 
@@ -15,10 +15,10 @@ def all_local_dicts_for_greenlet(
     greenlet: _greenlet.greenlet,
 ) -> list[tuple[tuple[type, int], dict[str, Any]]]:
     """What debugging tools ask: ``((class, id), attributes)`` of each local of a greenlet."""
-    return core.dictionaries_of(greenlet)
+    return core_local.dictionaries_of(greenlet)
 
 
-class local(core.local):
+class local(core_local.local):
     """An object whose attributes are each greenlet's, and each native thread's, own.
 
     A subclass's ``__init__`` is called once in each greenlet that uses the object, with the

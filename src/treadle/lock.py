@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from treadle._core import locks as core
+from treadle._core import locks as core_locks
 
 __all__ = ["BoundedSemaphore", "Condition", "DummySemaphore", "RLock", "Semaphore"]
 
 
-class Semaphore(core.Semaphore):
+class Semaphore(core_locks.Semaphore):
     """A counter of permits: ``acquire()`` takes one, ``release()`` gives one back.
 
     *value* is how many there are at first; ValueError if it is negative. Permits go to those who
@@ -19,19 +19,19 @@ class Semaphore(core.Semaphore):
     __slots__ = ()
 
 
-class BoundedSemaphore(core.BoundedSemaphore):
+class BoundedSemaphore(core_locks.BoundedSemaphore):
     """A semaphore that raises ValueError when more is released than there was at first."""
 
     __slots__ = ()
 
 
-class RLock(core.RLock):
+class RLock(core_locks.RLock):
     """A lock that its owner, a greenlet or thread, may acquire several times."""
 
     __slots__ = ()
 
 
-class Condition(core.Condition):
+class Condition(core_locks.Condition):
     """:class:`threading.Condition`'s interface; *lock* is an :class:`RLock` unless given."""
 
     __slots__ = ()

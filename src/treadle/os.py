@@ -11,13 +11,13 @@ from contextlib import suppress as _suppress
 from time import monotonic as _monotonic
 from typing import Any
 
-from treadle._builtins import builtin as _builtin
+from treadle._core.builtins import builtin as _builtin
+from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
-from treadle._crew import waits as _waits
-from treadle._importlock import import_lock as _import_lock
+from treadle._core.importlock import import_lock as _import_lock
 from treadle.greenlet import getcurrent as _getcurrent
 from treadle.hub import get_hub
 from treadle.hub import sleep as _sleep

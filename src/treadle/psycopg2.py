@@ -17,7 +17,7 @@ from typing import Any
 
 from psycopg2 import OperationalError, _psycopg, extensions
 
-from treadle._crew import waits
+from treadle._core.crew import waits
 from treadle.socket import wait_read, wait_write
 
 __all__ = ["install", "wait_callback"]

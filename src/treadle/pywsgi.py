@@ -21,14 +21,14 @@ from typing import Any, ClassVar
 from treadle.greenlet import GreenletExit
 from treadle.http.body import Input as _Input
 from treadle.http.connection import serve
-from treadle.http.exchange import Exchange
 from treadle.http.h1 import Request, RequestReader
+from treadle.http.http1 import Handler
 from treadle.http.limits import UNBOUNDED, Limits
 from treadle.http.log import SILENCE
 from treadle.http.policy import LIKE_GEVENT, Policy
 from treadle.http.proxy import Proxies, receive
 from treadle.http.stream import Stream
-from treadle.http.wsgi import Handler
+from treadle.http.wsgi import WSGIExchange
 from treadle.hub import get_hub
 from treadle.server import StreamServer
 
@@ -87,7 +87,7 @@ class Input(_Input):
             raise OSError("unexpected end of file while reading a request's body")
 
 
-class _Named(Exchange):
+class _Named(WSGIExchange):
     """gevent's names of what an exchange has, and its line for the log."""
 
     @property

@@ -6,7 +6,7 @@ import sys
 from queue import Empty, Full
 from typing import TypeVar
 
-from treadle._core import queues as core
+from treadle._core import queues as core_queues
 
 __all__ = [
     "Channel",
@@ -30,14 +30,14 @@ else:
         """Raised by put() and get() of a queue that was shut down."""
 
 
-core.full_class = Full
-core.shutdown_class = ShutDown
+core_queues.full_class = Full
+core_queues.shutdown_class = ShutDown
 
 
 # Of several bases the compiled one stands first: it decides how the object is built.
 
 
-class SimpleQueue(core.SimpleQueue[T]):
+class SimpleQueue(core_queues.SimpleQueue[T]):
     """First in, first out; at most *maxsize* items, or any number if that is None.
 
     Begins with *items*. Iterating gets items until one is ``StopIteration``. As with the standard
@@ -47,7 +47,7 @@ class SimpleQueue(core.SimpleQueue[T]):
     __slots__ = ()
 
 
-class Queue(core.Queue[T], SimpleQueue[T]):
+class Queue(core_queues.Queue[T], SimpleQueue[T]):
     """A :class:`SimpleQueue` that also counts what is done, and can be shut down.
 
     *unfinished_tasks* is the count to begin with: that of *items* unless given.
@@ -59,21 +59,21 @@ class Queue(core.Queue[T], SimpleQueue[T]):
 JoinableQueue = Queue
 
 
-class LifoQueue(core.LifoQueue[T], Queue[T]):
+class LifoQueue(core_queues.LifoQueue[T], Queue[T]):
     """A :class:`Queue` that gives the latest item first."""
 
     __slots__ = ()
 
 
-class PriorityQueue(core.PriorityQueue[T], Queue[T]):
+class PriorityQueue(core_queues.PriorityQueue[T], Queue[T]):
     """A :class:`Queue` that gives the lowest item first; often tuples ``(priority, data)``."""
 
     __slots__ = ()
 
 
-class Channel(core.Channel[T]):
+class Channel(core_queues.Channel[T]):
     """Hands each item from a putter to a getter; whoever comes first waits for the other."""
 
     __slots__ = ()
 
-    next = core.Channel.__next__
+    next = core_queues.Channel.__next__

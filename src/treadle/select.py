@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress as _suppress
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
-from treadle._builtins import builtin as _builtin
+from treadle._core.builtins import builtin as _builtin
 from treadle._core.descriptor import wait_for as _wait_for
-from treadle._core.hub import sleep as _sleep
+from treadle._core.sleep import sleep as _sleep
 from treadle.event import Event as _Event
 from treadle.hub import get_hub as _get_hub
 

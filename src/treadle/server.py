@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from socket import AF_INET, SO_REUSEADDR, SOCK_DGRAM, SOL_SOCKET
@@ -69,7 +68,8 @@ class StreamServer(BaseServer):
         if context is None:
             if "certfile" not in ssl_args:
                 raise TypeError("to serve TLS give ssl_context, or certfile (and keyfile)")
-            ssl = importlib.import_module("treadle.ssl")
+            from treadle import ssl  # imports the standard one: only for who serves TLS
+
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(ssl_args.pop("certfile"), ssl_args.pop("keyfile", None))
         return context

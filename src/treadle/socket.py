@@ -3,7 +3,7 @@
 :class:`socket` is a subclass of the standard one: what is not about waiting is the standard
 library's own. The timeout is kept here. As with the standard library, the operating system's socket
 blocks if there is none: whoever else uses the descriptor, such as a child, may rely on that. No
-call of ours does, see ``_core.DONTWAIT``.
+call of ours does, see ``_core_sockets.DONTWAIT``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any as _Any
 
 # Here, for look-ups as the interpreter ends: nothing can be imported then.
 import treadle.resolver.thread as _default_resolver  # noqa: F401
-from treadle._builtins import builtin as _builtin
-from treadle._core import sockets as _core
+from treadle._core import sockets as _core_sockets
+from treadle._core.builtins import builtin as _builtin
 from treadle._core.builtins import getnameinfo
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
@@ -59,7 +59,7 @@ globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = [*getattr(_stdlib, "__all__", []), *__extensions__]
 
 _native = _stdlib.socket
-_DONTWAIT: int = _core.DONTWAIT
+_DONTWAIT: int = _core_sockets.DONTWAIT
 _GiveupOnSendfile = _stdlib._GiveupOnSendfile  # type: ignore[attr-defined]
 _native_sendfile = getattr(_os, "sendfile", None)
 #: What one call of the system may copy, in bytes: others wait for as long as that takes.
@@ -148,10 +148,10 @@ class socket(_native):
 
     # -- calls that wait
 
-    recv = _core.recv
-    recv_into = _core.recv_into
-    send = _core.send
-    sendall = _core.sendall
+    recv = _core_sockets.recv
+    recv_into = _core_sockets.recv_into
+    send = _core_sockets.send
+    sendall = _core_sockets.sendall
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> _Any:
         return _call_when_ready(
@@ -274,7 +274,7 @@ class socket(_native):
                 self._await_unix_queue(deadline)
             elif error in _PENDING:
                 self._state.connecting()
-                _core.wait_until_writable(self._state)
+                _core_sockets.wait_until_writable(self._state)
                 return self.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_ERROR)
             else:
                 return 0 if error == _errno.EISCONN else error

@@ -12,7 +12,7 @@ from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
 from treadle._core.descriptor import cancel_waits as _cancel_waits
-from treadle._pipes import cooperative as _cooperative
+from treadle._core.pipes import cooperative as _cooperative
 from treadle.event import AsyncResult as _AsyncResult
 from treadle.fileobject import FileObject
 from treadle.greenlet import spawn as _spawn

@@ -21,9 +21,8 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
-from treadle._builtins import builtin
-from treadle._core import locks as core
-from treadle._core.builtins import get_ident, report_ignored, report_thread
+from treadle._core import locks as core_locks
+from treadle._core.builtins import builtin, get_ident, report_ignored, report_thread
 from treadle._core.greenlet import Greenlet, getcurrent
 from treadle._core.hub import get_existing_hub
 from treadle.event import Event
@@ -57,7 +56,7 @@ __all__ = [
 _native_count = _thread._count
 
 
-class LockType(core.Lock):
+class LockType(core_locks.Lock):
     """The lock of the thread module; it may be released by somebody else than its holder."""
 
     __slots__ = ()
@@ -85,7 +84,7 @@ class EndLock(LockType):
         super()._at_fork_reinit()
 
 
-class RLock(core.RLock):
+class RLock(core_locks.RLock):
     """The re-entrant lock of the thread module."""
 
     __slots__ = ()

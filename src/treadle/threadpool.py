@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from treadle._core.crew import Crew, Leave, Worker
 from treadle._core.greenlet import getcurrent
 from treadle._core.native import get_ident
-from treadle._crew import Crew, Leave, Worker
 from treadle.event import AsyncResult, Event
 from treadle.hub import get_hub
 from treadle.lock import Condition, Semaphore

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from treadle._core import timeout as core
+from treadle._core import timeout as core_timeout
 
 __all__ = ["Timeout", "with_timeout"]
 
 T = TypeVar("T")
 
 
-class Timeout(core.Timeout):
+class Timeout(core_timeout.Timeout):
     """Raise *exception* in the current greenlet after *seconds*, unless cancelled before.
 
     ``with Timeout(5): ...`` starts it and cancels it. Without *exception* the Timeout itself is
@@ -29,7 +29,7 @@ class Timeout(core.Timeout):
         return cls(None) if timeout is None else cls.start_new(timeout, exception, ref)
 
 
-core.public_class = Timeout
+core_timeout.public_class = Timeout
 
 _UNSET: Any = object()
 

@@ -59,7 +59,7 @@ class WebSocket:
     """
 
     def __init__(self, handler: Any, environ: dict[str, Any]) -> None:
-        """*handler* is the :class:`treadle.http.wsgi.Handler` that has the request."""
+        """*handler* is the :class:`treadle.http.http1.Handler` that has the request."""
         #: The WSGI environment of the request.
         self.environ = environ
         #: The one of :attr:`subprotocols` that was accepted.

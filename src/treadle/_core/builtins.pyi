@@ -1,8 +1,12 @@
 from collections.abc import Callable
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, ParamSpec, SupportsFloat, SupportsIndex, TypeVar
 
 from greenlet import greenlet
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+def builtin(function: Callable[_P, _T], /) -> Callable[_P, _T]: ...
 def get_ident(gr: greenlet | None = None) -> int: ...
 def sleep(seconds: SupportsFloat | SupportsIndex, /) -> None: ...
 def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]: ...

@@ -2,7 +2,7 @@
 """What patching puts where the interpreter has built-in functions.
 
 They are built-in functions as well: a class that keeps one (``sleep = time.sleep``) does not make a
-method of it.
+method of it. :func:`builtin` gives a function of Python's that property.
 """
 
 from cpython.object cimport PyObject
@@ -38,6 +38,19 @@ cdef extern from "Python.h":
 cdef object NUMBER = (SupportsFloat, SupportsIndex)
 # More does not fit into the platform's time.
 cdef double LONGEST_SLEEP = 9223372036
+
+
+class builtin(staticmethod):
+    """A function that classes do not bind, as they do not bind the interpreter's built-in ones.
+
+    ``class Clock: sleep = time.sleep`` is common, and works with the built-in function.
+    """
+
+    def __reduce__(self):
+        return self.__name__  # pickled by name, as functions are
+
+    def __repr__(self):
+        return f"<function {self.__module__}.{self.__name__}>"
 
 
 def get_ident(gr=None):

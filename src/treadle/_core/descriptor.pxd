@@ -1,7 +1,8 @@
 from libc.stdint cimport int64_t
 
-from treadle._core.hub cimport Wait, WaitQueue
+from treadle._core.hub cimport Wait
 from treadle._core.poller cimport Pollable
+from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef class Descriptor(Pollable):

@@ -18,7 +18,6 @@ from treadle._core.hub cimport (
     ON_YIELD,
     Hub,
     Wait,
-    WaitQueue,
     current_greenlet,
     get_hub_if_exists,
     new_hub_wait,
@@ -27,6 +26,7 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
+from treadle._core.wait_queue cimport WaitQueue
 
 PyGreenlet_Import()
 

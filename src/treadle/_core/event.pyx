@@ -1,6 +1,6 @@
 """A flag, and a result, that greenlets and threads wait for."""
 
-from treadle._core.hub import sleep
+from treadle._core.sleep import sleep
 
 from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport ON_EVENT, ON_RESULT, Hub, current_greenlet, get_hub_if_exists

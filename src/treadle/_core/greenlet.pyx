@@ -14,6 +14,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from greenlet import GreenletExit
 
 from treadle._core.clock cimport nanoseconds, now
+from treadle._core.collector cimport Collector
 from treadle._core.greenlet_api cimport (
     PyGreenlet_Import,
     PyGreenlet_SetParent,
@@ -21,13 +22,11 @@ from treadle._core.greenlet_api cimport (
     greenlet,
 )
 from treadle._core.hub cimport (
-    DONE,
     ON_JOIN,
     Callback,
     Fiber,
     Hub,
     Wait,
-    abandon_timers,
     cancel_timer,
     current_greenlet,
     get_hub,
@@ -35,13 +34,14 @@ from treadle._core.hub cimport (
     interrupt,
     new_wait,
     park,
-    post_callback,
+    run_callback,
     schedule_start,
     set_timer,
     unpark,
 )
+from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timeout cimport timeout_error
-from treadle._core.waiter cimport Collector, exception_from
+from treadle._core.waiter cimport exception_from
 
 cdef extern from *:
     """
@@ -403,7 +403,7 @@ cdef class Greenlet(Fiber):
                 self.add_link(link)
         if self.links is not None and not self.notifying:
             self.notifying = True
-            post_callback(self.hub, run_links, (self,))
+            run_callback(self.hub, run_links, (self,))
         for link in links:
             if isinstance(link, Wait):
                 unpark(link)

@@ -1,6 +1,6 @@
 from treadle._core.event cimport Event
 from treadle._core.locks cimport Semaphore
-from treadle._core.waiter cimport Collector
+from treadle._core.collector cimport Collector
 
 
 cdef class Members(Collector):

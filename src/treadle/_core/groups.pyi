@@ -2,9 +2,9 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from treadle._core.collector import Collector
 from treadle._core.event import Event
 from treadle._core.locks import Semaphore
-from treadle._core.waiter import Collector
 
 @disjoint_base
 class Members(Collector):

@@ -2,9 +2,9 @@
 
 from treadle._core.greenlet cimport FINISHED, Greenlet
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
-from treadle._core.hub cimport current_greenlet, post_callback
+from treadle._core.hub cimport HUB_CLOSED, current_greenlet, run_callback
 from treadle._core.locks cimport Semaphore
-from treadle._core.waiter cimport Collector
+from treadle._core.collector cimport Collector
 
 
 PyGreenlet_Import()
@@ -22,11 +22,11 @@ cdef class Members(Collector):
 
     cdef int add(self, object source) except -1:
         cdef Greenlet member = source
-        if current_greenlet() is member or member.hub.closed:
+        if current_greenlet() is member or member.hub.state == HUB_CLOSED:
             self.remove(member)
         else:
             # It was killed before it began, by somebody who may be iterating over the members.
-            post_callback(member.hub, remove_in_hub, (self, member))
+            run_callback(member.hub, remove_in_hub, (self, member))
         return 0
 
     cdef bint remove(self, object member) except -1:

@@ -21,8 +21,12 @@ cdef enum Reason:
     ON_SLEEP, ON_YIELD, ON_SWITCH, ON_JOIN, ON_WAIT, ON_HUB, ON_LOCK, ON_EVENT, ON_RESULT, ON_CONDITION,
     ON_QUEUE_GET, ON_QUEUE_PUT, ON_QUEUE_JOIN, ON_CHANNEL, ON_READ, ON_WRITE, ON_THREAD
 
-cdef enum WaitState:
-    NEW, PARKED, READY, DONE
+# The states of a Wait and of a hub, and what may follow what: states.h.
+cdef extern from "states.h":
+    ctypedef enum WaitState "treadle_wait_state":
+        WAIT_NEW, WAIT_PARKED, WAIT_READY, WAIT_DONE
+    ctypedef enum HubState "treadle_hub_state":
+        HUB_OPEN, HUB_FORKING, HUB_CLOSED
 
 
 cdef class Wait:
@@ -44,22 +48,9 @@ cdef class Wait:
     cdef unsigned int generation     # of the hub; an older one was left behind by a fork
     cdef treadle_timer *timer
     cdef void *thread_lock           # of a native thread
-    cdef WaitQueue queue             # where it is queued, if it is
+    cdef object queue                # the WaitQueue it is in, if any; prev and next are its neighbours
     cdef PyObject *prev
     cdef PyObject *next
-
-
-cdef class WaitQueue:
-    """Waits in the order they came."""
-    cdef PyObject *first
-    cdef PyObject *last
-    cdef readonly Py_ssize_t count
-    cdef int append(self, Wait wait) except -1
-    cdef int prepend(self, Wait wait) except -1
-    cdef void remove(self, Wait wait) noexcept   # does nothing if it is not in it
-    cdef Wait pop(self)                          # None if empty
-    # Unpark the first wait that can still run, after marking it granted; None if there is none.
-    cdef Wait grant(self)
 
 
 cdef class Fiber(greenlet):
@@ -100,9 +91,8 @@ cdef class Hub(greenlet):
     cdef bint waits_for_threads      # nothing but another thread can wake it
     cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it
     cdef bint for_main_thread
-    cdef readonly bint closed
+    cdef HubState state
     cdef Fiber starting              # kept until it runs
-    cdef bint forking                # between the first at-fork hook and ours
     cdef public object keeping_fork  # the greenlet whose fork() takes all along, while it is in it
     cdef readonly unsigned int generation  # one more after each fork that left greenlets behind
     cdef readonly unsigned long thread_ident
@@ -111,21 +101,24 @@ cdef class Hub(greenlet):
     cdef public Py_ssize_t unref_timers  # timers that do not keep the loop alive
 
     cdef int take_turn(self) except -1
-    cdef int shut(self) except -1
-    cdef int unwind(self) except -1
     cdef int resume(self, greenlet target) except -1
     cdef int run_next_callback(self) except -1
     cdef int report(self, context, exc) except -1
+    # The subclasses'.
+    cdef bint can_wake(self) except -1
+    cdef bint on_deadlock(self) except -1
+    cdef int meet_fork(self, Wait wait) except -1
+    cdef int leave_greenlets_behind(self) except -1
 
 
-# This thread's hub; made if need be.
 # Who runs. While the interpreter ends, and greenlet does not say so any more: the main greenlet.
 cdef inline greenlet current_greenlet():
     return treadle_current_greenlet(greenlet_at_end)
 cdef greenlet greenlet_at_end()
 
+# This thread's hub; made if need be.
 cdef Hub get_hub()
-# The same, or None.
+# This thread's hub, or None.
 cdef Hub get_hub_if_exists()
 
 # Begin a wait of whoever runs: queue it where it belongs, then park.
@@ -149,13 +142,18 @@ cdef Wait wait_of(Hub hub, greenlet target)
 
 # Queue the first switch to a greenlet; its own thread only.
 cdef int schedule_start(Hub hub, Fiber fiber) except -1
-# Queue a callback for the hub greenlet; its own thread only.
+# Queue a callback for the hub greenlet; from any thread. Raises RuntimeError if the hub is closed.
 cdef Callback run_callback(Hub hub, object callback, tuple args)
-# The same from any thread; raises RuntimeError if the hub is closed.
-cdef Callback post_callback(Hub hub, object callback, tuple args)
 # Call fire(obj) when the loop's clock reaches `deadline`; the heap holds a reference meanwhile.
 cdef treadle_timer *set_timer(Hub hub, int64_t deadline, object obj, treadle_fire fire) except NULL
 cdef void cancel_timer(Hub hub, treadle_timer *timer) noexcept
-# Timers that call `fire` belong to greenlets or watchers: when a fork or the end of a thread leaves
-# those behind, the timers go, and forget(obj) clears the pointer to each. For module start only.
-cdef void abandon_timers(treadle_fire fire, treadle_fire forget) noexcept
+
+# For the kinds of hubs.
+cdef bint move_hub(Hub hub, HubState state) noexcept
+cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1
+cdef int interrupt_main(Hub hub, object exc) except -1
+cdef greenlet main_greenlet()
+cdef void set_thread_hub(Hub hub) noexcept  # None: the thread has none
+cdef void wait_expired(PyObject *obj) noexcept
+cdef Py_ssize_t count_sleeping_threads() noexcept
+cdef void forget_sleeping_threads() noexcept

@@ -5,11 +5,6 @@
 HACKING.md explains the vocabulary and the invariants.
 """
 
-import os
-import sys
-from _signal import NSIG as _NSIG
-from _signal import default_int_handler, getsignal
-
 cimport cython
 from cpython.exc cimport PyErr_Fetch, PyErr_Restore, PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
@@ -32,13 +27,7 @@ from treadle._core.poller cimport Poller
 from greenlet import GreenletExit
 
 from treadle._core import chunks
-from treadle._core.poller import SelectorsPoller
-from treadle.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
-
-if sys.platform == "linux":
-    from treadle._core.epoll import EpollPoller
-else:
-    EpollPoller = None
+from treadle.exceptions import BlockingSwitchOutError, InvalidSwitchError, LoopExit
 
 cdef extern from "ring.h":
     int ring_push(treadle_ring *ring, object obj, int kind) except -1
@@ -55,15 +44,18 @@ cdef extern from "timers.h":
     PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
     size_t timers_live(const treadle_timers *timers)
     void timers_free(treadle_timers *timers)
-    PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
 
 cdef extern from "ticks.h" nogil:
     uint64_t treadle_ticks()
     uint64_t treadle_ticks_per_20us()
 
+cdef extern from "states.h":
+    bint treadle_wait_may(WaitState from_, WaitState to) noexcept
+    bint treadle_hub_may(HubState from_, HubState to) noexcept
+
 cdef extern from "threads.h":
     bint treadle_is_main_thread()
-    Py_ssize_t treadle_other_threads()
+    bint treadle_is_finalizing()
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
@@ -84,13 +76,7 @@ cdef extern from *:
     static __thread PyObject *treadle_thread_hub;
     #endif
     """
-    PyObject *treadle_thread_hub  # borrowed: the thread's HubHolder keeps it alive
-
-cdef extern from "threads.h":
-    bint treadle_is_finalizing()
-
-cdef extern from "Python.h":
-    PyObject *PyThreadState_GetDict()
+    PyObject *treadle_thread_hub  # borrowed: the thread's state keeps it alive
 
 PyGreenlet_Import()
 chunks.install()
@@ -118,13 +104,6 @@ cdef list REASONS = [
     "waiting for a thread at",
 ]
 
-# Objects of greenlets that cannot run again, because their thread ended or a fork left them
-# behind. Dropping them at once would raise GreenletExit in them: code of theirs would run.
-# What ended threads left is dropped when the next hub is made; what forks left, never.
-cdef list left_by_threads = []
-cdef list left_by_forks = []
-
-cdef list all_hubs = []
 # Native threads parked without a deadline: they wake nobody until somebody wakes them.
 cdef Py_ssize_t sleeping_threads = 0
 
@@ -132,10 +111,6 @@ cdef Py_ssize_t sleeping_threads = 0
 hub_class = None
 # The class of their loops, filled from above: treadle.core's.
 loop_class = None
-# The name of the poller of new hubs: "epoll", "select", or None for the best there is.
-poller_name = None
-
-
 @cython.no_gc
 @cython.freelist(256)
 cdef class Wait:
@@ -152,7 +127,7 @@ cdef class Wait:
     @property
     def woken(self):
         """Whether it was unparked already and only has to run."""
-        return self.state >= READY
+        return self.state >= WAIT_READY
 
     @property
     def reason(self):
@@ -164,70 +139,12 @@ cdef class Wait:
         return f"{self.waiter!r} {REASONS[<int>self.reason]}{what}"
 
 
-cdef class WaitQueue:
-    # A queued wait refers to its queue, so a queue that is freed is empty.
-
-    def __len__(self):
-        return self.count
-
-    cdef int append(self, Wait wait) except -1:
-        wait.queue = self
-        wait.prev = self.last
-        wait.next = NULL
-        if self.last == NULL:
-            self.first = <PyObject *>wait
-        else:
-            (<Wait>self.last).next = <PyObject *>wait
-        self.last = <PyObject *>wait
-        self.count += 1
-        Py_INCREF(wait)
-        return 0
-
-    cdef int prepend(self, Wait wait) except -1:
-        wait.queue = self
-        wait.prev = NULL
-        wait.next = self.first
-        if self.first == NULL:
-            self.last = <PyObject *>wait
-        else:
-            (<Wait>self.first).prev = <PyObject *>wait
-        self.first = <PyObject *>wait
-        self.count += 1
-        Py_INCREF(wait)
-        return 0
-
-    cdef void remove(self, Wait wait) noexcept:
-        if wait.queue is not self:
-            return
-        if wait.prev == NULL:
-            self.first = wait.next
-        else:
-            (<Wait>wait.prev).next = wait.next
-        if wait.next == NULL:
-            self.last = wait.prev
-        else:
-            (<Wait>wait.next).prev = wait.prev
-        wait.queue = None
-        self.count -= 1
-        Py_DECREF(wait)
-
-    cdef Wait pop(self):
-        cdef Wait wait
-        if self.first == NULL:
-            return None
-        wait = <Wait>self.first
-        self.remove(wait)
-        return wait
-
-    cdef Wait grant(self):
-        cdef Wait wait
-        while self.first != NULL:
-            wait = self.pop()
-            wait.granted = True
-            if unpark(wait):
-                return wait
-            wait.granted = False
-        return None
+cdef inline bint move(Wait wait, WaitState state) noexcept:
+    """Let *wait* go on to *state*; False, and nothing is changed, if it cannot from where it is."""
+    if not treadle_wait_may(wait.state, state):
+        return False
+    wait.state = state
+    return True
 
 
 cdef class Fiber(greenlet):
@@ -348,8 +265,8 @@ cdef int park(Wait wait, int64_t timeout) except -1:
         return park_beside_loops(wait, timeout)
     if hub is None:
         return park_thread(wait, timeout)
-    if hub.forking:
-        renew_if_forked(hub, wait)
+    if hub.state == HUB_FORKING:
+        hub.meet_fork(wait)
     if timeout >= 0:
         wait.deadline = now() + timeout
         wait.timer = timers_add(&hub.timers, wait.deadline, wait, wait_expired)
@@ -400,8 +317,7 @@ cdef inline void enter(Hub hub, Wait wait) noexcept:
         hub.raw_waits[waiter] = wait
     if wait.outer is not None:
         wait.outer.shadowed = True
-    if wait.state == NEW:
-        wait.state = PARKED
+    move(wait, WAIT_PARKED)  # unless another thread has unparked it already
 
 
 cdef inline void leave(Hub hub, Wait wait) noexcept:
@@ -417,7 +333,7 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
     if wait.outer is not None:
         wait.outer.shadowed = False
         wait.outer = None
-    wait.state = DONE
+    move(wait, WAIT_DONE)
     if wait.timer != NULL:
         cancel_timer(hub, wait.timer)
         wait.timer = NULL
@@ -428,13 +344,13 @@ cdef int run_others(Hub hub, Wait wait) except -1:
     cdef PyObject *target
     if ending:
         return run_alone(hub, wait)
-    while wait.state != DONE:
+    while wait.state != WAIT_DONE:
         target = next_to_run(hub, wait)
         if target == NULL:
             continue
         # Nothing here keeps `target` or what it waited for alive while this greenlet is parked.
         treadle_switch(target)  # runs anything
-        if wait.state != DONE:
+        if wait.state != WAIT_DONE:
             raise switched_by_others(wait)
     return 0
 
@@ -442,7 +358,7 @@ cdef int run_others(Hub hub, Wait wait) except -1:
 cdef int run_alone(Hub hub, Wait wait) except -1:
     """Poll until `wait` was taken from the ring, while the interpreter ends: nobody else runs."""
     cdef PyObject *entry
-    while wait.state != DONE:
+    while wait.state != WAIT_DONE:
         if hub.turn == 0 or hub.ring.count == 0:
             next_turn(hub, hub.main, False)
         elif ring_head_kind(&hub.ring) == WAIT:
@@ -492,9 +408,9 @@ cdef inline Wait take_wait(Hub hub):
     cdef Wait wait = <Wait>obj
     Py_DECREF(wait)
     hub.turn -= 1
-    if wait.state != READY or wait.generation != hub.generation:
+    if wait.state != WAIT_READY or wait.generation != hub.generation:
         return None
-    wait.state = DONE
+    move(wait, WAIT_DONE)
     return None if wait.shadowed else wait
 
 
@@ -512,43 +428,36 @@ cdef inline Fiber take_start(Hub hub):
 cdef void wait_expired(PyObject *obj) noexcept:
     cdef Wait wait = <Wait>obj
     wait.timer = NULL
-    if wait.state <= PARKED:
+    if wait.state <= WAIT_PARKED:
         wait.expired = True
         unpark(wait)
 
 
 cdef bint unpark(Wait wait) noexcept:
-    global sleeping_threads
-    if wait.state > PARKED:
+    cdef Hub hub = wait.hub
+    if hub is None:
+        return unpark_thread(wait)
+    if wait.generation != hub.generation or hub.state == HUB_CLOSED:
         return False
-    if wait.hub is None:
-        if wait.state == PARKED and wait.deadline < 0:
-            sleeping_threads -= 1
-        wait.state = READY
-        PyThread_release_lock(wait.thread_lock)
-        return True
-    if wait.generation != wait.hub.generation:
+    # READY first: to wake the other hub's poller may release the GIL, and its thread runs.
+    if not move(wait, WAIT_READY):
         return False
-    # First: waking the other hub's poller may release the GIL, and its thread runs.
-    wait.state = READY
-    if not enqueue(wait.hub, wait, WAIT):
-        wait.state = PARKED
-        return False
+    enqueue(hub, wait, WAIT)
     return True
 
 
 cdef bint unpark_with(Wait wait, object exc) noexcept:
-    if wait.state == DONE or wait.exc is not None or wait.settled:
+    if wait.state == WAIT_DONE or wait.exc is not None or wait.settled:
         return False
     wait.exc = exc
-    if wait.state == READY or unpark(wait):
+    if wait.state == WAIT_READY or unpark(wait):
         return True
     wait.exc = None
     return False
 
 
 cdef bint enqueue(Hub hub, object obj, int kind) noexcept:
-    if hub.closed:
+    if hub.state == HUB_CLOSED:
         return False
     if <PyObject *>hub == treadle_thread_hub:
         ring_push(&hub.ring, obj, kind)
@@ -559,24 +468,36 @@ cdef bint enqueue(Hub hub, object obj, int kind) noexcept:
     return True
 
 
+# Of a native thread that has no hub.
+
 cdef int park_thread(Wait wait, int64_t timeout) except -1:
-    """Block a native thread that has no hub."""
     global sleeping_threads
     cdef long long us = -1 if timeout < 0 else (min(timeout, LONGEST_POLL) + 999) // 1000
-    if wait.state == READY:
-        return 1
-    wait.state = PARKED
+    if not move(wait, WAIT_PARKED):
+        return 1  # it was unparked already
     if us < 0:
         sleeping_threads += 1
     else:
         wait.deadline = 0
     with nogil:
         PyThread_acquire_lock_timed(wait.thread_lock, us, 0)
-    wait.expired = wait.state == PARKED  # with the GIL again: nobody unparks it from here on
-    wait.state = DONE
+    # With the GIL again: nobody unparks it from here on.
+    wait.expired = wait.state == WAIT_PARKED
+    move(wait, WAIT_DONE)
     if wait.exc is not None:
         raise wait.exc
     return not wait.expired
+
+
+cdef bint unpark_thread(Wait wait) noexcept:
+    global sleeping_threads
+    cdef bint sleeps = wait.state == WAIT_PARKED and wait.deadline < 0
+    if not move(wait, WAIT_READY):
+        return False
+    if sleeps:
+        sleeping_threads -= 1
+    PyThread_release_lock(wait.thread_lock)
+    return True
 
 
 # ---------------------------------------------------------------- the loop
@@ -615,7 +536,7 @@ cdef int poll(Hub hub, bint busy) except -1:
     deadline = timers_next(&hub.timers)
     if deadline >= 0 and deadline <= now():
         return hub.poller.wait(0)
-    if not can_wake(hub) and on_deadlock(hub):
+    if not hub.can_wake() and hub.on_deadlock():
         return 0
     return block(hub, deadline)
 
@@ -654,68 +575,12 @@ cdef int fire_timers(Hub hub) except -1:
         Py_DECREF(<object>obj)
 
 
-cdef bint can_wake(Hub hub) except -1:
-    """Whether anything can ever make this hub's loop go on."""
-    hub.waits_for_threads = False
-    if hub.refs > 0 or <Py_ssize_t>timers_live(&hub.timers) > hub.unref_timers:
-        return True
-    if hub.join_waits:
-        return False  # Hub.join() waits for what the loop itself knows of, not for threads
-    if not treadle_is_main_thread():
-        return True  # the main thread can
-    # Other threads can, unless they all sleep until somebody wakes them.
-    hub.waits_for_threads = treadle_other_threads() > sleeping_threads
-    return hub.waits_for_threads or has_signal_handlers()
-
-
-cdef bint has_signal_handlers() except -1:
-    """Whether the program handles signals, and not by KeyboardInterrupt alone."""
-    for number in range(1, _NSIG):
-        handler = getsignal(number)
-        if callable(handler) and getattr(handler, "handler", handler) is not default_int_handler:
-            return True
-    return False
-
-
-cdef bint on_deadlock(Hub hub) except -1:
-    """End Hub.join(), or tell the main greenlet. Whether somebody was told."""
-    cdef Wait wait
-    if hub.join_waits:
-        for wait in hub.join_waits:
-            unpark(wait)
-        hub.join_waits = []
-        return True
-    if hub.main_wait is not None and hub.main_wait.generation != hub.generation:
-        # In a forked child whose first greenlet has ended, as when the last thread ends.
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        os._exit(0)
-    interrupt_main(hub, LoopExit(blocked_text(hub)))
-    return True
-
-
-cdef str blocked_text(Hub hub):
-    import gc  # for this report only
-    import greenlet as api
-    waits = [hub.main_wait] if hub.main_wait is not None else []
-    waits += hub.raw_waits.values()
-    for obj in gc.get_objects():
-        if isinstance(obj, Fiber) and (<Fiber>obj).hub is hub and (<Fiber>obj).wait is not None:
-            waits.append((<Fiber>obj).wait)
-    lines = [f"    {wait!r}" for wait in waits[:50]]
-    if len(waits) > 50:
-        lines.append(f"    ... and {len(waits) - 50} more")
-    return "This operation would block forever\n    Hub: {!r}\n{}".format(hub, "\n".join(lines))
-
-
 cdef int interrupt_main(Hub hub, object exc) except -1:
     """Raise `exc` in the main greenlet before anything else runs."""
     cdef Wait wait = hub.main_wait
-    if (wait is not None and wait.state <= PARKED and not wait.settled
-            and wait.generation == hub.generation):
+    if (wait is not None and not wait.settled and wait.generation == hub.generation
+            and move(wait, WAIT_READY)):
         wait.exc = exc
-        wait.state = READY
         ring_push_front(&hub.ring, wait, WAIT)
         hub.turn += 1
         return 0
@@ -724,10 +589,10 @@ cdef int interrupt_main(Hub hub, object exc) except -1:
 
 cdef int interrupt(Hub hub, greenlet target, object exc) except -1:
     cdef Wait wait = wait_of(hub, target)
-    if hub.closed:
+    if hub.state == HUB_CLOSED:
         raise RuntimeError(f"{target!r} will never run again: its {hub!r} is closed")
     if wait is None or not unpark_with(wait, exc):
-        post_callback(hub, deliver, (target, exc))
+        run_callback(hub, deliver, (target, exc))
     return 0
 
 
@@ -768,10 +633,6 @@ cdef int queue_callback(Hub hub, Callback entry) except -1:
     return 0
 
 
-cdef Callback post_callback(Hub hub, object callback, tuple args):
-    return run_callback(hub, callback, args)
-
-
 cdef int schedule_start(Hub hub, Fiber fiber) except -1:
     if treadle_is_finalizing():
         raise RuntimeError(f"can't start {fiber!r} at interpreter shutdown")
@@ -791,11 +652,20 @@ cdef void cancel_timer(Hub hub, treadle_timer *timer) noexcept:
 
 # ---------------------------------------------------------------- the hub greenlet
 
+cdef bint move_hub(Hub hub, HubState state) noexcept:
+    """Let *hub* go on to *state*; False, and nothing is changed, if it cannot from where it is."""
+    if not treadle_hub_may(hub.state, state):
+        return False
+    hub.state = state
+    return True
+
+
 cdef class Hub(greenlet):
     """The greenlet in which a thread's callbacks run, and the thread's loop.
 
     The parent of all greenlets that treadle makes in the thread. Its ``switch()`` gives way to the
-    others until something switches back to the caller.
+    others until something switches back to the caller. What differs between a thread's own hub and
+    one that belongs to no thread is the subclasses'.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -803,17 +673,21 @@ cdef class Hub(greenlet):
         self.join_waits = []
         self.thread_ident = PyThread_get_thread_ident()
 
-    def __init__(self):
-        global left_by_threads
-        if treadle_thread_hub != NULL:
-            raise RuntimeError(f"this thread has a hub already: {<object>treadle_thread_hub!r}")
-        left_by_threads = []
-        self.main = main_greenlet()
-        PyGreenlet_SetParent(self, self.main)
-        self.for_main_thread = treadle_is_main_thread()
-        self.poller = make_poller(poller_name, self.for_main_thread)
-        all_hubs.append(self)
-        hold_in_thread(self)
+    cdef bint can_wake(self) except -1:
+        """Whether anything can ever make the loop go on."""
+        return True
+
+    cdef bint on_deadlock(self) except -1:
+        """Nothing can: tell those whom it concerns. Whether somebody was told."""
+        return False
+
+    cdef int meet_fork(self, Wait wait) except -1:
+        """Somebody parks, by *wait*, while the hub's thread forks."""
+        return 0
+
+    cdef int leave_greenlets_behind(self) except -1:
+        """Never run any of the hub's greenlets again, but the current one."""
+        return 0
 
     def __dealloc__(self):
         ring_free(&self.ring)
@@ -826,7 +700,7 @@ cdef class Hub(greenlet):
         cdef Wait wait
         cdef Fiber fiber
         cdef greenlet target
-        while not self.closed:
+        while self.state != HUB_CLOSED:
             if self.turn == 0 or self.ring.count == 0:
                 self.take_turn()
                 continue
@@ -858,7 +732,7 @@ cdef class Hub(greenlet):
         try:
             PyGreenlet_Switch(target, NULL, NULL)
         except BaseException as exc:
-            if self.closed:
+            if self.state == HUB_CLOSED:
                 raise
             self.report(target, exc)
         return 0
@@ -875,7 +749,7 @@ cdef class Hub(greenlet):
         try:
             callback(*args)
         except BaseException as exc:
-            if self.closed:
+            if self.state == HUB_CLOSED:
                 raise
             self.report(callback, exc)
         finally:
@@ -903,13 +777,18 @@ cdef class Hub(greenlet):
         """
         if self.stand_in is not None:
             return self.stand_in
-        if self.loop_made is None and not self.closed:
+        if self.loop_made is None and self.state != HUB_CLOSED:
             self.loop_made = loop_class(hub=self)
-        return None if self.closed else self.loop_made
+        return None if self.state == HUB_CLOSED else self.loop_made
 
     @loop.setter
     def loop(self, value):
         self.stand_in = None if value is self.loop_made else value
+
+    @property
+    def closed(self):
+        """Whether it was destroyed, or its thread has ended."""
+        return self.state == HUB_CLOSED
 
     @property
     def main_hub(self):
@@ -948,60 +827,6 @@ cdef class Hub(greenlet):
         """How many timers are set."""
         return timers_live(&self.timers)
 
-    def close(self):
-        """Let go of the loop and its descriptors; what was parked here never runs again."""
-        if not self.closed:
-            if <PyObject *>self == treadle_thread_hub:
-                release_from_thread()
-            self.shut()
-
-    cdef int shut(self) except -1:
-        self.closed = True
-        all_hubs.remove(self)
-        abandon(self, left_by_threads)
-        self.poller.close()
-        return self.unwind()
-
-    cdef int unwind(self) except -1:
-        """End the hub greenlet, which would keep the hub; not if a callback of a user's is in it."""
-        if (PyGreenlet_ACTIVE(self) and not self.in_callback
-                and current_greenlet() is self.main):
-            PyGreenlet_Throw(self, GreenletExit, None, None)
-        return 0
-
-
-cdef class PrivateHub(Hub):
-    """Holds a loop that belongs to no thread and runs only while :meth:`run_loop` is called."""
-
-    def __init__(self, poller=None):
-        self.main = main_greenlet()
-        self.poller = make_poller(poller_name if poller is None else poller, False)
-        all_hubs.append(self)
-
-    def handle_error(self, context, type, value, tb):
-        """Report the exception as the thread's own hub does."""
-        get_hub().handle_error(context, type, value, tb)
-
-    def run_loop(self, bint nowait, bint once):
-        """Run callbacks and watchers until nothing is left that keeps the loop going.
-
-        With *once* only one turn; with *nowait* one turn that does not wait. Runs anything.
-        """
-        cdef bint hooked, busy
-        while not self.closed and (
-                self.ring.count > 0 or self.inbox.count > 0 or self.refs > 0
-                or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers):
-            hooked = self.turn_hook is not None and self.turn_hook.active
-            busy = nowait or hooked and self.turn_hook.before_wait()
-            next_turn(self, self.main, busy)
-            if hooked:
-                self.turn_hook.after_wait()
-            while self.turn > 0 and self.ring.count > 0:
-                self.run_next_callback()
-            if nowait or once:
-                return
-
-
 cdef int write_unraisable(exc, context) except -1:
     """Hand an exception that nobody can take to sys.unraisablehook."""
     PyErr_SetObject(type(exc), exc)
@@ -1029,29 +854,13 @@ cdef greenlet greenlet_at_end():
         ending = True
         if hub is not None:
             hub.in_callback = False
-            leave_greenlets_behind(hub)
+            hub.leave_greenlets_behind()
     return first_main if hub is None else hub.main
-
-
-cdef Poller make_poller(name, bint gets_signals):
-    if name is None:
-        name = "epoll" if EpollPoller is not None else "select"
-    if name == "epoll" and EpollPoller is not None:
-        return EpollPoller(gets_signals)
-    if name == "select":
-        return SelectorsPoller()
-    raise ValueError(f"no poller named {name!r} here; choose 'select'"
-                     + ("" if EpollPoller is None else " or 'epoll'"))
-
-
-def make_inner_poller(Poller outer):
-    """A second poller of the kind of *outer*, to be watched by it."""
-    return make_poller("epoll" if outer.edge_triggered else "select", False)
 
 
 cdef Hub get_hub():
     if treadle_thread_hub == NULL:
-        (Hub if hub_class is None else hub_class)()
+        hub_class()
     return <Hub>treadle_thread_hub
 
 
@@ -1059,159 +868,18 @@ cdef Hub get_hub_if_exists():
     return None if treadle_thread_hub == NULL else <Hub>treadle_thread_hub
 
 
-@cython.final
-cdef class HubHolder:
-    """Stands in the thread state's dictionary and ends the hub with the thread."""
-
-    cdef Hub hub
-
-    def __dealloc__(self):
-        global treadle_thread_hub
-        if self.hub is None or self.hub.closed or treadle_is_finalizing():
-            return
-        if os.getpid() != last_pid:
-            # A forked child drops the parent's threads before any hook runs; see there.
-            left_by_forks.append(self.hub)
-        else:
-            # The thread state has given up its dictionary, and would make another if asked.
-            treadle_thread_hub = NULL
-            self.hub.shut()
-
-
-cdef str HOLDER = "treadle.hub"
-
-
-cdef int hold_in_thread(Hub hub) except -1:
+cdef void set_thread_hub(Hub hub) noexcept:
     global treadle_thread_hub
-    cdef HubHolder holder = HubHolder()
-    holder.hub = hub
-    (<dict>PyThreadState_GetDict())[HOLDER] = holder
-    treadle_thread_hub = <PyObject *>hub
-    return 0
+    treadle_thread_hub = NULL if hub is None else <PyObject *>hub
 
 
-cdef int release_from_thread() except -1:
-    global treadle_thread_hub
-    cdef PyObject *state = PyThreadState_GetDict()
-    treadle_thread_hub = NULL
-    if state != NULL:
-        (<HubHolder>(<dict>state).pop(HOLDER)).hub = None  # the caller ends it
-    return 0
+cdef Py_ssize_t count_sleeping_threads() noexcept:
+    return sleeping_threads
 
 
-cdef struct AbandonedKind:
-    treadle_fire fire
-    treadle_fire forget
-
-# The kinds of timers that go with their greenlets.
-cdef AbandonedKind[8] abandoned
-cdef int abandoned_kinds = 0
-
-
-cdef void abandon_timers(treadle_fire fire, treadle_fire forget) noexcept:
-    global abandoned_kinds
-    abandoned[abandoned_kinds].fire = fire
-    abandoned[abandoned_kinds].forget = forget
-    abandoned_kinds += 1
-
-
-cdef void forget_wait_timer(PyObject *obj) noexcept:
-    (<Wait>obj).timer = NULL
-
-
-abandon_timers(wait_expired, forget_wait_timer)
-
-
-cdef int abandon(Hub hub, list keeper) except -1:
-    """Forget all greenlets, without letting any of them run."""
-    cdef PyObject *obj
-    cdef int i
-    while hub.ring.count > 0:
-        obj = ring_pop(&hub.ring)
-        keeper.append(<object>obj)
-        Py_DECREF(<object>obj)
-    while hub.inbox.count > 0:
-        obj = ring_pop(&hub.inbox)
-        keeper.append(<object>obj)
-        Py_DECREF(<object>obj)
-    for i in range(abandoned_kinds):
-        while True:
-            obj = timers_take(&hub.timers, abandoned[i].fire)
-            if obj == NULL:
-                break
-            abandoned[i].forget(obj)
-            keeper.append(<object>obj)
-            Py_DECREF(<object>obj)
-    keeper.extend(hub.raw_waits.items())
-    hub.turn = 0
-    hub.raw_waits = {}
-    hub.join_waits = []
-    return 0
-
-
-# ---------------------------------------------------------------- fork
-
-cdef int last_pid = os.getpid()
-
-
-cdef int renew_if_forked(Hub hub, Wait wait) except -1:
-    """Another at-fork hook waits before ours ran: it must not run the parent's greenlets."""
-    if os.getpid() != last_pid:
-        after_fork_in_child()
-        wait.generation = hub.generation
-    return 0
-
-
-def before_fork():
-    if treadle_thread_hub != NULL:
-        (<Hub>treadle_thread_hub).forking = True
-
-
-def after_fork_in_parent():
-    if treadle_thread_hub != NULL:
-        (<Hub>treadle_thread_hub).forking = False
-
-
-def after_fork_in_child():
-    """Give the child a fresh poller and, unless its greenlets are to be kept, a clean hub."""
-    global last_pid, sleeping_threads, all_hubs
-    cdef Hub hub, own = get_hub_if_exists()
-    if os.getpid() == last_pid:
-        return  # done already
-    last_pid = os.getpid()
+cdef void forget_sleeping_threads() noexcept:
+    global sleeping_threads
     sleeping_threads = 0
-    for hub in all_hubs:
-        if hub is not own:
-            # Its thread does not exist here, and its greenlets can never run.
-            hub.closed = True
-            hub.poller.close()
-            left_by_forks.append(hub)
-    all_hubs = [own] if own is not None else []
-    if own is not None:
-        own.for_main_thread = True
-        own.forking = own.poller.blocking = False
-        if own.keeping_fork is current_greenlet():
-            own.poller.renew_and_rewatch()
-        else:
-            leave_greenlets_behind(own)
-            own.poller.renew()
-
-
-cdef int leave_greenlets_behind(Hub hub) except -1:
-    cdef greenlet current = current_greenlet()
-    cdef Wait wait = wait_of(hub, current)
-    abandon(hub, left_by_forks)
-    hub.refs = hub.unref_timers = 0
-    hub.generation += 1
-    while wait is not None:  # fork() was called in a signal handler while its greenlet waits
-        wait.generation = hub.generation
-        wait = wait.outer
-    return 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent,
-                        after_in_child=after_fork_in_child)
 
 
 # ---------------------------------------------------------------- for Python
@@ -1224,36 +892,3 @@ def get_current_hub() -> Hub:
 def get_existing_hub() -> Hub | None:
     """This thread's hub, or None."""
     return get_hub_if_exists()
-
-
-cdef object ZERO = 0  # the most frequent argument of sleep(), known by its identity
-
-
-def sleep(seconds=0, ref=True) -> None:
-    """Let others run for *seconds*; with 0 or less, everything that is ready runs once.
-
-    With *ref* false the sleep alone does not keep :meth:`Hub.join` or the loop going.
-    Raises TypeError for what is not a number and ValueError for NaN.
-    """
-    cdef int64_t ns = 0 if seconds is ZERO else nanoseconds(seconds)
-    cdef Wait wait
-    if ns < 0:
-        raise TypeError("sleep() needs a number of seconds, not None")
-    wait = new_hub_wait(ON_SLEEP if ns > 0 else ON_YIELD, None)
-    if ns == 0:
-        unpark(wait)
-        ns = -1
-    elif wait.hub is not None and wait.hub.stand_in is not None:
-        wait.hub.stand_in.update_now()
-    if ref or ns < 0 or wait.hub is None:
-        park(wait, ns)
-    else:
-        park_unref(wait, ns)
-
-
-cdef int park_unref(Wait wait, int64_t timeout) except -1:
-    wait.hub.unref_timers += 1
-    try:
-        return park(wait, timeout)
-    finally:
-        wait.hub.unref_timers -= 1

@@ -1,7 +1,17 @@
 """What events, results and semaphores share: who waits, and whom to call."""
 
 from treadle._core.clock cimport nanoseconds
-from treadle._core.hub cimport Hub, Reason, Wait, WaitQueue, get_hub, new_wait, park, post_callback
+from treadle._core.hub cimport (
+    HUB_CLOSED,
+    Hub,
+    Reason,
+    Wait,
+    get_hub,
+    new_wait,
+    park,
+    run_callback,
+)
+from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef class Linkable:
@@ -58,9 +68,9 @@ cdef class Linkable:
         cdef Hub hub
         if self.links is not None:
             for hub in {link[1] for link in self.links}:
-                if not hub.closed:
+                if hub.state != HUB_CLOSED:
                     links = [link for link in self.links if link[1] is hub]
-                    post_callback(hub, run_links, (self, hub, links))
+                    run_callback(hub, run_links, (self, hub, links))
         return 0
 
     def linkcount(self):

@@ -3,7 +3,7 @@ from typing import Any, final
 import greenlet
 from typing_extensions import disjoint_base
 
-from treadle._core.waiter import Collector
+from treadle._core.collector import Collector
 
 @disjoint_base
 class local:

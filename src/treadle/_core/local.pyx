@@ -10,7 +10,7 @@ from cpython.object cimport PyObject
 from treadle._core.greenlet cimport FINISHED, Greenlet
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport Fiber, current_greenlet
-from treadle._core.waiter cimport Collector
+from treadle._core.collector cimport Collector
 
 cdef extern from "Python.h":
     # Attribute access of an object whose dictionary is given: what _thread._local is made of.
@@ -20,7 +20,7 @@ cdef extern from "Python.h":
 PyGreenlet_Import()
 
 # What `__dict__` holds the Trace of a greenlet by that is none of treadle's.
-cdef str TRACE = "treadle.local"
+cdef str TRACE = "treadle local"
 
 # How many dead references a list may gather before it is swept, besides as many as are alive.
 cdef Py_ssize_t SLACK = 32

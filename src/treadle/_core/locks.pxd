@@ -1,8 +1,8 @@
 from libc.stdint cimport uint64_t
 
 from treadle._core.greenlet_api cimport greenlet
-from treadle._core.hub cimport WaitQueue
 from treadle._core.linkable cimport Linkable
+from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef struct Spin:

@@ -14,7 +14,6 @@ from treadle._core.hub cimport (
     ON_YIELD,
     Hub,
     Wait,
-    WaitQueue,
     current_greenlet,
     get_hub_if_exists,
     interrupt,
@@ -23,6 +22,7 @@ from treadle._core.hub cimport (
     unpark,
 )
 from treadle._core.linkable cimport Linkable
+from treadle._core.wait_queue cimport WaitQueue
 
 import sys
 

@@ -1,4 +1,5 @@
-from treadle._core.hub cimport Wait, WaitQueue
+from treadle._core.hub cimport Wait
+from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef class SimpleQueue:

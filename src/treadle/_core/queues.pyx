@@ -20,19 +20,20 @@ from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.hub cimport (
+    HUB_CLOSED,
     ON_CHANNEL,
     ON_QUEUE_GET,
     ON_QUEUE_JOIN,
     ON_QUEUE_PUT,
-    PARKED,
+    WAIT_PARKED,
     Wait,
-    WaitQueue,
     new_wait,
     park,
     unpark,
     unpark_with,
 )
 from treadle._core.timeout cimport timeout_error
+from treadle._core.wait_queue cimport WaitQueue
 
 # Filled from above with the standard library's, whose module loads threading.
 full_class = Exception
@@ -60,9 +61,9 @@ cdef object too_late(object error, object timeout):
 
 cdef inline bint can_run(Wait wait) noexcept:
     """Whether unpark() would succeed."""
-    if wait.state > PARKED:
+    if wait.state > WAIT_PARKED:
         return False
-    return wait.hub is None or (wait.generation == wait.hub.generation and not wait.hub.closed)
+    return wait.hub is None or (wait.generation == wait.hub.generation and wait.hub.state != HUB_CLOSED)
 
 
 @cython.no_gc_clear  # a finalizer may put into a queue that is garbage itself

@@ -13,10 +13,10 @@ from treadle._core.hub cimport (
     get_hub,
     interrupt,
     park,
-    post_callback,
+    run_callback,
     set_timer,
-    wait_of,
     treadle_timer,
+    wait_of,
 )
 
 PyGreenlet_Import()
@@ -118,7 +118,7 @@ cdef class Timeout(BaseException):
             if type(self)._on_expiration is Timeout._on_expiration:
                 interrupt(self.hub, target, self.to_raise())
             else:
-                post_callback(self.hub, self._on_expiration, (target, self.to_raise()))
+                run_callback(self.hub, self._on_expiration, (target, self.to_raise()))
         except RuntimeError:
             pass  # the hub was closed: its greenlets never run again
 

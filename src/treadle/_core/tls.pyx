@@ -15,10 +15,10 @@ from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
 
 from treadle._core.descriptor cimport spend
-from treadle._core.hub cimport WaitQueue
 from treadle._core.locks cimport Semaphore
 from treadle._core.poller cimport READ, WRITE
 from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now
+from treadle._core.wait_queue cimport WaitQueue
 
 # The longest a record can be. No more is given to the native object at once: a try again after
 # it wanted to wait must begin with all that the first one was given.

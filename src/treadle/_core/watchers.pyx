@@ -12,20 +12,20 @@ from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.hub cimport (
+    HUB_CLOSED,
     Callback,
     Hub,
     TurnHook,
-    abandon_timers,
     cancel_timer,
-    post_callback,
     run_callback,
     set_timer,
     treadle_timer,
 )
 from treadle._core.poller cimport Pollable, Poller
+from treadle._core.thread_hub cimport abandon_timers
 
-from treadle._core import hub as core
 from treadle._core.hub import get_current_hub, get_existing_hub
+from treadle._core.pollers import make_inner_poller
 
 READ = 1
 WRITE = 2
@@ -46,7 +46,7 @@ class EventsPlaceholder:
     __slots__ = ()
 
     def __repr__(self):
-        return "treadle.core.EVENTS"
+        return "EVENTS"
 
 
 EVENTS = EventsPlaceholder()
@@ -62,14 +62,14 @@ cdef class Loop:
         self.generation = self.hub.generation
 
     cdef int check_open(self) except -1:
-        if self.hub.closed:
+        if self.hub.state == HUB_CLOSED:
             raise ValueError("operation on destroyed loop: its hub or its thread has ended")
         return 0
 
     cdef int open_io(self) except -1:
         """Make the poller of the Io watchers, once the first is started."""
         if self.io_poller is None:
-            self.io_poller = core.make_inner_poller(self.hub.poller)
+            self.io_poller = make_inner_poller(self.hub.poller)
             self.gate = Gate.__new__(Gate, self.io_poller.fileno())
             self.gate.loop = self
             self.hub.poller.watch(self.gate, READ, False)
@@ -95,7 +95,7 @@ cdef class Loop:
         self.check_open()
         if not callable(func):
             raise TypeError(f"a callback must be callable, not {func!r}")
-        return post_callback(self.hub, func, args)
+        return run_callback(self.hub, func, args)
 
     run_callback_threadsafe = run_callback
 
@@ -183,7 +183,7 @@ cdef class Loop:
 
     def fileno(self):
         """The poller's descriptor, which may itself be watched; None if it has none."""
-        return None if self.hub.closed else self.hub.poller.fileno()
+        return None if self.hub.state == HUB_CLOSED else self.hub.poller.fileno()
 
     def ref(self):
         """Keep the loop going although nothing may be left to wait for."""
@@ -210,19 +210,12 @@ cdef class Loop:
         which its hub runs, is given the time for it. Raises RuntimeError in another thread.
         """
         self.check_open()
-        if isinstance(self.hub, core.PrivateHub):
-            self.hub.run_loop(nowait, once)
-        elif self.hub is not get_current_hub():
-            raise RuntimeError(f"{self!r} is run by the hub of another thread")
-        elif nowait or once:
-            core.sleep(0)
-        else:
-            self.hub.wait_until_idle()
+        self.hub.run_loop(nowait, once)
 
     def destroy(self):
         """Stop all watchers and close the hub; true if it was open."""
         cdef Watcher watcher
-        if self.hub.closed:
+        if self.hub.state == HUB_CLOSED:
             return False
         for watcher in list(self.watchers):
             watcher.deactivate()
@@ -236,7 +229,7 @@ cdef class Loop:
         self.hub.handle_error(context, type, value, tb)
 
     def __repr__(self):
-        state = "destroyed" if self.hub.closed else (
+        state = "destroyed" if self.hub.state == HUB_CLOSED else (
             f"backend={self.backend}{' default' if self.default else ''} "
             f"pending={self.pendingcnt} active={self.activecnt}")
         return f"<{type(self).__name__} at {id(self):#x} {state}>"
@@ -285,7 +278,7 @@ def call(Watcher self):
     try:
         function(*arguments)
     except BaseException as exc:
-        if self.loop.hub.closed:
+        if self.loop.hub.state == HUB_CLOSED:
             raise
         failed = True
         self.loop.hub.report(self, exc)

@@ -21,7 +21,7 @@ PRIVATE = {
     "gevent._gevent_c_abstract_linkable": "gevent._abstract_linkable",
     "gevent._gevent_c_greenlet_primitives": "gevent._greenlet_primitives",
     "gevent._gevent_c_hub_primitives": "gevent._hub_primitives",
-    "gevent._gevent_c_tracer": "treadle._tracer",
+    "gevent._gevent_c_tracer": "treadle.observe.tracer",
     "gevent._gevent_c_ident": "treadle.hub",
     "gevent._gevent_c_imap": "treadle.pool",
     "gevent._gevent_c_semaphore": "treadle.lock",

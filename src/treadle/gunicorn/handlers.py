@@ -10,9 +10,9 @@ from typing import Any
 from gunicorn.workers.base_async import ALREADY_HANDLED
 
 from treadle.http.h1 import BadRequest
+from treadle.http.http1 import Handler
 from treadle.http.proxy import Proxies
 from treadle.http.stream import Stream
-from treadle.http.wsgi import Handler
 
 __all__ = ["Forwarding", "WorkerHandler", "WorkerStream", "host"]
 

@@ -1,4 +1,4 @@
-# Exchanges, for the protocols.
+# Exchanges, for the kinds of applications and the protocols.
 
 from treadle.http.counters cimport Counters
 from treadle.http.h1 cimport Request
@@ -12,16 +12,12 @@ cdef class Exchange:
     # The request that is answered, or was last.
     cdef readonly Request request
     cdef public bint close_connection
-    cdef public object environ, status, response_headers, result, wsgi_input
+    cdef public object status, response_headers
     cdef public int code
     cdef public bint headers_sent
     cdef public long long response_length
     cdef public double time_start, time_finish
     cdef str remote_address, remote_port
-    # start_response, write, _receive_body and _early_hints as bound() makes them once, not for
-    # each request; None before the first request and after the last, since they refer to this.
-    cdef tuple methods
-    cdef object base_environ          # of every request of this connection
     cdef object context               # what each request of this connection runs in
     cdef Counters counters            # the server's, or None
     cdef object most_body_time        # a limit
@@ -29,7 +25,6 @@ cdef class Exchange:
     cdef HeaderLines lines
     cdef Framing framing
     cdef long long left               # of a body whose length was told
-    cdef bint input_is_body           # the policy's
     cdef bint continued               # 100 was sent
     cdef object client_error          # what the client did; nothing that the application raises
     cdef object refusal               # a BadRequest: what it is answered for that, or None
@@ -37,15 +32,11 @@ cdef class Exchange:
 
     cdef prepare(self, address, server)
     cdef forget_response(self)
-    cdef tuple bound(self)
     cdef serve(self)
     cdef handle_counted(self)
-    cpdef get_environ(self)
     cpdef handle_one_response(self)
-    cpdef run_application(self)
-    cpdef process_result(self)
     cpdef log_request(self)
-    cdef connection_environ(self)
+    cdef send_part(self, bytes data)
     cdef send_whole(self, data)
     cdef report_length(self, long long length)
     cdef finish(self)
@@ -56,8 +47,11 @@ cdef class Exchange:
     cdef answer(self, status)
     cdef report(self, text)
 
+    # Each kind of application's.
+    cdef begin(self)
+    cpdef run_application(self)
+
     # Each protocol's.
-    cdef offer_upgrade(self, environ)
     cdef await_body(self, Request request)
     cdef bytes head(self, long long known)
     cdef send_both(self, bytes head, bytes data, bint last)
@@ -65,4 +59,6 @@ cdef class Exchange:
     cdef send_interim(self, str status, HeaderLines lines)
     cdef bint is_forgiven(self, error) except -1
     cdef bint left_to_itself(self) except -1
-    cdef bint send_file(self, wrapper) except -1
+
+
+cdef bytes as_bytes(data)

@@ -1,7 +1,6 @@
 from types import TracebackType
 from typing import Any
 
-from treadle.http.body import Input
 from treadle.http.h1 import Request
 from treadle.http.limits import Limits
 from treadle.http.policy import Policy
@@ -14,14 +13,11 @@ class Exchange:
     server: Any
     application: Any
     close_connection: bool
-    environ: dict[str, Any]
     status: str | None
     code: int
     response_headers: list[tuple[str, str]] | None
     headers_sent: bool
     response_length: int
-    result: Any
-    wsgi_input: Input | None
     time_start: float
     time_finish: float
     @property
@@ -30,17 +26,8 @@ class Exchange:
     def policy(self) -> Policy: ...
     @property
     def request(self) -> Request: ...
-    def get_environ(self) -> dict[str, Any]: ...
     def handle_one_response(self) -> None: ...
     def run_application(self) -> None: ...
-    def start_response(
-        self,
-        status: str,
-        headers: list[tuple[str, str]],
-        exc_info: tuple[type[BaseException], BaseException, TracebackType] | None = None,
-    ) -> Any: ...
-    def write(self, data: bytes) -> None: ...
-    def process_result(self) -> None: ...
     def handle_error(
         self,
         t: type[BaseException] | None,

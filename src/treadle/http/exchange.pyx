@@ -1,5 +1,5 @@
 # cython: binding=False
-"""One request and its answer by WSGI (PEP 3333), whatever protocol carries them.
+"""One request and its answer, whatever protocol carries them and whatever application answers.
 
 The methods without an underscore have the names, and are called at the points, of
 gevent.pywsgi's handler, whose subclasses override them.
@@ -8,18 +8,11 @@ gevent.pywsgi's handler, whose subclasses override them.
 import sys
 import traceback
 from contextlib import suppress
-from urllib.parse import unquote_to_bytes
 
 from greenlet import getcurrent
 
-from treadle.http.body import FileWrapper, Input
 from treadle.http.h1 import BadRequest
 from treadle.http.log import SILENCE
-
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_Copy, PyDict_Update
-from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.string cimport memchr
 
 from treadle._core.clock cimport now
 from treadle.http.counters cimport Counters
@@ -36,16 +29,13 @@ from treadle.http.response cimport (
 
 __all__ = ["Exchange"]
 
-# What every request's environment has of its own.
-cdef tuple OF_REQUESTS = (
-    "REMOTE_ADDR", "REMOTE_PORT", "REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REQUEST_URI",
-    "RAW_URI", "SERVER_PROTOCOL", "wsgi.input", "wsgi.early_hints",
-)
-cdef dict PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
-
 
 cdef class Exchange:
-    """Calls the application for a request, and gives what it answers to a protocol."""
+    """Has an application answer a request, and gives the answer to a protocol.
+
+    Subclasses add the kind of application (:class:`treadle.http.wsgi.WSGIExchange`), and theirs the
+    protocol.
+    """
 
     #: What is raised for what an application must not do.
     ApplicationError = AssertionError
@@ -55,26 +45,21 @@ cdef class Exchange:
         self.server = server
         self.application = None
         self.limits, self.policy = server.limits, server.policy
-        self.input_is_body = self.policy.input_is_body
         self.most_body_time = self.limits.body_time
         self.close_connection = False
         self.counters = getattr(server, "counters", None)
         self.remote_address = self.remote_port = ""
         if isinstance(address, tuple):
             self.remote_address, self.remote_port = address[0], str(address[1])
-        self.base_environ = None
         self.forget_response()
 
     cdef forget_response(self):
         """Forget the response before."""
-        self.environ = {}
         self.status = None
         self.code = 0
         self.response_headers = None
         self.headers_sent = False
         self.response_length = 0
-        self.result = None
-        self.wsgi_input = None
         self.lines = None
         self.framing = NONE
         self.left = 0  # of a body whose length was told
@@ -84,15 +69,11 @@ cdef class Exchange:
         self.failed = False
         self.time_start = self.time_finish = 0.0
 
-    cdef tuple bound(self):
-        if self.methods is None:
-            self.methods = self.start_response, self.write, self._receive_body, self._early_hints
-        return self.methods
-
     cdef serve(self):
         """Let the application answer the request."""
         self.application = self.server.application
-        self.environ = self.get_environ()
+        self.body_time = self.most_body_time
+        self.begin()
         if self.context is None or len(self.context):
             # The last request's is used again only if it left nothing there.
             current = getcurrent()
@@ -111,58 +92,17 @@ cdef class Exchange:
             seconds = self.time_finish - self.time_start
             self.counters.count_request(self.code, seconds, self.response_length)
 
+    # -- what a kind of application does
+
+    cdef begin(self):
+        """Make what the application is told of the request."""
+        raise NotImplementedError
+
+    cpdef run_application(self):
+        """Call the application and send what it answers."""
+        raise NotImplementedError
+
     # -- the request
-
-    cpdef get_environ(self):
-        """PEP 3333's environment of the request."""
-        request = self.request
-        if self.base_environ is None:
-            self.base_environ = self.connection_environ()
-        base = self.base_environ
-        cdef dict environ = PyDict_Copy(base)
-        PyDict_Update(environ, request.fields)
-        cdef const char *data = PyBytes_AS_STRING(request.target)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(request.target)
-        target = PyUnicode_DecodeLatin1(data, size, NULL)
-        if target[0] != "/" and target != "*":
-            target = origin_form(target, environ)
-        path, query = target, ""
-        if memchr(data, c"?", size) != NULL:
-            path, _, query = target.partition("?")
-        if memchr(data, c"%", size) != NULL:
-            path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
-        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self.remote_address, self.remote_port
-        environ["REQUEST_METHOD"] = request.method
-        environ["PATH_INFO"] = path
-        environ["QUERY_STRING"] = query
-        environ["REQUEST_URI"] = environ["RAW_URI"] = target
-        environ["SERVER_PROTOCOL"] = PROTOCOLS[request.version]
-        self.body_time = self.most_body_time
-        begin = None
-        if request.expects_continue and not self.policy.omit_late_continue:
-            begin = self._continue
-        environ["wsgi.input"] = self.wsgi_input = Input(request, self.bound()[2], begin)
-        environ["wsgi.early_hints"] = self.bound()[3]
-        if request.upgrade or not self.input_is_body:
-            self.offer_upgrade(environ)
-        if type(base) is dict:
-            return environ
-        found = base.copy()  # of the server's own class
-        found.update(environ)
-        return found
-
-    cdef connection_environ(self):
-        """What all requests have; one object for all connections, where it is the same."""
-        environ = self.server.get_environ()
-        environ["wsgi.input_terminated"] = True
-        environ["wsgi.file_wrapper"] = FileWrapper
-        for name in OF_REQUESTS:
-            environ.setdefault(name, "")  # so that a copy has the room for them
-        shared = getattr(self.server, "shared_environ", None)
-        if shared is not None and type(shared) is type(environ) and shared == environ:
-            return shared
-        self.server.shared_environ = environ
-        return environ
 
     def _receive_body(self, Request request):
         """Wait for more of the body of *request*; what :class:`Input` does."""
@@ -210,41 +150,8 @@ cdef class Exchange:
             self.time_finish = now() / 1e9
             self.log_request()
 
-    cpdef run_application(self):
-        """Call the application and process its result."""
-        try:
-            self.result = self.application(self.environ, self.bound()[0])
-            self.process_result()
-        finally:
-            if type(self.result) is not list and type(self.result) is not tuple:
-                close = getattr(self.result, "close", None)
-                if close is not None:
-                    close()
-
-    def start_response(self, status, headers, exc_info=None):
-        """PEP 3333's; nothing is sent before there is a body, or its end."""
-        if exc_info is not None:
-            try:
-                if self.headers_sent:
-                    raise exc_info[1].with_traceback(exc_info[2])
-            finally:
-                exc_info = None
-        elif self.status is not None:
-            if self.code == 101 and self.headers_sent:
-                return self.bound()[1]  # frameworks answer always, and a WebSocket has no answer
-            raise self.ApplicationError("start_response() was called already")
-        code = status_of(status).code
-        self.lines = header_lines(headers, code)
-        self.status, self.code = status, code
-        self.response_headers = headers
-        return self.bound()[1]
-
-    def write(self, data):
+    cdef send_part(self, bytes data):
         """Send *data* as part of the body, after the head if that was not sent."""
-        if self.code == 304 or self.code == 204:
-            self.check_forbidden(data)
-        if type(data) is not bytes:
-            data = as_bytes(data)
         head = b"" if self.headers_sent else self.head(-1)
         framing = self.framing
         self.response_length += len(data)
@@ -262,23 +169,8 @@ cdef class Exchange:
             data = b""
         self.send_both(head, data, False)
 
-    cpdef process_result(self):
-        """Send what the application returned."""
-        result = self.result
-        if self.code == 101 and self.headers_sent:
-            return
-        if type(result) is list or type(result) is tuple:
-            if not self.headers_sent:
-                self.send_whole(b"".join(result) if len(result) != 1 else result[0])
-                return
-        elif isinstance(result, FileWrapper) and self.send_file(result):
-            return
-        for data in result:
-            if data:
-                self.write(data)
-        self.finish()
-
     cdef send_whole(self, data):
+        """Send *data*, which is the whole body, and the head."""
         if self.lines is None and not data and self.left_to_itself():
             return
         if self.code == 304 or self.code == 204:
@@ -334,15 +226,11 @@ cdef class Exchange:
             lines.add_date()
         return 0
 
-    def _early_hints(self, headers):
-        """``wsgi.early_hints``: send these, mostly Link, before the answer is known (RFC 8297)."""
-        if self.request.version != "1.0" and not self.headers_sent:
-            self.send_interim("103 Early Hints", header_lines(headers, 103))
-
     # -- what a protocol does
 
-    cdef offer_upgrade(self, environ):
-        """Put into *environ* what the application may take of a change that may be asked for."""
+    cdef bint left_to_itself(self) except -1:
+        """Whether the application may have answered by itself, if it told nobody."""
+        return False
 
     cdef await_body(self, Request request):
         """Wait for more of the body, for ``body_time`` at most: TimeoutError after that.
@@ -370,14 +258,6 @@ cdef class Exchange:
     cdef bint is_forgiven(self, error) except -1:
         """Whether *error*, the client's doing, is no failure of an application that lets it pass."""
         return True
-
-    cdef bint left_to_itself(self) except -1:
-        """Whether the application may have answered by itself, if it told nobody."""
-        return False
-
-    cdef bint send_file(self, wrapper) except -1:
-        """Let the system send a regular file; False if it is none, or cannot."""
-        return False
 
     # -- errors and the log
 
@@ -431,15 +311,6 @@ cdef class Exchange:
     def format_request(self):
         """The line that :meth:`log_request` writes."""
         raise NotImplementedError
-
-
-cdef str origin_form(str target, dict environ):
-    """From "http://host/path"; such a target's host is the one that counts (RFC 9112, 3.2)."""
-    _, _, rest = target.partition("://")
-    end = min([at for at in (rest.find("/"), rest.find("?")) if at >= 0], default=len(rest))
-    environ["HTTP_HOST"] = rest[:end].rpartition("@")[2]
-    origin = rest[end:]
-    return origin if origin.startswith("/") else "/" + origin
 
 
 cdef bytes as_bytes(data):

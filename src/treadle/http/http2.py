@@ -75,7 +75,7 @@ class Connection:
     """Serves the requests of one connection, each in a greenlet."""
 
     def __init__(self, sock: Any, address: Any, server: Any, first: bytes = b"") -> None:
-        """*server* is as for :class:`treadle.http.wsgi.Handler`; *first* was received already."""
+        """*server* is as for :class:`treadle.http.http1.Handler`; *first* was received already."""
         self.socket = sock
         self.client_address = address
         self.server = server

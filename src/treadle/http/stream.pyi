@@ -1,10 +1,10 @@
 from typing import Any
 
-from treadle.http.exchange import Exchange
+from treadle.http.wsgi import WSGIExchange
 
 __all__ = ["Stream"]
 
-class Stream(Exchange):
+class Stream(WSGIExchange):
     ended: bool
     wanted: bool
     unread: int

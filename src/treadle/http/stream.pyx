@@ -7,9 +7,9 @@ from treadle.event import Event
 from treadle.http.h1 import BadRequest
 
 from treadle._core.clock cimport now
-from treadle.http.exchange cimport Exchange
 from treadle.http.h1 cimport Request, add_field, fault_of
 from treadle.http.response cimport HeaderLines
+from treadle.http.wsgi cimport WSGIExchange
 
 __all__ = ["Stream"]
 
@@ -19,7 +19,7 @@ cdef frozenset TOKEN = frozenset(
 )
 
 
-cdef class Stream(Exchange):
+cdef class Stream(WSGIExchange):
     """What the connection's greenlet hears of a stream, and what its own does about it."""
 
     cdef readonly object connection

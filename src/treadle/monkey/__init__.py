@@ -12,7 +12,6 @@ original, real and unpatched between underscores.
 from __future__ import annotations
 
 import gc
-import importlib
 import sys as _sys
 from typing import Any
 
@@ -23,6 +22,7 @@ from treadle.events import (
     GeventWillPatchAllEvent,
     notify_and_call_entry_points,
 )
+from treadle.monkey._main import run
 from treadle.monkey._modules import MonkeyPatchWarning, patch_module, warn
 from treadle.monkey._patches import (
     patch_asyncio,
@@ -196,4 +196,4 @@ def main() -> None:
     or more) patches nothing else, ``--module`` runs a module by its name, ``--verbose`` tells what
     is patched. The parts are called as the arguments of :func:`patch_all`.
     """
-    importlib.import_module("treadle.monkey._main").run(patch_all)
+    run(patch_all)

@@ -18,6 +18,23 @@ from treadle.events import (
 )
 from treadle.monkey._saved import patch_item
 
+#: What holds the replacements for each standard module that is patched. Imported only then: most
+#: import the standard module, which must not be loaded before a program asks for it.
+SOURCES = {
+    "fcntl": "treadle.fcntl",
+    "os": "treadle.os",
+    "queue": "treadle.queue",
+    "select": "treadle.select",
+    "selectors": "treadle.selectors",
+    "signal": "treadle.signal",
+    "socket": "treadle.socket",
+    "ssl": "treadle.ssl",
+    "subprocess": "treadle.subprocess",
+    "thread": "treadle.thread",
+    "threading": "treadle.threading",
+    "time": "treadle.time",
+}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -25,13 +42,13 @@ R = TypeVar("R")
 class MonkeyPatchWarning(RuntimeWarning):
     """Patching came too late for something, or two calls contradict each other."""
 
-    __module__ = "treadle.monkey"
+    __module__ = __package__
 
 
 def warn(message: str) -> None:
     """Tell whoever patches, at the line outside of this package that does."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("treadle.monkey"):
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, MonkeyPatchWarning, stacklevel=level)
 
@@ -94,7 +111,7 @@ def _call_hook(name: str, target: ModuleType, source: ModuleType, items: list[st
 
 def source_and_target(name: str) -> tuple[ModuleType, ModuleType]:
     """Treadle's module *name*, and the standard one that it is for."""
-    source = importlib.import_module(f"treadle.{name}")
+    source = importlib.import_module(SOURCES[name])
     return source, importlib.import_module(getattr(source, "__target__", name))
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import _imp
+import _queue
+import _thread
+import builtins
 import os
 import sys
 from types import ModuleType
 from typing import Any
 
+from treadle._core import importlock
+from treadle._core.poller import pin_selector
+from treadle.aio import running
+from treadle.local import local as cooperative_local
 from treadle.monkey._modules import (
     did_patch,
     implemented,
@@ -20,6 +27,9 @@ from treadle.monkey._modules import (
 )
 from treadle.monkey._repair import rebind_all
 from treadle.monkey._saved import is_object_patched, note_change_inside, patch_item
+from treadle.monkey._stdin import input as cooperative_input
+from treadle.monkey._stdin import wait_before_reads
+from treadle.signal import adopt_handlers
 
 DNS_NAMES = frozenset(
     {"getaddrinfo", "getfqdn", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo"}
@@ -51,16 +61,11 @@ def patch_sys(stdin: bool = True, stdout: bool = True, stderr: bool = True) -> N
     """
     if stdin:
         _wait_before_reads_of_stdin()
-        patch_item(
-            importlib.import_module("builtins"),
-            "input",
-            importlib.import_module("treadle._stdin").input,
-        )
+        patch_item(builtins, "input", cooperative_input)
 
 
 def _wait_before_reads_of_stdin() -> None:
-    waits = importlib.import_module("treadle._stdin").wait_before_reads
-    if not is_object_patched("sys", "stdin") and waits(sys.stdin):
+    if not is_object_patched("sys", "stdin") and wait_before_reads(sys.stdin):
         note_change_inside(sys, "stdin")
 
 
@@ -77,14 +82,16 @@ def patch_multiprocessing() -> None:
     Where the interpreter was built without them, and on Windows, it does nothing.
     """
     try:
-        native = importlib.import_module("_multiprocessing")
-        connection: Any = importlib.import_module("multiprocessing.connection")
-        source = importlib.import_module("treadle._multiprocessing")
+        # They import socket and threading, which are patched first.
+        import _multiprocessing  # type: ignore[import-not-found]
+        from multiprocessing import connection
+
+        from treadle.monkey import _multiprocessing as source
     except ImportError:
         return
     if sys.platform == "win32" or is_object_patched("_multiprocessing", "SemLock"):
         return
-    if patch_module(native, source):
+    if patch_module(_multiprocessing, source):
         source.make_cooperative(connection.Connection)
         note_change_inside(connection, "Connection")
 
@@ -94,7 +101,7 @@ def patch_queue() -> None:
     """Make :class:`queue.SimpleQueue` let other greenlets run; the others follow the locks."""
     if patch_module_by_name("queue", ["SimpleQueue"]):
         source, target = source_and_target("queue")
-        patch_item(importlib.import_module("_queue"), "SimpleQueue", source.SimpleQueue)
+        patch_item(_queue, "SimpleQueue", source.SimpleQueue)
         for name in ("LifoQueue", "PriorityQueue", "Queue"):
             note_change_inside(target, name)
 
@@ -153,7 +160,7 @@ def patch_select(aggressive: bool = True) -> None:
     """
     # Its C function lets nobody run while it waits, and it looks for gevent's patching alone.
     os.environ.setdefault("PSYCOPG_WAIT_FUNC", "wait_poll")
-    importlib.import_module("treadle._core.poller").pin_selector()
+    pin_selector()
     patch_module_by_name("select")
 
 
@@ -165,7 +172,7 @@ def patch_selectors(aggressive: bool = True) -> None:
 
 def patch_asyncio() -> None:
     """Let each greenlet have a running loop of its own; see also :func:`patch_select`."""
-    importlib.import_module("treadle._loops").install()
+    running.install()
 
 
 @vetoable
@@ -175,7 +182,7 @@ def patch_signal() -> None:
     The handlers of before are included, unless it is called outside the main thread.
     """
     patch_module_by_name("signal")
-    importlib.import_module("treadle.signal").adopt_handlers()
+    adopt_handlers()
 
 
 @vetoable
@@ -198,8 +205,7 @@ def patch_thread(
     if not will_patch(target, source, names):
         return False
     replace(target, source, names)
-    import_lock = importlib.import_module("treadle._importlock")
-    replace(importlib.import_module("_imp"), import_lock, implemented(import_lock))
+    replace(_imp, importlock, implemented(importlock))
     threads = source_and_target("threading")
     patched_threading = threading and _patch_threading(*threads, _threading_local)
     if patched_threading:
@@ -218,9 +224,9 @@ def _patch_threading(source: ModuleType, target: ModuleType, local: bool) -> boo
     if not will_patch(target, source, names):
         return False
     if local:
-        cooperative = importlib.import_module("treadle.local").local
-        patch_item(importlib.import_module("_thread"), "_local", cooperative)
-        patch_item(target, "local", cooperative)
-        patch_item(importlib.import_module("_threading_local"), "local", cooperative)
+        import _threading_local  # imports threading, which its caller has just imported
+
+        for module, name in ((_thread, "_local"), (target, "local"), (_threading_local, "local")):
+            patch_item(module, name, cooperative_local)
     replace(target, source, names)
     return True

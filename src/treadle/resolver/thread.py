@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from treadle._crew import Threads
+from treadle._core.crew import Threads
 from treadle.resolver import NATIVE, AbstractResolver
 from treadle.resolver._merging import Merger
 

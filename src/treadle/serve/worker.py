@@ -15,11 +15,11 @@ from typing import Any
 from treadle.event import Event
 from treadle.greenlet import spawn
 from treadle.http.connection import end_connections
+from treadle.http.http1 import Handler
 from treadle.http.log import FORMATS, SILENCE
 from treadle.http.policy import STRICT
 from treadle.http.proxy import Proxies
 from treadle.http.stream import Stream
-from treadle.http.wsgi import Handler
 from treadle.hub import sleep
 from treadle.lock import Semaphore
 from treadle.pywsgi import WSGIServer

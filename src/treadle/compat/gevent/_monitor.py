@@ -1,5 +1,5 @@
 """``gevent._monitor`` under the alias."""
 
-from treadle._monitor import MonitorWarning, PeriodicMonitoringThread
+from treadle.observe.monitor import MonitorWarning, PeriodicMonitoringThread
 
 __all__ = ["PeriodicMonitoringThread"]

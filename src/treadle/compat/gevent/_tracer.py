@@ -1,5 +1,5 @@
 """``gevent._tracer`` under the alias."""
 
-from treadle._tracer import GreenletTracer, HubSwitchTracer, MaxSwitchTracer
+from treadle.observe.tracer import GreenletTracer, HubSwitchTracer, MaxSwitchTracer
 
 __all__ = ["GreenletTracer", "HubSwitchTracer", "MaxSwitchTracer"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from treadle._builtins import builtin
+from treadle._core.builtins import builtin
 from treadle._core.descriptor import await_ready
 
 _READ = 1

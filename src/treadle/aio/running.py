@@ -16,7 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from treadle._core.hub import get_current_hub as get_hub
-from treadle._core.hub import guard_loops, sleep
+from treadle._core.hub import guard_loops
+from treadle._core.sleep import sleep
 
 
 def install() -> None:

@@ -14,7 +14,8 @@ from weakref import ref
 from treadle import events
 from treadle._config import config
 from treadle._core.native import get_ident, start_new_thread
-from treadle._tracer import GreenletTracer
+from treadle.observe.run_info import format_run_info
+from treadle.observe.tracer import GreenletTracer
 
 __all__ = ["MonitorWarning", "PeriodicMonitoringThread"]
 
@@ -50,9 +51,8 @@ class PeriodicMonitoringThread:
     #: The least seconds between two looks at the memory, which are expensive.
     min_memory_monitor_period = 2
 
-    def __init__(self, hub: Any, describe: Callable[..., list[str]]) -> None:
+    def __init__(self, hub: Any) -> None:
         self._hub = ref(hub, self._hub_gone)
-        self._describe = describe
         #: False once it was killed.
         self.should_run = True
         self._tracer = GreenletTracer()
@@ -153,7 +153,7 @@ class PeriodicMonitoringThread:
         report += [
             f"    Monitored by {self!r}",
             "Info:",
-            *self._describe(greenlet_stacks=False, current_thread_ident=get_ident()),
+            *format_run_info(greenlet_stacks=False, current_thread_ident=get_ident()),
         ]
         events.notify(events.EventLoopBlocked(active, config.max_blocking_time, report, hub=hub))
         if config.print_blocking_reports:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from treadle._core.event import AsyncResult, Event
 from treadle._core.greenlet import getcurrent
 from treadle._core.hub import ThreadMain, get_existing_hub
 from treadle._core.native import get_ident, start_new_thread
 from treadle._core.queues import Queue
-from treadle.event import AsyncResult, Event
 
 
 class Worker(ThreadMain):

@@ -10,7 +10,7 @@ from typing import Any
 
 from greenlet import getcurrent, settrace
 
-from treadle.hub import get_hub
+from treadle._core.hub import get_current_hub as get_hub
 
 __all__ = ["GreenletTracer", "HubSwitchTracer", "MaxSwitchTracer"]
 

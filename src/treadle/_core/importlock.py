@@ -5,7 +5,7 @@ The native one belongs to the whole thread: any of its greenlets would get it.
 
 from __future__ import annotations
 
-from treadle._builtins import builtin
+from treadle._core.builtins import builtin
 from treadle._core.locks import RLock
 
 __target__ = "_imp"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
+from treadle._core.collector import Collector, deadline_after
 from treadle._core.hub import get_current_hub
-from treadle._core.waiter import Collector, deadline_after
 
 
 class WaitIterator:

@@ -1,0 +1,10 @@
+from treadle._core.hub cimport Wait
+
+
+cdef class Collector:
+    """Gathers objects as they become ready and wakes the one greenlet that waits for them."""
+    cdef readonly list ready         # in the order they came
+    cdef Wait wait
+    cdef Py_ssize_t wanted           # how many `ready` must hold to wake the waiter
+    # C only: never switches or runs Python.
+    cdef int add(self, object source) except -1

@@ -1,0 +1,46 @@
+"""A hub that belongs to no thread."""
+
+from treadle._core.hub cimport HUB_CLOSED, Hub, get_hub, main_greenlet, next_turn, treadle_timers
+from treadle._core.thread_hub cimport list_hub, shut
+
+from treadle._core.pollers import make_poller
+
+cdef extern from "timers.h":
+    size_t timers_live(const treadle_timers *timers)
+
+
+cdef class PrivateHub(Hub):
+    """Holds a loop that belongs to no thread and runs only while :meth:`run_loop` is called."""
+
+    def __init__(self, poller=None):
+        self.main = main_greenlet()
+        self.poller = make_poller(poller, False)
+        list_hub(self)
+
+    def handle_error(self, context, type, value, tb):
+        """Report the exception as the thread's own hub does."""
+        get_hub().handle_error(context, type, value, tb)
+
+    def run_loop(self, bint nowait, bint once):
+        """Run callbacks and watchers until nothing is left that keeps the loop going.
+
+        With *once* only one turn; with *nowait* one turn that does not wait. Runs anything.
+        """
+        cdef bint hooked, busy
+        while self.state != HUB_CLOSED and (
+                self.ring.count > 0 or self.inbox.count > 0 or self.refs > 0
+                or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers):
+            hooked = self.turn_hook is not None and self.turn_hook.active
+            busy = nowait or hooked and self.turn_hook.before_wait()
+            next_turn(self, self.main, busy)
+            if hooked:
+                self.turn_hook.after_wait()
+            while self.turn > 0 and self.ring.count > 0:
+                self.run_next_callback()
+            if nowait or once:
+                return
+
+    def close(self):
+        """Let go of the loop and its descriptors; what was parked here never runs again."""
+        if self.state != HUB_CLOSED:
+            shut(self)

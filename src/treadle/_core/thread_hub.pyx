@@ -1,0 +1,341 @@
+"""A thread's own hub: made when first needed, told of deadlocks and forks, ended with its thread.
+
+What a fork or the end of a thread leaves behind must never run again, and not be dropped at once
+either: that would raise GreenletExit in it, so that code of its would run.
+"""
+
+import gc
+import os
+import sys
+from _signal import NSIG as _NSIG
+from _signal import default_int_handler, getsignal
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+
+from treadle._core.greenlet_api cimport (
+    PyGreenlet_ACTIVE,
+    PyGreenlet_Import,
+    PyGreenlet_SetParent,
+    PyGreenlet_Throw,
+    greenlet,
+)
+from treadle._core.hub cimport (
+    HUB_CLOSED,
+    HUB_FORKING,
+    HUB_OPEN,
+    Fiber,
+    Hub,
+    Wait,
+    count_sleeping_threads,
+    current_greenlet,
+    forget_sleeping_threads,
+    get_hub_if_exists,
+    interrupt_main,
+    main_greenlet,
+    move_hub,
+    set_thread_hub,
+    treadle_fire,
+    treadle_ring,
+    treadle_timers,
+    unpark,
+    wait_expired,
+    wait_of,
+)
+
+from greenlet import GreenletExit
+
+from treadle._core.pollers import make_poller
+from treadle._core.sleep import sleep
+from treadle.exceptions import LoopExit
+
+cdef extern from "ring.h":
+    PyObject *ring_pop(treadle_ring *ring)
+
+cdef extern from "timers.h":
+    size_t timers_live(const treadle_timers *timers)
+    PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
+
+cdef extern from "threads.h":
+    bint treadle_is_main_thread()
+    bint treadle_is_finalizing()
+    Py_ssize_t treadle_other_threads()
+
+cdef extern from "Python.h":
+    PyObject *PyThreadState_GetDict()
+
+PyGreenlet_Import()
+
+# The text of a LoopExit, made of its hub; filled from above: treadle.observe.deadlock's.
+describe_deadlock = None
+
+# Of threads that have ended; dropped by the next hub that is made, when the thread is surely gone.
+cdef list left_by_threads = []
+# Of forks; kept for ever.
+cdef list left_by_forks = []
+
+cdef list all_hubs = []
+
+
+cdef class ThreadHub(Hub):
+    """The hub of the thread that makes it; there is one at most."""
+
+    def __init__(self):
+        global left_by_threads
+        cdef Hub other = get_hub_if_exists()
+        if other is not None:
+            raise RuntimeError(f"this thread has a hub already: {other!r}")
+        left_by_threads = []
+        self.main = main_greenlet()
+        PyGreenlet_SetParent(self, self.main)
+        self.for_main_thread = treadle_is_main_thread()
+        self.poller = make_poller(None, self.for_main_thread)
+        list_hub(self)
+        hold_in_thread(self)
+
+    def run_loop(self, bint nowait, bint once):
+        """Give the loop the time for one turn (*nowait*, *once*), or until nothing is left to do.
+
+        Raises RuntimeError in another thread.
+        """
+        if self is not get_hub_if_exists():
+            raise RuntimeError(f"{self!r} runs in another thread")
+        if nowait or once:
+            sleep(0)
+        else:
+            self.wait_until_idle()
+
+    # -- deadlock
+
+    def waits(self):
+        """A Wait for each greenlet that is parked here, in no order. Walks all objects there are."""
+        found = [] if self.main_wait is None else [self.main_wait]
+        found += self.raw_waits.values()
+        for obj in gc.get_objects():
+            if isinstance(obj, Fiber) and (<Fiber>obj).hub is self and (<Fiber>obj).wait is not None:
+                found.append((<Fiber>obj).wait)
+        return found
+
+    cdef bint can_wake(self) except -1:
+        self.waits_for_threads = False
+        if self.refs > 0 or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers:
+            return True
+        if self.join_waits:
+            return False  # Hub.join() waits for what the loop itself knows of, not for threads
+        if not treadle_is_main_thread():
+            return True  # the main thread can
+        # Other threads can, unless they all sleep until somebody wakes them.
+        self.waits_for_threads = treadle_other_threads() > count_sleeping_threads()
+        return self.waits_for_threads or has_signal_handlers()
+
+    cdef bint on_deadlock(self) except -1:
+        """End Hub.join(), or raise LoopExit in the main greenlet."""
+        cdef Wait wait
+        if self.join_waits:
+            for wait in self.join_waits:
+                unpark(wait)
+            self.join_waits = []
+            return True
+        if self.main_wait is not None and self.main_wait.generation != self.generation:
+            # In a forked child whose first greenlet has ended, as when the last thread ends.
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            os._exit(0)
+        interrupt_main(self, LoopExit(describe_deadlock(self)))
+        return True
+
+    # -- forks
+
+    cdef int meet_fork(self, Wait wait) except -1:
+        # An at-fork hook that parks before ours ran must not run the parent's greenlets.
+        if os.getpid() != last_pid:
+            after_fork_in_child()
+            wait.generation = self.generation
+        return 0
+
+    cdef int leave_greenlets_behind(self) except -1:
+        cdef Wait wait = wait_of(self, current_greenlet())
+        abandon(self, left_by_forks)
+        self.refs = self.unref_timers = 0
+        self.generation += 1
+        while wait is not None:  # fork() was called in a signal handler while its greenlet waits
+            wait.generation = self.generation
+            wait = wait.outer
+        return 0
+
+    # -- the end
+
+    def close(self):
+        """Let go of the loop and its descriptors; what was parked here never runs again."""
+        if self.state != HUB_CLOSED:
+            if self is get_hub_if_exists():
+                release_from_thread()
+            shut(self)
+
+
+cdef bint has_signal_handlers() except -1:
+    """Whether the program handles signals, and not by KeyboardInterrupt alone."""
+    for number in range(1, _NSIG):
+        handler = getsignal(number)
+        if callable(handler) and getattr(handler, "handler", handler) is not default_int_handler:
+            return True
+    return False
+
+
+# ---------------------------------------------------------------- the end of a thread
+
+@cython.final
+cdef class HubHolder:
+    """Stands in the thread state's dictionary and ends the hub with the thread."""
+
+    cdef Hub hub
+
+    def __dealloc__(self):
+        if self.hub is None or self.hub.state == HUB_CLOSED or treadle_is_finalizing():
+            return
+        if os.getpid() != last_pid:
+            # A forked child drops the parent's threads before any hook runs; see there.
+            left_by_forks.append(self.hub)
+        else:
+            # The thread state has given up its dictionary, and would make another if asked.
+            set_thread_hub(None)
+            shut(self.hub)
+
+
+# The holder's key in the thread state's dictionary.
+cdef str HOLDER = "treadle hub"
+
+
+cdef int list_hub(Hub hub) except -1:
+    all_hubs.append(hub)
+    return 0
+
+
+cdef int hold_in_thread(Hub hub) except -1:
+    cdef HubHolder holder = HubHolder()
+    holder.hub = hub
+    (<dict>PyThreadState_GetDict())[HOLDER] = holder
+    set_thread_hub(hub)
+    return 0
+
+
+cdef int release_from_thread() except -1:
+    cdef PyObject *state = PyThreadState_GetDict()
+    set_thread_hub(None)
+    if state != NULL:
+        (<HubHolder>(<dict>state).pop(HOLDER)).hub = None  # the caller ends it
+    return 0
+
+
+cdef int shut(Hub hub) except -1:
+    move_hub(hub, HUB_CLOSED)
+    all_hubs.remove(hub)
+    abandon(hub, left_by_threads)
+    hub.poller.close()
+    # The hub greenlet would keep the hub; unless a callback of a user's is suspended in it.
+    if (PyGreenlet_ACTIVE(hub) and not hub.in_callback
+            and current_greenlet() is hub.main):
+        PyGreenlet_Throw(hub, GreenletExit, None, None)
+    return 0
+
+
+cdef struct AbandonedKind:
+    treadle_fire fire
+    treadle_fire forget
+
+# The kinds of timers that go with their greenlets.
+cdef AbandonedKind[8] abandoned
+cdef int abandoned_kinds = 0
+
+
+cdef void abandon_timers(treadle_fire fire, treadle_fire forget) noexcept:
+    global abandoned_kinds
+    abandoned[abandoned_kinds].fire = fire
+    abandoned[abandoned_kinds].forget = forget
+    abandoned_kinds += 1
+
+
+cdef void forget_wait_timer(PyObject *obj) noexcept:
+    (<Wait>obj).timer = NULL
+
+
+abandon_timers(wait_expired, forget_wait_timer)
+
+
+cdef int abandon(Hub hub, list keeper) except -1:
+    """Forget all greenlets, without letting any of them run."""
+    cdef PyObject *obj
+    cdef int i
+    while hub.ring.count > 0:
+        obj = ring_pop(&hub.ring)
+        keeper.append(<object>obj)
+        Py_DECREF(<object>obj)
+    while hub.inbox.count > 0:
+        obj = ring_pop(&hub.inbox)
+        keeper.append(<object>obj)
+        Py_DECREF(<object>obj)
+    for i in range(abandoned_kinds):
+        while True:
+            obj = timers_take(&hub.timers, abandoned[i].fire)
+            if obj == NULL:
+                break
+            abandoned[i].forget(obj)
+            keeper.append(<object>obj)
+            Py_DECREF(<object>obj)
+    keeper.extend(hub.raw_waits.items())
+    hub.turn = 0
+    hub.raw_waits = {}
+    hub.join_waits = []
+    return 0
+
+
+# ---------------------------------------------------------------- fork
+
+cdef int last_pid = os.getpid()
+
+
+def before_fork():
+    """Note that the current thread's hub forks."""
+    cdef Hub own = get_hub_if_exists()
+    if own is not None:
+        move_hub(own, HUB_FORKING)
+
+
+def after_fork_in_parent():
+    """Go on as before."""
+    cdef Hub own = get_hub_if_exists()
+    if own is not None:
+        move_hub(own, HUB_OPEN)
+
+
+def after_fork_in_child():
+    """Give the child a fresh poller and, unless its greenlets are to be kept, a clean hub."""
+    global last_pid, all_hubs
+    cdef Hub hub, own = get_hub_if_exists()
+    if os.getpid() == last_pid:
+        return  # done already
+    last_pid = os.getpid()
+    forget_sleeping_threads()
+    for hub in all_hubs:
+        if hub is not own:
+            # Its thread does not exist here, and its greenlets can never run.
+            move_hub(hub, HUB_CLOSED)
+            hub.poller.close()
+            left_by_forks.append(hub)
+    all_hubs = [own] if own is not None else []
+    if own is not None:
+        move_hub(own, HUB_OPEN)
+        own.for_main_thread = True
+        own.poller.blocking = False
+        if own.keeping_fork is current_greenlet():
+            own.poller.renew_and_rewatch()
+        else:
+            own.leave_greenlets_behind()
+            own.poller.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent,
+                        after_in_child=after_fork_in_child)

@@ -1,0 +1,72 @@
+"""Who waits for one thing, in the order they came."""
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from treadle._core.hub cimport Wait, unpark
+
+
+cdef class WaitQueue:
+    # A queued wait refers to its queue, so a queue that is freed is empty.
+
+    def __len__(self):
+        return self.count
+
+    cdef int append(self, Wait wait) except -1:
+        wait.queue = self
+        wait.prev = self.last
+        wait.next = NULL
+        if self.last == NULL:
+            self.first = <PyObject *>wait
+        else:
+            (<Wait>self.last).next = <PyObject *>wait
+        self.last = <PyObject *>wait
+        self.count += 1
+        Py_INCREF(wait)
+        return 0
+
+    cdef int prepend(self, Wait wait) except -1:
+        wait.queue = self
+        wait.prev = NULL
+        wait.next = self.first
+        if self.first == NULL:
+            self.last = <PyObject *>wait
+        else:
+            (<Wait>self.first).prev = <PyObject *>wait
+        self.first = <PyObject *>wait
+        self.count += 1
+        Py_INCREF(wait)
+        return 0
+
+    cdef void remove(self, Wait wait) noexcept:
+        if wait.queue is not self:
+            return
+        if wait.prev == NULL:
+            self.first = wait.next
+        else:
+            (<Wait>wait.prev).next = wait.next
+        if wait.next == NULL:
+            self.last = wait.prev
+        else:
+            (<Wait>wait.next).prev = wait.prev
+        wait.queue = None
+        self.count -= 1
+        Py_DECREF(wait)
+
+    cdef Wait pop(self):
+        cdef Wait wait
+        if self.first == NULL:
+            return None
+        wait = <Wait>self.first
+        self.remove(wait)
+        return wait
+
+    cdef Wait grant(self):
+        cdef Wait wait
+        while self.first != NULL:
+            wait = self.pop()
+            wait.granted = True
+            if unpark(wait):
+                return wait
+            wait.granted = False
+        return None

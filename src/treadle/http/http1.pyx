@@ -1,0 +1,415 @@
+# cython: binding=False
+"""WSGI over one HTTP/1.1 connection."""
+
+from _socket import SHUT_RD as _SHUT_RD
+from _socket import SHUT_WR as _SHUT_WR
+from _socket import socket as _system_socket
+from contextlib import suppress
+from errno import ECONNRESET as _ECONNRESET
+from errno import EPIPE as _EPIPE
+from io import BufferedReader
+
+from treadle.http.body import Received
+from treadle.http.h1 import BadRequest
+from treadle.socket import socket as treadle_socket
+
+from treadle._core.clock cimport nanoseconds, now
+from treadle._core.sockets cimport SocketState, receive_bytes, send_all
+from treadle.http.h1 cimport Request, RequestReader
+from treadle.http.response cimport CHUNKED, CLOSE, LENGTH, HeaderLines, joined, status_of
+from treadle.http.wsgi cimport WSGIExchange
+
+__all__ = ["Handler"]
+
+# Stands for a connection's request while there is none.
+cdef Request NO_REQUEST = Request()
+NO_REQUEST.complete = True
+
+# What a client of HTTP/2 begins with that has not asked first (RFC 9113, 3.4).
+cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+cdef enum:
+    # Received at once, in bytes: of heads, which mostly are short, and of bodies.
+    HEAD = 16384
+    BODY = 65536
+    # Sent at once, so that the time to write is not that of a whole film.
+    PIECE = 262144
+    # Answers up to this are sent together with their head.
+    TOGETHER = 65536
+    # What is read of a body that the application did not want, to keep the connection.
+    WORTH_DRAINING = 262144
+    # How much, and for how many seconds, a connection is read on after an answer that ends it, so
+    # that the client sees the answer and not a reset.
+    LINGER_SIZE = 16 << 20
+    LINGER_TIME = 2
+
+
+cdef bint asks_for_upgrade(dict fields):
+    # By gevent's rule, which takes half a request for one.
+    connection, upgrade = fields.get("HTTP_CONNECTION"), fields.get("HTTP_UPGRADE")
+    return (connection is not None and connection.lower() == "upgrade") or (
+        upgrade is not None and upgrade.lower() == "websocket"
+    )
+
+
+cdef class Handler(WSGIExchange):
+    """Serves the requests of one connection, one after the other."""
+
+    #: Of a client that goes away these are never reported, whatever the policy.
+    ignored_socket_errors = (_EPIPE, _ECONNRESET)
+    #: Whether the first line of a request is what ``read_requestline()``, a subclass's, returns.
+    reads_requestlines = False
+
+    cdef public object socket
+    cdef readonly RequestReader reader
+    # Whether it waits for a request; it may be closed then.
+    cdef readonly bint idle
+    cdef SocketState state            # of the socket, if that is a plain one of treadle's
+    cdef object timeout               # of the socket, as it was set last
+    cdef object idle_time, write_time # limits
+    cdef object websocket             # what the request asks for, or None
+    cdef bint must_linger
+    cdef bint fresh                   # nothing was received
+    cdef bint http2                   # whether the server speaks that
+    cdef bint by_lines                # whether request lines come from read_requestline()
+    cdef object file                  # made for rfile, or None
+    # What was received of HTTP/2; the connection is left to another then.
+    cdef readonly bytes preface
+
+    def __init__(self, sock, address, server, rfile=None):
+        """*server* has ``application``, ``limits``, ``get_environ()``, ``log`` and ``error_log``.
+
+        *rfile* is gevent's and not needed.
+        """
+        self.request = NO_REQUEST
+        self.prepare(address, server)
+        self.socket = sock
+        self.state = sock._state if type(sock) is treadle_socket else None
+        self.reader = RequestReader(server.limits, server.policy)
+        self.idle_time, self.write_time = server.limits.idle_time, server.limits.write_time
+        #: Whether it waits for a request; it may be closed then.
+        self.idle = True
+        self.must_linger = False
+        self.fresh = True
+        self.http2 = getattr(server, "http2", False)
+        self.preface = b""
+        self.timeout = -1.0
+        self.by_lines = self.reads_requestlines
+
+    cdef forget_response(self):
+        WSGIExchange.forget_response(self)
+        self.websocket = None
+
+    # -- the connection
+
+    def handle(self):
+        """Serve until the client or a response ends the connection, then close it."""
+        try:
+            while not self.close_connection and self.handle_one_request():
+                pass
+        except (OSError, BadRequest) as exc:
+            if exc is not self.client_error:
+                raise
+        finally:
+            self.end()
+
+    cpdef handle_one_request(self):
+        """Wait for a request and answer it; False if there is none any more."""
+        request = self.next_request()
+        if request is None:
+            return False
+        if self.status is not None:
+            self.forget_response()
+        self.request = request
+        self.time_start = now() / 1e9
+        if request.upgrade and not self._may_upgrade(request):
+            self.reader.resume()
+        if self.reader.error is not None and not request.complete:
+            if self.policy.refuse_early:
+                self.refuse(self.reader.error)
+                return False
+            self.close_connection = True
+        if not request.keep_alive:
+            self.close_connection = True
+        self.serve()
+        if self.websocket is not None and not self.websocket.end(self.failed):
+            self.must_linger = True
+        if not self.close_connection:
+            self.skip_body(request)
+        return True
+
+    def _may_upgrade(self, request):
+        """Whether the application may take the connection over; otherwise HTTP/1.1 goes on."""
+        return request.upgrade == "websocket" and not request.chunked and not request.length
+
+    def switch_protocols(self, headers):
+        """Answer 101 with *headers*. Returns the socket, which carries the other protocol until
+        the application returns, and what the client sent of that already.
+        """
+        self.start_response("101 Switching Protocols", headers)
+        self.send(self.head(-1))
+        self.timeout = -1.0  # whoever uses the socket sets its own
+        return self.socket, self.reader.rest
+
+    def stop(self):
+        """End soon: at once between two requests, a WebSocket with 1001, else with the answer.
+
+        The server's ``stopping`` is set before, so that no answer keeps the connection.
+        """
+        if self.websocket is not None:
+            self.websocket.leave()
+        elif self.idle and self.socket is not None:
+            with suppress(OSError):  # it may have ended just now
+                # A TLS socket's own would give up TLS.
+                _system_socket.shutdown(self.socket, _SHUT_RD)
+
+    def blame_client(self, error):
+        """*error* is the client's doing: if the application raises it, nothing is reported."""
+        self.client_error = error
+
+    cdef Request next_request(self):
+        reader = self.reader
+        if reader.rest is not None:
+            reader.resume()  # nobody changed the protocol
+        if not reader.ready:
+            if reader.error is None:
+                try:
+                    self.receive_head()
+                except OSError as exc:
+                    self.client_error = exc
+                    if not (isinstance(exc, TimeoutError) and reader.in_head):
+                        return None
+                    reader.error = BadRequest("408 Request Timeout", "the head took too long")
+            if not reader.ready:
+                if reader.error is not None:
+                    self.refuse(reader.error)
+                return None
+        request = reader.ready[0]
+        del reader.ready[:1]
+        return request
+
+    cdef receive_head(self):
+        reader = self.reader
+        deadline = None
+        self.wait_at_most(self.idle_time)
+        if self.request.complete:
+            # Thousands may be idle: what the last request had is not kept for them.
+            self.forget_response()
+            self.request = NO_REQUEST
+        self.idle = True
+        while not reader.ready and reader.error is None:
+            if self.by_lines and not reader.in_head:
+                data = self.receive_requestline()
+            else:
+                data = self.receive(HEAD)
+            self.idle = False
+            if not data:
+                return
+            if self.fresh:
+                self.fresh = False
+                if self.http2 and data[0] == c"P":
+                    data = self.look_for_preface(data)
+                    if self.preface:
+                        return
+            reader.feed(data)
+            if reader.in_head and self.limits.header_time is not None:
+                if deadline is None:
+                    deadline = now() / 1e9 + self.limits.header_time
+                self.wait_at_most(max(deadline - now() / 1e9, 0.001))
+
+    cdef await_body(self, Request request):
+        reader = self.reader
+        if reader.error is None:
+            self.wait_at_most(self.body_time)
+            data = self.receive(BODY)
+            if not data:
+                doing = "parsing chunked data" if request.chunked else "reading a request's body"
+                raise ConnectionResetError(f"unexpected end of file while {doing}")
+            reader.feed(data)
+        if reader.error is not None and not request.complete:
+            raise reader.error
+
+    cdef bytes look_for_preface(self, bytes data):
+        """*data*, with more if it is not yet clear whether HTTP/2 begins with it."""
+        self.wait_at_most(self.limits.header_time)
+        while len(data) < len(PREFACE) and PREFACE.startswith(data):
+            more = self.receive(HEAD)
+            if not more:
+                break
+            data += more
+        if data.startswith(PREFACE):
+            self.preface = data
+        return data
+
+    cdef skip_body(self, Request request):
+        """Read the rest of a body, if that is short, to get at what follows it."""
+        if request.complete:
+            return
+        if request.expects_continue and not self.continued and not request.body_size:
+            self.close_connection = True  # nobody knows whether the client will send it
+            return
+        end = request.body_size + WORTH_DRAINING
+        if request.length is not None and request.length > end:
+            self.close_connection = True
+            return
+        while not request.complete:
+            request.body = None
+            if request.body_size > end:
+                self.close_connection = True
+                return
+            self._receive_body(request)
+
+    cdef bytes receive(self, Py_ssize_t size):
+        if self.state is not None:
+            return receive_bytes(self.state, size, 0)
+        return self.socket.recv(size)
+
+    cdef wait_at_most(self, seconds):
+        """Wait for the client so long from here on."""
+        if seconds is self.timeout:
+            return
+        self.timeout = seconds
+        if self.state is not None:
+            self.state.timeout, self.state.seconds = nanoseconds(seconds), seconds
+        else:
+            self.socket.settimeout(seconds)
+
+    cdef end(self):
+        self.methods = None
+        sock, self.socket = self.socket, None
+        if sock is None or self.preface:  # somebody took it over
+            return
+        try:
+            if self.must_linger or self.reader.error is not None or not self.request.complete:
+                self.linger(sock)
+        except OSError:
+            pass  # it is gone
+        finally:
+            sock.close()
+
+    cdef linger(self, sock):
+        sock.shutdown(_SHUT_WR)
+        deadline = now() + LINGER_TIME * 1_000_000_000
+        size = 0
+        while size < LINGER_SIZE and (left := deadline - now()) > 0:
+            sock.settimeout(left / 1e9)
+            data = sock.recv(BODY)
+            if not data:
+                return
+            size += len(data)
+
+    # -- what an exchange needs
+
+    @property
+    def rfile(self):
+        """A buffered file of what the client sends beyond the requests that were read."""
+        if self.file is None:
+            self.file = BufferedReader(Received(self.reader.rest or b"", self.socket))
+        return self.file
+
+    cdef bytes receive_requestline(self):
+        """What ``read_requestline()`` made of what came, and what came after that."""
+        line = self.read_requestline()
+        if not line:
+            return b""
+        received, self.file = self.file, None
+        after = b""
+        if received is not None:
+            received.raw.ended = True
+            after = received.read()
+        return (line.encode("latin-1") if isinstance(line, str) else line) + after
+
+    cdef offer_upgrade(self, environ):
+        if not self.input_is_body and asks_for_upgrade(self.request.fields):
+            environ["wsgi.input_terminated"] = False
+            if self.reader.rest is not None:
+                environ["wsgi.input"] = self.rfile
+        if self.request.upgrade != "websocket" or self.reader.rest is None:
+            return
+        from treadle.websocket import of_request
+
+        self.websocket = of_request(self, environ)
+        if self.websocket is not None:
+            environ["wsgi.websocket"] = self.websocket
+            environ["wsgi.websocket_version"] = "13"
+
+    cdef bytes head(self, long long known):
+        self.delimit(known)
+        lines = self.lines
+        if self.framing is CLOSE or lines.close or self.server.stopping:
+            self.close_connection = True
+        if self.code == 101:
+            self.close_connection = True
+            self.wait_at_most(None)  # the other protocol has its own idea of time
+        elif self.close_connection:
+            lines.add(b"Connection: close\r\n", 19)
+        elif self.request.version == "1.0":
+            lines.add(b"Connection: keep-alive\r\n", 24)
+        head = lines.head(status_of(self.status).line)
+        self.headers_sent = True
+        return head
+
+    cdef send_both(self, bytes head, bytes data, bint last):
+        if len(data) <= TOGETHER:
+            self.send(joined(head, data))
+            return
+        self.send(head)
+        view = memoryview(data)
+        for at in range(0, len(view), PIECE):
+            self.send(view[at : at + PIECE])
+
+    cdef send_end(self):
+        if self.framing is CHUNKED:
+            self.send(b"0\r\n\r\n")
+
+    cdef send_interim(self, str status, HeaderLines lines):
+        self.send(lines.head(status_of(status).line))
+
+    cdef send(self, data):
+        try:
+            self.wait_at_most(self.write_time)
+            if self.state is not None:
+                send_all(self.state, data, 0)
+            else:
+                self.socket.sendall(data)
+        except OSError as exc:
+            self.client_error = exc
+            self.close_connection = True
+            raise
+
+    cdef bint is_forgiven(self, error) except -1:
+        if self.policy.forgive_clients or isinstance(error, (BadRequest, TimeoutError)):
+            return True  # what it was refused for, or one of the server's limits
+        return error.errno in self.ignored_socket_errors
+
+    cdef bint left_to_itself(self) except -1:
+        if self.policy.answer_always:
+            return False
+        self.close_connection = True
+        return True
+
+    cdef bint send_file(self, wrapper) except -1:
+        place = wrapper.regular_file()
+        if place is None or self.headers_sent:
+            return False
+        at, size = place
+        head = self.head(size)
+        if self.framing is LENGTH:
+            self.response_length = min(size, self.left)
+            self.send(head)
+            end = at + self.response_length
+            try:
+                while at < end:
+                    self.wait_at_most(self.write_time)
+                    sent = self.socket.sendfile(wrapper.filelike, at, min(PIECE, end - at))
+                    if not sent:
+                        break  # it has become shorter
+                    at += sent
+            except OSError as exc:
+                self.client_error = exc
+                raise
+            self.left -= self.response_length - (end - at)
+            self.finish()
+        else:
+            self.send(head)
+        return True

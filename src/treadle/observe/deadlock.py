@@ -1,0 +1,20 @@
+"""The text of a LoopExit: which greenlets wait, and for what."""
+
+from __future__ import annotations
+
+from treadle._core.thread_hub import ThreadHub
+
+__all__ = ["describe_deadlock"]
+
+#: How many waits are named; the rest is counted.
+MOST_NAMED = 50
+
+
+def describe_deadlock(hub: ThreadHub) -> str:
+    """Why *hub* can never go on: a line for each greenlet that waits in it."""
+    waits = hub.waits()
+    lines = ["This operation would block forever", f"    Hub: {hub!r}"]
+    lines += [f"    {wait!r}" for wait in waits[:MOST_NAMED]]
+    if len(waits) > MOST_NAMED:
+        lines.append(f"    ... and {len(waits) - MOST_NAMED} more")
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""All threads and greenlets of the process, for people to read: gevent.util's run info."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from treadle._core.hub import get_current_hub
+from treadle.observe.tree import GreenletTree
+
+__all__ = ["format_run_info", "print_run_info"]
+
+RULE = "*" * 80
+
+
+def print_run_info(
+    thread_stacks: bool = True,
+    greenlet_stacks: bool = True,
+    limit: int | None = None,
+    file: TextIO | None = None,
+) -> None:
+    """Print what :func:`format_run_info` returns to *file*, standard error by default."""
+    for line in format_run_info(thread_stacks, greenlet_stacks, limit):
+        print(line, file=sys.stderr if file is None else file)
+
+
+def format_run_info(
+    thread_stacks: bool = True,
+    greenlet_stacks: bool = True,
+    limit: int | None = None,
+    current_thread_ident: int | None = None,
+) -> list[str]:
+    """Lines for people to read about all threads and greenlets of the process.
+
+    *thread_stacks* and *greenlet_stacks* say whether to print where they are, *limit* how many
+    frames of each. Where greenlets were spawned is always printed. *current_thread_ident* is the
+    native thread to be marked as current, by default the caller's.
+    """
+    ident = get_current_hub().thread_ident if current_thread_ident is None else current_thread_ident
+    return [
+        *_thread_lines(thread_stacks, limit, ident),
+        *_greenlet_lines(greenlet_stacks, limit),
+    ]
+
+
+def _thread_lines(stacks: bool, limit: int | None, current: int) -> Iterable[str]:
+    threading: Any = sys.modules.get("threading")
+    threads = {} if threading is None else {each.ident: each for each in threading.enumerate()}
+    yield RULE
+    yield "* Threads"
+    for ident, frame in sys._current_frames().items():
+        yield RULE
+        thread = threads.get(ident)
+        name = getattr(thread, "name", None)
+        mark = ") (CURRENT" if ident == current else ""
+        yield f"Thread {ident:#x} ({name}{mark})\n"
+        yield "".join(traceback.format_stack(frame, limit)) if stacks else "\t...stack elided..."
+
+
+def _greenlet_lines(stacks: bool, limit: int | None) -> Iterable[str]:
+    yield from (RULE, "* Greenlets", RULE)
+    forest = GreenletTree.forest()
+    forest.sort(key=lambda tree: "" if tree.is_current_tree else repr(tree.greenlet))
+    for tree in forest:
+        yield "---- Thread boundary"
+        # Where the greenlets of another thread are cannot be seen from here.
+        yield from tree.format_lines(
+            {
+                "running_stacks": stacks and tree.is_current_tree,
+                "running_stack_limit": limit,
+            }
+        )

@@ -1,0 +1,197 @@
+"""Who spawned whom, as a tree: gevent.util's ``GreenletTree``."""
+
+from __future__ import annotations
+
+import gc
+import pprint
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from treadle._core.local import dictionaries_of
+
+__all__ = ["GreenletTree"]
+
+
+def _spawner_of(of: Any) -> Any:
+    spawner = getattr(of, "spawning_greenlet", None)
+    return None if spawner is None else spawner()
+
+
+def _root_of(of: Any) -> Any:
+    while of.parent is not None and not getattr(of, "greenlet_tree_is_root", False):
+        of = of.parent
+    return of
+
+
+def _indented(depth: int, text: str) -> list[str]:
+    return [" " * depth + line for line in text.splitlines()]
+
+
+class GreenletTree:
+    """A greenlet and those it spawned.
+
+    ``str()`` shows the tree in short, :meth:`format` at length. What it does not have itself it
+    takes from the greenlet.
+    """
+
+    #: What :meth:`format` shows if nothing else is said.
+    DEFAULT_DETAILS: Mapping[str, Any] = {
+        "running_stacks": True,
+        "running_stack_limit": None,
+        "spawning_stacks": True,
+        "locals": True,
+    }
+    #: Whether it is the tree of the thread that asked.
+    is_current_tree = False
+
+    def __init__(self, greenlet: Any) -> None:
+        #: The greenlet at its root.
+        self.greenlet = greenlet
+        #: The trees of those it spawned.
+        self.child_trees: list[GreenletTree] = []
+
+    @property
+    def root(self) -> bool:
+        """Whether it is a thread's main greenlet."""
+        return self.greenlet.parent is None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.greenlet, name)
+
+    def add_child(self, tree: GreenletTree) -> None:
+        """Put another tree under this one; itself is ignored."""
+        if tree is not self:
+            self.child_trees.append(tree)
+
+    # -- finding them
+
+    @classmethod
+    def forest(cls) -> list[GreenletTree]:
+        """A tree for each thread's main greenlet."""
+        return list(cls._all_trees()[0].values())
+
+    @classmethod
+    def current_tree(cls) -> GreenletTree:
+        """The tree of the current thread's main greenlet."""
+        return cls._all_trees()[1]
+
+    @classmethod
+    def _all_trees(cls) -> tuple[dict[Any, GreenletTree], GreenletTree]:
+        main = _root_of(getcurrent())
+        trees: dict[Any, GreenletTree] = {main: cls(main)}
+        trees[main].is_current_tree = True
+        roots = {main: trees[main]}
+        for each in gc.get_objects():
+            if not isinstance(each, greenlet) or getattr(each, "greenlet_tree_is_ignored", False):
+                continue
+            spawner = _spawner_of(each)
+            # Raw greenlets have none, and others' may be gone.
+            above = _root_of(each) if spawner is None else spawner
+            tree = trees.setdefault(above, cls(above))
+            if above is _root_of(above):
+                roots.setdefault(above, tree)
+            tree.add_child(trees.setdefault(each, cls(each)))
+        return roots, roots[main]
+
+    # -- showing them
+
+    def format(self, details: bool | Mapping[str, Any] = True) -> str:
+        """The tree as text; *details* as for :meth:`format_lines`."""
+        return "\n".join(self.format_lines(details))
+
+    def __str__(self) -> str:
+        return self.format(False)
+
+    def format_lines(self, details: bool | Mapping[str, Any] = True) -> list[str]:
+        """The tree as lines.
+
+        *details* false shows the names alone; a mapping with keys of :attr:`DEFAULT_DETAILS`
+        replaces those.
+        """
+        if not details:
+            shown: dict[str, Any] = {}
+        else:
+            shown = dict(self.DEFAULT_DETAILS)
+            shown.update(details if isinstance(details, Mapping) else {})
+        label, *lines = self._render(shown, 0)
+        return [label.text, *(line.text for line in lines)]
+
+    def _render(self, details: Mapping[str, Any], depth: int) -> list[_Line]:
+        data = "" if not details else " :" if depth == 0 else "  "
+        lines = [_Line(self._label())]
+        if details:
+            lines += [_Line(f"{data}    {text}", True) for text in self._data(details)]
+        children = sorted(self.child_trees, key=_order)
+        for child in children:
+            last = child is children[-1]
+            head, *rest = child._render(details, depth + 1)
+            lines.append(_Line(f" +--- {head.text}"))
+            for line in rest:
+                if line.is_data:
+                    mark = ":" if depth == 0 and not last else " "
+                    lines.append(_Line(f" {mark}    {line.text}", True))
+                else:
+                    lines.append(_Line(f" {' ' if last else '|'}   {line.text}"))
+        return lines
+
+    def _label(self) -> str:
+        label = repr(self.greenlet)
+        if self.greenlet:
+            return label
+        if not getattr(self.greenlet, "ready", bool)():
+            return f"{label}; not running"
+        label += "; finished"
+        if self.greenlet.value is not None:
+            return f"{label} with value {repr(self.greenlet.value)[:30]}"
+        if getattr(self.greenlet, "exception", None) is not None:
+            return f"{label} with exception {self.greenlet.exception!r}"
+        return label
+
+    def _data(self, details: Mapping[str, Any]) -> Iterable[str]:
+        of = self.greenlet
+        yield f"Parent: {of.parent!r}"
+        monitor = getattr(of, "periodic_monitoring_thread", None)
+        if monitor is not None:
+            yield f"Monitoring Thread:{monitor!r}"
+        if of and details["running_stacks"]:
+            yield "Running:"
+            stack = traceback.format_stack(of.gr_frame, details["running_stack_limit"])
+            yield from "".join(stack).splitlines()
+        spawning_stack = getattr(of, "spawning_stack", None)
+        if spawning_stack and details["spawning_stacks"]:
+            yield "Spawned at:"
+            yield from "".join(traceback.format_stack(spawning_stack)).splitlines()
+        shared = getattr(of, "spawn_tree_locals", None)
+        if shared and shared is not getattr(_spawner_of(of), "spawn_tree_locals", None):
+            yield "Spawn Tree Locals"
+            yield from pprint.pformat(shared).splitlines()
+        if details["locals"]:
+            yield from self._local_data()
+
+    def _local_data(self) -> Iterable[str]:
+        locals_ = [found for found in dictionaries_of(self.greenlet) if found[1]]
+        if not locals_:
+            return
+        yield "Greenlet Locals:"
+        for (kind, ident), attributes in locals_:
+            yield f"  Local {kind} at {ident:#x}"
+            yield from _indented(4, pprint.pformat(attributes))
+
+
+class _Line:
+    """A line of a tree; data hangs on the greenlet above it."""
+
+    __slots__ = ("is_data", "text")
+
+    def __init__(self, text: str, is_data: bool = False) -> None:
+        self.text = text
+        self.is_data = is_data
+
+
+def _order(tree: GreenletTree) -> tuple[int, bool, int]:
+    """Raw greenlets first, then by age; those that have ended after those that have not."""
+    ready = getattr(tree.greenlet, "ready", bool)
+    return getattr(tree.greenlet, "minimal_ident", -1), ready(), id(tree.greenlet.parent)
