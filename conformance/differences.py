@@ -55,6 +55,7 @@ ONLY_UNDER_ALIAS = (
     "gevent.ares",
     "gevent.builtins",
     "gevent.contextvars",
+    "gevent.monkey.api",
     "gevent.resolver_ares",
     "gevent.resolver_thread",
     "gevent.win32util",

@@ -1,7 +1,8 @@
 """Ordinary blocking Python, run concurrently on one thread: gevent's API on a new engine."""
 
+from importlib import import_module as _import_module
 from sys import getswitchinterval, setswitchinterval
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle import _config
 from treadle._config import config
@@ -21,6 +22,37 @@ from treadle.hub import Hub, get_hub, idle, iwait, reinit, sleep, wait
 from treadle.hub import signal as signal_handler
 from treadle.os import fork
 from treadle.timeout import Timeout, with_timeout
+
+if TYPE_CHECKING:
+    from treadle import core as core
+    from treadle import event as event
+    from treadle import events as events
+    from treadle import fileobject as fileobject
+    from treadle import futures as futures
+    from treadle import greenlet as greenlet
+    from treadle import hub as hub
+    from treadle import local as local
+    from treadle import lock as lock
+    from treadle import monkey as monkey
+    from treadle import os as os
+    from treadle import pool as pool
+    from treadle import pywsgi as pywsgi
+    from treadle import queue as queue
+    from treadle import resolver as resolver
+    from treadle import select as select
+    from treadle import selectors as selectors
+    from treadle import server as server
+    from treadle import signal as signal
+    from treadle import socket as socket
+    from treadle import ssl as ssl
+    from treadle import subprocess as subprocess
+    from treadle import thread as thread
+    from treadle import threading as threading
+    from treadle import threadpool as threadpool
+    from treadle import time as time
+    from treadle import timeout as timeout
+    from treadle import util as util
+    from treadle import websocket as websocket
 
 # What settings choose from; imported when it is first asked for.
 _config.Loop.offer("treadle.core.loop")
@@ -78,3 +110,24 @@ __all__ = [
     "wait",
     "with_timeout",
 ]
+
+#: Modules that ``import treadle`` makes attributes, imported when they are first used.
+_MODULES = frozenset(
+    (
+        *("core", "event", "events", "fileobject", "futures", "greenlet", "hub", "local", "lock"),
+        *("monkey", "os", "pool", "pywsgi", "queue", "resolver", "select", "selectors", "server"),
+        *("signal", "socket", "ssl", "subprocess", "thread", "threading", "threadpool", "time"),
+        *("timeout", "util", "websocket"),
+    )
+)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return _import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from treadle._core import greenlet as core_greenlet
 from treadle._core import pollers
@@ -373,7 +373,39 @@ OTHER_NAMES = {
 
 
 class Config:
-    """Holds the settings as attributes; ``treadle.config`` is the one that counts."""
+    """The settings as attributes. ``treadle.config`` is the only one that has an effect.
+
+    Assigning raises ValueError for what cannot be a value, AttributeError for an unknown name.
+    Deleting an attribute sets the default again.
+    """
+
+    # As each reads; what may be assigned is more, since texts are converted.
+    ares_flags: int | None
+    ares_ndots: int | None
+    ares_servers: Any
+    ares_tcp_port: int | None
+    ares_timeout: float | None
+    ares_tries: int | None
+    ares_udp_port: int | None
+    disable_watch_children: bool
+    fileobject: Any
+    format_context: Any
+    libev_backend: Any
+    loop: Any
+    max_blocking_time: float
+    max_memory_usage: Any  # bytes; a text such as "100 MB" may be assigned
+    memory_monitor_period: float
+    monitor_thread: bool
+    poller: Any
+    print_blocking_reports: bool
+    resolver: Any
+    resolver_nameservers: Any
+    resolver_timeout: float | None
+    spawning_stack_limit: int
+    threadpool: Any
+    threadpool_idle_task_timeout: float | None
+    threadpool_size: int
+    track_greenlet_tree: bool
 
     def __init__(self) -> None:
         self.__dict__["settings"] = {kind.name: kind() for kind in ALL_SETTINGS}
@@ -385,16 +417,17 @@ class Config:
             raise AttributeError(f"no setting is named {name!r}; there are {', '.join(settings)}")
         return settings[name]
 
-    def __getattr__(self, name: str) -> Any:
-        return self._setting(name).get()
+    if not TYPE_CHECKING:  # so that type checkers see that there are no other attributes
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._setting(name).set(value)
+        def __getattr__(self, name):
+            return self._setting(name).get()
 
-    def __delattr__(self, name: str) -> None:
-        """Go back to the default."""
-        setting = self._setting(name)
-        setting.set(setting.default)
+        def __setattr__(self, name, value):
+            self._setting(name).set(value)
+
+        def __delattr__(self, name):
+            setting = self._setting(name)
+            setting.set(setting.default)
 
     def set(self, name: str, value: Any) -> None:
         """Assign to a setting by its name."""

@@ -6,7 +6,8 @@ import errno
 import sys
 from collections.abc import Callable
 from socket import AF_INET, AF_INET6, AF_UNIX
-from typing import Any
+from socket import socket as _stdlib_socket
+from typing import Any, Literal, Protocol, Self
 
 from treadle import socket as _socket
 from treadle.event import Event
@@ -35,6 +36,19 @@ def parse_address(address: Any) -> tuple[int, Any]:
     raise TypeError(f"cannot listen on {address!r}: give (host, port), a port or 'unix:path'")
 
 
+class Spawner(Protocol):
+    """A pool, or anything else that runs handlers by its ``spawn()``."""
+
+    def spawn(self, func: Callable[..., object], /, *args: Any) -> object:
+        """Run ``func(*args)``."""
+
+
+#: How a server runs its handlers; :class:`BaseServer` explains each.
+Spawn = Literal["default"] | int | Spawner | Callable[..., object] | None
+#: Where a server listens: an address, or a bound socket.
+Listener = tuple[Any, ...] | int | str | _stdlib_socket
+
+
 class BaseServer:
     """Accepts in a greenlet and handles what comes in others.
 
@@ -60,9 +74,14 @@ class BaseServer:
     fatal_errors = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
     _spawn: Any = Greenlet.spawn
+    #: The listening socket; missing before :meth:`start` and after :meth:`close`.
+    socket: Any
 
     def __init__(
-        self, listener: Any, handle: Callable[..., object] | None = None, spawn: Any = "default"
+        self,
+        listener: Listener,
+        handle: Callable[..., object] | None = None,
+        spawn: Spawn = "default",
     ) -> None:
         self._stop_event = Event()
         self._stop_event.set()
@@ -88,7 +107,7 @@ class BaseServer:
         """The loop of the thread it serves in."""
         return get_hub().loop
 
-    def set_listener(self, listener: Any) -> None:
+    def set_listener(self, listener: Listener) -> None:
         """Take the address or socket to listen on; TypeError for a TLS socket."""
         if not hasattr(listener, "accept"):
             self.family, self.address = parse_address(listener)
@@ -96,20 +115,19 @@ class BaseServer:
         if hasattr(listener, "do_handshake"):
             raise TypeError(f"give a plain socket, and TLS by arguments, not {listener!r}")
         self.socket = listener
-        self.family, self.address = listener.family, listener.getsockname()
+        self.family, self.address = self.socket.family, self.socket.getsockname()
 
-    def set_spawn(self, spawn: Any) -> None:
+    def set_spawn(self, spawn: Spawn) -> None:
         """Choose how handlers are run; see the class."""
         self.pool = None
         if spawn == "default":
             return
-        if isinstance(spawn, int):
-            spawn = Pool(spawn)
-        if hasattr(spawn, "spawn"):
-            self.pool, spawn = spawn, spawn.spawn
-        if spawn is not None and not callable(spawn):
+        run: Any = Pool(spawn) if isinstance(spawn, int) else spawn
+        if hasattr(run, "spawn"):
+            self.pool, run = run, run.spawn
+        if run is not None and not callable(run):
             raise TypeError(f"'spawn' must be a pool, a function, an int or None, not {spawn!r}")
-        self._spawn = spawn
+        self._spawn = run
 
     def set_handle(self, handle: Callable[..., object] | None) -> None:
         """Choose the handler; None: the method of the subclass, without which it is a TypeError."""
@@ -279,7 +297,7 @@ class BaseServer:
             sleep(delay)
         return True
 
-    def __enter__(self) -> BaseServer:
+    def __enter__(self) -> Self:
         if not self.started:
             self.start()
         return self

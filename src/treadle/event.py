@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from treadle._core import event as core_event
 
 __all__ = ["AsyncResult", "Event"]
 
+T = TypeVar("T")
+
 
 class Event(core_event.Event):
-    """A flag that greenlets and threads wait for: :class:`threading.Event`'s interface."""
+    """A flag that greenlets and threads can wait for, with the interface of threading.Event."""
 
     __slots__ = ()
 
 
-class AsyncResult(core_event.AsyncResult):
-    """A value or exception that arrives later and wakes all who wait for it."""
+class AsyncResult(core_event.AsyncResult[T]):
+    """A value or an exception that is set once and wakes all greenlets that wait for it.
+
+    ``AsyncResult[int]`` says to type checkers what it holds.
+    """
 
     __slots__ = ()

@@ -48,7 +48,7 @@ def _lock(call: _Callable[..., None], fd: Any, operation: int, *place: int) -> N
             call(fd, _fcntl.LOCK_UN, *place)
 
     try:
-        return _waits.apply(wait)  # type: ignore[no-any-return]
+        return _waits.apply(wait)
     except BaseException:
         if end.setdefault("is", "given up") != "given up":
             call(fd, _fcntl.LOCK_UN, *place)

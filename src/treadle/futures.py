@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent import futures
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from treadle._core.native import allocate_lock
 from treadle.event import Event
@@ -17,11 +17,14 @@ from treadle.threadpool import Future, pools
 
 __all__ = ["GreenletPoolExecutor"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class _Call(NamedTuple):
     """What was submitted."""
 
-    future: Future
+    future: Future[Any]
     function: Callable[[], Any]
     context: Context
 
@@ -65,7 +68,7 @@ class GreenletPoolExecutor(futures.Executor):
         self._submitting = allocate_lock()
         self._waiting: deque[_Call] = deque()
         #: What was started, by its greenlet; changed in the executor's own thread only.
-        self._running: dict[Greenlet, _Call] = {}
+        self._running: dict[Greenlet[None], _Call] = {}
         #: Set when it is shut and everything is done.
         self._ended = Event()
 
@@ -75,18 +78,19 @@ class GreenletPoolExecutor(futures.Executor):
             f"waiting={len(self._waiting)} max_workers={self._max_workers}>"
         )
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Have ``fn(*args, **kwargs)`` called; never waits.
 
         Raises RuntimeError after :meth:`shutdown`.
         """
-        call = _Call(Future(), partial(fn, *args, **kwargs), copy_context())
+        future: Future[R] = Future()
+        call = _Call(future, partial(fn, *args, **kwargs), copy_context())
         with self._submitting:
             if self._is_shut:
                 raise RuntimeError(f"cannot submit to {self!r} after its shutdown")
             self._waiting.append(call)
         self._go_on()
-        return call.future
+        return future
 
     def _go_on(self) -> None:
         """Do what has become possible, in the executor's own thread."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from greenlet import GreenletExit
 from greenlet import greenlet as RawGreenlet
@@ -12,7 +12,7 @@ from greenlet import greenlet as RawGreenlet
 from treadle._core.greenlet import Greenlet as CoreGreenlet
 from treadle._core.greenlet import RawGreenlet as CoreRawGreenlet
 from treadle._core.greenlet import getcurrent, kill_raw, spawn_callbacks, spawn_raw
-from treadle._core.iwait import WaitIterator
+from treadle._core.iwait import SupportsLink, WaitIterator
 from treadle._core.sleep import sleep
 from treadle.timeout import Timeout
 
@@ -29,8 +29,15 @@ __all__ = [
 ]
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+G = TypeVar("G")
+T_co = TypeVar("T_co", covariant=True)
+Waited = TypeVar("Waited", bound=SupportsLink)
+
+
 class SpawnedLink:
-    """A link that runs its callback in a new greenlet, where it may block."""
+    """A link that runs its callback in a new greenlet, where the callback may block."""
 
     __slots__ = ("callback",)
 
@@ -40,7 +47,7 @@ class SpawnedLink:
         self.callback = callback
 
     def __call__(self, source: Any) -> None:
-        # At once, so that whoever joined the source runs after it, and may still unlink others.
+        # It runs now: a greenlet that joined the source runs after it, and it may unlink others.
         CoreRawGreenlet(self.callback, (source,), {}).switch()
 
     def __eq__(self, other: object) -> bool:
@@ -54,7 +61,7 @@ class SpawnedLink:
 
 
 class SuccessSpawnedLink(SpawnedLink):
-    """The same, for sources that succeeded."""
+    """A link that runs its callback in a new greenlet if the source succeeded."""
 
     __slots__ = ()
 
@@ -64,7 +71,7 @@ class SuccessSpawnedLink(SpawnedLink):
 
 
 class FailureSpawnedLink(SpawnedLink):
-    """The same, for sources that failed."""
+    """A link that runs its callback in a new greenlet if the source failed."""
 
     __slots__ = ()
 
@@ -73,14 +80,50 @@ class FailureSpawnedLink(SpawnedLink):
             super().__call__(source)
 
 
-class Greenlet(CoreGreenlet):
-    """A function that runs beside others; the core class's methods say the rest.
+class Greenlet(CoreGreenlet[T_co]):
+    """A function that runs concurrently with others in its thread.
 
-    As a context manager it is joined at the end of the ``with`` statement, or killed if that
-    ends by an exception.
+    ``Greenlet(function, *args, **kwargs)`` makes one and :meth:`start` schedules it;
+    :meth:`spawn` does both. A subclass may instead define ``_run``. ``Greenlet[int]`` says to type
+    checkers what the function returns.
+
+    As a context manager it is joined at the end of the ``with`` statement, or killed if the block
+    raises.
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+        # With a function, for classes that take one; else with the arguments of the class.
+
+        @overload
+        @classmethod
+        def spawn(
+            cls: type[Greenlet[Any]], run: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Greenlet[R]: ...
+        @overload
+        @classmethod
+        def spawn(cls: Callable[P, G], /, *args: P.args, **kwargs: P.kwargs) -> G: ...
+        @classmethod  # type: ignore[misc]
+        def spawn(cls: Any, *args: Any, **kwargs: Any) -> Any: ...
+
+        @overload
+        @classmethod
+        def spawn_later(
+            cls: type[Greenlet[Any]],
+            seconds: float,
+            run: Callable[P, R],
+            /,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> Greenlet[R]: ...
+        @overload
+        @classmethod
+        def spawn_later(
+            cls: Callable[P, G], seconds: float, /, *args: P.args, **kwargs: P.kwargs
+        ) -> G: ...
+        @classmethod  # type: ignore[misc]
+        def spawn_later(cls: Any, *args: Any, **kwargs: Any) -> Any: ...
 
     @property
     def minimal_ident(self) -> int:
@@ -100,38 +143,38 @@ class Greenlet(CoreGreenlet):
         self.__dict__["_name"] = value
 
     def link(
-        self, callback: Callable[[Any], object], SpawnedLink: type[SpawnedLink] = SpawnedLink
+        self, callback: Callable[[Self], object], SpawnedLink: type[SpawnedLink] = SpawnedLink
     ) -> None:
-        """Call ``callback(self)`` in a new greenlet when this one has ended."""
+        """Call ``callback(self)`` in a new greenlet once this one has ended."""
         self.rawlink(SpawnedLink(callback))
 
     def link_value(
         self,
-        callback: Callable[[Any], object],
+        callback: Callable[[Self], object],
         SpawnedLink: type[SpawnedLink] = SuccessSpawnedLink,
     ) -> None:
-        """The same, only if it ends without an error."""
+        """Call ``callback(self)`` in a new greenlet once this one has ended without an error."""
         self.link(callback, SpawnedLink=SpawnedLink)
 
     def link_exception(
         self,
-        callback: Callable[[Any], object],
+        callback: Callable[[Self], object],
         SpawnedLink: type[SpawnedLink] = FailureSpawnedLink,
     ) -> None:
-        """The same, only if it ends by an error."""
+        """Call ``callback(self)`` in a new greenlet once this one has ended by an error."""
         self.link(callback, SpawnedLink=SpawnedLink)
 
     @staticmethod
-    def add_spawn_callback(callback: Callable[[Greenlet], object]) -> None:
+    def add_spawn_callback(callback: Callable[[Greenlet[Any]], object]) -> None:
         """Call *callback* with each greenlet that is started from now on, in any thread."""
         spawn_callbacks.add(callback)
 
     @staticmethod
-    def remove_spawn_callback(callback: Callable[[Greenlet], object]) -> None:
+    def remove_spawn_callback(callback: Callable[[Greenlet[Any]], object]) -> None:
         """Undo :meth:`add_spawn_callback`; does nothing if it was not added."""
         spawn_callbacks.discard(callback)
 
-    def __enter__(self) -> Greenlet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -175,20 +218,34 @@ class Greenlet(CoreGreenlet):
         return f"{name}({', '.join(arguments)})" if arguments else name
 
 
-spawn = Greenlet.spawn
-spawn_later = Greenlet.spawn_later
+if TYPE_CHECKING:
+
+    def spawn(run: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Greenlet[R]:
+        """Make a greenlet that runs ``run(*args, **kwargs)``, start it and return it.
+
+        It begins when the caller next waits for something.
+        """
+
+    def spawn_later(
+        seconds: float, run: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Greenlet[R]:
+        """Make a greenlet that begins to run ``run(*args, **kwargs)`` in *seconds*; return it."""
+
+else:
+    spawn = Greenlet.spawn
+    spawn_later = Greenlet.spawn_later
 
 
 def joinall(
-    greenlets: Iterable[Any],
+    greenlets: Iterable[Waited],
     timeout: float | None = None,
     raise_error: bool = False,
     count: int | None = None,
-) -> list[Any]:
-    """Wait until all (or *count*) of *greenlets* have ended, at most *timeout* seconds.
+) -> list[Waited]:
+    """Wait until all *greenlets* (or *count* of them) have ended, *timeout* seconds at most.
 
-    Returns those that have, in order. With *raise_error* the first exception that one of them
-    ends by is raised here at once.
+    Return the greenlets that have ended, in the order in which they ended. With *raise_error*,
+    raise the exception of the first that fails, as soon as it fails.
     """
     waiting = WaitIterator(greenlets, timeout, count)
     if not raise_error:
@@ -203,29 +260,36 @@ def joinall(
     return done
 
 
-def kill(greenlet: Any, exception: BaseException | type[BaseException] = GreenletExit) -> None:
-    """Raise *exception* in *greenlet* soon, without waiting; raw greenlets are taken too."""
+def kill(
+    greenlet: RawGreenlet, exception: BaseException | type[BaseException] = GreenletExit
+) -> None:
+    """Have *exception* raised in *greenlet* soon, and return at once.
+
+    *greenlet* may be one of :func:`spawn_raw` or of the greenlet library. TypeError for anything
+    else.
+    """
     if not isinstance(greenlet, RawGreenlet):
         raise TypeError(f"kill() takes greenlets, not {greenlet!r}")
     if greenlet.dead:
         return
-    if hasattr(greenlet, "kill"):
-        greenlet.kill(exception, block=False)
+    own_kill = getattr(greenlet, "kill", None)
+    if own_kill is not None:
+        own_kill(exception, block=False)
     else:
         kill_raw(greenlet, exception)
 
 
 def killall(
-    greenlets: Iterable[Any],
+    greenlets: Iterable[RawGreenlet],
     exception: BaseException | type[BaseException] = GreenletExit,
     block: bool = True,
     timeout: float | None = None,
 ) -> None:
-    """Raise *exception* in all *greenlets*; those that have not begun never run.
+    """Have *exception* raised in all *greenlets*; those that have not begun never run.
 
-    With *block* waits until all have ended. Raises :class:`Timeout` if that takes longer than
-    *timeout* seconds. The current greenlet may be among them: it gets the exception last, when it
-    waits.
+    With *block* wait until all have ended, and raise :class:`Timeout` if that takes longer than
+    *timeout* seconds. The current greenlet may be among them: the exception is raised in it last,
+    when it waits.
     """
     alive = []
     raw = False

@@ -8,13 +8,12 @@ from _weakref import ref as weak_ref
 from collections.abc import Callable
 from heapq import heappop, heappush
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
 from treadle._config import config
 from treadle._core import hub as core_hub
 from treadle._core import thread_hub as core_thread_hub
-from treadle._core.hub import get_current_hub as get_hub
-from treadle._core.hub import get_existing_hub as get_hub_if_exists
+from treadle._core.hub import get_current_hub, get_existing_hub
 from treadle._core.iwait import iwait, wait
 from treadle._core.sleep import sleep
 from treadle._core.thread_hub import ThreadHub
@@ -24,6 +23,12 @@ from treadle.events import PeriodicMonitorThreadStartedEvent, notify_and_call_en
 from treadle.exceptions import HubDestroyed, InvalidSwitchError, LoopExit
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, kill, spawn_raw
 from treadle.observe.deadlock import describe_deadlock
+
+if TYPE_CHECKING:
+    from treadle.core import loop
+    from treadle.pool import AnyThreadPool
+
+P = ParamSpec("P")
 
 #: Seconds that a hub must live to be worth a monitor.
 MONITOR_DELAY = 0.005
@@ -49,6 +54,10 @@ __all__ = [
     "wait",
 ]
 
+#: Return this thread's hub; it is made if there is none yet.
+get_hub: Callable[[], Hub] = get_current_hub
+#: Return this thread's hub, or None.
+get_hub_if_exists: Callable[[], Hub | None] = get_existing_hub
 #: gevent's other names of these.
 get_hub_noargs = _get_hub_noargs = get_hub
 _get_hub = get_hub_if_exists
@@ -111,6 +120,15 @@ class Hub(ThreadHub):
             start = self.loop.timer(MONITOR_DELAY, ref=False)
             start.start(self.start_periodic_monitoring_thread)
 
+    if TYPE_CHECKING:
+
+        @property
+        def loop(self) -> loop:
+            """The hub's callbacks and watchers; None once the hub is destroyed."""
+
+        @loop.setter
+        def loop(self, value: Any) -> None: ...
+
     # -- what it works with; subclasses and programs may put something else in their place
 
     @property
@@ -144,7 +162,7 @@ class Hub(ThreadHub):
         self.__dict__["_threadpool_size"] = value
 
     @property
-    def threadpool(self) -> Any:
+    def threadpool(self) -> AnyThreadPool:
         """The hub's pool of native threads, made when first asked for; may be assigned."""
         if self._threadpool is None:
             self._threadpool = self.threadpool_class(
@@ -152,10 +170,11 @@ class Hub(ThreadHub):
                 hub=self,
                 idle_task_timeout=config.threadpool_idle_task_timeout,
             )
-        return self._threadpool
+        pool: AnyThreadPool = self._threadpool
+        return pool
 
     @threadpool.setter
-    def threadpool(self, value: Any) -> None:
+    def threadpool(self, value: AnyThreadPool | None) -> None:
         self._threadpool = value
 
     @threadpool.deleter
@@ -386,18 +405,18 @@ class signal:
     """
 
     #: The class of the greenlets that run the handler.
-    greenlet_class: type[Greenlet] = Greenlet
+    greenlet_class: type[Greenlet[Any]] = Greenlet
 
     def __init__(
-        self, signalnum: int, handler: Callable[..., object], *args: Any, **kwargs: Any
+        self, signalnum: int, handler: Callable[P, object], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         if not callable(handler):
             raise TypeError(f"a signal handler must be callable, not {handler!r}")
         self.hub = get_hub()
         self.watcher = self.hub.loop.signal(signalnum, ref=False)
         self.handler: Callable[..., object] | None = handler
-        self.args = args
-        self.kwargs = kwargs
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
         self.watcher.start(self.greenlet_class.spawn, self.handle)
 
     @property

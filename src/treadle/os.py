@@ -9,6 +9,7 @@ import stat as _stat
 from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
 from time import monotonic as _monotonic
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
@@ -24,6 +25,9 @@ from treadle.hub import sleep as _sleep
 from treadle.thread import go_on_in_child as _go_on_in_child
 from treadle.thread import other_threads as _other_threads
 from treadle.timeout import Timeout as _Timeout
+
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.os import *  # noqa: F403
 
 __implements__ = [
     "close",
@@ -258,12 +262,12 @@ def _wait_in_hub(fd: int, event: int) -> None:
 
 def tp_read(fd: int, n: int) -> bytes:
     """:func:`os.read` in a worker thread, for descriptors that block."""
-    return _waits.apply(_read, (fd, n))  # type: ignore[no-any-return]
+    return _waits.apply(_read, (fd, n))
 
 
 def tp_write(fd: int, buf: Any) -> int:
     """:func:`os.write` in a worker thread, for descriptors that block."""
-    return _waits.apply(_write, (fd, buf))  # type: ignore[no-any-return]
+    return _waits.apply(_write, (fd, buf))
 
 
 # -- children
@@ -371,4 +375,4 @@ def waitid(idtype: int, id: int, options: int, /) -> Any:
 @_builtin
 def system(command: Any) -> int:
     """:func:`os.system`, in a worker thread."""
-    return _waits.apply(_native_system, (command,))  # type: ignore[no-any-return]
+    return _waits.apply(_native_system, (command,))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from queue import Full
-from typing import Any
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, TypeVarTuple, overload
 
 from treadle._core.groups import Members
-from treadle.event import Event
+from treadle.event import AsyncResult, Event
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall
 from treadle.greenlet import kill as kill_any
 from treadle.lock import DummySemaphore, Semaphore
@@ -18,87 +18,207 @@ from treadle.timeout import Timeout
 __all__ = ["Group", "Pool", "PoolFull"]
 
 
-class GroupMappingMixin:
-    """The apply and map families, on top of ``spawn``.
+P = ParamSpec("P")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+Ts = TypeVarTuple("Ts")
 
-    What ``spawn`` returns has ``get()``, ``rawlink()``, ``successful()``, ``value`` and
-    ``exception``, as greenlets and results have.
-    """
+
+class Task(Protocol[R_co]):
+    """A call that was spawned: a greenlet or a result."""
+
+    @property
+    def value(self) -> R_co | None:
+        """What it returned; None before its end."""
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What it raised, if it did."""
+
+    def successful(self) -> bool:
+        """Whether it has returned."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> R_co:
+        """Wait for its end; return its value or raise its exception."""
+
+    def rawlink(self, callback: Callable[[Any], object], /) -> object:
+        """Call ``callback(self)`` in the hub once it has ended."""
+
+
+class GroupMappingMixin:
+    """The apply and map families of groups, pools and thread pools, on top of ``spawn``."""
 
     __slots__ = ()
 
-    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run ``func(*args, **kwargs)`` beside the caller; may wait for a free place first."""
+    def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
+        """Start ``func(*args, **kwargs)`` concurrently; this may first wait for a free place."""
         raise NotImplementedError(f"{type(self).__name__} has no spawn()")
 
     def _apply_immediately(self) -> bool:
-        """Whether apply() called from here would wait for itself and has to call directly."""
+        """Whether the caller is a member: apply() would wait for itself, and calls directly."""
         raise NotImplementedError(f"{type(self).__name__} has no _apply_immediately()")
 
     def _apply_async_use_greenlet(self) -> bool:
         """Whether spawn() might wait now, so that apply_async() needs a greenlet of its own."""
         raise NotImplementedError(f"{type(self).__name__} has no _apply_async_use_greenlet()")
 
-    def _apply_async_cb_spawn(self, callback: Callable[[Any], object], result: Any) -> None:
-        """Call apply_cb()'s callback."""
+    def _apply_async_cb_spawn(self, callback: Callable[[R], object], result: R) -> None:
+        """Call the callback of apply_cb()."""
         raise NotImplementedError(f"{type(self).__name__} has no _apply_async_cb_spawn()")
 
+    @overload
+    def apply(self, func: Callable[[*Ts], R], args: tuple[*Ts]) -> R: ...
+    @overload
+    def apply(self, func: Callable[[], R], args: None = None, kwds: None = None) -> R: ...
+    @overload
+    def apply(
+        self, func: Callable[..., R], args: list[Any], kwds: Mapping[str, Any] | None = None
+    ) -> R: ...
+    @overload
+    def apply(
+        self, func: Callable[..., R], args: Iterable[Any] | None, kwds: Mapping[str, Any]
+    ) -> R: ...
+    @overload
+    def apply(self, func: Callable[..., R], *, kwds: Mapping[str, Any]) -> R: ...
     def apply(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., R],
         args: Iterable[Any] | None = None,
-        kwds: dict[str, Any] | None = None,
-    ) -> Any:
+        kwds: Mapping[str, Any] | None = None,
+    ) -> R:
         """Spawn ``func(*args, **kwds)``, wait for it and return its value or raise its exception.
 
-        Called from a member of this very pool it calls *func* directly.
+        A caller that is a member itself calls *func* directly.
         """
         if self._apply_immediately():
             return func(*(args or ()), **(kwds or {}))
         return self.spawn(func, *(args or ()), **(kwds or {})).get()
 
+    @overload
     def apply_cb(
         self,
-        func: Callable[..., Any],
+        func: Callable[[*Ts], R],
+        args: tuple[*Ts],
+        *,
+        callback: Callable[[R], object] | None = None,
+    ) -> R: ...
+    @overload
+    def apply_cb(
+        self,
+        func: Callable[[], R],
+        args: None = None,
+        kwds: None = None,
+        callback: Callable[[R], object] | None = None,
+    ) -> R: ...
+    @overload
+    def apply_cb(
+        self,
+        func: Callable[..., R],
+        args: list[Any],
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[R], object] | None = None,
+    ) -> R: ...
+    @overload
+    def apply_cb(
+        self,
+        func: Callable[..., R],
+        args: Iterable[Any] | None,
+        kwds: Mapping[str, Any],
+        callback: Callable[[R], object] | None = None,
+    ) -> R: ...
+    @overload
+    def apply_cb(
+        self,
+        func: Callable[..., R],
+        *,
+        kwds: Mapping[str, Any],
+        callback: Callable[[R], object] | None = None,
+    ) -> R: ...
+    def apply_cb(
+        self,
+        func: Callable[..., R],
         args: Iterable[Any] | None = None,
-        kwds: dict[str, Any] | None = None,
-        callback: Callable[[Any], object] | None = None,
-    ) -> Any:
-        """:meth:`apply`; then have ``callback(result)`` called if *callback* is given."""
-        result = self.apply(func, args, kwds)
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[R], object] | None = None,
+    ) -> R:
+        """Do what :meth:`apply` does; then have ``callback(value)`` called, if one is given."""
+        result = self.apply(func, args, kwds or {})
         if callback is not None:
             self._apply_async_cb_spawn(callback, result)
         return result
 
+    @overload
     def apply_async(
         self,
-        func: Callable[..., Any],
+        func: Callable[[*Ts], R],
+        args: tuple[*Ts],
+        *,
+        callback: Callable[[R], object] | None = None,
+    ) -> Greenlet[R]: ...
+    @overload
+    def apply_async(
+        self,
+        func: Callable[[], R],
+        args: None = None,
+        kwds: None = None,
+        callback: Callable[[R], object] | None = None,
+    ) -> Greenlet[R]: ...
+    @overload
+    def apply_async(
+        self,
+        func: Callable[..., R],
+        args: list[Any],
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[R], object] | None = None,
+    ) -> Greenlet[R]: ...
+    @overload
+    def apply_async(
+        self,
+        func: Callable[..., R],
+        args: Iterable[Any] | None,
+        kwds: Mapping[str, Any],
+        callback: Callable[[R], object] | None = None,
+    ) -> Greenlet[R]: ...
+    @overload
+    def apply_async(
+        self,
+        func: Callable[..., R],
+        *,
+        kwds: Mapping[str, Any],
+        callback: Callable[[R], object] | None = None,
+    ) -> Greenlet[R]: ...
+    def apply_async(
+        self,
+        func: Callable[..., R],
         args: Iterable[Any] | None = None,
-        kwds: dict[str, Any] | None = None,
-        callback: Callable[[Any], object] | None = None,
-    ) -> Any:
-        """:meth:`apply_cb` in a greenlet, which is returned; never waits.
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[R], object] | None = None,
+    ) -> Greenlet[R]:
+        """Have :meth:`apply_cb` done in a greenlet and return that; never waits.
 
         The greenlet may or may not be a member: to wait for the call, wait for the greenlet.
         """
         if self._apply_async_use_greenlet():
-            return Greenlet.spawn(self.apply_cb, func, args, kwds, callback)
-        greenlet = self.spawn(func, *(args or ()), **(kwds or {}))
+            return Greenlet.spawn(self.apply_cb, func, args, kwds or {}, callback)
+        greenlet: Any = self.spawn(func, *(args or ()), **(kwds or {}))
         if callback is not None:
             greenlet.link_value(lambda source: callback(source.value))
-        return greenlet
+        return greenlet  # type: ignore[no-any-return]
 
-    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any]) -> list[Any]:
-        """Spawn ``func(item)`` for each item; the list of the values, in the items' order.
+    def map(self, func: Callable[[A], R], iterable: Iterable[A]) -> list[R]:
+        """Spawn ``func(item)`` for each item; return the list of the values, in the items' order.
 
         Raises the exception of the first item, in that order, that failed.
         """
         spawn = self.spawn
         tasks: deque[Any] = deque()
-        results: list[Any] = []
+        results: list[R] = []
         for item in iterable:
             tasks.append(spawn(func, item))
-            # Let go of what ended while spawn() waited; errors are raised when all are spawned.
+            # Drop tasks that ended while spawn() waited. Errors are raised when all are spawned.
             while tasks and tasks[0].successful():
                 results.append(tasks.popleft().value)
         results += [task.get() for task in tasks]
@@ -106,11 +226,11 @@ class GroupMappingMixin:
 
     def map_cb(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        callback: Callable[[list[Any]], object] | None = None,
-    ) -> list[Any]:
-        """:meth:`map`; then call ``callback(list)`` if *callback* is given."""
+        func: Callable[[A], R],
+        iterable: Iterable[A],
+        callback: Callable[[list[R]], object] | None = None,
+    ) -> list[R]:
+        """Do what :meth:`map` does; then call ``callback(values)`` if *callback* is given."""
         result = self.map(func, iterable)
         if callback is not None:
             callback(result)
@@ -118,36 +238,140 @@ class GroupMappingMixin:
 
     def map_async(
         self,
-        func: Callable[[Any], Any],
-        iterable: Iterable[Any],
-        callback: Callable[[list[Any]], object] | None = None,
-    ) -> Greenlet:
-        """:meth:`map_cb` in a greenlet of its own, which is returned."""
+        func: Callable[[A], R],
+        iterable: Iterable[A],
+        callback: Callable[[list[R]], object] | None = None,
+    ) -> Greenlet[list[R]]:
+        """Have :meth:`map_cb` done in a greenlet and return that; never waits."""
         return Greenlet.spawn(self.map_cb, func, iterable, callback)
 
+    @overload
     def imap(
-        self, func: Callable[..., Any], *iterables: Iterable[Any], maxsize: int | None = None
-    ) -> IMap:
-        """Iterate over ``func(a, b, ...)`` for the items of *iterables*, in their order.
+        self, func: Callable[[A], R], iterable: Iterable[A], /, *, maxsize: int | None = None
+    ) -> IMap[R]: ...
+    @overload
+    def imap(
+        self,
+        func: Callable[[A, B], R],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *,
+        maxsize: int | None = None,
+    ) -> IMap[R]: ...
+    @overload
+    def imap(
+        self,
+        func: Callable[[A, B, C], R],
+        first: Iterable[A],
+        second: Iterable[B],
+        third: Iterable[C],
+        /,
+        *,
+        maxsize: int | None = None,
+    ) -> IMap[R]: ...
+    @overload
+    def imap(
+        self,
+        func: Callable[..., R],
+        first: Iterable[Any],
+        second: Iterable[Any],
+        third: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        maxsize: int | None = None,
+    ) -> IMap[R]: ...
+    def imap(
+        self, func: Callable[..., R], *iterables: Iterable[Any], maxsize: int | None = None
+    ) -> IMap[R]:
+        """Iterate over ``func(a, b, ...)`` for the items of *iterables*, in the items' order.
 
-        The iterables are consumed ahead of the results, in a greenlet of its own. With *maxsize*
-        about that many results may wait for the reader before no more are begun.
+        A greenlet of the iterator's own consumes the iterables, ahead of the results. With
+        *maxsize*, it waits while about that many results have not been read.
         """
-        return IMap.spawn(func, zip(*iterables, strict=False), self.spawn, maxsize)
+        return IMap(func, zip(*iterables, strict=False), self.spawn, maxsize).begin()
 
+    @overload
     def imap_unordered(
-        self, func: Callable[..., Any], *iterables: Iterable[Any], maxsize: int | None = None
-    ) -> IMapUnordered:
-        """The same, giving each result as soon as it is there."""
-        return IMapUnordered.spawn(func, zip(*iterables, strict=False), self.spawn, maxsize)
+        self, func: Callable[[A], R], iterable: Iterable[A], /, *, maxsize: int | None = None
+    ) -> IMapUnordered[R]: ...
+    @overload
+    def imap_unordered(
+        self,
+        func: Callable[[A, B], R],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *,
+        maxsize: int | None = None,
+    ) -> IMapUnordered[R]: ...
+    @overload
+    def imap_unordered(
+        self,
+        func: Callable[[A, B, C], R],
+        first: Iterable[A],
+        second: Iterable[B],
+        third: Iterable[C],
+        /,
+        *,
+        maxsize: int | None = None,
+    ) -> IMapUnordered[R]: ...
+    @overload
+    def imap_unordered(
+        self,
+        func: Callable[..., R],
+        first: Iterable[Any],
+        second: Iterable[Any],
+        third: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        maxsize: int | None = None,
+    ) -> IMapUnordered[R]: ...
+    def imap_unordered(
+        self, func: Callable[..., R], *iterables: Iterable[Any], maxsize: int | None = None
+    ) -> IMapUnordered[R]:
+        """Iterate over ``func(a, b, ...)`` for the items of *iterables*, as results arrive.
+
+        A greenlet of the iterator's own consumes the iterables, ahead of the results. With
+        *maxsize*, it waits while about that many results have not been read.
+        """
+        return IMapUnordered(func, zip(*iterables, strict=False), self.spawn, maxsize).begin()
 
 
-class IMapUnordered(Greenlet):
-    """Spawns the tasks of an imap and is the iterator over their results."""
+class AnyThreadPool(GroupMappingMixin):
+    """The interface of a hub's ``threadpool``, which :class:`treadle.threadpool.ThreadPool` has."""
+
+    __slots__ = ()
+
+    @property
+    def maxsize(self) -> int:
+        """The most threads that it starts."""
+        raise NotImplementedError(f"{type(self).__name__} has no maxsize")
+
+    @property
+    def size(self) -> int:
+        """How many threads there are."""
+        raise NotImplementedError(f"{type(self).__name__} has no size")
+
+    def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Have a thread call ``func(*args, **kwargs)``; return the result to come."""
+        raise NotImplementedError(f"{type(self).__name__} has no spawn()")
+
+    def join(self) -> None:
+        """Wait until all calls have ended."""
+        raise NotImplementedError(f"{type(self).__name__} has no join()")
+
+    def kill(self) -> None:
+        """Have all threads end once they have done what is queued, and wait for that."""
+        raise NotImplementedError(f"{type(self).__name__} has no kill()")
+
+
+class IMapUnordered(Greenlet[None], Generic[R]):
+    """Spawns the calls of an ``imap_unordered`` and is the iterator over their values."""
 
     def __init__(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., R],
         arguments: Iterable[tuple[Any, ...]],
         spawn: Callable[..., Any],
         maxsize: int | None = None,
@@ -159,10 +383,15 @@ class IMapUnordered(Greenlet):
         self._room = Semaphore(maxsize) if maxsize else None
         self._begun = 0
         self._unfinished = 0
-        #: What ended, with its place among the arguments; the iterator itself comes last.
+        #: Ended tasks with their places among the arguments. The last item is the iterator itself.
         self._ended: SimpleQueue[tuple[int, Any]] = SimpleQueue()
         self._exhausted = False
         self.rawlink(self._on_end)
+
+    def begin(self) -> Self:
+        """Start it and return it."""
+        self.start()
+        return self
 
     def _run(self) -> None:
         for arguments in self._arguments:
@@ -186,13 +415,13 @@ class IMapUnordered(Greenlet):
 
     @property
     def queue(self) -> SimpleQueue[tuple[int, Any]]:
-        """What has ended and was not asked for yet."""
+        """The tasks that have ended and were not read yet."""
         return self._ended
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[R]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> R:
         if self._exhausted:
             raise StopIteration
         if self._room is not None:
@@ -203,14 +432,15 @@ class IMapUnordered(Greenlet):
             raise task.exception
         if self._exhausted:
             raise StopIteration
-        return task.value
+        value: R = task.value
+        return value
 
     def _next_ended(self) -> Any:
         return self._ended.get()[1]
 
 
-class IMap(IMapUnordered):
-    """The same in the order of the arguments."""
+class IMap(IMapUnordered[R]):
+    """Spawns the calls of an ``imap`` and is the iterator over their values, in order."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -226,13 +456,14 @@ class IMap(IMapUnordered):
 
 
 class Group(GroupMappingMixin):
-    """The greenlets of *args*' one iterable and those added later, until each has ended.
+    """A set of greenlets that have not ended.
 
-    Its length is their number; it can be iterated and asked with ``in``.
+    The only argument is an iterable of greenlets that belong to it from the beginning. ``len()``
+    is the number of members; ``in`` and iteration work as with sets.
     """
 
     #: The class of greenlets that :meth:`spawn` makes.
-    greenlet_class: type[Greenlet] = Greenlet
+    greenlet_class: type[Greenlet[Any]] = Greenlet
 
     def __init__(self, *args: Iterable[Any]) -> None:
         if len(args) > 1:
@@ -242,7 +473,7 @@ class Group(GroupMappingMixin):
             self._members.enter(greenlet)
 
     def _places(self) -> Semaphore | None:
-        """What limits the number of members."""
+        """The semaphore that limits the number of members; None: there is no limit."""
         return None
 
     @property
@@ -272,7 +503,7 @@ class Group(GroupMappingMixin):
         self._members.enter(greenlet)
 
     def discard(self, greenlet: Any) -> None:
-        """Make *greenlet* no longer a member."""
+        """Remove *greenlet* from the members, if it is one; the greenlet goes on."""
         self._members.leave(greenlet)
 
     def start(self, greenlet: Any) -> None:
@@ -280,17 +511,21 @@ class Group(GroupMappingMixin):
         self.add(greenlet)
         greenlet.start()
 
-    def spawn(self, *args: Any, **kwargs: Any) -> Any:
-        """Make a greenlet with these arguments, add it, start it and return it."""
-        greenlet = self.greenlet_class(*args, **kwargs)
+    def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Greenlet[R]:
+        """Make a greenlet that runs ``func(*args, **kwargs)``, add it, start it and return it.
+
+        Under a :class:`Pool` it first waits for a free place. The arguments are those of
+        :attr:`greenlet_class`.
+        """
+        greenlet: Greenlet[R] = self.greenlet_class(func, *args, **kwargs)
         self.start(greenlet)
         return greenlet
 
     def join(self, timeout: float | None = None, raise_error: bool = False) -> bool:
-        """Wait until there are no members, *timeout* seconds at most; whether that came about.
+        """Wait until there are no members, *timeout* seconds at most; False if time was up.
 
-        With *raise_error* it then raises the exception of one of those that were members when it
-        was called and have failed, if any.
+        With *raise_error* it then raises the exception of one of the greenlets that were members
+        when it was called and have failed, if there is one.
         """
         members = list(self.greenlets) if raise_error else []
         emptied = self._members.empty.wait(timeout)
@@ -307,7 +542,7 @@ class Group(GroupMappingMixin):
     ) -> None:
         """Raise *exception* in every member; if *block*, wait until all have ended.
 
-        Members that come while it waits are killed too. Waits *timeout* seconds at most.
+        Members that are added while it waits are killed too. It waits *timeout* seconds at most.
         """
         with Timeout(timeout, False):
             while self.greenlets:
@@ -317,7 +552,7 @@ class Group(GroupMappingMixin):
                     return
                 joinall(self.greenlets)
                 for greenlet in [each for each in self.greenlets if each.dead]:
-                    self.discard(greenlet)  # killed before it began: the hub has it to remove
+                    self.discard(greenlet)  # killed before it began: the hub would remove it later
 
     def _kill_member(self, greenlet: Any, exception: BaseException | type[BaseException]) -> None:
         if hasattr(greenlet, "kill"):
@@ -343,11 +578,11 @@ class Group(GroupMappingMixin):
                     self.discard(greenlet)
 
     def full(self) -> bool:
-        """Whether :meth:`add` would wait: never."""
+        """Whether :meth:`add` would wait: never in a group."""
         return False
 
     def wait_available(self, timeout: float | None = None) -> int | None:
-        """Wait until :meth:`spawn` would not: returns at once."""
+        """Return at once: :meth:`spawn` of a group never waits."""
         return None
 
     def _apply_immediately(self) -> bool:
@@ -356,23 +591,23 @@ class Group(GroupMappingMixin):
     def _apply_async_use_greenlet(self) -> bool:
         return self.full()
 
-    def _apply_async_cb_spawn(self, callback: Callable[[Any], object], result: Any) -> None:
+    def _apply_async_cb_spawn(self, callback: Callable[[R], object], result: R) -> None:
         Greenlet.spawn(callback, result)
 
 
 class PoolFull(Full):
-    """Raised by :meth:`Pool.add` when there is no place, and none came in the time given."""
+    """Raised by :meth:`Pool.add` when there was no free place within the timeout."""
 
 
 class Pool(Group):
-    """A group of at most *size* greenlets; of any number if that is None.
+    """A group of at most *size* greenlets, or of any number if *size* is None.
 
-    ValueError if *size* is negative; with 0 nothing can ever be added. *greenlet_class* is what
-    :meth:`spawn` makes.
+    With *size* 0 nothing can ever be added; ValueError if it is negative. *greenlet_class* is the
+    class of greenlets that :meth:`spawn` makes.
     """
 
     def __init__(
-        self, size: int | None = None, greenlet_class: type[Greenlet] | None = None
+        self, size: int | None = None, greenlet_class: type[Greenlet[Any]] | None = None
     ) -> None:
         if size is not None and size < 0:
             raise ValueError(f"size must not be negative: {size!r}")
@@ -386,7 +621,7 @@ class Pool(Group):
         return self._semaphore if isinstance(self._semaphore, Semaphore) else None
 
     def wait_available(self, timeout: float | None = None) -> int:
-        """Wait until there is a place, *timeout* seconds at most; how many there are."""
+        """Wait for a free place, *timeout* seconds at most; return the number of free places."""
         return self._semaphore.wait(timeout)
 
     def full(self) -> bool:
@@ -394,7 +629,7 @@ class Pool(Group):
         return self.free_count() <= 0
 
     def free_count(self) -> int:
-        """How many more could be added; 1 if there is no limit."""
+        """The number of free places; 1 if there is no limit."""
         return 1 if self.size is None else max(0, self.size - len(self.greenlets))
 
     def start(self, greenlet: Any, blocking: bool = True, timeout: float | None = None) -> None:

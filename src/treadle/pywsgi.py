@@ -16,8 +16,9 @@ from functools import partial
 from socket import AF_UNIX, getfqdn
 from time import localtime, strftime
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from treadle.baseserver import Listener, Spawn
 from treadle.greenlet import GreenletExit
 from treadle.http.body import Input as _Input
 from treadle.http.connection import serve
@@ -31,6 +32,9 @@ from treadle.http.stream import Stream
 from treadle.http.wsgi import WSGIExchange
 from treadle.hub import get_hub
 from treadle.server import StreamServer
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 __all__ = [
     "Environ",
@@ -340,10 +344,10 @@ class WSGIServer(StreamServer):
 
     def __init__(
         self,
-        listener: Any,
-        application: Any = None,
+        listener: Listener,
+        application: WSGIApplication | None = None,
         backlog: int | None = None,
-        spawn: Any = "default",
+        spawn: Spawn = "default",
         log: Any = "default",
         error_log: Any = "default",
         handler_class: Any = None,

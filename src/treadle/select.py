@@ -14,6 +14,7 @@ import sys as _sys
 import time as _time
 from collections.abc import Callable, Iterable
 from contextlib import suppress as _suppress
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from treadle._core.builtins import builtin as _builtin
@@ -21,6 +22,9 @@ from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.sleep import sleep as _sleep
 from treadle.event import Event as _Event
 from treadle.hub import get_hub as _get_hub
+
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.select import *  # noqa: F403
 
 #: What is the standard library's own: the constants, and what is not made for waiting.
 __imports__ = [

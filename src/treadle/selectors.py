@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import selectors as _selectors
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
 from treadle import select as _select
+
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.selectors import *  # noqa: F403
 
 __target__ = "selectors"
 __implements__ = ["DefaultSelector", "SelectSelector"]

@@ -8,7 +8,7 @@ from socket import AF_INET, SO_REUSEADDR, SOCK_DGRAM, SOL_SOCKET
 from typing import Any
 
 from treadle import socket as _socket
-from treadle.baseserver import BaseServer
+from treadle.baseserver import BaseServer, Listener, Spawn
 
 __all__ = ["DatagramServer", "StreamServer"]
 
@@ -32,10 +32,10 @@ class StreamServer(BaseServer):
 
     def __init__(
         self,
-        listener: Any,
-        handle: Callable[..., object] | None = None,
+        listener: Listener,
+        handle: Callable[[_socket.socket, Any], object] | None = None,
         backlog: int | None = None,
-        spawn: Any = "default",
+        spawn: Spawn = "default",
         **ssl_args: Any,
     ) -> None:
         super().__init__(listener, handle, spawn)
@@ -91,7 +91,7 @@ class StreamServer(BaseServer):
     @classmethod
     def get_listener(
         cls, address: Any, backlog: int | None = None, family: int | None = None
-    ) -> Any:
+    ) -> _socket.socket:
         """A socket that listens on *address*."""
         listener = _socket.socket(AF_INET if family is None else family)
         try:
@@ -116,6 +116,14 @@ class StreamServer(BaseServer):
 class DatagramServer(BaseServer):
     """Serves messages: ``handle(data, address)`` for each; see :class:`BaseServer`."""
 
+    def __init__(
+        self,
+        listener: Listener,
+        handle: Callable[[bytes, Any], object] | None = None,
+        spawn: Spawn = "default",
+    ) -> None:
+        super().__init__(listener, handle, spawn)
+
     #: Whether the address may be bound while another socket is; None: not on Windows.
     reuse_addr: bool | None = None
     #: The longest message that is taken whole, in bytes.
@@ -128,7 +136,7 @@ class DatagramServer(BaseServer):
             self.address = self.socket.getsockname()
 
     @classmethod
-    def get_listener(cls, address: Any, family: int | None = None) -> Any:
+    def get_listener(cls, address: Any, family: int | None = None) -> _socket.socket:
         """A socket bound to *address*."""
         listener = _socket.socket(AF_INET if family is None else family, SOCK_DGRAM)
         try:

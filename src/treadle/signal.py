@@ -13,6 +13,7 @@ from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
 from os import close as _close
 from time import monotonic as _monotonic
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 from typing import TypeVar as _TypeVar
 
@@ -23,6 +24,9 @@ from treadle.greenlet import getcurrent as _getcurrent
 from treadle.hub import get_hub as _get_hub
 from treadle.thread import ThreadGreenlet as _ThreadGreenlet
 
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.signal import *  # noqa: F403
+
 if _sys.platform == "linux":
     from treadle._core.signals import open_signalfd as _open_signalfd
 
@@ -32,7 +36,7 @@ __target__ = "signal"
 __imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
 
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
-__all__ = ["getsignal", "set_wakeup_fd", "signal"]
+__all__ = [name for name in (*__implements__, *__imports__) if not name.startswith("_")]
 
 _F = _TypeVar("_F", bound=_Callable[..., Any])
 _native_getsignal = _stdlib.getsignal

@@ -15,6 +15,7 @@ import types as _types
 from collections.abc import Iterator as _Iterator
 from contextlib import contextmanager as _contextmanager
 from time import monotonic as _monotonic
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 # Here, for look-ups as the interpreter ends: nothing can be imported then.
@@ -31,6 +32,9 @@ from treadle.hub import get_hub as _get_hub
 from treadle.hub import sleep as _sleep
 from treadle.resolver import is_address as _is_address
 from treadle.timeout import Timeout as _Timeout
+
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.socket import *  # noqa: F403
 
 _READ, _WRITE = 1, 2
 

@@ -10,11 +10,15 @@ import ssl as _stdlib
 from functools import cache as _cache
 from types import ModuleType as _ModuleType
 from types import new_class as _new_class
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from treadle import socket as _sockets
 from treadle._core.tls import TLSConnection as _TLSConnection
 from treadle.socket import _rebound
+
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.ssl import *  # noqa: F403
 
 #: What treadle does itself.
 __implements__ = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess as _stdlib
 import types as _types
 from collections.abc import Callable as _Callable
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from treadle._core.descriptor import cancel_waits as _cancel_waits
@@ -19,6 +20,9 @@ from treadle.greenlet import spawn as _spawn
 from treadle.hub import sleep as _sleep
 from treadle.os import wait_for_child as _wait_for_child
 from treadle.selectors import PollSelector as _PollSelector
+
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.subprocess import *  # noqa: F403
 
 #: What treadle does itself.
 __implements__ = [
@@ -84,9 +88,6 @@ class Popen(_stdlib.Popen[_Any]):
             _sleep(0)
             super().__exit__(*exception)
 
-    #: gevent's: the greenlets that communicate() spawned. It spawns none here.
-    _communicating_greenlets: None = None
-
     def _wait(self, timeout: float | None) -> int:
         # Without the lock of those who reap: they take it once the child has ended.
         if self.returncode is None and not _wait_for_child(self.pid, timeout):
@@ -100,8 +101,8 @@ class Popen(_stdlib.Popen[_Any]):
         By then it is reaped and :attr:`returncode` is set.
         """
         if self._end is None:
-            self._end = _AsyncResult()
-            _spawn(self._watch_end, self._end)
+            self._end = end = _AsyncResult[int]()
+            _spawn(self._watch_end, end)
         self._end.rawlink(_EndLink(callback, self))
 
     def unlink(self, callback: _Callable[[_Any], object]) -> None:
@@ -111,7 +112,7 @@ class Popen(_stdlib.Popen[_Any]):
 
     _end: _Any = None
 
-    def _watch_end(self, end: _AsyncResult) -> None:
+    def _watch_end(self, end: _AsyncResult[int]) -> None:
         end.set(self.wait())
 
     _communicate = _ours(

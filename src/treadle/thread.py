@@ -96,7 +96,7 @@ allocate = allocate_lock = lock = LockType
 get_ident.__module__ = __name__
 
 
-class ThreadGreenlet(Greenlet):
+class ThreadGreenlet(Greenlet[None]):
     """A thread of the standard library, run as a greenlet."""
 
     sentinel: Any = None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures.thread import BrokenThreadPool
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
 from treadle._core.crew import Crew, Leave, Worker
@@ -17,12 +17,15 @@ from treadle._core.native import get_ident
 from treadle.event import AsyncResult, Event
 from treadle.hub import get_hub
 from treadle.lock import Condition, Semaphore
-from treadle.pool import GroupMappingMixin
+from treadle.pool import AnyThreadPool
 
 __all__ = ["ThreadPool", "ThreadPoolExecutor", "ThreadResult"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class ThreadResult(AsyncResult):
+
+class ThreadResult(AsyncResult[R]):
     """What :meth:`ThreadPool.spawn` returns: gets the function's value or exception."""
 
     __slots__ = ()
@@ -104,7 +107,7 @@ def _run_task(
         del thread_result, args, kwargs  # the exception's traceback refers to this frame
 
 
-class ThreadPool(GroupMappingMixin):
+class ThreadPool(AnyThreadPool):
     """At most *maxsize* native threads that call functions for greenlets.
 
     Threads are started when they are needed and stay; with *idle_task_timeout* (seconds, -1:
@@ -192,14 +195,14 @@ class ThreadPool(GroupMappingMixin):
         if self.size > value:
             self._crew.await_leaves(self._crew.dismiss(self.size - value))
 
-    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> ThreadResult:
+    def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ThreadResult[R]:
         """Have a thread call ``func(*args, **kwargs)``; returns the result to come.
 
         Waits while one more than ``maxsize`` calls have not ended: one may wait for a thread.
         """
         places = self._places
         places.acquire()
-        result = ThreadResult()
+        result: ThreadResult[R] = ThreadResult()
         task = partial(self._call, places, result, func, args, kwargs)
         self._crew.submit(task, self._maxsize, self._make_worker)
         return result
@@ -207,8 +210,8 @@ class ThreadPool(GroupMappingMixin):
     def _call(
         self,
         places: Semaphore,
-        result: ThreadResult,
-        func: Callable[..., Any],
+        result: ThreadResult[R],
+        func: Callable[..., R],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
@@ -261,7 +264,7 @@ class ThreadPool(GroupMappingMixin):
     def _apply_async_use_greenlet(self) -> bool:
         return True
 
-    def _apply_async_cb_spawn(self, callback: Callable[[Any], object], result: Any) -> None:
+    def _apply_async_cb_spawn(self, callback: Callable[[R], object], result: R) -> None:
         callback(result)
 
 
@@ -289,7 +292,7 @@ class _Waiters(list[Any]):
         super().append(waiter)
 
 
-class Future(futures.Future[Any]):
+class Future(futures.Future[R]):
     """A future for which greenlets and threads wait cooperatively, whatever is patched.
 
     So do :func:`concurrent.futures.wait` and :func:`~concurrent.futures.as_completed` if it is
@@ -301,16 +304,16 @@ class Future(futures.Future[Any]):
         self._condition = Condition()  # type: ignore[assignment]
         self._waiters = _Waiters()
 
-    def rawlink(self, callback: Callable[[Any], object]) -> None:
-        """Call ``callback(self)`` in this thread's hub when it is done: for ``treadle.wait``."""
+    def rawlink(self, callback: Callable[[Self], object]) -> None:
+        """Call ``callback(self)`` in this thread's hub once it is done; treadle.wait() does so."""
         loop = get_hub().loop
         self.add_done_callback(lambda _: loop.run_callback_threadsafe(callback, self))
 
     def unlink(self, callback: Callable[[Any], object]) -> None:
-        """Does nothing: a future calls all who were linked."""
+        """Do nothing: a future calls all linked callbacks."""
 
     def ready(self) -> bool:
-        """The same as :meth:`done`."""
+        """Whether it is done."""
         return self.done()
 
 
@@ -339,22 +342,22 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         self._initialized: set[int] = set()
         self._is_shut = False
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Have a thread call ``fn(*args, **kwargs)``; never waits.
 
         Raises RuntimeError after :meth:`shutdown`.
         """
         if self._is_shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        future = Future()
+        future: Future[R] = Future()
         task = partial(self._call, future, fn, args, kwargs)
         self._crew.submit(task, self._max_workers, partial(_WorkerGreenlet, self))
         return future
 
     def _call(
         self,
-        future: Future,
-        fn: Callable[..., Any],
+        future: Future[R],
+        fn: Callable[..., R],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
@@ -392,7 +395,7 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
             if isinstance(task, Leave):
                 told_to_leave.append(task)
             else:
-                future: Future = task.args[0]
+                future: Future[Any] = task.args[0]
                 future.cancel()
                 future.set_running_or_notify_cancel()
             crew.tasks.task_done()

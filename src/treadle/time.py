@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time as _time
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from treadle._core.builtins import sleep
+
+if _TYPE_CHECKING:  # what this module has of the standard one
+    from treadle._stdlib.time import *  # noqa: F403
 
 __implements__ = ["sleep"]
 __target__ = "time"
@@ -12,6 +16,6 @@ __target__ = "time"
 __imports__ = [name for name in dir(_time) if not name.startswith("__") and name != "sleep"]
 
 globals().update({name: getattr(_time, name) for name in __imports__})
-__all__ = ["sleep"]
+__all__ = [name for name in (*__implements__, *__imports__) if not name.startswith("_")]
 
 sleep.__module__ = __name__

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from treadle._core import timeout as core_timeout
 
 __all__ = ["Timeout", "with_timeout"]
 
-T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+V = TypeVar("V")
 
 
 class Timeout(core_timeout.Timeout):
@@ -34,20 +36,32 @@ core_timeout.public_class = Timeout
 _UNSET: Any = object()
 
 
+@overload
+def with_timeout(
+    seconds: float | None, function: Callable[..., R], *args: Any, timeout_value: V, **kwds: Any
+) -> R | V: ...
+@overload
+def with_timeout(
+    seconds: float | None, function: Callable[P, R], *args: P.args, **kwds: P.kwargs
+) -> R: ...
 def with_timeout(
     seconds: float | None,
-    function: Callable[..., T],
+    function: Callable[..., R],
     *args: Any,
     timeout_value: Any = _UNSET,
     **kwds: Any,
-) -> T:
-    """Call *function*; after *seconds* raise Timeout, or return *timeout_value* if given."""
+) -> Any:
+    """Call ``function(*args, **kwds)`` and return its value.
+
+    After *seconds* the call is ended by a :class:`Timeout`: return *timeout_value* if it is given,
+    else raise the Timeout. None: there is no limit. gevent's function.
+    """
     timeout = Timeout.start_new(seconds)
     try:
         return function(*args, **kwds)
     except Timeout as exc:
         if exc is timeout and timeout_value is not _UNSET:
-            return timeout_value  # type: ignore[no-any-return]
+            return timeout_value
         raise
     finally:
         timeout.cancel()

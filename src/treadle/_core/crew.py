@@ -12,13 +12,15 @@ import sys
 from _queue import Empty  # by way of queue it would load threading, before any patching
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from treadle._core.event import AsyncResult, Event
 from treadle._core.greenlet import getcurrent
 from treadle._core.hub import ThreadMain, get_existing_hub
 from treadle._core.native import get_ident, start_new_thread
 from treadle._core.queues import Queue
+
+R = TypeVar("R")
 
 
 class Worker(ThreadMain):
@@ -194,19 +196,19 @@ class Threads:
 
     def apply(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., R],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    ) -> R:
         """Have a thread call *function* and wait; returns and raises what it does."""
-        result = AsyncResult()
+        result: AsyncResult[R] = AsyncResult()
         self.submit(partial(answer, result, function, args, kwargs or {}))
         return result.get()
 
 
 def answer(
-    result: AsyncResult,
-    function: Callable[..., Any],
+    result: AsyncResult[R],
+    function: Callable[..., R],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:

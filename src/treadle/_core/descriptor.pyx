@@ -183,7 +183,7 @@ cdef class Descriptor(Pollable):
             if wait.generation == wait.hub.generation:
                 wait.hub.refs -= counts
         if wait.queue is not None:
-            wait.queue.remove(wait)  # perhaps another's, which took our place
+            (<WaitQueue>wait.queue).remove(wait)  # perhaps another's, which took our place
         return wait.granted
 
     cdef int pass_on(self, int event) except -1:

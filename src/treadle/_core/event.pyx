@@ -1,5 +1,7 @@
 """A flag, and a result, that greenlets and threads wait for."""
 
+from types import GenericAlias
+
 from treadle._core.sleep import sleep
 
 from treadle._core.greenlet_api cimport PyGreenlet_Import
@@ -69,6 +71,8 @@ cdef class Event(Linkable):
 
 
 cdef class AsyncResult(Linkable):
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     cdef bint is_ready(self) noexcept:
         return self.outcome != UNSET

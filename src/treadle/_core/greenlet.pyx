@@ -3,6 +3,7 @@
 """The greenlet that people spawn: a function, its result, and who waits for it."""
 
 from contextvars import copy_context
+from types import GenericAlias
 from weakref import ref as weak_ref
 
 cimport cython
@@ -82,6 +83,8 @@ cdef class Greenlet(Fiber):
 
     def __cinit__(self, *args, **kwargs):
         self.hub = get_hub()
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, run=None, *args, **kwargs):
         cdef greenlet current

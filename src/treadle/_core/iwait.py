@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from treadle._core.collector import Collector, deadline_after
 from treadle._core.hub import get_current_hub
 
+__all__ = ["SupportsLink", "WaitIterator", "iwait", "wait"]
 
-class WaitIterator:
-    """Yields objects as they become ready; as a context manager it forgets the rest at its end."""
 
-    def __init__(self, objects: Iterable[Any], timeout: float | None, count: int | None) -> None:
+class SupportsLink(Protocol):
+    """What can be waited for: greenlets, events, semaphores, results, child processes."""
+
+    def rawlink(self, callback: Callable[[Any], object], /) -> object:
+        """Call ``callback(self)`` in the hub once this is ready."""
+
+    def unlink(self, callback: Callable[[Any], object], /) -> object:
+        """Do not call *callback* any more."""
+
+
+T = TypeVar("T", bound=SupportsLink)
+
+
+class WaitIterator(Generic[T]):
+    """Yields objects as they become ready.
+
+    As a context manager it unlinks the objects that are left when the block ends.
+    """
+
+    def __init__(self, objects: Iterable[T], timeout: float | None, count: int | None) -> None:
         self._objects = list(objects)
         for obj in self._objects:
             if not hasattr(obj, "rawlink"):
@@ -33,10 +51,10 @@ class WaitIterator:
                 obj.rawlink(collector)
         return self._collector
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T:
         if self._left <= 0:
             self._end()
             raise StopIteration
@@ -50,10 +68,11 @@ class WaitIterator:
             return self.__next__()
         self._left -= 1
         self._yielded += 1
-        return self._begin().ready[self._yielded - 1]
+        ready: list[T] = self._begin().ready
+        return ready[self._yielded - 1]
 
-    def all(self) -> list[Any]:
-        """Wait for all that is still to come, with one wake-up, and return them."""
+    def all(self) -> list[T]:
+        """Wait for the objects that were not yielded yet, with one wake-up, and return them."""
         try:
             if self._left > 0:
                 self._begin().wait_for(self._yielded + self._left, self._deadline)
@@ -68,7 +87,7 @@ class WaitIterator:
             for obj in objects:
                 obj.unlink(self._collector)
 
-    def __enter__(self) -> WaitIterator:
+    def __enter__(self) -> WaitIterator[T]:
         return self
 
     def __exit__(
@@ -80,29 +99,42 @@ class WaitIterator:
         self._end()
 
 
+@overload
 def iwait(
-    objects: Iterable[Any] | None, timeout: float | None = None, count: int | None = None
-) -> WaitIterator | list[bool]:
-    """Yield *objects* as they become ready, until all (or *count*) are or time is up.
+    objects: Iterable[T], timeout: float | None = None, count: int | None = None
+) -> WaitIterator[T]: ...
+@overload
+def iwait(objects: None, timeout: float | None = None, count: int | None = None) -> list[bool]: ...
+def iwait(
+    objects: Iterable[T] | None, timeout: float | None = None, count: int | None = None
+) -> WaitIterator[T] | list[bool]:
+    """Yield *objects* as they become ready, until all (or *count*) are ready or time is up.
 
     *objects* are greenlets, events, semaphores, results, child processes: whatever has
-    ``rawlink(callback)`` and ``unlink(callback)``. *timeout* is in seconds from the first
-    ``next()``. Use it in a ``with`` statement if you may stop before its end. With *objects* None
-    it waits as :func:`wait` does.
+    ``rawlink(callback)`` and ``unlink(callback)``; TypeError for anything else. *timeout* is in
+    seconds from the first ``next()``. Use the iterator in a ``with`` statement if you may stop
+    before its end. With *objects* None it waits as :func:`wait` does. gevent's function.
     """
     if objects is None:
         return [get_current_hub().wait_until_idle(timeout)]
     return WaitIterator(objects, timeout, count)
 
 
+@overload
 def wait(
-    objects: Iterable[Any] | None = None, timeout: float | None = None, count: int | None = None
-) -> Any:
-    """Wait until *objects* (or *count* of them) are ready, at most *timeout* seconds.
+    objects: Iterable[T], timeout: float | None = None, count: int | None = None
+) -> list[T]: ...
+@overload
+def wait(objects: None = None, timeout: float | None = None, count: int | None = None) -> bool: ...
+def wait(
+    objects: Iterable[T] | None = None, timeout: float | None = None, count: int | None = None
+) -> list[T] | bool:
+    """Wait until all *objects* (or *count* of them) are ready, *timeout* seconds at most.
 
-    Returns those that are, in the order in which they became ready. With *objects* None waits
-    until nothing is left to run or to wait for in this thread; true if that came in time.
+    Return the objects that are ready, in the order in which they became ready. With *objects* None
+    wait until the current thread has nothing left to run or to wait for; return True if that
+    happened in time, else False. gevent's function.
     """
     if objects is None:
-        return get_current_hub().wait_until_idle(timeout)
+        return bool(get_current_hub().wait_until_idle(timeout))
     return WaitIterator(objects, timeout, count).all()

@@ -1,5 +1,5 @@
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 import greenlet
 
@@ -9,11 +9,11 @@ public_class: type[Timeout]
 
 class Timeout(BaseException):
     seconds: float | None
-    exception: Any
+    exception: BaseException | type[BaseException] | str | Literal[False] | None
     def __init__(
         self,
         seconds: float | None = None,
-        exception: Any = None,
+        exception: BaseException | type[BaseException] | str | Literal[False] | None = None,
         ref: bool = True,
         priority: int = -1,
     ) -> None: ...
@@ -23,8 +23,8 @@ class Timeout(BaseException):
     @classmethod
     def start_new(
         cls: type[_T],
-        timeout: float | _T | None = None,
-        exception: Any = None,
+        timeout: float | Timeout | None = None,
+        exception: BaseException | type[BaseException] | str | Literal[False] | None = None,
         ref: bool = True,
         _one_shot: bool = False,
     ) -> _T: ...

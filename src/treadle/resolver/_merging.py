@@ -12,6 +12,10 @@ from treadle.event import AsyncResult
 __all__ = ["Merger"]
 
 
+#: A value, or what was raised.
+Outcome = tuple[Any, Exception | None]
+
+
 class Merger:
     """Who asks for what is being looked up waits for the same answer.
 
@@ -21,11 +25,11 @@ class Merger:
 
     def __init__(self, start: Callable[[partial[None]], object]) -> None:
         self.start = start
-        self.pending: dict[Any, AsyncResult] = {}
+        self.pending: dict[Any, AsyncResult[Outcome]] = {}
 
     def call(self, function: Callable[..., Any], name: str, *args: Any) -> Any:
         """The value of ``function(*args)``, or what it raises; *name* tells functions apart."""
-        mine = AsyncResult()
+        mine: AsyncResult[Outcome] = AsyncResult()
         key: Any = (name, args, repr(args))  # 1, 1.0 and True are equal, and not the same argument
         try:
             shared = self.pending.setdefault(key, mine)
@@ -39,10 +43,14 @@ class Merger:
         return value if shared is mine else deepcopy(value)
 
     def answer(
-        self, key: Any, result: AsyncResult, function: Callable[..., Any], args: tuple[Any, ...]
+        self,
+        key: Any,
+        result: AsyncResult[Outcome],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
     ) -> None:
         """What is called elsewhere for :meth:`call`."""
-        outcome: tuple[Any, Exception | None]
+        outcome: Outcome
         try:
             outcome = function(*args), None
         except Exception as exc:

@@ -64,7 +64,7 @@ class Channel:
         self._loop = loop
         self._watchers: dict[int, Any] = {}
         self._timer = loop.timer(0)
-        self._asked: set[AsyncResult] = set()
+        self._asked: set[AsyncResult[Any]] = set()
         _close_channels_natively()
         self._channel: Any = pycares.Channel(
             lookups="b",  # name servers alone
@@ -73,9 +73,9 @@ class Channel:
             **options,
         )
 
-    def ask(self, name: str, kind: str) -> AsyncResult:
+    def ask(self, name: str, kind: str) -> AsyncResult[Any]:
         """Where the answer, or the failure, will be; None if nobody will be told of it here."""
-        result = AsyncResult()
+        result: AsyncResult[Any] = AsyncResult()
 
         def finish(found: Any, status: int | None) -> None:
             if result in self._asked:

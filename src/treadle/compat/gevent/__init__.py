@@ -9,8 +9,6 @@ from treadle import (
     Timeout,
     __all__,
     config,
-    events,
-    exceptions,
     fork,
     get_hub,
     getcurrent,
@@ -36,6 +34,8 @@ from treadle import (
 )
 from treadle import VersionInfo as _VersionInfo
 from treadle.compat._finder import VERSION as __version__
+
+from . import events, exceptions
 
 # What gevent has said since version 20: the version is __version__ alone.
 version_info = _VersionInfo(20, 0, 0, "dev", 0)

@@ -1,0 +1,39 @@
+"""What treadle.select takes over from select. Written by `python -m conformance.mirrors`."""
+
+import sys
+
+from select import (
+    EPOLLERR as EPOLLERR,
+    EPOLLET as EPOLLET,
+    EPOLLEXCLUSIVE as EPOLLEXCLUSIVE,
+    EPOLLHUP as EPOLLHUP,
+    EPOLLIN as EPOLLIN,
+    EPOLLMSG as EPOLLMSG,
+    EPOLLONESHOT as EPOLLONESHOT,
+    EPOLLOUT as EPOLLOUT,
+    EPOLLPRI as EPOLLPRI,
+    EPOLLRDBAND as EPOLLRDBAND,
+    EPOLLRDHUP as EPOLLRDHUP,
+    EPOLLRDNORM as EPOLLRDNORM,
+    EPOLLWRBAND as EPOLLWRBAND,
+    EPOLLWRNORM as EPOLLWRNORM,
+    EPOLL_CLOEXEC as EPOLL_CLOEXEC,
+    PIPE_BUF as PIPE_BUF,
+    POLLERR as POLLERR,
+    POLLHUP as POLLHUP,
+    POLLIN as POLLIN,
+    POLLMSG as POLLMSG,
+    POLLNVAL as POLLNVAL,
+    POLLOUT as POLLOUT,
+    POLLPRI as POLLPRI,
+    POLLRDBAND as POLLRDBAND,
+    POLLRDHUP as POLLRDHUP,
+    POLLRDNORM as POLLRDNORM,
+    POLLWRBAND as POLLWRBAND,
+    POLLWRNORM as POLLWRNORM,
+)
+
+if sys.version_info >= (3, 14):
+    from select import (
+        EPOLLWAKEUP as EPOLLWAKEUP,
+    )
