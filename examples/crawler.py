@@ -1,4 +1,4 @@
-"""Read the pages that the command line names, all at once, by urllib. Run it by `treadle run`."""
+"""Fetch the URLs of the command line concurrently with urllib. Run it with `treadle run`."""
 
 import sys
 from urllib.request import urlopen

@@ -1,4 +1,4 @@
-"""Read the pages that the command line names, all at once, by requests. Run it by `treadle run`."""
+"""Fetch the URLs of the command line concurrently with requests. Run it with `treadle run`."""
 
 import sys
 

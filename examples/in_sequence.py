@@ -1,4 +1,4 @@
-"""A greenlet that never waits is not interrupted: three tasks run one after the other."""
+"""Three tasks that never wait run one after the other: no other greenlet interrupts them."""
 
 import treadle
 

@@ -1,4 +1,4 @@
-"""Wherever a task waits, the next one goes on: three tasks take turns."""
+"""Three tasks take turns: whenever one waits, the next one continues."""
 
 import treadle
 

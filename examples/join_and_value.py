@@ -1,4 +1,4 @@
-"""Start greenlets, wait for them (not for ever), and take what they returned."""
+"""Start greenlets, wait for them with and without a timeout, and read their return values."""
 
 import treadle
 

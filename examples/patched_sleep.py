@@ -1,4 +1,4 @@
-"""Nine seconds of time.sleep in three. Of treadle it uses spawn alone: run it by `treadle run`."""
+"""Run nine seconds of time.sleep() in three. Run it with `treadle run`, which patches time."""
 
 import time
 

@@ -1,10 +1,10 @@
-"""A producer and a consumer in one thread, by generators alone."""
+"""A producer and a consumer in one thread, with generators only."""
 
 from collections.abc import Generator
 
 
 def consumer() -> Generator[str, int, None]:
-    """Take what is sent; answer each with a status."""
+    """Receive items by send() and yield a status for each."""
     answer = ""
     while True:
         item = yield answer
@@ -13,7 +13,7 @@ def consumer() -> Generator[str, int, None]:
 
 
 def produce(sink: Generator[str, int, None], count: int) -> None:
-    """Send *count* items, looking at each answer before the next."""
+    """Send *count* items to *sink*, and print the status of each before sending the next."""
     next(sink)
     for item in range(1, count + 1):
         print(f"producer: made {item}")

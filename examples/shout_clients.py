@@ -1,4 +1,4 @@
-"""CLIENTS clients, each asking MESSAGES times: shout_clients.py PORT CLIENTS MESSAGES."""
+"""Start CLIENTS clients that each send MESSAGES: shout_clients.py PORT CLIENTS MESSAGES."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Send everything back in capitals; prints the port it listens on, serves until it is ended."""
+"""Send all data back in capitals. Prints the port it listens on, and serves until killed."""
 
 import sys
 from typing import Any

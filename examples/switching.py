@@ -1,4 +1,4 @@
-"""Two greenlets that hand control to each other by name; the first switch carries arguments."""
+"""Two greenlets switch to each other explicitly; the first switch passes the arguments."""
 
 from greenlet import greenlet
 

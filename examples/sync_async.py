@@ -1,4 +1,4 @@
-"""The same ten tasks one by one, then all at once. Run it by `treadle run`."""
+"""Run ten tasks one by one, then all at once. Run it with `treadle run`."""
 
 import time
 

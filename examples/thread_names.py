@@ -1,4 +1,4 @@
-"""Greenlets are threads to the threading module: each has a name. Run it by `treadle run`."""
+"""The threading module sees greenlets as threads with names. Run it with `treadle run`."""
 
 import threading
 

@@ -14,20 +14,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The checkout these tests stand in; the treadle they import may be installed elsewhere."""
+    """The root of the checkout with these tests; treadle itself may be installed elsewhere."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def fresh() -> Callable[..., str]:
-    """Run Python source in a fresh interpreter and return what it printed.
+    """Return a function that runs Python source in a fresh interpreter and returns its output.
 
-    It fails the test unless the interpreter ends within the time, with exit code 0 and a silent
-    stderr: a warning or a traceback of a stray thread is a failure too.
+    The function fails the test unless the interpreter ends within *timeout* seconds with exit
+    code 0 and an empty stderr: a warning or a traceback from a stray thread fails it too.
     """
 
     def run(source: str, *arguments: str, timeout: float = 60) -> str:
-        # The interpreter warns of forks beside native threads, which thread pools start.
+        # The interpreter warns of a fork beside native threads, which thread pools start.
         warnings = ["-W", "error", "-W", "ignore:This process:DeprecationWarning"]
         command = [sys.executable, *warnings, "-c", source, *arguments]
         done = subprocess.run(
@@ -40,11 +40,11 @@ def fresh() -> Callable[..., str]:
 
 
 def _armed() -> tuple[int, int]:
-    """How many timers this thread's hub has set, and how many waits keep its loop going."""
+    """Return how many timers this thread's hub has set, and how many waits keep its loop alive."""
     hub = get_hub_if_exists()
     if hub is None:
         return 0, 0
-    for _ in range(100):  # what is ready belongs to the test that made it so
+    for _ in range(100):  # callbacks that are ready belong to the test that scheduled them
         if not hub.pending():
             break
         sleep(0)
@@ -53,10 +53,10 @@ def _armed() -> tuple[int, int]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """Fail a test that leaves a timer, or a greenlet or watcher waiting for I/O, to the next."""
+    """Fail a test that leaves behind a timer, or a greenlet or watcher that waits for I/O."""
     before = _armed()
     yield
-    for _ in range(50):  # a peer that sees the end of a connection only now
+    for _ in range(50):  # a peer may see the end of a connection only now
         if _armed() == before:
             break
         sleep(0.01)

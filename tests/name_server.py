@@ -1,6 +1,6 @@
 """A name server for tests: ``python name_server.py [port]``, on 127.0.0.1, by UDP and TCP.
 
-Prints its port. What it answers stands in ZONE and in `answer`; it ends with its standard input.
+Prints its port. ZONE and `answer` define its answers. It ends when its standard input ends.
 """
 
 import heapq
@@ -54,7 +54,7 @@ def encoded(name: str) -> bytes:
 
 
 def records(name: str, kind: int) -> list[tuple[str, int, str]]:
-    """The chain of aliases from `name`, and the records of `kind` at its end."""
+    """Return the chain of aliases from `name`, and the records of `kind` at its end."""
     found = []
     for _ in range(8):
         for type, data in ZONE.get(name, []):
@@ -79,7 +79,7 @@ def packed(name: str, type: int, data: str) -> bytes:
 
 
 def answer(query: bytes, by_stream: bool) -> list[tuple[float, bytes]]:
-    """What to send for a query, and after how many seconds."""
+    """Return the responses to a query, each with the delay in seconds before it is sent."""
     labels, at = [], 12
     while query[at]:
         labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
@@ -91,7 +91,7 @@ def answer(query: bytes, by_stream: bool) -> list[tuple[float, bytes]]:
         asked[name] += 1
     if name.startswith("dead"):
         return []
-    if name.startswith("times."):  # how often another name was asked for
+    if name.startswith("times."):  # reports how often the rest of the name was queried
         found = [(name, A, f"10.0.0.{asked[name.removeprefix('times.')]}")] if kind == A else []
     elif name.startswith(("slow", "quick")):
         found = [(name, A, "192.0.2.20")] if kind == A else []

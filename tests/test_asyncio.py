@@ -1,4 +1,4 @@
-"""asyncio inside greenlets, after patching: each runs in a program of its own."""
+"""asyncio inside greenlets, after patching: each test runs in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt inside a process."""
+"""treadle.backdoor: the Python prompt inside a running process."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""Wrong arguments and impossible requests: a clear exception, and nothing lost by it."""
+"""Wrong arguments and impossible requests raise a clear exception, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def closed_socket() -> Any:
 
 NAN = math.nan
 
-# call, exception, and a piece of its text
+# (call, exception, part of its text)
 TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
     # wrong types
     "sleep a str": (lambda: treadle.sleep("x"), TypeError, "not str"),
@@ -76,7 +76,7 @@ TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
     "loop.io of 99": (lambda: get_hub().loop.io(0, 99), ValueError, "not 99"),
     "loop.signal 999": (lambda: get_hub().loop.signal(999), ValueError, "999"),
     "port 99999": (lambda: StreamServer(("127.0.0.1", 99999), int).start(), OverflowError, "port"),
-    # out of turn
+    # in the wrong state
     "RLock.release": (lambda: RLock().release(), RuntimeError, "un-acquired"),
     "Condition.wait": (lambda: Condition().wait(), RuntimeError, "un-acquired"),
     "Condition.notify": (lambda: Condition().notify(), RuntimeError, "un-acquired"),
@@ -87,7 +87,7 @@ TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
         RuntimeError,
         "own end",
     ),
-    # descriptors that are closed, foreign or none
+    # descriptors that are closed, invalid or foreign
     "wait_read -1": (lambda: socket.wait_read(-1), ValueError, "-1"),
     "wait_read 9999": (lambda: socket.wait_read(9999), OSError, "Bad file descriptor"),
     "wait_read closed": (lambda: socket.wait_read(a_closed_pipe()), OSError, "Bad file descriptor"),
@@ -113,7 +113,7 @@ def test_a_clear_exception_and_the_hub_goes_on(name: str) -> None:
     with pytest.raises(exception) as caught:
         call()
     assert text in str(caught.value)
-    del caught  # with the frames, and the sockets that were never closed
+    del caught  # frees the frames, with their sockets that were never closed
     gc.collect()
     assert treadle.spawn(treadle.sleep, 0.001).join(1) is None
     assert treadle.spawn(lambda: 7).get(timeout=1) == 7
@@ -150,7 +150,7 @@ def test_the_hub_never_waits(name: str) -> None:
 
 
 def in_a_thread(function: Callable[[], object]) -> object:
-    """What the function returns or raises in a native thread, while this one's hub runs."""
+    """Return what *function* returns or raises in a native thread, while this thread's hub runs."""
     seen: list[object] = []
 
     def run() -> None:
@@ -174,7 +174,7 @@ def test_nobody_switches_across_threads() -> None:
         assert isinstance(error, greenlet.error)
         assert "different thread" in str(error)
     assert not sleeper.dead
-    assert in_a_thread(sleeper.kill) is None  # what threads may do
+    assert in_a_thread(sleeper.kill) is None  # a native thread may kill a greenlet
     assert sleeper.dead
 
 
@@ -200,7 +200,7 @@ def test_a_callback_that_raises_is_reported_and_the_others_run(
 
 
 def test_primitives_outlive_their_hub() -> None:
-    """Made and waited on in a thread that has ended: they serve the next one."""
+    """Primitives that were made and used in a thread that has ended work in the next thread."""
     made: dict[str, Any] = {}
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark command, on its cheapest rows: what it prints and what it keeps."""
+"""The benchmark command, on its cheapest rows: what it prints and what it saves."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ if not sys.platform.startswith("linux"):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The command's output and the kept JSON."""
+    """Run the command; return its output and the saved JSON."""
     folder = tmp_path_factory.mktemp("results")
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(folder)]
     for row in ROWS:
@@ -61,7 +61,7 @@ def test_the_tables_show_medians_ratios_and_targets(run):
 
 
 def table_after(text, start):
-    """The cells of the Markdown table that follows the line beginning with `start`."""
+    """Return the cells of the Markdown table that follows the line beginning with `start`."""
     lines = text[text.index(f"\n{start}") :].splitlines()[3:]
     rows = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""Programs that say ``import gevent``: what they find."""
+"""What programs that say ``import gevent`` find."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from conformance.names import GONE, classify, is_here, recorded
 
 INSTALL = "import treadle.compat; treadle.compat.install();"
 
-#: What libraries touch of gevent, in the releases of late 2026.
+#: The names of gevent that libraries use, in their releases of late 2026.
 TOUCHED = {
     "celery": """
         gevent.Greenlet.kill gevent.GreenletExit gevent.Timeout gevent.event.Event gevent.getcurrent
@@ -153,7 +153,7 @@ class TestAlias:
             and classify(module, name, entry)[0] != GONE
             and is_here(f"{module}.{name}")
         ]
-        # Compiled, and in Python; of libev's binding nothing is kept.
+        # Names of compiled and of Python modules; none of the libev binding's are kept.
         assert {"gevent._gevent_cqueue:Queue", "gevent.events:EventLoopBlocked"} <= set(names)
         kept = [name for name in names if not name.startswith("gevent.libev.")]
         fresh(
@@ -262,7 +262,7 @@ class TestAlias:
     def test_a_tracer_may_put_classes_of_its_own_everywhere(
         self, fresh: Callable[..., str]
     ) -> None:
-        # As ddtrace does.
+        # ddtrace does this.
         fresh(
             INSTALL + "import gevent, gevent.pool, gevent.hub\n"
             "spawned = []\n"
@@ -297,7 +297,7 @@ class TestAlias:
         )
 
     def test_a_child_makes_itself_a_new_hub(self, fresh: Callable[..., str]) -> None:
-        # As gipc does.
+        # gipc does this.
         fresh(
             INSTALL + "import gevent, gevent.hub, os\n"
             "gevent.spawn(gevent.sleep, 30); gevent.sleep(0); gevent.get_hub().threadpool\n"

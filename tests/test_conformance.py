@@ -1,4 +1,4 @@
-"""The runner of gevent's tests: what it makes of what a module wrote down."""
+"""The runner of gevent's tests: how it reads a module's record, and what it reports."""
 
 import json
 import sys

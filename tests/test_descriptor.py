@@ -1,4 +1,4 @@
-"""Waiting for descriptors and sockets: the same conduct on both pollers."""
+"""Waiting for descriptors and sockets: both pollers behave alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents say is true: their commands, their programs, the paths they name."""
+"""The documents are true: their commands, their programs, and the paths that they name."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/treadle/**/*.md")])
 README = (ROOT / "README.md").read_text()
 
-# A fenced program and, where a "text" block follows it at once, what it prints.
+# A fenced program and, if a "text" block follows at once, its output.
 PROGRAMS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", README, re.DOTALL)
 COMMANDS = [
     line
@@ -50,7 +50,7 @@ def test_paths_named_in_documents_exist(document: Path) -> None:
         for link in re.findall(r"\]\(([^)\s]+)\)", text)
         if not link.startswith(("http:", "https:", "#"))
     ]
-    # In prose, a word in backticks with a slash and a known ending or a closing slash is a path.
+    # In prose, a word in backticks is a path if it ends with a slash or a known extension.
     quoted = re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*(?:/|\.(?:py|pyx|pxd|pyi|h|md|toml)))`", text)
     missing = [
         name

@@ -1,4 +1,4 @@
-"""What was imported before patching: repaired, or named with module and line."""
+"""What was imported before patching is repaired, or reported with its module and line."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 Fresh = Callable[..., str]
 
-#: A module that takes originals in every way, and what each line is about.
+#: A module that keeps originals in every way that can be repaired.
 EARLY = """\
 import functools, queue, socket, threading, time
 from time import sleep
@@ -43,7 +43,7 @@ def decorate(function):
 wrapped = decorate(time.sleep)
 """
 
-#: The same for what nothing can repair.
+#: A module that keeps originals in ways that nothing can repair.
 TOO_LATE = """\
 import queue, socket, threading, time
 KEYS = frozenset([time.sleep])
@@ -74,7 +74,7 @@ LEFT = [
 
 @pytest.fixture
 def modules(tmp_path: Path) -> str:
-    """A line that makes both modules importable."""
+    """Return a line that makes both modules importable."""
     (tmp_path / "early.py").write_text(EARLY)
     (tmp_path / "too_late.py").write_text(TOO_LATE)
     return f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"

@@ -1,4 +1,4 @@
-"""Events and results."""
+"""Events and AsyncResults."""
 
 import _thread
 import subprocess
@@ -31,12 +31,12 @@ def test_those_who_waited_go_first() -> None:
         treadle.spawn(wait, number)
     treadle.sleep(0)
     event.set()
-    assert event.wait(0)  # to ask is not to wait
+    assert event.wait(0)  # the event is set: this returns without a switch
     assert order == []
     wait(2)
     assert order == [0, 1, 2]
     treadle.spawn(order.append, 3)
-    wait(4)  # nobody was woken any more
+    wait(4)  # no waiter is left to wake, so this does not switch
     assert order == [0, 1, 2, 4]
 
 
@@ -108,7 +108,7 @@ def test_links_are_called_in_order_and_once(make: Any) -> None:
 
 
 def test_nothing_left_to_wake_is_said_with_who_waits() -> None:
-    # In a process without other threads: any of those might still set the event.
+    # In a process of its own: in this one, another thread might still set the event.
     script = "import treadle.event; treadle.event.Event().wait()"
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False

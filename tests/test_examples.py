@@ -39,7 +39,7 @@ def seed(name: str, *args: object) -> str:
 
 @contextmanager
 def server(*command: object) -> Iterator[tuple[int, int]]:
-    """A child that prints its port; yields port and process id, ends the child by its id."""
+    """Start a child that prints its port; yield port and process id, and end the child."""
     child = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -148,14 +148,14 @@ def assert_serves_500(port: int, pid: int, ask: Callable[[int, int], str]) -> No
     def descriptors() -> set[str]:
         return set(os.listdir(f"/proc/{pid}/fd"))
 
-    assert ask(1, 1) == "1 right replies\n"  # makes the server's poller, which stays
+    assert ask(1, 1) == "1 right replies\n"  # creates the server's poller, which stays
     time.sleep(0.2)
     before = descriptors()
     assert ask(500, 100) == "50000 right replies\n"
     assert "\nThreads:\t1\n" in Path(f"/proc/{pid}/status").read_text()
     deadline = time.monotonic() + 10
     while descriptors() != before and time.monotonic() < deadline:
-        time.sleep(0.05)  # the last clients' ends are on their way
+        time.sleep(0.05)  # the last clients are still disconnecting
     assert descriptors() == before
 
 

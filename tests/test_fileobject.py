@@ -1,4 +1,4 @@
-"""treadle.fileobject: files over descriptors and in threads, beside what open() does."""
+"""treadle.fileobject: files on descriptors and in threads, compared with open()."""
 
 import os
 import pty
@@ -103,7 +103,7 @@ def test_what_open_refuses_is_refused(kind: Any, tmp_path: Path) -> None:
 def test_neither_work_nor_names_nor_pipes_hold_up_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Every place of the hub's pool, 50 look-ups and 50 pipes: a file and a child are quick."""
+    """Files and children are fast while the hub's pool is full and 50 lookups and pipes wait."""
     release = False
 
     def stay(*args: Any) -> None:

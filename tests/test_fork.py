@@ -1,4 +1,4 @@
-"""Children of a process that is busy: who goes on in them, and at what price."""
+"""Children of a busy process: what runs in them, and what starting them costs."""
 
 import os
 import statistics
@@ -239,7 +239,7 @@ for line in sys.stdin:
 
 
 class Parent:
-    """A process of two gibibytes that starts children."""
+    """A process with two gibibytes of memory that starts children."""
 
     def __init__(self, kind: str) -> None:
         command = [sys.executable, "-c", LATENCY, kind]
@@ -249,7 +249,7 @@ class Parent:
         assert self.process.stdout.readline() == "ready\n"
 
     def seconds(self) -> float:
-        """The median of five starts."""
+        """Return the median time of five starts, in seconds."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
@@ -262,7 +262,7 @@ class Parent:
 
 
 def test_popen_takes_at_most_twice_the_time_with_two_gibibytes() -> None:
-    """The median of 60 rounds, in each of which both start five children, one after the other."""
+    """Compare the medians of 60 rounds; in each, both processes start five children in turn."""
     with ExitStack() as stack:
         ours, native = (stack.enter_context(Parent(kind)) for kind in ("treadle", "native"))
         ratios = [ours.seconds() / native.seconds() for _ in range(60)]

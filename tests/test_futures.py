@@ -1,4 +1,4 @@
-"""The executor of greenlets, held against the standard library's executor of threads."""
+"""The executor of greenlets, compared with the standard library's executor of threads."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def fail(error: BaseException) -> None:
 
 
 def blocking() -> tuple[Callable[[], str], Callable[[], None]]:
-    """A call that waits until the other function is called, on whatever kind of executor."""
+    """Return a call that blocks until the second function runs; it suits both kinds of executor."""
     event = Event()
 
     def wait() -> str:
@@ -45,7 +45,7 @@ def blocking() -> tuple[Callable[[], str], Callable[[], None]]:
 
 
 class TestAsTheStandardOne:
-    """What both kinds of executors do."""
+    """Behaviour that both kinds of executor share."""
 
     def test_value_and_arguments(self, make_executor: MakeExecutor) -> None:
         with make_executor(2) as executor:

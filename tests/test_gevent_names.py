@@ -1,4 +1,4 @@
-"""gevent's public names: the table in the documentation says the truth about each."""
+"""The table of gevent's public names in the documentation is right about each name."""
 
 import json
 import sys
@@ -21,13 +21,13 @@ ALIASED = (
     "import runpy, sys, treadle.compat; treadle.compat.install(); sys.argv[:2] = sys.argv[1:];"
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
-#: Modules that offer all that the standard library's modules of their names do.
+#: Modules that offer every name of the standard library's module of the same name.
 MIRRORS = ("os", "select", "selectors", "signal", "socket", "ssl", "subprocess", "time")
 
 
 @pytest.fixture(scope="module")
 def found(fresh: Callable[..., str]) -> Listing:
-    """What the alias has under the names of gevent."""
+    """Return what the alias has under gevent's names."""
     ours: Listing = json.loads(fresh(ALIASED, listing.__file__, str(names.RECORDED)))
     return ours
 
@@ -64,7 +64,7 @@ THEIRS: Listing = {
 
 
 class TestProblemsAreFound:
-    """The check of the table is no good if it finds nothing."""
+    """The check of the table finds the problems that it should."""
 
     @pytest.fixture(autouse=True)
     def nothing_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:

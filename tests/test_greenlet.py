@@ -1,4 +1,4 @@
-"""Greenlets: their life, results, links, names and deaths. gevent and threads are the oracles."""
+"""Greenlets: life, results, links, names and deaths, compared with gevent's and with threads."""
 
 import contextvars
 import gc
@@ -18,12 +18,12 @@ from treadle.hub import get_hub
 
 
 class Expected(Exception):
-    """What these tests raise."""
+    """The exception that these tests raise."""
 
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What the hub prints of errors."""
+    """The stream to which the hub prints errors."""
     hub = get_hub()
     hub.exception_stream = io.StringIO()
     yield hub.exception_stream
@@ -416,7 +416,7 @@ class TestWaitingForSeveral:
         seen = []
         for greenlet in treadle.iwait(greenlets):
             seen.append(greenlet)
-            treadle.sleep(0.006)  # the others may end while nobody waits for them
+            treadle.sleep(0.006)  # the other greenlet may end while the iterator is not waiting
         assert seen == [early, late]
 
     def test_iwait_left_early_forgets_the_rest(self) -> None:
@@ -459,7 +459,7 @@ class TestNames:
 
     def test_repr_says_what_it_runs(self) -> None:
         def work(*args: Any, **kwargs: Any) -> None:
-            """Does nothing."""
+            """Do nothing."""
 
         greenlet = treadle.spawn(work, 1, "x" * 100, key="value")
         text = repr(greenlet)
@@ -474,7 +474,7 @@ class TestNames:
     def test_methods_of_its_own(self) -> None:
         class Worker(Greenlet):
             def _run(self) -> None:
-                """Does nothing."""
+                """Do nothing."""
 
         assert repr(Worker()).endswith(": _run>")
 

@@ -28,12 +28,12 @@ from treadle.hub import (
 
 
 class Expected(Exception):
-    """What these tests raise."""
+    """The exception that these tests raise."""
 
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """What the hub prints of errors."""
+    """The stream to which the hub prints errors."""
     hub = get_hub()
     hub.exception_stream = io.StringIO()
     yield hub.exception_stream
@@ -41,7 +41,7 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def in_thread(function: Callable[[], Any]) -> Any:
-    """What *function* returns in a new thread, which ends its hub; or raise what it raised."""
+    """Run *function* in a new thread, end the thread's hub, and return or raise the outcome."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -160,7 +160,7 @@ class TestSwitching:
             greenlet.get()
 
     def test_nothing_can_wake_us(self, fresh: Callable[..., str]) -> None:
-        # In a process of its own: pytest's watchdog, a thread or a signal, could.
+        # In its own process: here, the watchdog of pytest (a thread or a signal) could wake it.
         assert "would block forever" in fresh(FOREVER)
 
     def test_the_last_that_could_wake_us_ends(self, fresh: Callable[..., str]) -> None:
@@ -332,7 +332,7 @@ class TestThreads:
 
     def test_of_another_class(self) -> None:
         class Mine(Hub):
-            """Nothing of its own."""
+            """A hub class without changes."""
 
         assert get_hub_class() is type(get_hub())
         default = get_hub_class()

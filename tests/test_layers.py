@@ -1,4 +1,4 @@
-"""Who may import whom: the layer table of ARCHITECTURE.md, held against the sources."""
+"""Which module may import which: the layer table of ARCHITECTURE.md, checked on the sources."""
 
 import ast
 import importlib
@@ -13,7 +13,7 @@ from adapters import is_adapter
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
-# A module or package directly below `treadle`, and its layer. `treadle` itself ("") is the public
+# The layer of each module or package directly below `treadle`. `treadle` itself ("") is the public
 # face of all of them.
 LAYERS = {
     **dict.fromkeys(["_core", "exceptions"], 0),
@@ -38,7 +38,7 @@ LAYERS = {
     **dict.fromkeys(["celery", "gunicorn", "psycopg2"], 4),
 }
 
-# The imports that are late (inside functions, or of a module that a string names), and why each is.
+# The late imports (inside functions, or of a module that a string names), with their reasons.
 WHEN_CHOSEN = "a setting: the one that is chosen is imported"
 WHEN_PATCHED = "only what is patched may be imported, and with it the standard module"
 WHEN_ASKED_FOR = "what a program that says import gevent asks for"
@@ -94,7 +94,7 @@ LATE = {
     ("treadle.serve.worker", "ssl"): "only who serves TLS pays for it",
 }
 
-# Who imports a module whose name is made at run time, and where the name comes from.
+# The modules that import a module by a name made at run time, and where the name comes from.
 BY_NAME = {
     "treadle._config": "a setting's value, which a user may choose",
     "treadle.cli": "its table of programs",
@@ -113,7 +113,7 @@ class Import(NamedTuple):
     line: int
 
 
-#: What is imported where the name is no literal.
+#: Stands for the imported module if its name is not a literal.
 ANY = "*"
 
 
@@ -129,7 +129,7 @@ MODULES = {module_name(path) for path in SOURCES}
 
 
 def targets(package: str, level: int, base: str, names: list[str]) -> Iterator[str]:
-    """The modules that `from base import names` loads, seen from inside `package`."""
+    """Yield the modules that `from base import names` loads, seen from inside `package`."""
     if level:
         parents = package.split(".")
         base = ".".join(parents[: len(parents) - level + 1] + ([base] if base else []))
@@ -138,7 +138,7 @@ def targets(package: str, level: int, base: str, names: list[str]) -> Iterator[s
 
 
 def named(text: str) -> str | None:
-    """The module of treadle's that a string names, alone or with a name in it; None if none."""
+    """Return the module of treadle that `text` names, perhaps with an attribute, or None."""
     found = text.replace(":", ".")
     if not re.fullmatch(r"treadle(\.\w+)+", found):
         return None
@@ -152,7 +152,7 @@ def docstrings(tree: ast.Module) -> set[ast.AST]:
 
 
 def imports_by_name(node: ast.Call) -> bool:
-    """Whether a call is one of `import_module()` or `__import__()`, under whatever name."""
+    """Return whether a call is one of `import_module()` or `__import__()`, under any name."""
     called = (
         node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     )
@@ -176,7 +176,7 @@ def python_imports(path: Path) -> Iterator[Import]:
         elif isinstance(node, ast.Call) and imports_by_name(node):
             name = node.args[0]
             known = isinstance(name, ast.Constant) and isinstance(name.value, str)
-            if not (known and named(name.value)):  # those are found as strings
+            if not (known and named(name.value)):  # the other names are found as strings
                 yield Import(importer, name.value if known else ANY, True, node.lineno)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose:
             found = named(node.value)
@@ -204,7 +204,7 @@ FUNCTION_HEAD = re.compile(r"[ ]*(?:(?:async[ ]+)?def|cp?def(?![ ]+(?:extern|cla
 
 
 def stands_inside_function(lines: list[str], indent: int) -> bool:
-    """Whether a statement that follows `lines`, indented by `indent`, belongs to a function."""
+    """Return whether a statement after `lines`, indented by `indent`, is inside a function."""
     for line in reversed(lines):
         depth = len(line) - len(line.lstrip())
         if line.strip() and depth < indent:
@@ -302,9 +302,9 @@ def test_every_public_name_has_one_home_that_it_names(module: str) -> None:
         value = getattr(loaded, name)
         home = getattr(value, "__module__", None)
         if not callable(value) or not isinstance(home, str) or home.split(".")[0] != "treadle":
-            continue  # the standard library's, or a plain value that cannot say where it lives
+            continue  # from the standard library, or a plain value without a home
         if any(part.startswith("_") for part in home.split(".")):
-            # A function may stay where it is compiled, or in a package's private part.
+            # A function may name a compiled module or a private part of a package as its home.
             assert not isinstance(value, type), f"{value} needs a public subclass or home"
         else:
             exported = importlib.import_module(home).__all__

@@ -17,12 +17,12 @@ class Item:
 
 
 def elsewhere(function):
-    """Its value in another greenlet."""
+    """Return the value of *function* in another greenlet."""
     return treadle.spawn(function).get()
 
 
 def in_thread(function):
-    """Its value in a native thread without a hub."""
+    """Return the value of *function* in a native thread without a hub."""
     done = SimpleQueue()
     start_new_thread(lambda: done.put(function()), ())
     return done.get()

@@ -62,7 +62,7 @@ def test_permits_go_first_come_first_served() -> None:
     treadle.sleep(0)
     for _ in waiters:
         semaphore.release()
-    assert not semaphore.acquire(blocking=False)  # they are promised already
+    assert not semaphore.acquire(blocking=False)  # the permits are already reserved for the waiters
     treadle.joinall(waiters)
     assert order == [0, 1, 2, 3, 4]
 
@@ -189,7 +189,7 @@ class TestCondition:
         treadle.sleep(0)
         with condition:
             condition.notify()
-            treadle.sleep(0.06)  # the waiter is woken, cannot have the lock, and times out
+            treadle.sleep(0.06)  # the waiter wakes, cannot acquire the lock, and times out
         waiter.get()
         assert held == [True]
         assert condition.acquire(False)
@@ -206,7 +206,7 @@ class TestCondition:
         waiter = treadle.spawn(wait)
         treadle.sleep(0)
         with condition:
-            treadle.sleep(0.05)  # the timeout has come, the lock is waited for
+            treadle.sleep(0.05)  # the timeout has expired, and the waiter waits for the lock
             waiter.kill(block=False)
             treadle.sleep(0)
         waiter.join(2)
@@ -295,9 +295,9 @@ def test_who_only_takes_a_free_lock_lets_others_run(make: Callable[[], Any]) -> 
     treadle.spawn(seen.append, "spawned")
     treadle.spawn_later(0.001, seen.append, "later")
     with treadle.Timeout(5):
-        while len(seen) < 2:  # as with queue.Queue.empty()
+        while len(seen) < 2:  # a loop over queue.Queue.empty() does this
             asked += 1
             with lock:
                 pass
     assert seen == ["spawned", "later"]
-    assert asked > 2000  # others don't run at every take: that would be slow
+    assert asked > 2000  # not every acquire() yields, which would be slow

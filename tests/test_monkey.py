@@ -1,4 +1,4 @@
-"""Patching and the command line, each in a process of its own."""
+"""Patching and the command line, each test in a process of its own."""
 
 import ast
 import os
@@ -405,7 +405,7 @@ class TestCommandLine:
     def test_demo(self) -> None:
         ended = self.treadle("demo", "--pages", 40, "--delay", 0.1)
         assert "all at once: 40 pages" in ended.stdout
-        assert ended.stderr == ""  # no bar where there is no terminal
+        assert ended.stderr == ""  # no progress bar without a terminal
 
     def test_run_script(self, tmp_path: pathlib.Path) -> None:
         script = tmp_path / "program.py"

@@ -1,7 +1,7 @@
-"""What patching tells subscribers and plug-ins, and the command ``python -m treadle.monkey``.
+"""The events of patching for subscribers and plug-ins, and ``python -m treadle.monkey``.
 
-Each program runs in a process of its own. The order and the names of the events are gevent 26.9's,
-noted from a run of it; ``_multiprocessing`` is treadle's own addition.
+Each program runs in a process of its own. The order and names of the events are those of a run of
+gevent 26.9; ``_multiprocessing`` is treadle's own addition.
 """
 
 import subprocess
@@ -191,7 +191,7 @@ def test_without_zope(fresh: Fresh) -> None:
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> str:
-    """Lines that let an installed package be found which has plug-ins for both names."""
+    """Return lines that make an installed package, with plug-ins for both names, importable."""
     (tmp_path / "plugged.py").write_text(
         "def for_treadle(event): print('treadle', type(event).__name__)\n"
         "def for_gevent(event): print('gevent', type(event).__name__)\n"

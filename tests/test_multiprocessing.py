@@ -1,4 +1,4 @@
-"""multiprocessing under patch_all(), with every way to start a process."""
+"""multiprocessing after patch_all(), with each start method."""
 
 from __future__ import annotations
 

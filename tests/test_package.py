@@ -1,4 +1,4 @@
-"""What is built, what is shipped, and what importing it costs and declares."""
+"""What is built and shipped, what importing it costs, and what it declares."""
 
 import ast
 import importlib
@@ -26,7 +26,7 @@ MODULES = [
     "treadle",
     *sorted(found.name for found in pkgutil.walk_packages(treadle.__path__, "treadle.")),
 ]
-MODULES.remove("treadle.__main__")  # a command, not to be imported
+MODULES.remove("treadle.__main__")  # a command, which must not be imported
 MODULES = [module for module in MODULES if not is_adapter(module)]
 
 
@@ -35,7 +35,7 @@ def compiled(module: str) -> bool:
     return spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
 
 
-#: The only C in the package that is not ours.
+#: The only C in the package from another project.
 LLHTTP = "src/treadle/http/llhttp"
 
 COMPILED = [module for module in MODULES if compiled(module)]
@@ -48,7 +48,7 @@ def project(root: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def distributions(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sdist, and of the wheel built from that sdist alone."""
+    """Build an sdist, and a wheel from that sdist alone; return their folder."""
     out = tmp_path_factory.mktemp("dist")
     # The build requirements are in the "test" extra: no isolation, no network.
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(root)]
@@ -151,7 +151,7 @@ def public(names: Any) -> set[str]:
 
 
 def defined_in(module: ModuleType) -> set[str]:
-    """The public names that a compiled module makes, without what it imports from elsewhere."""
+    """Return the public names that a compiled module defines, without those that it imports."""
     return {
         name
         for name in public(vars(module))
@@ -161,7 +161,7 @@ def defined_in(module: ModuleType) -> set[str]:
 
 
 def declared_in(body: list[ast.stmt]) -> dict[str, ast.stmt]:
-    """The names that a stub, or a class in it, declares."""
+    """Return the names that a stub, or a class in it, declares."""
     names: dict[str, ast.stmt] = {}
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -182,7 +182,7 @@ def test_stub_declares_what_the_compiled_module_holds(name: str) -> None:
     module = importlib.import_module(name)
     stub = Path(str(module.__file__)).with_name(name.rpartition(".")[2] + ".pyi")
     declared = declared_in(ast.parse(stub.read_text()).body)
-    # More than it makes: the slots that are filled from above.
+    # A stub may declare more than its module defines: slots that higher layers fill.
     assert defined_in(module) <= public(declared) <= set(vars(module))
     for class_name, node in declared.items():
         held = getattr(module, class_name, None)
@@ -196,8 +196,8 @@ def test_there_are_compiled_modules() -> None:
     assert COMPILED
 
 
-# Who imports treadle in order to patch these must not find that treadle itself was their first
-# user.
+# A program imports treadle to patch these modules; treadle itself must not import them
+# before.
 UNPATCHED = {"asyncio", "logging", "select", "socket", "ssl", "subprocess", "threading"}
 
 

@@ -24,7 +24,7 @@ def fail(x):
 
 
 def quietly(function):
-    """Call it without reports of greenlets that fail."""
+    """Call *function* without the hub's reports of greenlets that fail."""
     hub = treadle.get_hub()
     hub.handle_error = lambda *args: None
     try:
@@ -159,7 +159,7 @@ def test_kill_takes_those_that_come_meanwhile():
 def test_kill_takes_all_when_a_member_asks_for_it():
     group = Group()
     group.spawn(lambda: (treadle.sleep(0), group.kill()))
-    for _ in range(20):  # a set of them has no order
+    for _ in range(20):  # many, because a set of greenlets has no order
         group.spawn(treadle.sleep, 10)
     group.join(timeout=5)
     assert len(group) == 0

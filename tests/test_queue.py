@@ -1,4 +1,4 @@
-"""Queues: order, limits, waiting, cancellation, threads, drop-in use."""
+"""Queues: order, limits, waiting, cancellation, threads, use in place of the standard ones."""
 
 import gc
 import random
@@ -29,7 +29,7 @@ ALL = [*STORES, Channel]
 
 
 def settle():
-    """Let every greenlet that can run do so, a few times over."""
+    """Yield a few times, so that every greenlet that is ready runs."""
     for _ in range(5):
         treadle.sleep(0)
 
@@ -104,7 +104,7 @@ def test_exceptions_are_the_standard_ones():
     assert JoinableQueue is Queue
 
 
-# ---------------------------------------------------------------- without waiting
+# ---------------------------------------------------------------- non-blocking calls
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -129,9 +129,9 @@ def test_negative_timeout(kind):
         q.put(1, timeout=-1)
     q.put(1, block=False, timeout=-1)
     with pytest.raises(ValueError, match="non-negative"):
-        q.get(timeout=-1)  # also where there is something to get, as with the standard library's
+        q.get(timeout=-1)  # like the standard library's queue, even if it holds an item
     assert q.get(block=False, timeout=-1) == 1
-    kind().put(1, timeout=-1)  # which never has to wait
+    kind().put(1, timeout=-1)  # an unbounded queue never blocks in put()
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -261,10 +261,10 @@ def test_killed_getter_loses_nothing(kind):
     q = kind()
     first, second = treadle.spawn(q.get), treadle.spawn(q.get)
     settle()
-    q.put_nowait("item")  # promised to the first, which never runs
+    q.put_nowait("item")  # handed to the first getter, which never runs
     first.kill()
     assert second.get() == "item"
-    assert first.value is not None  # the GreenletExit
+    assert first.value is not None  # a GreenletExit
     assert q.qsize() == 0
 
 
@@ -310,7 +310,7 @@ def test_put_that_happened_returns_before_a_kill(kind):
 
     putter = treadle.spawn(put)
     settle()
-    q.get()  # lets the item in, but the putter does not run yet
+    q.get()  # admits the putter's item, but the putter does not run yet
     putter.kill()
     assert events == ["put"]
     assert putter.dead
@@ -335,7 +335,7 @@ def test_timeout_that_comes_with_the_place_can_be_cancelled():
 
 
 def get_at_expiry(q):
-    """Take an item in the turn in which a timeout of 0.1 s set before expires too."""
+    """Take an item in the same turn in which the timeout of 0.1 s of another wait expires."""
     taker = treadle.spawn_later(0.05, lambda: (busy(0.1), q.get()))
     taker.get()
 
@@ -490,7 +490,7 @@ def test_immediate_shutdown_takes_back_a_promise():
     assert isinstance(getter.exception, ShutDown)
 
 
-# ---------------------------------------------------------------- a drop-in
+# ---------------------------------------------------------------- the standard library's API
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -640,7 +640,7 @@ THREAD_ITEMS = 10_000
 
 
 def in_thread(function, *args):
-    """Run it in a native thread without a hub; the queue it returns gets the outcome."""
+    """Run *function* in a native thread without a hub; return a queue that gets the outcome."""
     done = SimpleQueue()
 
     def run():
@@ -654,7 +654,7 @@ def in_thread(function, *args):
 
 
 def with_hub(function, *args):
-    """Run it in a greenlet, which gives the thread a hub."""
+    """Run *function* in a greenlet, which gives the thread a hub, and return its value."""
     return treadle.spawn(function, *args).get()
 
 

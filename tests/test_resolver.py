@@ -1,4 +1,4 @@
-"""treadle.resolver: the same answers and errors as the standard library's."""
+"""treadle.resolver returns the standard library's answers and raises its errors."""
 
 import os
 import socket as stdlib
@@ -27,7 +27,7 @@ ASKING = [AresResolver, DnspythonResolver]
 HERE = Path(__file__).parent
 
 LONG = "a" * 64
-#: function, arguments: all are answered, or refused, without a name server.
+#: (function, arguments): calls that are answered or refused without a name server.
 ODD = [
     ("getaddrinfo", (None, None)),
     ("getaddrinfo", (None, 80)),
@@ -123,7 +123,7 @@ def resolver(request: pytest.FixtureRequest, server: str) -> Iterator[AbstractRe
 
 @pytest.fixture(params=ASKING, ids=name_of)
 def asking(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator[Any]:
-    """Makes resolvers that ask `server` and read the hosts in `tmp_path`, until told otherwise."""
+    """Return a function that makes resolvers, by default for `server` and a file in `tmp_path`."""
     made: list[AbstractResolver] = []
 
     def make(**options: Any) -> AbstractResolver:
@@ -483,14 +483,14 @@ def test_the_table_of_hosts_comes_first_and_is_read_anew(asking: Any, tmp_path: 
 
 
 def waited_for_processor(pid: int) -> float:
-    """Seconds that a process was ready and others had the processors."""
+    """Return for how many seconds a process was ready while others had the processors."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def test_500_names_of_a_server_that_takes_300_ms(
     asking: Any, server_process: subprocess.Popen[bytes]
 ) -> None:
-    """Under a second, not counting what a busy machine takes away from the two processes."""
+    """500 lookups take less than a second, apart from waits of both processes for a processor."""
     resolver = asking()
     pids = [os.getpid(), server_process.pid]
     began = time.monotonic() - sum(map(waited_for_processor, pids))
@@ -560,7 +560,7 @@ def test_two_dead_servers_are_asked_after_the_living_one(asking: Any, server: st
 def test_closing_fails_what_is_asked_and_it_may_be_used_again(asking: Any) -> None:
     resolver = asking()
     if isinstance(resolver, DnspythonResolver):
-        resolver.close()  # its look-ups have sockets of their own
+        resolver.close()  # each of its lookups has a socket of its own
     else:
         greenlet = treadle.spawn(found, resolver, "slow-close.test")
         treadle.sleep(0.05)
@@ -661,7 +661,7 @@ def test_pycares_may_be_imported_before_patching(server: str) -> None:
         """,
         TREADLE_RESOLVER="ares",
         TREADLE_RESOLVER_NAMESERVERS=server,
-        PYTHONWARNINGS="ignore",  # of the queue that pycares has made
+        PYTHONWARNINGS="ignore",  # patch_all() warns of pycares's queue
     )
     assert (done.stdout, done.stderr) == ("192.0.2.4\n" * 2, "")
 
@@ -688,7 +688,7 @@ def test_what_is_no_name_server_is_named(asking: Any, text: str) -> None:
 
 
 class TestAresOptions:
-    """What gevent's resolver of the name takes."""
+    """The options of gevent's resolver of this name."""
 
     def test_settings_count_unless_it_is_told_not_to_look(
         self, server: str, monkeypatch: pytest.MonkeyPatch
@@ -721,7 +721,7 @@ class TestChannel:
     def asked(self, look_up: Any, *args: Any) -> Any:
         result = AsyncResult()
         look_up(result.set, *args)
-        assert not result.ready()  # it is told in the hub
+        assert not result.ready()  # the callback runs later, in the hub
         return result.get(timeout=10)
 
     def test_answers(self, channel: Any) -> None:

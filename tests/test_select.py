@@ -1,4 +1,4 @@
-"""Errors of treadle.select, which are those of the standard library's, and counting of threads."""
+"""treadle.select: the standard library's errors, single descriptors, and the thread count."""
 
 import _thread
 import os
@@ -63,11 +63,11 @@ def test_greenlets_count_as_threads_while_they_run() -> None:
 
 
 class TestOneDescriptor:
-    """The hub waits for it by itself, without an epoll descriptor in between."""
+    """The hub waits for a single descriptor directly, without an epoll descriptor in between."""
 
     @staticmethod
     def polled(source: Any, mask: int, milliseconds: int = 5000) -> list[int]:
-        """The events that a poll of it alone answers."""
+        """Return the events of a poll of *source* alone."""
         poll = select.poll()
         poll.register(source, mask)
         return [event for _, event in poll.poll(milliseconds)]
@@ -138,7 +138,7 @@ class TestOneDescriptor:
 @pytest.mark.parametrize("others", [0, 1], ids=["alone", "among others"])
 @pytest.mark.parametrize("how", ["select", "poll"])
 def test_what_a_watcher_took_was_ready(how: str, others: int) -> None:
-    """zmq.green's sockets have watchers that read what its poller waits for."""
+    """A wait ends even if a watcher reads the data first, as zmq.green's watchers do."""
     pipes = [os.pipe() for _ in range(1 + others)]
     readers = [reader for reader, _ in pipes]
     first = readers[0]

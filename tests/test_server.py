@@ -1,4 +1,4 @@
-"""Servers step by step: what subclasses override, what may be changed while they serve."""
+"""Servers step by step: what subclasses override, and what may change while they serve."""
 
 import socket as native
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Sockets, select and servers, against each other and the standard library."""
+"""Sockets, select and servers, tested with each other and with the standard library."""
 
 import os
 import select as native_select
@@ -29,7 +29,7 @@ def shout(connection: Any, address: Any) -> None:
 
 
 def test_many_clients_of_an_upper_casing_server() -> None:
-    treadle.get_hub()  # with descriptors of its own
+    treadle.get_hub()  # creates the hub's descriptors before they are counted
     before = set(os.listdir("/proc/self/fd"))
 
     def client(number: int, port: int) -> None:
@@ -96,7 +96,7 @@ def test_a_child_reads_and_writes_a_socket_that_was_used(pair: Any) -> None:
     left, right = pair
     left.sendall(b"for us")
     assert right.recv(100) == b"for us"
-    treadle.spawn_later(0.3, left.sendall, b"for the child")  # which has to wait for it
+    treadle.spawn_later(0.3, left.sendall, b"for the child")  # the child has to wait for this
     treadle.spawn_later(0.3, left.shutdown, socket.SHUT_WR)
     child = treadle.subprocess.Popen(["cat"], stdin=right.fileno(), stdout=right.fileno())
     assert (child.wait(30), left.recv(100)) == (0, b"for the child")
@@ -221,7 +221,7 @@ def test_names_are_looked_up_beside_other_work() -> None:
 
 
 def test_a_flooded_reader_starves_nobody(pair: Any) -> None:
-    """Worst gap of a 10 ms heartbeat: the figure the design demands is 25 ms."""
+    """The longest gap in a 10 ms heartbeat stays below the 25 ms that the design requires."""
     left, right = pair
     gaps = []
 
@@ -241,7 +241,7 @@ def test_a_flooded_reader_starves_nobody(pair: Any) -> None:
         gaps.append(now - last)
         last = now
     treadle.killall(workers)
-    # One gap may be the machine's doing: a starving loop shows many.
+    # The machine may cause one gap; a starving loop causes many.
     assert sorted(gaps)[-2] < 0.025
 
 
@@ -285,7 +285,7 @@ class TestRef:
         left.ref = False
         assert not left.ref
         reader = treadle.spawn(left.recv, 10)
-        assert treadle.get_hub().join(5)  # the reader is none to wait for
+        assert treadle.get_hub().join(5)  # the reader's wait does not keep the hub going
         assert not reader.ready()
         right.sendall(b"abc")
         assert reader.get(timeout=5) == b"abc"
@@ -353,7 +353,7 @@ def test_geventselector_takes_a_hub(pair: tuple[Any, Any]) -> None:
 
 
 class TestPortablePoller:
-    """The same calls on the poller built on the standard selectors, in a thread of its own."""
+    """The same socket calls work on the poller built on the selectors module."""
 
     def test_sockets_work(self) -> None:
         import threading
@@ -385,7 +385,7 @@ class TestPortablePoller:
 
 
 class Unconnected:
-    """Stands for a socket whose connection does not come about."""
+    """A socket whose connection attempt fails."""
 
     made: list["Unconnected"]
     error: BaseException

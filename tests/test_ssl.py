@@ -1,4 +1,4 @@
-"""TLS: sockets of treadle.ssl against each other and against the standard library's."""
+"""TLS: treadle.ssl's sockets with each other and with the standard library's sockets."""
 
 import array
 import contextlib
@@ -24,7 +24,7 @@ HOST = "localhost"
 
 
 class Certificates:
-    """An authority, a certificate for localhost, one for a client, and contexts that use them."""
+    """An authority, certificates for localhost and for a client, and contexts that use them."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = trustme.CA()
@@ -51,7 +51,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def wrapped(certificates: Certificates, left: Any, right: Any, **options: Any) -> tuple[Any, Any]:
-    """A client and a server at the ends of a connection, after their handshake."""
+    """Return a client and a server on a connection, after the handshake."""
     server_context = options.pop("server", None) or certificates.server()
     client_context = options.pop("client", None) or certificates.client()
     server = treadle.spawn(server_context.wrap_socket, right, server_side=True)
@@ -67,14 +67,14 @@ def pair(certificates: Certificates) -> Iterator[tuple[Any, Any]]:
 
 
 def settled() -> None:
-    """Let everybody run until all wait."""
+    """Yield until all greenlets wait."""
     for _ in range(20):
         treadle.sleep(0)
     treadle.sleep(0.01)
 
 
 def fill(connection: Any) -> int:
-    """Write until the system takes no more; returns how many bytes that were."""
+    """Send until the socket would block; return how many bytes were sent."""
     sent = 0
     connection.setblocking(False)
     with contextlib.suppress(native.SSLWantWriteError):
@@ -165,7 +165,7 @@ def test_bytes_that_are_decrypted_already_are_not_waited_for(pair: Any) -> None:
     reading = treadle.spawn(server.recv, 1)
     settled()
     client.sendall(b"abc")
-    assert reading.get(timeout=5) == b"a"  # it waited, so the next read looks before it tries
+    assert reading.get(timeout=5) == b"a"  # it waited, so the next read looks first
     assert [server.recv(1) for _ in range(2)] == [b"b", b"c"]
 
 
@@ -185,7 +185,7 @@ def test_the_end_is_seen_by_a_reader_that_waited_before(pair: Any) -> None:
     settled()
     client.sendall(b"last")
     assert reading.get(timeout=5) == b"last"
-    saying_good_bye = treadle.spawn(client.unwrap)  # the connection itself stays open
+    saying_good_bye = treadle.spawn(client.unwrap)  # ends TLS; the connection itself stays open
     assert server.recv(100) == b""
     assert server.recv(100) == b""
     assert server.unwrap() is server
@@ -406,7 +406,7 @@ def test_against_the_standard_library_in_a_thread(certificates: Certificates, ou
     assert not thread.is_alive()
 
 
-# -- not waiting, and waiting for some time only
+# -- non-blocking calls and timeouts
 
 
 def test_a_socket_that_does_not_wait(pair: Any) -> None:
@@ -486,9 +486,9 @@ def test_a_handshake_has_one_deadline_however_much_arrives(certificates: Certifi
 def sudden_end(
     certificates: Certificates, sockets: Any, tls: Any, begin: Any, *, reset: bool, suppress: bool
 ) -> Any:
-    """What comes of a read when the other side goes without a word.
+    """Return the outcome of a read when the peer disconnects without ending TLS.
 
-    *begin* runs a function beside others and returns one that waits for its result.
+    *begin* runs a function concurrently and returns a function that waits for its result.
     """
     with sockets.create_server(("127.0.0.1", 0)) as listener:
         left = sockets.create_connection(listener.getsockname())
@@ -582,7 +582,7 @@ def test_shutting_down_ends_the_waits_of_others(pair: Any) -> None:
     def read() -> bool:
         try:
             return bool(client.recv(1) == b"")
-        except BrokenPipeError:  # CPython's own answer with some releases of OpenSSL
+        except BrokenPipeError:  # CPython itself raises it with some releases of OpenSSL
             return True
 
     readers = [treadle.spawn(read) for _ in range(3)]
@@ -647,7 +647,7 @@ def test_a_killed_writer_leaves_whole_records(pair: Any, following: bytes) -> No
         sent += killed.value or 0
     killed.kill()
     writing = treadle.spawn(client.sendall, following)
-    # Who sends the same again goes on with the record; others find it sent.
+    # Sending the same data continues the killed write's record; other data follows that record.
     started = b"" if following.startswith(b"k") else b"k" * 5000
     expected = b"k" * sent + started + following
     received = bytearray()
@@ -731,7 +731,7 @@ def test_a_killed_handshake_closes_the_connection(certificates: Certificates) ->
         data = b""
         while more := right.recv(10_000):
             data += more
-        assert data[0] == 22  # the greeting, and then the end
+        assert data[0] == 22  # a handshake record, and then the end
 
 
 def test_a_busy_connection_starves_nobody(pair: Any) -> None:

@@ -1,4 +1,4 @@
-"""Children: started by the standard library, waited for and read by greenlets."""
+"""Child processes: the standard library starts them, greenlets wait for and read from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PYTHON = sys.executable
 
 @pytest.fixture
 def ticks() -> Callable[[], int]:
-    """How often another greenlet has run by now."""
+    """Return a function that tells how often another greenlet has run so far."""
     count = 0
 
     def tick() -> None:
@@ -106,7 +106,7 @@ def test_the_end_of_with_keeps_other_errors(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_pipeline_of_children() -> None:
-    """The second one reads from the end that the first one's object holds."""
+    """The second child reads from the pipe that the first Popen object holds."""
     first = subprocess.Popen(["sh", "-c", "sleep 0.1; seq 20000"], stdout=subprocess.PIPE)
     second = subprocess.Popen(["wc", "-l"], stdin=first.stdout, stdout=subprocess.PIPE)
     first.stdout.close()
@@ -217,7 +217,7 @@ def test_a_buffer_of_the_size_that_was_asked_for() -> None:
     for text in (False, True):
         child = subprocess.Popen(["true"], stdin=subprocess.PIPE, bufsize=1 << 20, text=text)
         assert child.stdin is not None
-        child.stdin.write("x" * 200_000 if text else b"x" * 200_000)  # nobody reads it
+        child.stdin.write("x" * 200_000 if text else b"x" * 200_000)  # the child does not read it
         assert child.wait() == 0
         with pytest.raises(BrokenPipeError):
             child.stdin.close()

@@ -1,4 +1,4 @@
-"""Standard input, descriptors and locks of files under patching, on real pipes and terminals."""
+"""Patched standard input, descriptors and file locks, on real pipes and terminals."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ import treadle
 import treadle.fcntl
 import treadle.os
 
-#: Counts how far another greenlet comes while something is waited for.
+#: Counts the turns of another greenlet while the body waits.
 PATCHED = """
 import sys
 from treadle import monkey; monkey.patch_all(sys={sys})
@@ -106,8 +106,8 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def end(self) -> int:
-        """Wait for its end, or hang up; the status of the program."""
-        with suppress(OSError):  # nobody has the other side open any more
+        """Read until the program ends, or hang up; return the program's wait status."""
+        with suppress(OSError):  # the program has closed its side of the terminal
             while select.select([self.fd], [], [], 20)[0]:
                 os.read(self.fd, 1000)
         os.close(self.fd)
@@ -134,7 +134,7 @@ def test_others_run_while_a_terminal_is_standard_input(
     started.read_until("? " if read == "input" else "begin")
     started.type("lin")
     time.sleep(0.1)
-    started.type("X\x7fe\n")  # the terminal's own editing
+    started.type("X\x7fe\n")  # the terminal itself handles the backspace
     assert "True " in started.read_until("line'" if read == "input" else "line\\n'")
 
 
@@ -222,7 +222,7 @@ def ends(kind: str) -> tuple[int, int]:
 @pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
 def test_reading_a_blocking_descriptor_lets_others_run(kind: str) -> None:
     reading, writing = ends(kind)
-    treadle.sleep(0)  # from here on there are others to run
+    treadle.sleep(0)  # from here on the thread has a hub, with other greenlets to run
     treadle.spawn_later(0.02, os.write, writing, b"line\n")
     assert treadle.os.read(reading, 100) == b"line\n"
     assert os.get_blocking(reading)
@@ -313,7 +313,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[Callable[[Any], subprocess.Popen[str]]]:
-    """Starts a process that holds a lock on the file until it is told to end."""
+    """Return a function that starts a process that locks the file until it is told to end."""
     started = []
 
     def start(lock: Any) -> subprocess.Popen[str]:
@@ -359,8 +359,8 @@ def test_who_gives_up_waiting_does_not_get_the_lock(lock: Any, holder: Any, tmp_
         with pytest.raises(treadle.Timeout), treadle.Timeout(0.05):
             lock(file, fcntl.LOCK_EX)
         release(process)
-        treadle.sleep(0.1)  # the thread gets it, and gives it back
-        holder(lock)  # else this one would wait for ever
+        treadle.sleep(0.1)  # the thread acquires the lock, and releases it
+        holder(lock)  # otherwise this would block forever
 
 
 @pytest.mark.parametrize("lock", LOCKS)

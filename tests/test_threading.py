@@ -1,4 +1,4 @@
-"""What threading's own objects do under patching: the same as without."""
+"""threading's own objects behave the same after patching."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Thread pools: results, limits, sizes, forks, ends; the executor."""
+"""Thread pools: results, limits, sizes, forks and ends; the executor."""
 
 import gc
 import os
@@ -27,7 +27,7 @@ def pool():
 
 @pytest.fixture
 def errors():
-    """The errors that the hub is told of."""
+    """The errors that the hub is asked to report."""
     hub = treadle.get_hub()
     seen = []
     hub.handle_error = lambda context, type, value, tb: seen.append((context, value))
@@ -90,7 +90,7 @@ def test_error_leaves_no_cycle(pool, errors):
     gc.disable()
     try:
         del argument
-        pool.apply(int)  # the worker has let go of the call before
+        pool.apply(int)  # then the worker has dropped its reference to the call before
         assert gone() is None
     finally:
         gc.enable()
@@ -173,7 +173,7 @@ def test_worker_class_of_a_pool():
     pool = Pool(1)
     assert pool.apply(int, ("7",), {"base": 8}) == 7
     assert told == [("before", int, ("7",), {"base": 8}), ("after", False)]
-    for _ in range(4):  # no place is lost
+    for _ in range(4):  # no place in the pool is lost
         with pytest.raises(KeyError, match="not with me"):
             pool.apply(int, (13,))
     assert pool.apply(int, (14,)) == 14
@@ -216,7 +216,7 @@ def test_hub_of_a_worker_ends_with_it():
 def test_spawn_waits_at_the_limit():
     pool = ThreadPool(2)
     gate = threading.Event()
-    running = [pool.spawn(gate.wait) for _ in range(3)]  # one waits for a thread
+    running = [pool.spawn(gate.wait) for _ in range(3)]  # the third call waits for a thread
     fourth = treadle.spawn(pool.spawn, int)
     treadle.sleep(0.005)
     assert not fourth.ready()

@@ -13,12 +13,12 @@ from treadle.timeout import Timeout, with_timeout
 
 
 class Expected(Exception):
-    """What these tests raise."""
+    """The exception that these tests raise."""
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Any:
-    """No test leaves a timer set."""
+    """Fail a test that leaves a timer set."""
     before = (get_hub().timer_count(), get_hub().unref_timers)
     yield
     assert (get_hub().timer_count(), get_hub().unref_timers) == before

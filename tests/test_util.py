@@ -1,4 +1,4 @@
-"""What there is to look at what runs: trees, reports, switches that did not come."""
+"""Inspecting a running program: greenlet trees, reports, and missing switches."""
 
 import io
 import time
@@ -131,7 +131,7 @@ class TestMonitor:
             monitor.add_monitoring_function(
                 lambda hub: looks.append(monitor.monitor_blocking(hub)), 0.01
             )
-            for _ in range(100):  # its thread gets the processor when the system will
+            for _ in range(100):  # the system decides when the monitor's thread runs
                 treadle.sleep(0.1)
                 if looks:
                     break

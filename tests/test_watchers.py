@@ -18,7 +18,7 @@ from treadle.hub import get_hub
 
 @pytest.fixture
 def loop() -> Iterator[Any]:
-    """The hub's loop; every test must leave it as it found it."""
+    """The hub's loop; every test must leave its counts as they were."""
     hub = get_hub()
     before = (hub.refs, hub.unref_timers, hub.timer_count(), hub.loop.activecnt)
     yield hub.loop
@@ -37,7 +37,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.fixture
 def errors(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, BaseException]]:
-    """What the hub would have reported."""
+    """The errors that the hub is asked to report."""
     caught: list[tuple[Any, BaseException]] = []
     monkeypatch.setattr(
         get_hub(), "handle_error", lambda context, typ, value, tb: caught.append((context, value))
@@ -363,7 +363,7 @@ class TestSignal:
 
 
 def child_that(function: Callable[[], int]) -> int:
-    """Fork a child that exits with what *function* returns."""
+    """Fork a child that exits with the value of *function*; return its process id."""
     pid = os.fork()
     if pid == 0:
         status = 99

@@ -1,1 +1,1 @@
-"""How programs end."""
+"""Tests of how programs end."""

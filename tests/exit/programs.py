@@ -1,11 +1,11 @@
-"""Small programs and how they end: each is run as it is, and again with the library patched.
+"""Small programs whose ends are compared: each runs unpatched, and again with patch_all().
 
-A program that prints "ready" gets the signal that SIGNALS names for it then.
+A program that prints "ready" then receives the signal that SIGNALS names for it.
 """
 
 import signal
 
-#: Name -> source. What each of them does at its end is its name.
+#: Name -> source. The name says what the program does at its end.
 PROGRAMS = {
     # -- threads that outlive the main thread
     "non_daemon_threads_end_first": """
@@ -581,14 +581,14 @@ atexit.register(slow)
 """,
 }
 
-#: What a program that prints "ready" is sent.
+#: The signal that a program receives after it prints "ready".
 SIGNALS = {name: signal.SIGINT for name in PROGRAMS if name.startswith("interrupted")} | {
     "handler_exits": signal.SIGTERM,
     "terminated_by_default": signal.SIGTERM,
 }
 
-#: Interrupted anywhere it ends alike. It keeps its threads: what a signal handler raises while a
-#: finalizer or weak reference's callback happens to run is ignored by the interpreter, always.
+#: Ends alike wherever it is interrupted. It keeps references to its threads, because the
+#: interpreter ignores what a signal handler raises during a finalizer or a weakref callback.
 BUSY = """
 kept = []
 def work(n, numbers):

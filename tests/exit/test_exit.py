@@ -1,4 +1,4 @@
-"""Programs end under patching as they do without: status, output, and no noise."""
+"""Patched programs end like unpatched ones: same exit status, same output, nothing extra."""
 
 import os
 import re
@@ -19,7 +19,7 @@ IMPORTS = (
 
 
 def start(source: str, path: Path, patched: bool) -> "subprocess.Popen[str]":
-    """Start a program of its own that ends in *source*."""
+    """Write the imports and *source* to *path* and run it, after patch_all() if *patched*."""
     path.write_text(
         ("from treadle import monkey; monkey.patch_all()\n" * patched) + IMPORTS + source
     )
@@ -43,7 +43,7 @@ def end(child: "subprocess.Popen[str]", head: str = "") -> tuple[int, str, str]:
 
 
 def heads_of_tracebacks(text: str) -> str:
-    """What was said on stderr without frames and addresses, which may differ."""
+    """Return *text*, taken from stderr, without frames and addresses, which may differ."""
     lines = [line for line in text.splitlines() if not line.startswith("  ")]
     return re.sub(r"0x[0-9a-f]+|\b\d{6,}\b", "...", "\n".join(lines))
 
@@ -53,12 +53,12 @@ def outcome(name: str, folder: Path, patched: bool) -> tuple[int, str, str]:
     head = ""
     if name in SIGNALS:
         head = child.stdout.readline()
-        time.sleep(0.1)  # until it waits
+        time.sleep(0.1)  # until the program waits
         child.send_signal(SIGNALS[name])
     return end(child, head)
 
 
-#: What works under patching alone: from 3.12 on the interpreter starts no thread when it is ending.
+#: These work only when patched: from 3.12 on, the interpreter starts no thread while it ends.
 BETTER = {
     "thread_in_atexit": (0, "in a thread\n", ""),
     "threads_start_threads_while_the_interpreter_waits": (

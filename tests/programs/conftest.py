@@ -1,4 +1,4 @@
-"""Programs as a user starts them, and the servers they talk to."""
+"""Fixtures that start programs as a user does, and the servers that the programs use."""
 
 import signal
 import subprocess
@@ -31,7 +31,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def openssh() -> Iterator[servers.SecureShell]:
-    """An OpenSSH server."""
+    """A running OpenSSH server."""
     with servers.openssh() as shell:
         yield shell
 
@@ -44,7 +44,7 @@ def site() -> Iterator[str]:
 
 
 class Program:
-    """A long-running program while it runs, in APPS."""
+    """A running program, started in APPS."""
 
     def __init__(self, command: tuple[str, ...], folder: Path) -> None:
         self.log = folder / "stderr"
@@ -60,15 +60,15 @@ class Program:
 
     @property
     def stderr(self) -> str:
-        """What it wrote so far."""
+        """The text that the program has written to stderr so far."""
         return self.log.read_text()
 
     def wait_for_port(self, port: int) -> None:
-        """Until it accepts connections there."""
+        """Wait until the program accepts connections at *port*."""
         servers.wait_until_listening(self.process, port, self.log)
 
     def wait_for_stderr(self, text: str) -> None:
-        """Until it has written this."""
+        """Wait until the program has written *text* to stderr."""
         deadline = time.monotonic() + servers.START_SECONDS
         while text not in self.stderr:
             assert self.process.poll() is None, self.stderr
@@ -76,12 +76,12 @@ class Program:
             time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
-        """Send it a signal, and return its exit status."""
+        """Send the signal *number* and return the exit status."""
         self.process.send_signal(number)
         return self.wait(timeout)
 
     def wait(self, timeout: float = 60) -> int:
-        """Its exit status."""
+        """Wait at most *timeout* seconds and return the exit status."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -91,7 +91,10 @@ class Program:
 
 @pytest.fixture
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Program]]:
-    """Start ``python ARGUMENT ...``; what still runs after the test is killed, and fails it."""
+    """Return a function that starts ``python ARGUMENT ...``.
+
+    A program that still runs after the test is killed, and fails the test.
+    """
     started: list[Program] = []
 
     def launch(*arguments: Any) -> Program:
@@ -110,9 +113,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pr
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., str]:
-    """Run ``python ARGUMENT ...`` and return what it printed.
+    """Return a function that runs ``python ARGUMENT ...`` and returns what it printed.
 
-    It fails the test unless the program ends within the time, with exit code 0 and a silent stderr.
+    The function fails the test unless the program ends in time, with exit code 0 and no stderr.
     """
 
     def run_to_the_end(*arguments: Any, timeout: float = 60) -> str:

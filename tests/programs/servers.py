@@ -1,7 +1,7 @@
 """Real servers from Debian's packages, and a web site; each on a free port of 127.0.0.1.
 
-Its data live in a new folder. It ends when its context does, and also (through setpriv) when the
-thread that started it dies: no run leaves one behind.
+A server's data are in a new folder. It ends with its context and, by way of setpriv, when the
+thread that started it dies, so no test run leaves one behind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ START_SECONDS = 30.0
 
 
 class SecureShell(NamedTuple):
-    """How to log in to an OpenSSH server."""
+    """What a client needs to log in to an OpenSSH server."""
 
     port: int
     user: str
@@ -40,7 +40,7 @@ class SecureShell(NamedTuple):
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """A Redis server that keeps nothing; yields its URL."""
+    """Run a Redis server that stores nothing; yield its URL."""
     binary = _find("redis-server", "redis-server")
     port = free_port()
     with _folder() as folder:
@@ -53,9 +53,9 @@ def redis() -> Iterator[str]:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A new PostgreSQL cluster of 200 connections that trusts everybody; yields its URL."""
+    """Run a new PostgreSQL cluster of 200 connections without passwords; yield its URL."""
     binaries = _postgresql_binaries()
-    # It refuses to run as root; Debian's package makes this user.
+    # PostgreSQL refuses to run as root; Debian's package creates this user.
     user = "postgres" if os.geteuid() == 0 else None
     port = free_port()
     with _folder(user) as folder:
@@ -85,10 +85,10 @@ def postgresql() -> Iterator[str]:
 
 @contextmanager
 def openssh() -> Iterator[SecureShell]:
-    """An OpenSSH server that lets the user of this process in, by key."""
+    """Run an OpenSSH server that accepts the user of this process, by key."""
     binary = _find("sshd", "openssh-server")
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it insists, when root starts it
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd needs it when root starts it
     port = free_port()
     with _folder() as folder:
         host_key, private_key = folder / "host_key", folder / "private_key"
@@ -104,7 +104,7 @@ def openssh() -> Iterator[SecureShell]:
             "MaxStartups": "200",
             "MaxSessions": "200",
             "Subsystem": "sftp internal-sftp",
-            "SetEnv": "SHLVL=1",  # so that bash does not run the user's .bashrc for each command
+            "SetEnv": "SHLVL=1",  # stops bash from running the user's .bashrc for each command
         }
         known_hosts = folder / "known_hosts"
         known_hosts.write_text(f"[{HOST}]:{port} {Path(f'{host_key}.pub').read_text()}")
@@ -118,7 +118,7 @@ def openssh() -> Iterator[SecureShell]:
 
 @contextmanager
 def site() -> Iterator[str]:
-    """A web site with slow pages, see apps/site.py; yields its URL without a slash at the end."""
+    """Run the web site of apps/site.py; yield its URL without a slash at the end."""
     port = free_port()
     with (
         _folder() as folder,
@@ -129,7 +129,7 @@ def site() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """The number of a TCP port of 127.0.0.1 that nobody listens on."""
+    """Return the number of an unused TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -137,12 +137,12 @@ def free_port() -> int:
 
 
 def wait_until_listening(server: subprocess.Popen[Any], port: int, log: Path) -> None:
-    """Until *server* accepts connections; fails, showing *log*, if it ends or takes too long."""
+    """Wait until *server* accepts connections; raise with *log* if it ends or takes too long."""
     _wait(server, lambda: _accepts(port), log)
 
 
 def die_with_parent(number: signal.Signals, *options: str) -> list[str]:
-    """The start of a command: what follows gets this signal when the thread that runs it dies."""
+    """Return a command prefix: the command gets this signal when the starting thread dies."""
     return ["setpriv", "--pdeathsig", number.name.removeprefix("SIG"), *options]
 
 
@@ -164,7 +164,7 @@ def _wait(server: subprocess.Popen[Any], ready: Callable[[], bool], log: Path) -
 
 @contextmanager
 def _folder(owner: str | None = None) -> Iterator[Path]:
-    # Not below pytest's folders, which let in nobody but their owner.
+    # Not below pytest's folders, which only their owner can enter.
     with tempfile.TemporaryDirectory(prefix="treadle-programs-") as name:
         if owner is not None:
             shutil.chown(name, owner, owner)
@@ -175,7 +175,7 @@ def _folder(owner: str | None = None) -> Iterator[Path]:
 def _running(
     command: Sequence[str], stop: signal.Signals, folder: Path, user: str | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The server while it runs in *folder*, where it writes its log; *stop* ends it."""
+    """Run a server in *folder*, where its log goes; send it *stop* at the end."""
     start = [*die_with_parent(stop, *_identity(user)), *command]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
@@ -189,19 +189,19 @@ def _running(
 
 
 def _identity(user: str | None) -> list[str]:
-    """setpriv's options to become *user*."""
+    """Return the options that make setpriv become *user*."""
     return [] if user is None else [f"--reuid={user}", f"--regid={user}", "--init-groups"]
 
 
 def _postgresql_binaries() -> Path:
-    """Debian keeps them beside those of other versions, outside PATH."""
+    """Return the newest version's folder; Debian keeps one per version, outside PATH."""
     found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
     newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
     return Path(_find("postgres", "postgresql") if newest is None else newest).parent
 
 
 def _find(binary: str, package: str) -> str:
-    # sshd is not in an ordinary user's PATH, and wants to be started by its full name.
+    # sshd is not in an ordinary user's PATH, and must be started with its full path.
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin"
     found = shutil.which(binary, path=path)
     if found is None:

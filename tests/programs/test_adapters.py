@@ -1,4 +1,4 @@
-"""What is asked of every module, for those that the other tests cannot import."""
+"""Tests that every module must pass, for the adapters, which other tests cannot import."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The benchmark of programs, on one that is quick: what it prints."""
+"""The output of the benchmark of programs, run on a quick program."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Celery's workers with treadle's pool, by both names, and Celery's gevent pool on the alias."""
+"""Celery workers with treadle's pool, by both names, and Celery's gevent pool on the alias."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from .conftest import Program
 Run = Callable[..., str]
 Worker = Callable[..., Program]
 
-#: How a worker is started: python's arguments before and after the application's name.
+#: How to start a worker: Python's arguments, and the name of the pool.
 TREADLE = (["-m", "treadle", "run", "-m", "celery"], "treadle")
 CUSTOM = (["-m", "celery"], "custom")
 GEVENT = (["-m", "treadle", "run", "--gevent", "-m", "celery"], "gevent")
@@ -23,7 +23,7 @@ KINDS = [
 
 @pytest.fixture
 def worker(start: Worker, redis: str, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """Starts a worker of *kind* with so many places."""
+    """Return a function that starts a worker of *kind* with *places* places."""
     monkeypatch.setenv("REDIS_URL", redis)
     monkeypatch.setenv("CELERY_CUSTOM_WORKER_POOL", "treadle.celery:TaskPool")
 
@@ -38,7 +38,7 @@ def worker(start: Worker, redis: str, monkeypatch: pytest.MonkeyPatch) -> Worker
 
 
 def errors_of(worker: Program) -> str:
-    """Stop it; what it wrote to standard error."""
+    """Stop *worker* and return its stderr."""
     assert worker.stop() == 0, worker.stderr
     return worker.stderr
 
@@ -53,7 +53,7 @@ def test_fifty_waits_at_once(run: Run, worker: Worker, kind: tuple[list[str], st
     assert errors_of(running) == ""
 
 
-@pytest.mark.parametrize("kind", KINDS[:2])  # Celery's own pool keeps no soft limits
+@pytest.mark.parametrize("kind", KINDS[:2])  # Celery's own pool does not support soft limits
 def test_time_limits(run: Run, worker: Worker, kind: tuple[list[str], str]) -> None:
     running = worker(kind)
     hard, soft, countdown = json.loads(run("jobs.py", "limits"))

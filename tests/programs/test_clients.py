@@ -1,4 +1,4 @@
-"""Libraries that talk to servers, each in a program that a user would start."""
+"""Client libraries for servers, each in a program that a user would start."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ from .servers import START_SECONDS, SecureShell
 
 Run = Callable[..., str]
 
-#: How python is told to run a program that is written in each of the styles of apps/crowd.py.
+#: Python's arguments to run a program in each of the styles of apps/crowd.py.
 COMMANDS = {
     "threads": ["-m", "treadle", "run"],
     "gevent": ["-m", "treadle", "run", "--gevent"],
@@ -24,20 +24,20 @@ LOAD = 500
 
 
 class Called(NamedTuple):
-    """What a program of apps/crowd.py did."""
+    """The report of a program of apps/crowd.py."""
 
     results: list[Any]
     seconds: float
 
 
 def called(run: Run, style: str, program: str, url: str, *what: Any) -> Called:
-    """Run such a program to its end."""
+    """Run a program of apps/crowd.py to its end and return its report."""
     report = json.loads(run(*COMMANDS[style], program, style, url, *what))
     return Called(report["results"], report["wall"])
 
 
 def crowd(run: Run, style: str, program: str, url: str, *extra: Any) -> None:
-    """50 waits of 0.2 s take less than a second, and many quick calls give what they should."""
+    """Check that 50 waits of 0.2 s take less than 1 s, and that LOAD quick calls are right."""
     waits = called(run, style, program, url, "waits", 50, *extra)
     assert waits.results == list(range(50))
     assert 0.2 <= waits.seconds < 1
@@ -94,7 +94,7 @@ def test_zmq_green_requests(run: Run) -> None:
 
 def test_zmq_green_patterns(run: Run) -> None:
     report = json.loads(run(*COMMANDS["gevent"], "zmq_patterns.py"))
-    # zmq.green looks again by itself after 1.33 s (poll) and 11.6 s (recv): nothing needed that.
+    # zmq.green retries by itself after 1.33 s (poll) and 11.6 s (recv): no wait needed that.
     assert report.pop("seconds") < 1.3
     a, b = ([f"{topic}{number}" for number in range(5)] for topic in "ab")
     assert report == {

@@ -1,4 +1,4 @@
-"""gunicorn with treadle's worker, and with its own gevent worker on the alias: the oracle."""
+"""gunicorn with treadle's worker, compared with its own gevent worker on the alias."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from .conftest import APPS, Program
 from .servers import HOST, free_port
 
 WORKER = ("-m", "gunicorn", "-k", "treadle.gunicorn.Worker")
-#: All ways to start it.
+#: The other ways to start gunicorn.
 NAMED = ("-m", "treadle", "run", "-m", "gunicorn", "-k", "treadle")
 GEVENT = ("-m", "treadle", "run", "--gevent", "-m", "gunicorn", "-k", "gevent")
 COMMANDS = [
@@ -34,13 +34,13 @@ COMMANDS = [
 
 
 class Site:
-    """A gunicorn that runs and its address."""
+    """A running gunicorn and its port."""
 
     def __init__(self, program: Program, port: int) -> None:
         self.program, self.port = program, port
 
     def get(self, path: str, **headers: str) -> str:
-        """The body of a page, which must be there."""
+        """Return the body of the page at *path*, which must exist."""
         with self.connect() as connection:
             return connection.get(path, **headers)
 
@@ -48,30 +48,30 @@ class Site:
         return Client(HOST, self.port, timeout=30)
 
     def raw(self, data: bytes) -> bytes:
-        """All that is answered to *data*, until the connection ends."""
+        """Send *data* and return all that is received until the connection ends."""
         with socket.create_connection((HOST, self.port), timeout=30) as sock:
             sock.sendall(data)
             return received(sock)
 
     def status(self, data: bytes) -> str:
-        """The status that *data* is answered with."""
+        """Return the status of the response to *data*."""
         return self.raw(data).split(b" ", 2)[1].decode()
 
     def pid(self) -> int:
-        """The process that serves."""
+        """Return the process id of the worker that serves the request."""
         return int(self.get("/pid"))
 
     def master_tells(self, number: int) -> None:
         self.program.process.send_signal(number)
 
     def end(self, number: int = signal.SIGTERM) -> str:
-        """Stop it, with exit status 0; what it wrote to standard error."""
+        """Stop gunicorn, which must exit with status 0, and return its stderr."""
         assert self.program.stop(number) == 0, self.program.stderr
         return self.program.stderr
 
 
 class Client(HTTPConnection):
-    """A connection that can be closed by ``with``."""
+    """A connection that ``with`` closes."""
 
     def __enter__(self) -> "Client":
         return self
@@ -89,12 +89,12 @@ class Client(HTTPConnection):
 
 
 def received(sock: Any) -> bytes:
-    """Everything until the other end closes."""
+    """Receive until the peer closes, and return everything."""
     return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 30) -> None:
-    """Wait until it is true."""
+    """Wait until *condition* returns true; fail after *seconds*."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it does not come about"
@@ -106,7 +106,7 @@ Gunicorn = Callable[..., Site]
 
 @pytest.fixture
 def gunicorn(start: Callable[..., Program]) -> Iterator[Gunicorn]:
-    """Starts sites on free ports, which write warnings and errors only."""
+    """Return a function that starts sites on free ports; they log warnings and errors only."""
 
     def launch(*options: object, command: tuple[str, ...] = WORKER, app: str = "app") -> Site:
         port = free_port()
@@ -293,7 +293,7 @@ def test_what_takes_too_long_is_cut_off(gunicorn: Gunicorn) -> None:
         page = pool.submit(site.raw, b"GET /wait/30.0 HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(0.5)
         began = time.monotonic()
-        site.end()  # of worker and arbiter either may be the first to lose patience
+        site.end()  # either the worker or the arbiter may time out first
         assert time.monotonic() - began < 10
         assert isinstance(page.exception(), ConnectionResetError) or page.result() == b""
 
@@ -320,14 +320,14 @@ def test_reload_of_changed_sources(start: Callable[..., Program], tmp_path: Path
     program.wait_for_port(port)
     site = Site(program, port)
     assert site.get("/") == "old"
-    time.sleep(1.1)  # sources' times are compared, and cached, by the second
+    time.sleep(1.1)  # modification times of sources are compared, and cached, by the second
     module.write_text(text % "new")
     eventually(lambda: site.get("/") == "new")
     assert site.end() == ""
 
 
 def test_workers_are_replaced_after_so_many_requests(gunicorn: Gunicorn) -> None:
-    # gunicorn's own gevent worker may lose a request then: it asks a closed socket for its name.
+    # gunicorn's own gevent worker may lose a request then: it needs a closed socket's address.
     site = gunicorn("--max-requests", 5)
     for _ in range(3):
         workers = [site.pid() for _ in range(5)]
@@ -437,7 +437,7 @@ def test_websockets(gunicorn: Gunicorn, path: str) -> None:
         for message in ("hello", b"bytes"):
             client.send(message)
             assert client.recv(timeout=30) == message
-        time.sleep(1.5)  # longer than an idle connection is kept
+        time.sleep(1.5)  # longer than the time that an idle connection stays open
         client.send("still there")
         assert client.recv(timeout=30) == "still there"
     assert site.end() == ""

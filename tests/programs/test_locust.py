@@ -1,4 +1,4 @@
-"""locust, which imports gevent, by its command: alone, and a master with two workers."""
+"""The locust command, which imports gevent: alone, and as a master with two workers."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ Start = Callable[..., Program]
 
 
 def check(statistics: list[dict[str, Any]]) -> None:
-    """They are those of USERS, all waiting at once, for as long as they ran."""
+    """Check *statistics*: USERS users waited concurrently for as long as they ran."""
     form, page = sorted(statistics, key=itemgetter("name"))
     assert (form["name"], page["name"]) == ("form", "page")
     for entry in form, page:
@@ -32,15 +32,15 @@ def check(statistics: list[dict[str, Any]]) -> None:
         assert sum(entry["response_times"].values()) == requests
         assert entry["min_response_time"] >= WAIT * 1000
         assert WAIT <= entry["total_response_time"] / requests / 1000 < 1
-        # Half of the users each, every one in a second at most.
+        # Each entry has half of the requests, and a request takes one second at most.
         assert requests >= USERS / 2 * (SECONDS - 1)
     assert page["total_content_length"] == len('{"path": "/1"}') * page["num_requests"]
 
 
 def printed_by(program: Program, status: int = 0) -> list[dict[str, Any]]:
-    """The statistics it printed before it ended, with this exit status and no complaints.
+    """Return the statistics that *program* printed before it ended.
 
-    Its report and its log go to stderr.
+    It must exit with *status* and without complaints. Its report and its log go to stderr.
     """
     printed = program.process.communicate(timeout=60)[0]
     assert program.process.returncode == status, program.stderr
@@ -79,7 +79,7 @@ def test_processes_that_it_forks(start: Start, site: str) -> None:
     printed = master.process.communicate(timeout=60)[0]
     assert master.process.returncode == 0, master.stderr
     assert "Traceback" not in master.stderr
-    # What its two children have to report, who both write to the same place, and its own.
+    # Both children print an empty list to the stream that also gets the master's own report.
     nothing, _, report = printed.partition("{")
     assert sorted("".join(nothing.split())) == sorted("[][][")
     check(json.loads("[{" + report))

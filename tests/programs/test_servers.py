@@ -1,4 +1,4 @@
-"""The servers that the programs talk to: they serve, and say what is missing."""
+"""The servers that the programs use: they serve, and name the package that is missing."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Flask-SocketIO in gevent's mode on the alias, with python-socketio's clients."""
+"""Flask-SocketIO in gevent mode on the alias, with python-socketio's clients."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from .conftest import Program
 from .servers import HOST, free_port
 
 RUN = ("-m", "treadle", "run", "--gevent")
-#: How the chat is served at a port: alone, and by gunicorn's workers.
+#: How to serve the chat at a port: alone, and with gunicorn's workers.
 ALONE = (*RUN, "chat.py", "{port}")
 GUNICORN = (*RUN, "-m", "gunicorn", "--no-control-socket", "--log-level", "warning")
 TREADLE = (*GUNICORN, "--bind", "127.0.0.1:{port}", "-k", "treadle", "chat:app")

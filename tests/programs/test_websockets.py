@@ -1,4 +1,4 @@
-"""simple_websocket, which takes a connection over that the server has accepted."""
+"""simple_websocket, which takes over a connection that the server has accepted."""
 
 from collections.abc import Callable
 

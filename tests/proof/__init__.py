@@ -1,1 +1,1 @@
-"""What treadle promises as a whole: fairness, cancellation, hand-over, life, memory, order."""
+"""What treadle guarantees as a whole: fairness, cancellation, hand-over, life, memory, order."""

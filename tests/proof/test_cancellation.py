@@ -1,4 +1,4 @@
-"""Kills and timeouts, wherever they hit, leave every count intact."""
+"""Kills and timeouts leave every count intact, whenever they strike."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from treadle.timeout import Timeout
 from . import support
 
 STRIKES = 10_000
-# Fixed, so that a failure comes again; another one is tried with PROOF_SEED=n.
+# Fixed, so that a failure can be repeated; PROOF_SEED=n tries another seed.
 SEED = int(os.environ.get("PROOF_SEED", "20"))
 
 
@@ -47,8 +47,8 @@ def test_random_strikes(scenario):
     assert seen["expired"] > STRIKES / 10, "hardly any timeout came in time to matter"
 
 
-# The moment between being granted something and running again, which random strikes hit by luck.
-# Each case: how to wait, how to grant one, and how many are left over.
+# The time between a grant and the waiter's next run, which random kills hit only by luck.
+# Each case returns how to wait, how to grant once, and how many grants are left over.
 
 
 def semaphore():
@@ -102,7 +102,7 @@ def channel():
 
 
 def putting(make):
-    """Granted: a free place. None is left over when the queue is full again."""
+    """Return a case that grants a free place; none is left over when the queue is full again."""
 
     def case():
         items = make(1)
@@ -130,7 +130,7 @@ GRANTS = {
 
 
 class Struck(Exception):
-    """Raised in the victim."""
+    """An exception that is raised in the victim."""
 
 
 STRIKES_BY_NAME = {
@@ -143,7 +143,7 @@ STRIKES_BY_NAME = {
 
 @pytest.fixture
 def quiet():
-    """The victims' exceptions are expected."""
+    """Keep the hub from reporting the victims' exceptions, which are expected."""
     hub = treadle.get_hub()
     before = hub.NOT_ERROR
     hub.NOT_ERROR = (*before, Struck)
@@ -176,7 +176,7 @@ def test_struck_on_the_way(primitive, how, order):
     assert first.dead
     treadle.sleep(0)
     treadle.sleep(0)
-    # One was granted: the first has it, or the second, and never is it nobody's.
+    # One grant was made: the first or the second waiter has it; it is never lost.
     assert got in (["first"], ["second"])
     assert left() == 0
     second.kill()
@@ -184,7 +184,7 @@ def test_struck_on_the_way(primitive, how, order):
 
 @pytest.mark.parametrize("primitive", GRANTS)
 def test_due_and_granted_at_once(primitive):
-    """The deadline is over and the grant is there before the waiter runs: one of them counts."""
+    """The deadline passes and the grant comes before the waiter runs: one of the two counts."""
     wait, grant, left = GRANTS[primitive]()
     got = []
 
@@ -195,13 +195,13 @@ def test_due_and_granted_at_once(primitive):
 
     late = treadle.spawn(waiter)
     treadle.sleep(0)
-    time.sleep(0.01)  # past the deadline without the loop's having looked
+    time.sleep(0.01)  # past the deadline, without a turn of the loop
     grant()
     assert late.join(5) is None
     assert late.dead
     treadle.sleep(0)
     if primitive == "condition":
-        assert len(got) <= 1  # a notification that nobody waits for is nobody's
+        assert len(got) <= 1  # a notification without a waiter is lost
     elif got:
         assert left() == 0
     else:
@@ -211,7 +211,7 @@ def test_due_and_granted_at_once(primitive):
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("how", STRIKES_BY_NAME)
 def test_condition_reacquires(how):
-    """Struck while it waits for the lock again: it has the lock when the exception arrives."""
+    """A greenlet killed while it reacquires the lock owns the lock when the exception arrives."""
     changed = Condition()
     seen = []
 
@@ -226,7 +226,7 @@ def test_condition_reacquires(how):
     treadle.sleep(0)
     changed.acquire()
     changed.notify()
-    treadle.sleep(0)  # it has been notified, and waits for the lock
+    treadle.sleep(0)  # the victim has been notified, and waits for the lock
     striker = treadle.spawn(STRIKES_BY_NAME[how], victim)
     treadle.sleep(0)
     assert not victim.dead
@@ -238,7 +238,7 @@ def test_condition_reacquires(how):
 
 
 def test_condition_keeps_the_second_strike():
-    """A Timeout, and then a kill, while it waits for the lock again: both arrive."""
+    """A Timeout and then a kill, while the greenlet reacquires the lock: both arrive."""
     changed = Condition()
     seen = []
 
@@ -263,7 +263,7 @@ def test_condition_keeps_the_second_strike():
 
 
 def test_condition_keeps_the_outer_timeout():
-    """Two Timeouts while it waits for the lock again: the outer one arrives after the inner."""
+    """Two Timeouts while the greenlet reacquires the lock: the outer arrives after the inner."""
     changed = Condition()
     seen = []
 

@@ -1,13 +1,13 @@
-"""Nobody starves: not a timer, not a socket, whatever is always ready beside it."""
+"""No timer and no socket starves, whatever is always ready beside it."""
 
 import pytest
 
 from . import support
 
-# A beat is due every 10 ms. A greenlet whose I/O succeeds at once keeps the thread for at most
-# about 128 operations, well under 1 ms of them; the promise is 25 ms from beat to beat.
+# A beat is due every 10 ms. A greenlet whose I/O always succeeds at once keeps the thread for at
+# most 128 operations or so, far less than 1 ms. The promise is 25 ms from beat to beat.
 PROMISE_MS = 25
-# From a byte's being written elsewhere to its being read: one round of whatever else is ready.
+# From writing a byte in another process to reading it: one round of everything else that is ready.
 LATENCY_MS = 15
 SECONDS = 1.5
 
@@ -26,8 +26,8 @@ READY = [
     "callback",
     "timer",
 ]
-# How often the neighbour must have run, or nothing was shown. Connections are made by other
-# processes, which are slow on a busy machine.
+# How often the neighbour must have run for the test to show anything. Other processes make the
+# connections, which is slow on a busy machine.
 BUSY = dict.fromkeys(READY, 1000) | {"accept": 50}
 
 
@@ -47,9 +47,9 @@ def test_socket_beside(neighbour):
 
 @pytest.mark.parametrize("kind", ["sleeping", "under_timeout", "all"])
 def test_idle(kind):
-    """1,000 that wait and nothing to do: the thread goes to sleep once, and nothing wakes it."""
+    """With 1,000 waiting greenlets and nothing to do, the thread sleeps once and stays asleep."""
     seen = support.run("idle", kind).json()
-    # Once more is allowed for a poll whose timeout the kernel's timers cut a little short.
+    # One more is allowed: the kernel's timers may end a poll a little early.
     assert seen["sleeps"] <= 2, seen
     assert seen["used_ms"] < 5, seen
     assert seen["threads"] == 1, seen

@@ -1,4 +1,4 @@
-"""Every primitive between greenlets, native threads, and greenlets of other threads' hubs."""
+"""Hand-over with each primitive, between greenlets, native threads and other threads' hubs."""
 
 from itertools import product
 

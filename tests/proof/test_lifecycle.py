@@ -1,7 +1,7 @@
 """1,000 parked greenlets in a process that collects, forks, loses a thread, or ends.
 
-Every case runs twice as a program of its own, whose exit code and stderr are held exactly: with the
-interpreter's development mode, and with its debugging allocator alone, which finds other things.
+Every case runs twice as its own program, and its exit code and stderr must match exactly: once in
+the interpreter's development mode, once with its debugging allocator alone, which finds others.
 """
 
 import re
@@ -13,13 +13,13 @@ import pytest
 
 from . import support
 
-# Sockets that are open at the end are the case itself, and not what is looked for; nor is what
-# CPython 3.12 and later say to a fork beside other threads.
+# Ignored: sockets open at the end, which belong to the cases, and the warning of CPython 3.12 and
+# later about a fork beside other threads.
 QUIET = ("-W", "ignore::ResourceWarning", "-W", "ignore:This process (pid:DeprecationWarning")
 
 
 def until_asleep(pid):
-    """Return when the process sleeps, or after 0.2 s: a signal then finds everybody waiting."""
+    """Wait until the process sleeps, at most 0.2 s: a signal then finds every greenlet waiting."""
     for _ in range(20):
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S":
             return
@@ -28,7 +28,7 @@ def until_asleep(pid):
 
 @pytest.fixture(params=["dev", "malloc"])
 def run(request):
-    """Run a case of programs/lifecycle.py, sending it a signal when it says that it is ready."""
+    """Return a function that runs a case of lifecycle.py and sends *number* when it is ready."""
 
     def run(*case, number=None):
         if request.param == "dev":
@@ -119,7 +119,7 @@ def test_exception_in_main(run):
 
 
 def test_exception_in_greenlet(run):
-    """Reported once, and the program goes on."""
+    """An error is reported once, and the program continues."""
     seen = run("raise_greenlet")
     assert (seen.code, seen.out) == (0, "end\n")
     assert seen.err.count("Traceback") == 1
@@ -134,7 +134,7 @@ WAITS = ["sleep", "event", "event_timeout", "queue", "recv", "join", "joinall", 
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_interrupt(run, wait):
-    """As plain Python: a traceback, and the parent sees that SIGINT ended it (a shell: 130)."""
+    """As in plain Python: a traceback, and the parent sees a death by SIGINT (a shell: 130)."""
     seen = run("interrupt", wait, number=signal.SIGINT)
     assert (seen.code, seen.out) == (-signal.SIGINT, "")
     assert seen.err.count("Traceback") == 1
@@ -143,17 +143,17 @@ def test_interrupt(run, wait):
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_interrupt_caught(run, wait):
-    """It arrives in the main greenlet and nowhere else."""
+    """KeyboardInterrupt is raised in the main greenlet and nowhere else."""
     seen = run("interrupt_caught", wait, number=signal.SIGINT)
     assert_quiet(seen, 0, "interrupted\nend\n")
 
 
 def test_interrupt_in_greenlet(run):
-    """The handler runs in the greenlet that is current: it ends, and the main greenlet is told."""
+    """KeyboardInterrupt ends the current greenlet, and reaches the main greenlet too."""
     seen = run("interrupt_greenlet")
     assert (seen.code, seen.out) == (0, "interrupted\nend\n")
     report = r"KeyboardInterrupt\n<Greenlet .*> failed with KeyboardInterrupt\n\s*"
-    assert re.fullmatch(report, seen.err), seen.err  # no traceback: it runs no Python
+    assert re.fullmatch(report, seen.err), seen.err  # no traceback: it runs no Python code
 
 
 @pytest.mark.parametrize(

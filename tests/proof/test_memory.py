@@ -1,18 +1,18 @@
-"""Nothing is left behind: not a byte, not an object, not a descriptor."""
+"""No memory, no object and no descriptor stays behind."""
 
 import pytest
 
 from . import support
 
 MILLION = 1_000_000
-# Without PROOF_FULL: a tenth, and of little no less than this.
+# Without PROOF_FULL, a case runs a tenth of its count, but no fewer times than FEW.
 PART = 10
 FEW = 5_000
 
-# What may remain after a case. The allocators' own ups and downs come to some 100 KiB here; over
-# a million times 1 MiB is one byte each, over 100,000 it is ten. Objects and blocks are exact but
-# for a few that caches of the interpreter keep.
-RESIDENT_KIB = 1024 if support.FULL else 4096  # of a part, mostly what allocators keep
+# What may remain after a case. The allocators alone vary by some 100 KiB. 1 MiB is one byte for
+# each of a million repetitions, ten bytes for each of 100,000. The counts of objects and blocks
+# are exact, except for a few in caches of the interpreter.
+RESIDENT_KIB = 1024 if support.FULL else 4096  # for a tenth: mostly memory that allocators keep
 OBJECTS = 30
 BLOCKS = 200
 

@@ -1,4 +1,4 @@
-"""First in, first out: the same program takes the same turns, and nobody is overtaken."""
+"""First in, first out: a program always runs in the same order, and no waiter is overtaken."""
 
 from itertools import cycle
 
@@ -25,7 +25,7 @@ def test_same_interleaving():
 
 
 def test_same_interleaving_with_sockets():
-    """In 20 processes, so that no order of hashing or of addresses shows either."""
+    """Run in 20 processes: neither hash seeds nor addresses may change the order."""
     seen = {
         support.run("interleaving", PYTHONHASHSEED=str(seed), PYTHONMALLOC=malloc).out
         for seed, malloc in zip(range(20), cycle(["malloc", "pymalloc", "debug"]))
@@ -35,7 +35,7 @@ def test_same_interleaving_with_sockets():
 
 
 class Virtual:
-    """A clock that stands still while anything runs, and jumps to the next deadline."""
+    """A clock that stands still while greenlets run, and jumps to the next deadline when idle."""
 
     def __init__(self):
         self.time = 10**12
@@ -52,7 +52,7 @@ class Virtual:
 
 @pytest.fixture
 def virtual():
-    """Deadlines that are equal to the nanosecond."""
+    """Install a virtual clock, with which deadlines are equal to the nanosecond."""
     source = Virtual()
     before = clock.replace(source)
     yield source
@@ -98,7 +98,7 @@ def timed_waits(note):
 
 
 def all_sorts(note):
-    """Set in turn by different means, for the same moment."""
+    """Set deadlines by different means in turn, all for the same moment."""
     keep = []
     happened = Event()
 
@@ -111,7 +111,7 @@ def all_sorts(note):
             treadle.sleep(2)
         note(i)
 
-    # Each kind's deadline is set when its greenlet first runs, so they set it in this order.
+    # A greenlet sets its deadline when it first runs, so the deadlines are set in this order.
     for i in range(0, MANY, 3):
         treadle.spawn(wait, i)
         treadle.spawn(under_timeout, i + 1)
@@ -133,7 +133,7 @@ def test_equal_deadlines(virtual, case):
 
 
 def test_deadlines_in_order_of_time(virtual):
-    """Set in any order, cancelled in between: they fire by time."""
+    """Timers that are set in any order, some cancelled, fire in the order of their times."""
     seen = []
     delays = [(7 * i) % 31 for i in range(200)]
     greenlets = [treadle.spawn_later(d, seen.append, d) for d in delays]
@@ -243,7 +243,7 @@ def test_those_who_left_change_no_order(case):
 
 
 def test_no_overtaking():
-    """Who asks for a permit while others wait for it stands behind them."""
+    """A greenlet that asks for a permit queues behind those that already wait for one."""
     permits = Semaphore(0)
     seen = []
 
@@ -270,7 +270,7 @@ def start_in(kind, note):
         elif kind == "run_callback":
             loop.run_callback(note, i)
         else:
-            # All three stand in one line.
+            # All three share one queue.
             (treadle.spawn, treadle.spawn_raw, loop.run_callback)[i % 3](note, i)
 
 
@@ -283,7 +283,7 @@ def test_started_in_order(kind):
 
 
 def test_starters_stand_in_line():
-    """A greenlet that sleeps for no time stands behind those who were ready before."""
+    """A greenlet that calls sleep(0) queues behind those that were ready before."""
     seen = []
     treadle.spawn(seen.append, 1)
     treadle.spawn(seen.append, 2)

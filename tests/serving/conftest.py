@@ -15,7 +15,7 @@ Raw = Callable[..., bytes]
 
 
 class Log(list[str]):
-    """What a server wrote."""
+    """A log that collects what a server writes."""
 
     def write(self, text: str) -> None:
         self.append(text)
@@ -28,7 +28,7 @@ class Log(list[str]):
 
 
 class Site:
-    """A server of *application*, as strict as ``treadle serve``, and what it was asked."""
+    """A server for *application*, by default with the strict policy, and the requests it got."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class Site:
         return self.server.address
 
     def connect(self) -> Any:
-        """A new connection to it."""
+        """Return a new connection to the server."""
         return socket.create_connection(self.address, timeout=10)
 
     def exchange(self, data: bytes, *, end: bool = False) -> bytes:
-        """Send *data* (and, with *end*, that nothing follows) and return all that is answered."""
+        """Send *data*, shut down the sending side if *end*, and return everything received."""
         with self.connect() as sock:
             sock.sendall(data)
             if end:
@@ -70,7 +70,7 @@ class Site:
 
 
 def received(sock: Any) -> bytes:
-    """Everything until the other end closes."""
+    """Receive until the peer closes, and return everything."""
     parts = []
     while part := sock.recv(65536):
         parts.append(part)
@@ -79,7 +79,7 @@ def received(sock: Any) -> bytes:
 
 @pytest.fixture
 def site() -> Iterator[Callable[..., Site]]:
-    """Starts sites, and stops them after the test."""
+    """Return a function that starts sites, which are stopped after the test."""
     sites: list[Site] = []
 
     def start(application: Any, limits: Limits | None = None, **options: Any) -> Site:

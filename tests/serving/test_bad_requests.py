@@ -1,4 +1,4 @@
-"""What is no request, or could be two: answered with a 4xx or 5xx and a close, never passed on."""
+"""Malformed and ambiguous requests are answered with a 4xx or 5xx and a close, not passed on."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,13 +24,13 @@ def post(*lines: bytes, body: bytes = b"") -> bytes:
     return get(*lines).replace(b"GET", b"POST", 1) + body
 
 
-#: Must not be served after any of them.
+#: A second request, which must not be served after any entry of TABLE.
 SECOND = get(b"X-Second: 1")
 LIMITS = Limits(
     request_line=2000, header_count=20, header_size=4000, trailer_size=3000, body_size=10_000
 )
 
-#: What is sent -> the status.
+#: What is sent, and the status of the response.
 TABLE: dict[str, tuple[bytes, int]] = {
     "length and coding": (
         post(b"Content-Length: 3", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
@@ -155,7 +155,7 @@ def test_sent_in_pieces(site: Callable[..., Site], name: str) -> None:
     data, status = TABLE[name]
     here = site(hello, LIMITS)
     answer = in_pieces(here, data + SECOND)
-    # The application may have answered before the bad part of a body came.
+    # The application may have answered before the malformed part of the body came.
     allowed = {status, 200} if data.startswith(CHUNKED) else {status}
     assert int(answer.split(b" ", 2)[1]) in allowed, answer
     if status != 200:
@@ -171,9 +171,9 @@ def check_refusal(here: Site, answer: bytes) -> None:
 
 
 def in_pieces(here: Site, data: bytes) -> bytes:
-    """Send a byte at a time where that matters, and return the answer."""
+    """Send the first 600 bytes one at a time, then the rest, and return the answer."""
     with here.connect() as sock:
-        with suppress(OSError):  # it may be answered and closed meanwhile
+        with suppress(OSError):  # the server may have answered and closed already
             for at in range(min(len(data), 600)):
                 sock.sendall(data[at : at + 1])
                 treadle.sleep(0)

@@ -1,4 +1,4 @@
-"""Thousands of connections that do nothing, or little: what they cost, and whom."""
+"""Thousands of connections that do little or nothing: their cost, and their effect on others."""
 
 import os
 import re
@@ -22,7 +22,7 @@ FEW_LIMITS = ("--connections-per-address", "0", "--worker-connections", "20000")
 
 @pytest.fixture(autouse=True)
 def many_descriptors() -> Iterator[None]:
-    """As many as the system lets this process have."""
+    """Raise this process's limit of open descriptors as far as the system allows."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     yield
@@ -35,15 +35,15 @@ def worker_of(here: Served) -> int:
 
 
 def resident(pid: int) -> int:
-    """Bytes."""
+    """Return the resident memory of the process *pid* in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def connections(here: Served, count: int, first: bytes) -> list[Any]:
-    """Open *count* and send *first* on each."""
+    """Open *count* connections and send *first* on each."""
 
     def one(_: int) -> Any:
-        # Each thousand from an address of its own: there are 28,000 ports only.
+        # All connections have the same source address: about 28,000 ports are free.
         sock = here.connect()
         sock.sendall(first)
         return sock
@@ -76,7 +76,7 @@ def test_idle_connections_are_small(serve: Serve) -> None:  # noqa: F811
 
 
 def latencies(here: Served, seconds: float, rate: float) -> list[float]:
-    """Of requests that are sent *rate* times a second, by 20 clients."""
+    """Return the sorted latencies, in seconds, of *rate* requests a second by 20 clients."""
     found: list[float] = []
     until = time.monotonic() + seconds
 
@@ -116,7 +116,7 @@ def test_slow_heads_hold_nobody_up(serve: Serve) -> None:  # noqa: F811
         sock.close()
     p99 = [found[int(len(found) * 0.99)] for found in (alone, beside)]
     print(f"p99 alone {p99[0] * 1e3:.2f} ms, beside 5,000 slow ones {p99[1] * 1e3:.2f} ms")
-    # Both ends share two processors with whatever else runs; the strict bound needs them alone.
+    # Client and server may share two processors with other processes; FULL needs an idle machine.
     assert p99[1] <= (1.5 if FULL else 10) * max(p99[0], 0.002)
 
 

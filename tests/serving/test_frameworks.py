@@ -1,4 +1,4 @@
-"""Applications of the usual frameworks, in a worker of their own, asked by a real client."""
+"""Applications of common frameworks, served by a worker process and queried by a real client."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -146,5 +146,5 @@ def test_framework(serve: Callable[..., Served], tmp_path: Path, name: str) -> N
         assert answer.text == "part 0 part 1 part 2 "
         assert session.get(f"{at}/missing", timeout=10).status_code == 404
         assert session.head(f"{at}/hello/x", params={"q": "a"}, timeout=10).text == ""
-    assert here.errors.read_text().count("\n") == 1  # that it serves
+    assert here.errors.read_text().count("\n") == 1  # the line that says that it serves
     assert here.end() == 0

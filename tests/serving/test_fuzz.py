@@ -1,4 +1,4 @@
-"""Random bytes made of requests: pieces must not matter, and nothing odd must come out."""
+"""Random bytes made from requests: splitting them must not matter, and results must be valid."""
 
 import os
 import random
@@ -35,7 +35,7 @@ BITS += [b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"HTTP/1.1
 
 
 def mutated(rng: random.Random) -> bytes:
-    """One to four requests with up to six changes."""
+    """Return one to four requests with up to six random changes."""
     data = bytearray(b"".join(rng.choice(SEEDS) for _ in range(rng.randint(1, 4))))
     for _ in range(rng.randint(0, 6)):
         at = rng.randrange(len(data) + 1)
@@ -54,7 +54,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 def outcome(pieces: list[bytes]) -> tuple[list[Any], str | None]:
-    """The requests of a connection that stays with HTTP/1.1, and its error."""
+    """Parse *pieces* as an HTTP/1.1 connection; return its requests and the status of its error."""
     reader = RequestReader(LIMITS)
     found: list[Any] = []
     for piece in pieces:
@@ -101,7 +101,7 @@ def test_pieces_do_not_matter() -> None:
 
 
 def read_and_greet(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    with suppress(ConnectionResetError):  # as it is told of clients that end within a body
+    with suppress(ConnectionResetError):  # raised when the client ends within a body
         environ["wsgi.input"].read()
     return hello(environ, start_response)
 
@@ -121,7 +121,7 @@ def test_a_server_survives(site: Callable[..., Site], application: Any, policy: 
         try:
             answer = here.exchange(data, end=True)
         except ConnectionResetError:
-            continue  # it had more to say than anybody reads
+            continue  # the server closed before it had read everything
         while answer:
             code = int(answer[9:12])
             assert answer.startswith(b"HTTP/1.1 "), (seed, data, answer)

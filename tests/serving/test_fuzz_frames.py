@@ -1,4 +1,4 @@
-"""Random frames of HTTP/2 and of WebSocket: the server outlives them, and reports no failure."""
+"""Random HTTP/2 and WebSocket frames: the server survives them and reports no error."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ LIMITS = replace(Limits(), message_size=2000, body_size=2000, streams=5, body_ti
 
 @pytest.fixture
 def failures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What greenlets have raised."""
+    """Return a list that collects what greenlets raise."""
     found: list[Any] = []
     hub = get_hub()
     monkeypatch.setattr(type(hub), "handle_error", lambda self, *args: found.append(args[1:3]))
@@ -34,7 +34,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:
-    """*data* with up to four changes."""
+    """Return *data* with up to four random changes."""
     changed = bytearray(data)
     for _ in range(rng.randint(0, 4)):
         at = rng.randrange(len(changed) + 1)
@@ -51,7 +51,7 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 
 
 def http2_session(rng: random.Random) -> bytes:
-    """What a client sends that opens some streams and does some other things."""
+    """Return what a client sends that opens some streams and also does other things."""
     client = H2Connection()
     client.initiate_connection()
     for _ in range(rng.randint(1, 6)):

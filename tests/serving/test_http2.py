@@ -1,4 +1,4 @@
-"""HTTP/2: what applications and clients get, and what clients may not do."""
+"""HTTP/2: what applications and clients receive, and what clients may not do."""
 
 import contextlib
 import gc
@@ -63,7 +63,7 @@ def answering(*body: bytes, status: str = "200 OK", headers: Any = ()) -> Any:
 
 @pytest.fixture
 def http2(site: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Starts sites that speak HTTP/2."""
+    """Return a function that starts sites that speak HTTP/2."""
     monkeypatch.setattr(WSGIServer, "http2", True)
     return site
 
@@ -75,7 +75,7 @@ def head(method: str = "GET", path: str = "/", *more: tuple[str, str]) -> Header
 
 
 class Client:
-    """One connection, and what came of each stream; it checks nothing of what it sends."""
+    """A connection, and what it receives on each stream; it does not validate what it sends."""
 
     def __init__(self, here: Site, *, window: int | None = None) -> None:
         config = H2Configuration(
@@ -107,13 +107,13 @@ class Client:
         self.sock.close()
 
     def send(self, *frames: Any) -> None:
-        """Send what h2 has made, then *frames*."""
+        """Send h2's pending data, then *frames*."""
         data = self.h2.data_to_send() + b"".join(frame.serialize() for frame in frames)
         with contextlib.suppress(ConnectionError):
             self.sock.sendall(data)
 
     def ask(self, headers: Headers | None = None, body: bytes | None = None, id: int = 0) -> int:
-        """Open a stream; with *body* None its end too, otherwise without."""
+        """Open a stream and return its id; the request ends here only if *body* is None."""
         id = id or self.h2.get_next_available_stream_id()
         self.h2.send_headers(id, headers or head(), end_stream=body is None)
         if body:
@@ -122,12 +122,12 @@ class Client:
         return id
 
     def finish(self, id: int, body: bytes = b"") -> None:
-        """End what is sent on a stream."""
+        """Send *body* and end the sending side of a stream."""
         self.h2.send_data(id, body, end_stream=True)
         self.send()
 
     def hear(self) -> bool:
-        """Take what comes next; False at the end."""
+        """Process the next data received; return False if the connection has ended."""
         data = b""
         with contextlib.suppress(ConnectionResetError):
             data = self.sock.recv(65536)
@@ -155,12 +155,12 @@ class Client:
         return True
 
     def until(self, done: Callable[[], Any]) -> None:
-        """Take what comes until *done*, or the end."""
+        """Process received data until *done* returns true or the connection ends."""
         while not done() and self.hear():
             pass
 
     def answer(self, id: int) -> tuple[str, dict[str, str], bytes]:
-        """Status, headers and body of the answer in a stream."""
+        """Return the status, headers and body of a stream's response."""
         self.until(lambda: id in self.ended or id in self.reset)
         headers = dict(self.headers[id])
         return headers.pop(":status"), headers, self.body[id]
@@ -258,7 +258,7 @@ class TestAnswers:
                 "date",
             ]
             assert ("x-a", "\xe9") in client.headers[id]
-            assert client.answer(client.ask())[0] == "200"  # the connection goes on
+            assert client.answer(client.ask())[0] == "200"  # the connection stays usable
 
     def test_interim_answers(self, http2: Start) -> None:
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -334,7 +334,7 @@ class TestFlow:
                 client.h2.send_data(stuck, b"x" * 16384)
             client.h2.send_data(stuck, b"x" * 16383)
             client.send()
-            # Others have their bodies read meanwhile.
+            # The bodies of other streams are still read.
             other = client.ask(head("POST"), b"")
             client.finish(other, b"y" * 10_000)
             assert client.answer(other)[2] == b"y" * 10_000
@@ -354,7 +354,7 @@ class TestFlow:
             client.h2.increment_flow_control_window(60_000, id)
             client.send()
             assert client.answer(id)[2] == b"x" * 50_000
-            # What is granted to all streams at once
+            # Then the windows of all streams and of the connection grow.
             client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 60_000})
             client.h2.increment_flow_control_window(200_000)
             client.send()
@@ -446,7 +446,7 @@ class TestErrors:
             (head("GET", "/", *[("x", "y")] * 21), "431"),
             (head("GET", "/", ("x", "y" * 4000)), "431"),
             (head("POST", "/", ("content-length", "10001")), "413"),
-            (head("GET", "/", ("content-length", "3")), "400"),  # and there is no body
+            (head("GET", "/", ("content-length", "3")), "400"),  # and no body follows
         ],
     )
     def test_bad_requests(self, http2: Start, headers: Headers, status: str) -> None:
@@ -571,7 +571,7 @@ class TestErrors:
 
 
 class TestAbuse:
-    """Each is answered with the end of the connection, and soon."""
+    """Each kind of abuse ends the connection quickly."""
 
     def ended(self, here: Site, *frames: Any, times: int = 1) -> int | None:
         with Client(here) as client:
@@ -646,7 +646,7 @@ class TestAbuse:
             client.hear()
             assert client.h2.remote_settings.max_concurrent_streams == 5
             ids = [client.ask() for _ in range(5)]
-            for id in ids:  # those count that are reset and still run
+            for id in ids:  # a stream that is reset counts while its application runs
                 client.h2.reset_stream(id, ErrorCodes.CANCEL)
             refused = client.ask()
             client.until(lambda: refused in client.reset)
@@ -666,7 +666,7 @@ class TestAbuse:
             assert client.goaway is not None
 
     def test_a_header_bomb(self, http2: Start) -> None:
-        # One long value in the table of HPACK, then named over and over.
+        # A long value in HPACK's dynamic table, which is then referenced many times.
         long = b"x" * 3000
         block = b"\x40\1x\x7f" + b"\xb9\x16" + long + b"\xbe" * 13000
         assert len(long) == 0x7F + 0x39 + (0x16 << 7)
@@ -690,12 +690,12 @@ class TestAbuse:
     @pytest.mark.parametrize(
         "raw",
         [
-            b"\0\0\4\x08\0\0\0\0\0\0\0\0\0",  # a window's increment of 0
-            b"\0\0\7\x06\0\0\0\0\0" + b"x" * 7,  # a short ping
-            b"\xff\xff\xff\0\0\0\0\0\1" + b"x" * 20_000,  # a frame longer than was agreed
-            b"\0\0\1\0\x08\0\0\0\1\xff",  # more padding than frame
-            b"\0\0\5\4\0\0\0\0\0" + b"x" * 5,  # settings of an odd size
-            b"\0\0\4\1\4\0\0\0\1\xff\xff\xff\xff",  # no HPACK
+            b"\0\0\4\x08\0\0\0\0\0\0\0\0\0",  # a window increment of 0
+            b"\0\0\7\x06\0\0\0\0\0" + b"x" * 7,  # a ping that is too short
+            b"\xff\xff\xff\0\0\0\0\0\1" + b"x" * 20_000,  # a frame longer than the agreed maximum
+            b"\0\0\1\0\x08\0\0\0\1\xff",  # more padding than payload
+            b"\0\0\5\4\0\0\0\0\0" + b"x" * 5,  # settings of an invalid length
+            b"\0\0\4\1\4\0\0\0\1\xff\xff\xff\xff",  # invalid HPACK
         ],
     )
     def test_bytes_that_break_the_rules(self, http2: Start, raw: bytes) -> None:
@@ -709,12 +709,12 @@ class TestAbuse:
         here = http2(answering(b"abc"), replace(UNBOUNDED, idle_time=0.2))
         began = time.monotonic()
         with Client(here) as client:
-            while not client.closed:  # pings do not keep it open
+            while not client.closed:  # pings do not keep the connection open
                 client.send(PingFrame(0, b"x" * 8))
                 with contextlib.suppress(TimeoutError):
                     client.sock.settimeout(0.02)
                     client.hear()
-                time.sleep(0.02)  # too many too quickly are abuse
+                time.sleep(0.02)  # too many pings too quickly count as abuse
             assert client.goaway == ErrorCodes.NO_ERROR
         assert 0.19 < time.monotonic() - began < 1
 
@@ -760,7 +760,7 @@ class TestEnd:
             treadle.sleep(0.01)
             here.server.stopping = True
             go.set()
-            # h2's client hears nothing more once it has a GOAWAY: frames are read by hand.
+            # h2's client ignores frames after a GOAWAY, so the test parses the frames itself.
             data = received(client.sock)
         kinds = []
         while data:
@@ -809,7 +809,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def secure(http2: Start, authority: trustme.CA) -> Callable[[Any], Site]:
-    """Starts sites with TLS that offer h2."""
+    """Return a function that starts sites with TLS that offer h2."""
 
     def start(application: Any) -> Site:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

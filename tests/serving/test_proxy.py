@@ -1,4 +1,4 @@
-"""The PROXY protocol: whom a connection is from, and what is no header of it."""
+"""The PROXY protocol: valid headers give the client's address, invalid ones are refused."""
 
 import struct
 import time
@@ -33,7 +33,7 @@ def second(command: int, transport: int, rest: bytes, size: int | None = None) -
     return SIGNATURE + struct.pack("!BBH", command, transport, length) + rest
 
 
-#: What a proxy says -> the address, or None for its own.
+#: What a proxy sends, and the client's address; None means the proxy's own address.
 GOOD: dict[str, tuple[bytes, Any]] = {
     "1, IPv4": (b"PROXY TCP4 192.0.2.1 198.51.100.1 4321 80\r\n", V4),
     "1, IPv6": (b"PROXY TCP6 2001:db8::1 ::1 4321 80\r\n", V6),
@@ -105,7 +105,7 @@ BAD: dict[str, bytes] = {
 
 
 def taken(data: bytes, *, slowly: bool = False) -> tuple[Any, bytes]:
-    """The address in *data*, and what is left to be received."""
+    """Return the address that *data* gives, and the bytes that remain to be received."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
 
@@ -174,7 +174,7 @@ def tell(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 class TestServer:
     @pytest.fixture
     def behind(self, site: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
-        """Starts sites that believe 127.0.0.1."""
+        """Return a function that starts sites that trust 127.0.0.1 as a proxy."""
         monkeypatch.setattr(WSGIServer, "proxies", Proxies(["127.0.0.1", "unix"]))
         return site
 
@@ -193,7 +193,7 @@ class TestServer:
         with here.connect() as sock:
             sock.sendall(BAD[case])
             sock.shutdown(socket.SHUT_WR)
-            with suppress(ConnectionResetError):  # it may have sent more than was read
+            with suppress(ConnectionResetError):  # the client may send more than is read
                 assert received(sock) == b""
         assert here.requests == []
         assert "127.0.0.1" in here.errors[0]

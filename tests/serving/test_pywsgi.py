@@ -1,4 +1,4 @@
-"""Where programs rely on gevent's server, and HTTP leaves the choice: its ways, and safely."""
+"""pywsgi does as gevent's server does where programs rely on it and HTTP permits it safely."""
 
 import errno
 import io
@@ -37,7 +37,7 @@ def test_who_has_which_policy() -> None:
     assert {AdminServer.policy, WorkerServer.policy} == {STRICT}
 
 
-#: They are requests by this policy.
+#: The entries of TABLE that LIKE_GEVENT accepts.
 SERVED = {"no host"}
 
 
@@ -46,7 +46,7 @@ def test_what_is_no_request_is_none_here(like_gevent: Start, name: str) -> None:
     data, status = TABLE[name]
     here = like_gevent(hello, limits=LIMITS)
     answer = here.exchange(data + SECOND, end=True)
-    # The application may answer before it learns that the body is none.
+    # The application may answer before the server finds that the body is malformed.
     allowed = {status, 200} if data.startswith(CHUNKED) else {status}
     assert int(answer.split(b" ", 2)[1]) in allowed, answer
     if status != 200:
@@ -106,7 +106,7 @@ class TestLostClients:
         here = like_gevent(reading(5))
         self.lost(here, data)
         assert "unexpected end of file" in here.errors[0]
-        here = site(reading(5))  # strict
+        here = site(reading(5))  # with the strict policy
         self.lost(here, data)
         assert here.errors == []
 
@@ -246,7 +246,7 @@ class TestUpgrades:
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             assert environ["wsgi.input_terminated"] is False
             stream = environ["wsgi.input"]
-            sock = stream.raw._sock  # as simple_websocket finds it
+            sock = stream.raw._sock  # simple_websocket finds the socket this way
             sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
             sock.sendall(stream.readline())
             sock.sendall(stream.read(4))
@@ -286,7 +286,7 @@ class TestUpgrades:
 
 class TestRequestLines:
     class Greeted(WSGIHandler):
-        """Takes a line before each request, as a proxy may send it, and hears a knock."""
+        """Read a line before each request, as a proxy may send it, and answer "knock" itself."""
 
         def read_requestline(self) -> Any:
             line = self.rfile.readline()

@@ -1,4 +1,4 @@
-"""``treadle serve`` as it is used: a process of its own, signals, clients that keep asking."""
+"""``treadle serve`` in use: its own process, signals, and clients that send many requests."""
 
 import json
 import os
@@ -18,7 +18,7 @@ import pytest
 import treadle
 from treadle import socket as treadle_socket
 
-#: Everything, as the proofs in tests/proof; otherwise a part.
+#: Run everything, as the tests in tests/proof do; otherwise run a part.
 FULL = os.environ.get("PROOF_FULL") == "1"
 APPLICATION = """
 import os, time
@@ -48,7 +48,7 @@ class Served:
     def __init__(self, folder: Path, *flags: str, env: dict[str, str] | None = None) -> None:
         (folder / "site_app.py").write_text(APPLICATION)
         self.errors = folder / "errors.log"
-        self.errors.unlink(missing_ok=True)  # another's
+        self.errors.unlink(missing_ok=True)  # left by an earlier server
         command = [
             sys.executable,
             "-m",
@@ -63,7 +63,7 @@ class Served:
         self.addresses: list[str] = []
 
     def wait_serving(self) -> "Served":
-        """Until it says that it serves; the addresses are known then."""
+        """Wait until the server logs that it serves, and note its addresses."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             text = self.errors.read_text() if self.errors.exists() else ""
@@ -76,7 +76,7 @@ class Served:
         raise AssertionError(f"it did not start: {text}")
 
     def wait_ready(self) -> "Served":
-        """Until it has answered."""
+        """Wait until the server has answered a request."""
         self.wait_serving()
         with self.connect() as sock:
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -92,7 +92,7 @@ class Served:
         return sock
 
     def ask(self, path: str = "/") -> bytes:
-        """The body of one answer, on a connection of its own."""
+        """Return the body of the response to one request, on a connection of its own."""
         with self.connect() as sock:
             sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
             parts = []
@@ -101,7 +101,7 @@ class Served:
         return b"".join(parts).partition(b"\r\n\r\n")[2]
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal; returns the exit status."""
+        """Send a signal; return the exit status."""
         self.process.send_signal(number)
         return self.wait()
 
@@ -115,7 +115,7 @@ class Served:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Starts ``treadle serve`` with flags; kills what is left."""
+    """Return a function that starts ``treadle serve`` with flags; kill what is left afterwards."""
     started: list[Served] = []
 
     def start(*flags: str, app: str = "site_app:app", **options: Any) -> Served:
@@ -132,7 +132,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 
 class Load:
-    """Clients that ask again and again on connections they keep, *rate* times a second in all."""
+    """Clients with persistent connections that send *rate* requests a second in all."""
 
     def __init__(self, port: int, path: str, clients: int = 25, rate: float = 500) -> None:
         self.port, self.pause = port, clients / rate
@@ -146,7 +146,7 @@ class Load:
         while not self.stopping:
             try:
                 sock = treadle_socket.create_connection(("127.0.0.1", self.port), timeout=10)
-            except OSError:  # nobody listens (any more)
+            except OSError:  # nothing listens, or nothing any more
                 self.refused += 1
                 treadle.sleep(0.01)
                 continue
@@ -156,7 +156,7 @@ class Load:
     def ask_on(self, sock: Any) -> None:
         while not self.stopping:
             treadle.sleep(random.uniform(0, 2 * self.pause))
-            # As pools of clients do: a connection that has ended meanwhile is not used again.
+            # Like a client's pool: a connection that has ended meanwhile is not reused.
             sock.settimeout(0)
             try:
                 assert sock.recv(1) == b""
@@ -208,7 +208,7 @@ class TestSignals:
         idle = serve("--workers", "2").wait_ready()
         began = time.monotonic()
         assert idle.end() == 0
-        processes = time.monotonic() - began  # what it takes two idle ones and theirs to end
+        processes = time.monotonic() - began  # to end two idle workers and their supervisor
         longest = []
         for _ in range(100 if FULL else 5):
             here = serve("--workers", "2").wait_ready()
@@ -221,7 +221,7 @@ class TestSignals:
             assert load.lost == []
             assert load.answered > 10
         print(f"ended in {max(longest):.3f} s at most, idle ones in {processes:.3f} s")
-        # The strict bound needs a machine that does nothing else.
+        # The strict bound needs an otherwise idle machine.
         assert max(longest) < 0.1 + 0.2 + (2 * processes if FULL else 1)
 
     def test_a_killed_worker_is_replaced(self, serve: Callable[..., Served]) -> None:
@@ -231,7 +231,7 @@ class TestSignals:
         victim = int(pids.pop())
         began = time.monotonic()
         os.kill(victim, signal.SIGKILL)
-        assert here.ask() in pids  # the other serves on
+        assert here.ask() in pids  # the other worker keeps serving
         seen = set(pids)
         while len(seen) == 1 and time.monotonic() - began < 5:
             seen.add(here.ask())
@@ -245,7 +245,7 @@ class TestSignals:
         before = here.ask()
         with here.connect() as sock:
             sock.sendall(b"GET /hang HTTP/1.0\r\n\r\n")
-            assert sock.recv(100) == b""  # it is killed
+            assert sock.recv(100) == b""  # the worker is killed
         assert here.ask() != before
         assert "hangs since" in here.errors.read_text()
 
@@ -371,6 +371,6 @@ def test_admin(serve: Callable[..., Served]) -> None:
         for line in admin("/metrics").splitlines()
         if line.startswith("treadle_")
     )
-    assert metrics['treadle_requests_total{code="2xx"}'] == "10"  # one of them the fixture's
+    assert metrics['treadle_requests_total{code="2xx"}'] == "10"  # one is wait_ready()'s
     assert metrics['treadle_request_seconds_bucket{le="+Inf"}'] == "10"
     assert metrics["treadle_workers"] == "2"

@@ -1,4 +1,4 @@
-"""What ``treadle serve`` refuses, and TLS."""
+"""The limits and options of ``treadle serve``, and TLS."""
 
 import ssl as native_ssl
 import time
@@ -27,7 +27,7 @@ def status(sock: Any) -> bytes:
 
 def test_connections_of_an_address(serve: Serve) -> None:  # noqa: F811
     here = serve("--connections-per-address", "3").wait_ready()
-    treadle.sleep(0.1)  # for the connection of wait_ready() to end
+    treadle.sleep(0.1)  # until the connection of wait_ready() has ended
     kept = [here.connect() for _ in range(3)]
     for sock in kept:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -61,7 +61,7 @@ def test_the_proxy_protocol(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
     kept.close()
     until = time.monotonic() + 10
     while log.read_text().count("\n") < 2 and time.monotonic() < until:
-        treadle.sleep(0.01)  # a line is written after its answer
+        treadle.sleep(0.01)  # a line is logged after its response
     assert [line.split()[0] for line in log.read_text().splitlines()] == ["192.0.2.1", "192.0.2.2"]
 
 
@@ -73,7 +73,7 @@ def test_connections_in_all(serve: Serve) -> None:  # noqa: F811
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert status(first) == status(second) == b"200"
     third.settimeout(0.3)
-    with pytest.raises(TimeoutError):  # it waits to be accepted
+    with pytest.raises(TimeoutError):  # the connection waits to be accepted
         third.recv(100)
     first.close()
     assert status(third) == b"200"
@@ -117,7 +117,7 @@ def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
             sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert status(sock) == b"200"
     assert treadle.get_hub().threadpool.apply(asked_by_http2, (authority, port)) == ["HTTP/2"] * 3
-    # Neither who says nothing nor who speaks plainly is reported, and both are let go.
+    # A client that is silent or does not speak TLS is not reported; both are disconnected.
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
         assert sock.recv(100) == b""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
@@ -130,7 +130,7 @@ def test_tls(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
 
 def asked_by_http2(authority: trustme.CA, port: int) -> list[str]:
     context = native_ssl.create_default_context()
-    context.check_hostname = False  # it is asked for by its address
+    context.check_hostname = False  # the client connects by address
     authority.configure_trust(context)
     with httpx.Client(http2=True, verify=context) as client:
         answers = [client.get(f"https://127.0.0.1:{port}/", timeout=10) for _ in range(3)]
@@ -140,7 +140,7 @@ def asked_by_http2(authority: trustme.CA, port: int) -> list[str]:
 
 def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
     path = tmp_path / "socket"
-    for _ in range(2):  # the second finds what a killed one left
+    for _ in range(2):  # the second server finds the socket file of the killed one
         here = serve("--bind", f"unix:{path}").wait_serving()
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(path))
@@ -148,5 +148,5 @@ def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
             assert status(sock) == b"200"
         here.process.kill()
         here.process.wait()
-        treadle.sleep(2)  # its worker notices, and ends too
+        treadle.sleep(2)  # its worker notices that the supervisor is gone, and ends
     assert path.exists()

@@ -1,4 +1,4 @@
-"""WebSockets: every strict case of the protocol in raw frames, real clients, and their API."""
+"""WebSockets: all strict cases of the protocol as raw frames, real clients, and the API."""
 
 import os
 import random
@@ -68,7 +68,7 @@ def closing(code: int | None = 1000, reason: bytes = b"") -> bytes:
 
 
 def frames(data: bytes) -> list[tuple[int, bytes]]:
-    """What a server sent: first byte and payload of each frame; none is masked or cut short."""
+    """Return the first byte and payload of each frame of a server; none is masked or cut short."""
     found, at = [], 0
     while at < len(data):
         first, size = data[at], data[at + 1]
@@ -85,7 +85,7 @@ def frames(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def said(data: bytes) -> list[Any]:
-    """Frames as tests write them: text, bytes, (name, payload), the close's code."""
+    """Return frames as the tests write them: text, bytes, (name, payload), or a close's code."""
     kinds: dict[int, Any] = {
         TEXT: bytes.decode,
         BINARY: bytes,
@@ -104,7 +104,7 @@ def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def upgraded(sock: Any) -> bytes:
-    """Read the answer to a handshake; what comes after it is not there yet."""
+    """Read the response to a handshake, and none of the data that follows it."""
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
         answer += sock.recv(1)
@@ -113,7 +113,7 @@ def upgraded(sock: Any) -> bytes:
 
 
 def exchange(here: Site, *parts: bytes, lines: tuple[str, ...] = ()) -> bytes:
-    """What the server sends back for the frames in *parts*, until it closes."""
+    """Send the frames in *parts* and return what the server sends until it closes."""
     with here.connect() as sock:
         sock.sendall(handshake(*lines))
         upgraded(sock)
@@ -126,7 +126,7 @@ def exchange(here: Site, *parts: bytes, lines: tuple[str, ...] = ()) -> bytes:
 BYE = closing()
 UTF8 = "\u03ba\u1f79\u03c3\u03bc\u03b5-\U0001f680".encode()
 
-#: What is sent -> what comes back.
+#: What the client sends, and what it receives.
 TABLE: dict[str, tuple[bytes, list[Any]]] = {
     "empty text": (frame(TEXT) + BYE, ["", 1000]),
     "text": (frame(TEXT, b"abc") + BYE, ["abc", 1000]),
@@ -249,7 +249,7 @@ TABLE: dict[str, tuple[bytes, list[Any]]] = {
         pytest.param(case, lines, id=f"{case}, {'deflate' if lines else 'plain'}")
         for case in TABLE
         for lines in ((), (DEFLATE,))
-        if not lines or case != "reserved bits 4"  # that is a compressed message then
+        if not lines or case != "reserved bits 4"  # with deflate, it marks a compressed message
     ],
 )
 def test_table(site: Start, case: str, pieces: str, lines: tuple[str, ...]) -> None:
@@ -273,7 +273,7 @@ def test_table(site: Start, case: str, pieces: str, lines: tuple[str, ...]) -> N
 
 
 def inflated(data: bytes) -> bytes:
-    """A server's frames, not compressed."""
+    """Return a server's frames with their payload decompressed."""
     reading = zlib.decompressobj(-15)
     plain = b""
     for first, payload in frames(data):
@@ -343,7 +343,7 @@ class TestHandshake:
             sock.sendall(handshake())
             assert sock.recv(1000).startswith(b"HTTP/1.1 403 ")
             sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            # It has no WebSocket then: KeyError
+            # The second request has no WebSocket: KeyError.
             assert received(sock).startswith(b"HTTP/1.1 500 ")
 
     def test_subprotocols_and_origins(self, site: Start) -> None:
@@ -376,7 +376,7 @@ class TestHandshake:
         assert '"GET /chat?a=b HTTP/1.1" 101 ' in here.log[0]
 
 
-#: Parameters of an offer -> of the answer; None where it is declined.
+#: Parameters of an offer, and of the response; None if the offer is declined.
 OFFERS = {
     "": "server_max_window_bits=12",
     "server_no_context_takeover": "server_no_context_takeover; server_max_window_bits=12",
@@ -391,7 +391,7 @@ OFFERS = {
         "client_max_window_bits=12; server_no_context_takeover; "
         "client_no_context_takeover; server_max_window_bits=12"
     ),
-    "server_max_window_bits=8": None,  # zlib cannot
+    "server_max_window_bits=8": None,  # zlib does not support it
     "server_max_window_bits": None,
     "server_max_window_bits=7": None,
     "server_max_window_bits=16": None,
@@ -520,7 +520,7 @@ class TestLimits:
         assert said(exchange(here, frame(TEXT, b"x" * 1001))) == [1009]
         parts = frame(TEXT, b"x" * 600, fin=False) + frame(0, b"x" * 600)
         assert said(exchange(here, parts)) == [1009]
-        # It is not waited for.
+        # The server does not wait for the rest of the frame.
         assert said(exchange(here, b"\x82\xff" + struct.pack("!Q", 1 << 40) + b"x" * 2000)) == [
             1009
         ]
@@ -579,7 +579,7 @@ class TestLimits:
         def serve(ws: WebSocket) -> None:
             ws.accept()
             go.wait(10)
-            assert ws.receive() is None  # it is cut short
+            assert ws.receive() is None  # the client closes within the message
             done.set()
 
         with site(application(serve)).connect() as sock:
@@ -638,7 +638,7 @@ class TestUse:
         here = site(application(serve))
         assert said(exchange(here, closing(4000, b"why"))) == [4000]
         assert seen == [None, 4000, "why", True]
-        assert here.errors == []  # what a client does is no error of the application
+        assert here.errors == []  # a client's behaviour is not an error of the application
 
     def test_a_client_that_is_gone(self, site: Start) -> None:
         done = Event()
@@ -746,7 +746,7 @@ class TestUse:
 
 
 class TestClient:
-    """With the client of the library ``websockets``."""
+    """Tests with the client of the ``websockets`` library."""
 
     @pytest.mark.parametrize("compression", [None, "deflate"])
     def test_messages(self, site: Start, compression: Any) -> None:

@@ -1,4 +1,4 @@
-"""What an application is given, what a client gets, and where one request ends."""
+"""What a WSGI application receives, what a client receives, and where a request ends."""
 
 import http.client
 import io
@@ -51,7 +51,7 @@ LAST = "Connection: close"
 
 
 def split(answer: bytes) -> tuple[str, dict[str, str], bytes]:
-    """Status line, headers, and what follows."""
+    """Return a response's status line, headers and body."""
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
     return status, dict(line.split(": ", 1) for line in lines), body
@@ -142,10 +142,10 @@ class TestAnswers:
 
     def test_what_is_derived_from_str_and_bytes_serves_as_well(self, site: Start) -> None:
         class Text(str):
-            """As frameworks have them, marked safe for HTML."""
+            """A string class like that with which frameworks mark safe HTML."""
 
         class Data(bytes):
-            """The same of bodies."""
+            """A bytes class for bodies."""
 
         def application(environ: Any, start_response: Any) -> Any:
             start_response(Text("200 OK"), [(Text("X-\xc4".encode().hex()), Text("\xe4"))])
@@ -219,7 +219,7 @@ class TestAnswers:
 
         here = site(application)
         answer = here.exchange(get())
-        assert answer.endswith(b"3\r\nabc\r\n")  # and no end: the client can tell
+        assert answer.endswith(b"3\r\nabc\r\n")  # no last chunk, so the client notices
         assert closed == [True]
         assert "RuntimeError: in the middle" in here.errors[0]
 

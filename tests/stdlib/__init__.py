@@ -1,1 +1,1 @@
-"""CPython's own tests, patched, test by test beside the same unpatched: python -m tests.stdlib."""
+"""CPython's own tests, run patched and unpatched and compared: python -m tests.stdlib."""

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def unpatched(module: str, refresh: bool) -> dict[str, str]:
-    """How the tests end without treadle; "unsteady" if not both times alike."""
+    """Return how each test ends without treadle; "unsteady" if two runs differ."""
     kept = ROOT / "build" / "stdlib" / platform.python_version() / f"{module}.json"
     if not kept.exists() or refresh:
         first = outcomes(module, "plain")
@@ -33,7 +33,7 @@ def unpatched(module: str, refresh: bool) -> dict[str, str]:
 
 
 def compare(module: str, refresh: bool) -> tuple[str, int, dict[str, str]]:
-    """The module, how many of its tests pass unpatched, and those lost with what they said."""
+    """Return the module, how many of its tests pass unpatched, and those lost with their output."""
     without_treadle = unpatched(module, refresh)
     plain = [test for test, how in without_treadle.items() if how == "ok"]
     others = without_treadle.keys() - plain

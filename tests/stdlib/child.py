@@ -1,9 +1,9 @@
 """child.py MODULE RECORD plain|patched LIMIT RESOURCES [SKIPPED...]: run one module's tests.
 
 RECORD gets a line of JSON when a test begins and one when it ends, so that a crash or a hang leaves
-what is known. A test that takes LIMIT seconds ends the process, with the stacks on stderr.
-RESOURCES, separated by commas, are what tests may use besides loopback and little time. The SKIPPED
-are ids of tests that are not run.
+the results so far. A test that takes LIMIT seconds ends the process, with the stacks on stderr.
+RESOURCES, separated by commas, are those that tests may use in addition to loopback and a little
+time. SKIPPED are the ids of tests that do not run.
 """
 
 import faulthandler
@@ -15,7 +15,7 @@ OK, SKIPPED = "ok", "skipped"
 
 
 class Recorder(unittest.TestResult):
-    """Writes down how each test ended: "ok", "skipped", or what went wrong."""
+    """Records how each test ended: "ok", "skipped", or an error text."""
 
     def __init__(self, record, limit, skipped):
         super().__init__()
@@ -64,7 +64,7 @@ class Recorder(unittest.TestResult):
 
 
 def leave_out(suite, skipped):
-    """The suite without the tests of these ids."""
+    """Return the suite without the tests whose ids are in *skipped*."""
     kept = suite.__class__()
     for test in suite:
         if isinstance(test, unittest.TestSuite):
@@ -79,7 +79,7 @@ def main(module, record, mode, limit, resources, *skipped):
         from treadle import get_hub, monkey
 
         monkey.patch_all()
-        get_hub()  # before the first test, so that its descriptors leave no gap among theirs
+        get_hub()  # now, so that the hub's descriptors leave no gap between those of tests
     import test.support
 
     test.support.use_resources = resources.split(",")

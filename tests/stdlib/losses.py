@@ -1,4 +1,4 @@
-"""The tests that may be lost, each with the CPython versions and the reason."""
+"""The tests that are known to fail when patched, with CPython versions and the reason."""
 
 import sys
 
@@ -9,7 +9,7 @@ OUR_CLASS = (
     "the class is treadle's: it can be instantiated, and subclassed, and says where it is from"
 )
 
-#: test id -> (versions, why).
+#: test id -> (versions, reason)
 LOSSES: dict[str, tuple[str, str]] = {
     "test.test_selectors.DefaultSelectorTestCase.test_modify_unregister": (
         ALL,
@@ -35,7 +35,7 @@ LOSSES: dict[str, tuple[str, str]] = {
 
 
 def expected(module: str) -> list[str]:
-    """Those of *module* for the running interpreter."""
+    """Return the known losses of *module* for the running interpreter."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return [
         test

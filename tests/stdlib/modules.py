@@ -1,9 +1,9 @@
-"""Which modules of CPython's test package are run."""
+"""The modules of CPython's test package that are run."""
 
 import importlib.util
 import pkgutil
 
-#: In the order of the report. What an interpreter does not have is left out there.
+#: In the order of the report. Modules that the interpreter lacks are left out.
 NAMES = [
     "test_socket",
     "test_ssl",
@@ -59,12 +59,12 @@ NAMES = [
     "test_tempfile",
 ]
 
-#: What some may use beyond loopback and little time, as ``python -m test -u`` calls it.
+#: What some modules may use beyond loopback and a little time, as ``python -m test -u`` names it.
 RESOURCES = {
-    # Their servers are their own; what wants one from outside is skipped where there is none.
+    # They start their own servers; tests that need an outside server are skipped without one.
     "test_socketserver": ["network"],
     "test_timeout": ["network"],
-    # A second or two.
+    # They take a second or two.
     "test_imaplib": ["walltime"],
     "test_logging": ["walltime"],
     "test_xmlrpc": ["walltime"],
@@ -72,9 +72,9 @@ RESOURCES = {
 
 
 def present(only: list[str]) -> list[str]:
-    """The modules this interpreter has; a package counts as its modules.
+    """Return the modules that this interpreter has; a package is replaced by its modules.
 
-    *only* keeps those whose name begins like one of it, with or without ``test_``.
+    *only* keeps those whose name begins with one of its entries, with or without ``test_``.
     """
     wanted = tuple(name if name.startswith("test_") else f"test_{name}" for name in only)
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""Runs of one module's tests, each in a process of its own."""
+"""Run the tests of one module, each time in a new process."""
 
 import contextlib
 import json
@@ -16,14 +16,15 @@ from .modules import RESOURCES
 
 LIBRARY = str(Path(treadle.__file__).resolve().parents[1])
 CHILD = Path(__file__).with_name("child.py")
-#: Seconds for a test, and for a module.
+#: Time limits in seconds for one test and for a whole module.
 TEST_LIMIT, MODULE_LIMIT = 60, 900
 
 
 def outcomes(module: str, mode: str, without: Iterable[str] = ()) -> dict[str, str]:
-    """How each test of *module* but those of *without* ended: "ok", "skipped" or what went wrong.
+    """Return how each test of *module*, except those in *without*, ended.
 
-    A test that hangs or brings the process down is noted as that, and the others are run without.
+    An outcome is "ok", "skipped" or an error text. If a test hangs or brings the process down, that
+    is its outcome, and the other tests run again without it.
     """
     ended: dict[str, str] = {}
     fatal: dict[str, str] = {}
@@ -34,7 +35,7 @@ def outcomes(module: str, mode: str, without: Iterable[str] = ()) -> dict[str, s
         if {"done": True} in lines:
             break
         open_ = [line["begin"] for line in lines if "begin" in line and line["begin"] not in ended]
-        # Where no test was on, it is the module itself that failed.
+        # If no test was running, the module itself failed.
         fatal[open_[-1] if open_ else f"test.{module}"] = why
         if not open_ or len(fatal) == before or len(fatal) > 30:
             break
@@ -42,11 +43,11 @@ def outcomes(module: str, mode: str, without: Iterable[str] = ()) -> dict[str, s
 
 
 def once(module: str, mode: str, skipped: list[str]) -> tuple[list[dict[str, object]], str]:
-    """One run: what the child recorded, and, if it did not finish, how it ended."""
+    """Run the tests once; return what the child recorded, and how it ended if it did not finish."""
     with tempfile.TemporaryDirectory(prefix="treadle-stdlib-") as folder:
         record = Path(folder, "record")
         record.touch()
-        errors = Path(folder, "errors")  # no pipe: what a test leaves behind would keep it open
+        errors = Path(folder, "errors")  # no pipe: a process left behind would keep it open
         work = Path(folder, "work")
         work.mkdir()
         resources = ",".join(RESOURCES.get(module, []))
@@ -73,6 +74,6 @@ def once(module: str, mode: str, skipped: list[str]) -> tuple[list[dict[str, obj
         why += f"ended by {child.returncode}: {errors.read_text(errors='replace')[-3000:]}"
         lines = []
         for text in record.read_text().splitlines():
-            with contextlib.suppress(ValueError):  # cut off by the end of the process
+            with contextlib.suppress(ValueError):  # the end of the process may cut off a line
                 lines.append(json.loads(text))
     return lines, why

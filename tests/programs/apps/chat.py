@@ -1,11 +1,11 @@
-"""A chat of Flask-SocketIO's: ``python chat.py PORT``, or ``chat:app`` for another server."""
+"""A Flask-SocketIO chat: ``python chat.py PORT``, or ``chat:app`` for another server."""
 
 import os
 import signal
 import sys
 
 if os.environ.get("CHAT_WITHOUT_GEVENTWEBSOCKET"):
-    sys.modules["geventwebsocket"] = None  # as where it is not installed
+    sys.modules["geventwebsocket"] = None  # as if it were not installed
 
 import logging
 import time
@@ -14,7 +14,7 @@ import gevent
 from flask import Flask
 from flask_socketio import SocketIO, emit, join_room
 
-# It reports as an error that a client polls once more while it leaves.
+# engineio logs an error when a client polls once more while it disconnects.
 logging.getLogger("engineio.server").setLevel(logging.CRITICAL)
 
 app = Flask(__name__)

@@ -1,4 +1,4 @@
-"""Clients of a chat: ``python chat_client.py URL TRANSPORT``; prints what they heard as JSON."""
+"""Chat clients: ``python chat_client.py URL TRANSPORT``; prints as JSON what they received."""
 
 import json
 import queue
@@ -12,7 +12,7 @@ URL, TRANSPORT = sys.argv[1:]
 
 
 class Member:
-    """One client, and what is said to it."""
+    """A client, and the messages it has received."""
 
     def __init__(self) -> None:
         self.heard: queue.Queue[str] = queue.Queue()
@@ -26,7 +26,7 @@ class Member:
 
 
 def waits(members: list[Member]) -> tuple[float, list[Any]]:
-    """50 waits of 0.2 s at once, 5 of each of 10 clients."""
+    """Emit 50 waits of 0.2 s at once, 5 from each of 10 clients; return seconds and results."""
     answers: queue.Queue[int] = queue.Queue()
     began = time.perf_counter()
     for number in range(50):

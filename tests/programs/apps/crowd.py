@@ -1,8 +1,8 @@
-"""What the programs share: who runs their calls at once, and the report they print.
+"""Shared by the programs: run calls concurrently, and print a report.
 
 ``python PROGRAM STYLE URL waits COUNT`` makes COUNT slow calls at once, ``... load COUNT`` makes
-COUNT quick ones, SIZE at any time. STYLE says what makes them concurrent: ``threads`` (of a program
-that knows neither gevent nor treadle), ``gevent`` or ``treadle``.
+COUNT quick ones, SIZE of them at a time. STYLE names what makes the calls concurrent: ``threads``
+(a program that knows neither gevent nor treadle), ``gevent`` or ``treadle``.
 """
 
 import sys
@@ -31,12 +31,12 @@ SIZE = 50
 
 
 def at_once(call: Callable[[int], Any], numbers: Iterable[int]) -> list[Any]:
-    """``call(number)`` of all, SIZE of them running at any time."""
+    """Return ``call(number)`` for each of *numbers*, with SIZE calls running at a time."""
     return Pool(SIZE).map(call, numbers)
 
 
 def main(wait: Callable[[int], Any], load: Callable[[int], Any]) -> None:
-    """Do what the command line asks for, and print results and seconds as JSON."""
+    """Run what the command line asks for, and print results and seconds as JSON."""
     what, count = sys.argv[3], int(sys.argv[4])
     call = wait if what == "waits" else load
     if call is load:

@@ -1,4 +1,4 @@
-"""Django under gevent's or treadle's pywsgi: ``django_server.py STYLE PORT``, until SIGTERM."""
+"""Run Django under gevent's or treadle's pywsgi until SIGTERM: ``django_server.py STYLE PORT``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A site of Flask's for gunicorn to serve, and a WebSocket without any framework."""
+"""A Flask site for gunicorn to serve, and a WebSocket application without a framework."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ def wait(seconds: float) -> str:
 
 @app.get("/hang")
 def hang() -> str:
-    """Let no other greenlet run."""
+    """Block the worker: no other greenlet runs."""
     while True:
         pass
 
@@ -53,7 +53,7 @@ def stream() -> Response:
 @app.get("/environ")
 @app.get("/under/environ")
 def environ() -> dict[str, Any]:
-    """What of the environment is text."""
+    """Return the strings and booleans of the WSGI environment."""
     return {
         name: value
         for name, value in request.environ.items()
@@ -62,7 +62,7 @@ def environ() -> dict[str, Any]:
 
 
 def sockets(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """WebSockets that echo: treadle's, and simple_websocket's on the bare socket."""
+    """Echo WebSocket messages, with treadle's API or with simple_websocket on the raw socket."""
     if environ["PATH_INFO"] == "/treadle":
         for message in environ["wsgi.websocket"]:
             environ["wsgi.websocket"].send(message)
@@ -72,4 +72,4 @@ def sockets(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         while True:
             socket.send(socket.receive())
     except simple_websocket.ConnectionClosed:
-        raise StopIteration from None  # as Flask-Sock has it
+        raise StopIteration from None  # as Flask-Sock does

@@ -1,8 +1,8 @@
-"""geventhttpclient: its own client, and its requests-like sessions."""
+"""geventhttpclient: its own client, and its sessions, which resemble those of requests."""
 
 import json
 
-import crowd  # patches: before all else
+import crowd  # first, because it patches
 from geventhttpclient import HTTPClient, UserAgent
 
 client = HTTPClient.from_url(crowd.URL, concurrency=crowd.SIZE, network_timeout=30)

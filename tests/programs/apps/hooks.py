@@ -1,4 +1,4 @@
-"""gunicorn's settings for a test: each hook writes a line."""
+"""gunicorn settings for a test: each hook writes one line."""
 
 import os
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""requests, urllib3 or httpx (the last argument), with connections that are kept alive."""
+"""requests, urllib3 or httpx (the last argument), with connections that stay open."""
 
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import crowd  # patches: before all else
+import crowd  # first, because it patches
 import httpx
 import requests
 import urllib3

@@ -1,4 +1,4 @@
-"""What becomes of a query whose greenlet is killed, in time, or cut off: prints it as JSON.
+"""Print, as JSON, what happens to queries that are killed, time out or lose their connection.
 
 ``python interrupted.py LIBRARY URL``; LIBRARY is psycopg2 or psycopg.
 """
@@ -34,7 +34,7 @@ def sleep(connection: Any) -> None:
 
 
 def sleeping() -> int:
-    """How many queries sleep in the server."""
+    """Return how many queries are sleeping in the server."""
     return ask(
         watcher,
         "select count(*) from pg_stat_activity where state = 'active' and wait_event = 'PgSleep'",
@@ -49,9 +49,9 @@ def seconds_until_none_sleeps() -> float:
 
 
 def after(connection: Any) -> tuple[bool, float]:
-    """Whether *connection* was closed by what ended its query, and when the server has stopped."""
+    """Return whether *connection* is closed, and the seconds until no query sleeps any more."""
     closed = bool(connection.closed)
-    if LIBRARY == "psycopg":  # it cancels queries by itself for KeyboardInterrupt alone
+    if LIBRARY == "psycopg":  # by itself, psycopg cancels a query on KeyboardInterrupt only
         connection.cancel_safe()
     return closed, seconds_until_none_sleeps()
 
@@ -81,7 +81,7 @@ except treadle.Timeout as timeout:
     caught = str(timeout)
 report["timed out"] = (caught, *after(connection))
 
-treadle.get_hub().exception_stream = None  # the greenlet's end is no news
+treadle.get_hub().exception_stream = None  # the exception that ends the greenlet is expected
 connection, sleeper = begin_to_sleep()
 ask(watcher, f"select pg_terminate_backend({connection.info.backend_pid})")
 sleeper.join()

@@ -1,4 +1,4 @@
-"""Jobs for Celery, by way of Redis; ``python jobs.py CHECK`` has a worker do some and tells."""
+"""Celery jobs that use Redis; ``python jobs.py CHECK`` runs some in a worker and reports."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ended: list[str] = []
 
 @app.task
 def wait(number: int, seconds: float) -> int:
-    """Wait; whether it came to an end is what ended() says."""
+    """Sleep *seconds* and return *number*; all_ended() lists the calls that have ended."""
     global running, most
     running += 1
     most = max(most, running)
@@ -36,7 +36,7 @@ def wait(number: int, seconds: float) -> int:
 
 @app.task
 def most_at_once() -> int:
-    """How many of wait() ran at once, since it was asked last."""
+    """Return how many calls of wait() ran at once since the last call of this task."""
     global most
     most, before = 0, most
     return before
@@ -71,7 +71,7 @@ def surroundings() -> list[str]:
 
 
 def get(task: Any, *args: Any, **options: Any) -> Any:
-    """Its result."""
+    """Run *task* in the worker and return its result."""
     return task.apply_async(args, **options).get(timeout=SECONDS)
 
 
@@ -82,18 +82,18 @@ def waits(count: int, seconds: float) -> list[int]:
 
 
 def ask_worker() -> Any:
-    """What asks the worker for its state."""
+    """Return the object that queries the worker's state."""
     return app.control.inspect(limit=1)
 
 
 def await_active() -> None:
-    """Wait until a task runs."""
+    """Wait until the worker runs a task."""
     while not any(ask_worker().active().values()):
         time.sleep(0.02)
 
 
 def check_waits() -> Any:
-    """50 waits at once; before, one for each connection."""
+    """Run 50 waits at once, after a first round that opens all connections."""
     waits(50, 0.0)
     began = time.perf_counter()
     results = waits(50, 0.2)
@@ -101,7 +101,7 @@ def check_waits() -> Any:
 
 
 def check_limits() -> Any:
-    """Hard and soft limits, and a countdown."""
+    """Check hard and soft time limits, and a countdown."""
     try:
         get(limited_hard)
     except TimeLimitExceeded as exc:
@@ -112,7 +112,7 @@ def check_limits() -> Any:
 
 
 def check_revocation() -> Any:
-    """A task that is revoked while it runs ends, and so does one that had not begun."""
+    """Revoke a running task and one that has not begun: both must end as revoked."""
     running = wait.delay("running", SECONDS)
     await_active()
     later = wait.apply_async(("later", 0.0), countdown=1)
@@ -128,7 +128,7 @@ def check_revocation() -> Any:
 
 
 def check_control() -> Any:
-    """A pool of 2 that grows by 4 while it is in use, and shrinks by 5 while it is."""
+    """Grow a pool of 2 by 4, and then shrink it by 5, while it is in use."""
     found = []
     for change, count in ((None, 0), (app.control.pool_grow, 4), (app.control.pool_shrink, 5)):
         jobs = group(wait.s(number, 0.1) for number in range(12)).apply_async()
@@ -144,7 +144,7 @@ def check_control() -> Any:
 
 
 def check_shutdown() -> Any:
-    """Print when a long wait has begun, so that the worker may be stopped; its result."""
+    """Print when a long wait has begun, so that the worker can be stopped; return its result."""
     job = wait.delay(7, 2.0)
     await_active()
     print("begun", flush=True)

@@ -1,4 +1,4 @@
-"""Users of the site, for locust: each waits 0.2 s for a page, and sends some data."""
+"""Users of the site for locust: each waits 0.2 s for a page, and posts some data."""
 
 from locust import FastHttpUser, HttpUser, constant, task
 

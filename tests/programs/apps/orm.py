@@ -2,7 +2,7 @@
 
 import sys
 
-import crowd  # patches: before all else
+import crowd  # first, because it patches
 from sqlalchemy import String, create_engine, func, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -32,14 +32,14 @@ class Order(Base):
 
 
 def wait(number: int) -> int:
-    """A slow query."""
+    """Run a slow query."""
     with Session(engine) as session:
         session.execute(text("select pg_sleep(0.2)"))
         return int(session.scalar(text(f"select {number}")))
 
 
 def load(number: int) -> int:
-    """Keep an order, read it in another transaction, and delete it."""
+    """Insert an order, read it in another transaction, and delete it."""
     with Session(engine) as session:
         session.add(Order(number=number, text=f"order {number}"))
         session.commit()

@@ -1,19 +1,19 @@
-"""redis-py: one client and its pool of connections, shared by all."""
+"""redis-py: all calls share one client and its pool of connections."""
 
-import crowd  # patches: before all else
+import crowd  # first, because it patches
 from redis import Redis
 
 client = Redis.from_url(crowd.URL, decode_responses=True)
 
 
 def wait(number: int) -> int:
-    """Wait for what another call sends after 0.2 s at the latest."""
+    """Wait 0.2 s for an item of a list that stays empty."""
     assert client.blpop([f"nothing:{number}"], timeout=0.2) is None
     return number
 
 
 def load(number: int) -> int:
-    """A transaction and a read."""
+    """Run a transaction and a read."""
     name = f"load:{number}"
     with client.pipeline() as transaction:
         transaction.set(name, number).incr(name).expire(name, 60).execute()

@@ -1,6 +1,6 @@
-"""A web site for the programs to ask, on asyncio: ``python site.py PORT``.
+"""An asyncio web site that the programs query: ``python site.py PORT``.
 
-``GET /N?delay=S`` is answered after S seconds with ``{"path": "/N"}``; a POST gets its body back.
+``GET /N?delay=S`` returns ``{"path": "/N"}`` after S seconds; a POST returns its body.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Serve one connection, which is kept alive."""
+    """Serve one keep-alive connection."""
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

@@ -1,13 +1,13 @@
 """paramiko: commands and files over a few connections, ten calls at once on each.
 
-The URL is ssh://USER@HOST:PORT; the user's key and the list of known hosts are the last arguments.
+The URL is ssh://USER@HOST:PORT; the last arguments are the user's key and the known hosts file.
 """
 
 import io
 import sys
 from urllib.parse import urlsplit
 
-import crowd  # patches: before all else
+import crowd  # first, because it patches
 import paramiko
 
 KEY, KNOWN_HOSTS = sys.argv[5:]
@@ -34,7 +34,7 @@ idle = [client.open_sftp() for client in clients for _ in range(10)]
 
 
 def wait(number: int) -> int:
-    """What a command prints after 0.2 s."""
+    """Return the number that a remote command prints after 0.2 s."""
     client = clients[number % len(clients)]
     _, output, errors = client.exec_command(f"sleep 0.2; echo {number}")
     assert errors.read() == b""
@@ -43,7 +43,7 @@ def wait(number: int) -> int:
 
 
 def load(number: int) -> int:
-    """Write a file, read it and remove it."""
+    """Write a remote file, read it and remove it."""
     sftp = idle.pop()
     name = f"{KEY}-{number}"
     sftp.putfo(io.BytesIO(TEXT), name)

@@ -1,6 +1,6 @@
-"""simple_websocket's client, a connection for each call."""
+"""simple_websocket's client, with one connection for each call."""
 
-import crowd  # patches: before all else
+import crowd  # first, because it patches
 from simple_websocket import Client
 
 

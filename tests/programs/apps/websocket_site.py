@@ -1,4 +1,4 @@
-"""WebSockets by simple_websocket, as flask-sock has them, under gevent's pywsgi: ``... PORT``."""
+"""simple_websocket under gevent's pywsgi, as flask-sock uses it; the argument is the port."""
 
 import signal
 import sys
@@ -16,7 +16,7 @@ from simple_websocket import ConnectionClosed, Server
 
 
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Answer each message, "SECONDS TEXT", with its text after so long."""
+    """Send back the text of each message "SECONDS TEXT" after that many seconds."""
     websocket = Server.accept(environ)
     assert websocket.mode == "gevent"
     try:
@@ -25,7 +25,7 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             time.sleep(float(seconds))
             websocket.send(text)
     except ConnectionClosed:
-        return []  # it has answered by itself
+        return []  # the WebSocket has sent the response itself
 
 
 server = WSGIServer(("127.0.0.1", int(sys.argv[1])), application, log=None)

@@ -1,6 +1,6 @@
-"""zmq.green: clients of a dealing service in the same process, over TCP; URL is not asked."""
+"""zmq.green: clients of a ROUTER socket in the same process, over TCP; URL is not used."""
 
-import crowd  # patches: before all else
+import crowd  # first, because it patches
 import gevent
 import zmq.green as zmq
 
@@ -10,7 +10,7 @@ PORT = front.bind_to_random_port("tcp://127.0.0.1")
 
 
 def serve() -> None:
-    """Answer each request, after the time it asks for, in a greenlet of its own."""
+    """Answer each request in its own greenlet, after the delay that the request asks for."""
     while True:
         client, _, text = front.recv_multipart()
         delay, _, number = text.partition(b" ")

@@ -16,7 +16,7 @@ context = zmq.Context()
 
 
 def subscribers() -> list[list[bytes]]:
-    """What three subscribers of two topics get of ten messages."""
+    """Return what three subscribers to two topics receive of ten messages."""
     with context.socket(zmq.XPUB) as publisher:
         port = publisher.bind_to_random_port("tcp://127.0.0.1")
 
@@ -27,7 +27,7 @@ def subscribers() -> list[list[bytes]]:
                 return [subscriber.recv() for _ in range(5)]
 
         waiting = [gevent.spawn(subscribe, topic) for topic in (b"a", b"b", b"a")]
-        for _ in range(2):  # one message for each topic that somebody wants
+        for _ in range(2):  # one message for each topic that has a subscriber
             publisher.recv()
         gevent.sleep(0.2)
         for number in range(5):
@@ -38,7 +38,7 @@ def subscribers() -> list[list[bytes]]:
 
 
 def polled() -> list[int]:
-    """Numbers pushed by two native threads, as a poller of both sockets sees them."""
+    """Return the numbers that two native threads push, received with one poller."""
     pullers = [context.socket(zmq.PULL) for _ in range(2)]
     poller = zmq.Poller()
     for at, puller in enumerate(pullers):
@@ -65,7 +65,7 @@ def polled() -> list[int]:
 
 
 def gave_up() -> list[str]:
-    """How waits end that nobody answers: by poll's own timeout, and by gevent's."""
+    """Return how waits without an answer end: by poll's own timeout, and by gevent's."""
     ends = []
     with context.socket(zmq.PULL) as puller:
         puller.bind("inproc://silent")
@@ -79,7 +79,7 @@ def gave_up() -> list[str]:
 
 
 def threaded() -> int:
-    """What a patched thread answers the main greenlet."""
+    """Return the answer of a patched thread to the main greenlet."""
 
     def answer() -> None:
         with context.socket(zmq.REP) as server:

@@ -1,9 +1,9 @@
-"""cancellation.py SCENARIO SEED STRIKES: random kills and timeouts, and then the books are checked.
+"""cancellation.py SCENARIO SEED STRIKES: random kills and timeouts, then a check of all counts.
 
-Twenty greenlets work on one primitive. Meanwhile another strikes them `STRIKES` times at random
-(kills that wait or don't, with GreenletExit or another exception), each victim being replaced,
-and each worker puts some of its own operations under a tiny Timeout. At the end the survivors
-are told to stop, must be able to, and every permit, item and count must be accounted for.
+Twenty greenlets work on one primitive. Meanwhile another greenlet kills them `STRIKES` times at
+random: with or without waiting, with GreenletExit or another exception. Each victim is replaced.
+Each worker also runs some of its own operations under a tiny Timeout. At the end the survivors
+are told to stop and must be able to; every permit, item and count must be accounted for.
 """
 
 import json
@@ -22,12 +22,12 @@ from treadle.thread import allocate_lock
 from treadle.timeout import Timeout
 
 WORKERS = 20
-TINY = 0.0004  # seconds; the order of a few rounds of the ring
-PATIENCE = 20  # seconds for the survivors to stop by themselves
+TINY = 0.0004  # seconds; about as long as a few turns of the hub
+PATIENCE = 20  # seconds in which the survivors must stop by themselves
 
 
 class Clock:
-    """Advances a little whenever it is read, so that a seed gives the same program everywhere."""
+    """A clock that advances when it is read, so that a seed gives the same run everywhere."""
 
     time = 0  # nanoseconds
 
@@ -43,11 +43,11 @@ class Clock:
 
 
 class Struck(Exception):
-    """What a strike raises in its victim when it is no GreenletExit."""
+    """The exception, other than GreenletExit, that a kill raises in its victim."""
 
 
 class Scenario:
-    """Greenlets at work on something that must stay whole. Subclasses say on what."""
+    """Greenlets at work on an object that must stay consistent. Subclasses define the object."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -56,11 +56,11 @@ class Scenario:
         self.tick = 0
 
     def work(self):
-        """One operation by one worker; it may be struck wherever it switches."""
+        """Do one operation of a worker; a kill may hit it wherever it switches."""
         raise NotImplementedError
 
     def wind_up(self):
-        """Make workers that wait able to end, once `running` is false."""
+        """Let workers that wait end, once `running` is false."""
 
     def check(self):
         """Assert that nothing is missing or left over."""
@@ -81,7 +81,7 @@ class Scenario:
                 treadle.sleep(0)
 
     def patience(self):
-        """A timeout argument: none, or a tiny one."""
+        """Return a timeout argument: None, or a tiny one."""
         return self.rng.random() * TINY if self.rng.random() < 0.3 else None
 
     def linger(self):
@@ -90,7 +90,7 @@ class Scenario:
 
 
 class Permits(Scenario):
-    """At most `permits` workers are inside; every permit is back at the end."""
+    """At most `permits` workers hold the semaphore; at the end every permit is back."""
 
     permits = 3
 
@@ -129,7 +129,7 @@ class BoundedPermits(Permits):
 
 
 class WithBlock(Permits):
-    """The same through the `with` statement."""
+    """Permits that are acquired with the `with` statement: never more than `permits` are held."""
 
     def work(self):
         with self.semaphore:
@@ -142,7 +142,7 @@ class WithBlock(Permits):
 
 
 class Lock(Scenario):
-    """A lock of treadle.thread: one is inside, and it is free at the end."""
+    """A lock of treadle.thread: one worker holds it at a time, and it is free at the end."""
 
     def __init__(self, rng):
         super().__init__(rng)
@@ -167,7 +167,7 @@ class Lock(Scenario):
 
 
 class ReentrantLock(Scenario):
-    """One owner at a time, however deep; nobody dead owns it."""
+    """An RLock: one owner at a time, at any depth; no dead greenlet owns it at the end."""
 
     def __init__(self, rng):
         super().__init__(rng)
@@ -198,7 +198,7 @@ class ReentrantLock(Scenario):
 
 
 class Conditions(Scenario):
-    """Whatever hits a wait, the waiter owns the lock again when it comes out; tokens add up."""
+    """A Condition: however wait() ends, the waiter owns the lock again; the tokens add up."""
 
     def __init__(self, rng):
         super().__init__(rng)
@@ -253,7 +253,7 @@ class Conditions(Scenario):
 
 
 class Queues(Scenario):
-    """What a put accepted comes out of exactly one get; what a put refused never does."""
+    """An item that put() accepted comes out of exactly one get(); a refused one never does."""
 
     make = staticmethod(lambda: queue.Queue(2))
 
@@ -291,7 +291,7 @@ class Queues(Scenario):
             self.took()
 
     def took(self):
-        """An item has been taken from the queue."""
+        """Note that an item has been taken from the queue."""
 
     def drain(self):
         while True:
@@ -302,8 +302,8 @@ class Queues(Scenario):
             self.took()
 
     def wind_up(self):
-        # Nobody is left to serve a worker that waits, so the main greenlet does: it takes what
-        # waits to be put, and then gives to those who wait to get.
+        # No worker is left to serve a worker that waits, so the main greenlet does: it takes the
+        # items of waiting putters, and then puts items for waiting getters.
         while any(not g.dead for g in self.staff):
             self.drain()
             treadle.sleep(0)
@@ -333,7 +333,7 @@ class PriorityQueues(Queues):
 
 
 class UnboundedQueues(Queues):
-    """No put ever waits, so there are more gets: they are to wait."""
+    """put() never blocks on an unbounded queue, so there are more calls of get(), which do."""
 
     make = staticmethod(queue.SimpleQueue)
 
@@ -342,7 +342,7 @@ class UnboundedQueues(Queues):
 
 
 class JoinableQueues(Queues):
-    """And the count of unfinished tasks is that of the accepted items not yet done."""
+    """Queues whose count of unfinished tasks must also match the items that are not yet done."""
 
     make = staticmethod(lambda: queue.JoinableQueue(2))
 
@@ -356,10 +356,10 @@ class JoinableQueues(Queues):
 
 
 class Channels(Queues):
-    """A rendezvous: a strike may hit a putter whose item has just been taken.
+    """A rendezvous: a kill may hit a putter whose item has just been taken.
 
-    Its put then raises although the item arrived, as it may from any call that has done its
-    work; so what a put refused may come out, but nothing is lost or doubled.
+    Its put() then raises although the item arrived, as any call may that has done its work.
+    So the item of a put() that raised may come out, but no item is lost or duplicated.
     """
 
     make = staticmethod(queue.Channel)
@@ -372,7 +372,7 @@ class Channels(Queues):
 
 
 class Datagrams:
-    """A pair of sockets as a queue; the system's own buffer is its bound."""
+    """A pair of sockets used as a queue, bounded by the system's socket buffer."""
 
     def __init__(self):
         self.left, self.right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -409,7 +409,7 @@ class Datagrams:
 
 
 class Sockets(Queues):
-    """A message is sent or the send raises, and it is received once, whoever is struck."""
+    """A message is sent or send() raises, and it is received once, whichever worker is killed."""
 
     make = staticmethod(Datagrams)
 
@@ -421,7 +421,7 @@ class Sockets(Queues):
 
 
 class Events(Scenario):
-    """Those who wait when it is set all wake; those who were struck are not on its list."""
+    """set() wakes every greenlet that waits; killed waiters are not in the event's list."""
 
     def __init__(self, rng):
         super().__init__(rng)
@@ -452,7 +452,7 @@ class Events(Scenario):
 
 
 class Results(Scenario):
-    """Each result, set by one worker for many: all who were not struck see the one value."""
+    """AsyncResults that one worker sets for many: each get() that is not killed sees the value."""
 
     def __init__(self, rng):
         super().__init__(rng)
@@ -485,7 +485,7 @@ class Results(Scenario):
 
 
 class Pools(Scenario):
-    """A pool's free places are all free when its last greenlet is gone."""
+    """All places of a pool are free again when its last greenlet has ended."""
 
     size = 4
 
@@ -525,7 +525,7 @@ class Pools(Scenario):
 
 
 class Groups(Scenario):
-    """A group holds the greenlets that live, whoever of its users was struck."""
+    """A group holds its living greenlets, whichever of its users is killed."""
 
     def __init__(self, rng):
         super().__init__(rng)
@@ -557,7 +557,7 @@ class Groups(Scenario):
 
 
 class Joins(Scenario):
-    """Joining and getting: links of those who were struck are gone, values reach the others."""
+    """join() and get(): links of killed waiters are removed, values reach the other waiters."""
 
     def work(self):
         other = treadle.spawn(self.linger)
@@ -601,7 +601,7 @@ SCENARIOS = {
 
 
 def strike(rng, victim):
-    """Kill `victim` in one of the ways there are."""
+    """Kill `victim` in one of the possible ways."""
     exception = rng.choice((treadle.GreenletExit, Struck, Struck("instance")))
     victim.kill(exception, block=rng.random() < 0.3, timeout=rng.choice((None, TINY)))
 
@@ -610,7 +610,7 @@ def main(name, seed, strikes):
     rng = random.Random(seed)
     clock.replace(Clock())
     scenario = SCENARIOS[name](rng)
-    # A struck worker's exception is expected; nothing else is.
+    # A killed worker's exception is expected; no other exception is.
     treadle.get_hub().NOT_ERROR += (Struck,)
     staff = scenario.staff = [treadle.spawn(scenario.worker) for _ in range(WORKERS)]
     for _ in range(strikes):

@@ -1,8 +1,8 @@
-"""fairness.py CASE SECONDS: a 10 ms heartbeat beside something that is always ready.
+"""fairness.py CASE SECONDS: a 10 ms heartbeat beside a greenlet that is always ready.
 
-Prints the worst gap between two beats in milliseconds. Time in which the kernel had this thread
-ready but ran another process, or a virtual machine's host did not run it, is not the scheduler's
-and is taken off (/proc's run-queue delay and steal).
+Prints the longest gap between two beats in milliseconds. The net gap excludes the time in which
+the thread was ready but the kernel ran another process, or in which a virtual machine's host did
+not run it (/proc's run-queue delay and steal): that is not the scheduler's fault.
 """
 
 import json
@@ -69,7 +69,7 @@ children = []
 
 
 def child(source, argument, *keep):
-    """A process of its own at the other end; it ends when our end of the socket closes."""
+    """Start a process at the other end; it ends when our end of the socket closes."""
     command = [sys.executable, "-c", source, str(argument)]
     process = subprocess.Popen(command, pass_fds=[s.fileno() for s in keep])
     children.append(process)
@@ -79,16 +79,16 @@ def child(source, argument, *keep):
 
 
 def flooded(source=FLOOD, kind=native.SOCK_STREAM):
-    """A cooperative socket whose other end is written without pause by another process."""
+    """Return a cooperative socket to which another process writes without pause."""
     ours, theirs = native.socketpair(native.AF_UNIX, kind)
     child(source, theirs.fileno(), theirs)
     return socket.socket(ours.family, ours.type, fileno=ours.detach())
 
 
 class RunQueue:
-    """Nanoseconds this thread has waited for a processor although it was ready.
+    """Reads for how many nanoseconds this thread was ready but waited for a processor.
 
-    With those that a virtual machine was not run by its host, as far as that tells.
+    Includes the time in which the host did not run a virtual machine, if the host reports it.
     """
 
     def __init__(self):
@@ -103,7 +103,7 @@ class RunQueue:
 
 
 def beat_by_timer(until):
-    """The longest time between two beats of `sleep(10 ms)`, net and gross, in nanoseconds."""
+    """Return the longest gap between two `sleep(10 ms)`, net and gross, in nanoseconds."""
     delay = RunQueue()
     net = gross = 0
     last, waited = time.monotonic_ns(), delay()
@@ -117,7 +117,7 @@ def beat_by_timer(until):
 
 
 def beat_by_socket(until):
-    """The longest time from a byte's being sent by another process to its being read here."""
+    """Return the longest time from sending a byte in another process to reading it here."""
     source = flooded(METRONOME)
     delay = RunQueue()
     net = gross = late = their_delay = 0
@@ -126,7 +126,7 @@ def beat_by_socket(until):
         our_delay = delay()
         beat = source.recv(40)
         now = time.monotonic_ns()
-        # What the other process lost after taking the time of the last beat came with this one.
+        # A delay of the other process after it timed the last beat is reported with this beat.
         net = max(net, late - (int(beat[:20]) - their_delay))
         their_delay = int(beat[:20])
         gross = max(gross, now - int(beat[20:]))
@@ -280,7 +280,7 @@ def main(neighbour, beat, seconds):
         process.kill()
         process.wait()
     print(json.dumps({"net_ms": net / 1e6, "gross_ms": gross / 1e6, "turns": done}))
-    # The neighbour never ends; a report that comes first is all that is wanted of it.
+    # The neighbour never ends; only the report is wanted, so exit without waiting for it.
     sys.stdout.flush()
     os._exit(0 if not other.dead else 1)
 

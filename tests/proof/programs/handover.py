@@ -3,11 +3,11 @@
 HOLDER and WAITER are each one of
 
     greenlet   a greenlet of the main thread's hub
-    native     a native thread that has no hub, and must have none afterwards
-    hub        a greenlet of another thread's hub, beside one that must go on ticking meanwhile
+    native     a native thread without a hub, which must not get one
+    hub        a greenlet of another thread's hub, beside a greenlet that must keep ticking
 
-Both sides go in lockstep wherever the primitive allows it, so each hand-over finds somebody
-waiting. A side that fails ends the program with its traceback; a hang is ended from outside.
+The sides go in lockstep wherever the primitive allows it, so each hand-over finds a waiter.
+A side that fails ends the program with its traceback; a hang is ended from outside.
 """
 
 import json
@@ -32,7 +32,7 @@ class Given(Exception):
 
 
 class Semaphores:
-    """Two that start without a permit: each side releases the one the other waits on."""
+    """Two semaphores without a permit: each side releases the one on which the other waits."""
 
     make = staticmethod(lambda: Semaphore(0))
 
@@ -78,7 +78,7 @@ class Locks(Semaphores):
 
 
 class TimedSemaphores(Semaphores):
-    """The same with a deadline on each wait, far away."""
+    """Semaphores whose acquire() has a timeout that does not expire."""
 
     def hold(self):
         for _ in range(self.count):
@@ -94,7 +94,7 @@ class TimedSemaphores(Semaphores):
 
 
 class RLocks:
-    """Contended by both sides until it has changed hands COUNT times."""
+    """An RLock for which both sides compete until it has changed hands COUNT times."""
 
     def __init__(self, count):
         self.count = count
@@ -107,7 +107,7 @@ class RLocks:
         has_hub = get_hub_if_exists() is not None
 
         def pause():
-            # Lets other threads have the interpreter's lock, and then other greenlets run.
+            # Lets other threads take the interpreter's lock, and then switches to other greenlets.
             time.sleep(0)
             if has_hub:
                 treadle.sleep(0)
@@ -137,7 +137,7 @@ class RLocks:
 
 
 class Conditions:
-    """Whose turn it is changes under the lock; the other waits for it."""
+    """The side to move changes under a Condition's lock; the other side waits for its turn."""
 
     def __init__(self, count):
         self.count = count
@@ -192,7 +192,7 @@ class Events:
 
 
 class AsyncResults:
-    """A result each way per hand-over; each fifth is an exception."""
+    """Each hand-over sends a result in both directions; every fifth is an exception."""
 
     def __init__(self, count):
         self.count = count
@@ -223,7 +223,7 @@ class AsyncResults:
 
 
 class Queues:
-    """One item at a time fits, so putter and getter wait for each other."""
+    """A queue for one item, so that putter and getter wait for each other."""
 
     make = staticmethod(lambda: queue.Queue(1))
 
@@ -258,7 +258,7 @@ class Channels(Queues):
 
 
 class JoinableQueues(Queues):
-    """The putter waits until its item is done before it puts the next."""
+    """The putter waits until its item is done before it puts the next one."""
 
     make = staticmethod(lambda: queue.JoinableQueue(1))
 
@@ -279,7 +279,7 @@ class JoinableQueues(Queues):
 
 
 class SimpleQueues(Queues):
-    """Unbounded: an answer comes back for each item, so that both sides wait."""
+    """An unbounded queue: a second one returns each item, so that both sides wait."""
 
     def __init__(self, count):
         self.make = queue.SimpleQueue
@@ -298,9 +298,9 @@ class SimpleQueues(Queues):
 
 
 class Joins:
-    """The holder's greenlets end while the waiter joins them, by join() or get() in turn.
+    """The waiter calls join() or get() on the holder's greenlets while they end.
 
-    A holder without a hub cannot be: spawning makes one.
+    There is no holder without a hub: spawning creates one.
     """
 
     def __init__(self, count):
@@ -343,7 +343,7 @@ class Joins:
 
 
 class ThreadPools:
-    """The holder gives a native thread of a pool a task; the waiter waits for its result."""
+    """The holder gives a task to a thread pool; the waiter waits for its result."""
 
     def __init__(self, count):
         self.count = count
@@ -390,7 +390,7 @@ PRIMITIVES = {
 
 
 def guarded(function):
-    """The function; what it raises ends the program, or the other side would wait for ever."""
+    """Wrap *function*: an exception ends the program, so that the other side does not hang."""
 
     def call():
         try:
@@ -430,7 +430,7 @@ def with_hub(function):
         started = time.monotonic()
         side = treadle.spawn(function)
         treadle.joinall([side, treadle.spawn(tick)])
-        # Half of what a free hub would have done, less still for a machine that is busy.
+        # A twentieth of what an idle hub would do, because the machine may be busy.
         assert ticks >= (time.monotonic() - started) / 0.001 / 20, f"{ticks} ticks"
 
     return threading.Thread(target=guarded(run))

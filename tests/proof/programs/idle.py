@@ -1,7 +1,7 @@
-"""idle.py KIND: 1,000 greenlets that wait for an hour, and nothing to do for 2 s.
+"""idle.py KIND: 1,000 greenlets wait for an hour, and nothing happens for 2 s.
 
-Prints how often the thread went to sleep in these 2 s and the processor time it used. A thread
-that polls, ticks or spins goes to sleep (or burns) more than the once it needs.
+Prints how often the thread went to sleep in these 2 s, and the processor time it used. A thread
+that polls, ticks or spins goes to sleep more than once, or uses more processor time.
 """
 
 import json
@@ -18,7 +18,7 @@ HOUR = 3600
 
 
 def sleeps():
-    """How often this thread has given up the processor of its own accord."""
+    """Return how often this thread has given up the processor voluntarily."""
     with open(f"/proc/self/task/{threading.get_native_id()}/status") as status:
         return int(status.read().split("voluntary_ctxt_switches:")[1].split()[0])
 

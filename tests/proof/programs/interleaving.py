@@ -1,4 +1,4 @@
-"""interleaving.py: all sorts of waits, and none on real time; prints who ran when."""
+"""interleaving.py: waits of all kinds, none on real time; prints which greenlet ran when."""
 
 import treadle
 from treadle import queue, socket
@@ -9,12 +9,12 @@ from treadle.pool import Pool
 
 
 def record(sockets=False):
-    """Run it once; the list of (who, step) in the order of events.
+    """Run the waits once; return a list of (name, step) in the order of events.
 
-    How many turns pass before a byte that was sent is seen depends on how fast they are, as a
-    turn of a few microseconds does not ask the system each time; so `sockets` are for a clock
-    that stands still. And which of its turns a greenlet loses to the fairness budget depends on
-    what was read before; so they are for a process that did nothing else.
+    How many turns pass before a sent byte is seen depends on their speed: a turn of a few
+    microseconds does not poll the system each time. So `sockets` needs a clock that stands
+    still. Which turns a greenlet loses to the fairness budget depends on what was read before,
+    so `sockets` also needs a process that did nothing else.
     """
     seen = []
 

@@ -1,7 +1,7 @@
-"""lifecycle.py CASE [ARGUMENT]: lives and ends of a process with 1,000 parked greenlets.
+"""lifecycle.py CASE [ARGUMENT]: the life and end of a process with 1,000 parked greenlets.
 
-Each case is a whole program; how it ends (exit code, output, and no word on stderr) is what the
-tests look at. A case that expects a signal prints "ready" when it may come.
+Each case is a whole program; the tests check how it ends (exit code, output, empty stderr).
+A case that expects a signal prints "ready" when the signal may come.
 """
 
 import atexit
@@ -24,17 +24,17 @@ COUNT = 1000
 
 
 def say(text):
-    """Write a line; not by print(), whose buffer a signal handler must not enter twice."""
+    """Write a line without print(), whose buffer is not safe in a signal handler."""
     os.write(1, f"{text}\n".encode())
 
 
 def ready():
-    """Say so, when the main greenlet waits."""
+    """Print "ready" when the main greenlet waits."""
     treadle.spawn(say, "ready")
 
 
 def use_treadle():
-    """A little of everything: an engine that is well passes."""
+    """Use a little of everything and check that it works."""
     order = []
     timer = treadle.Timeout.start_new(60)
     result, items, permits = AsyncResult(), Queue(1), Semaphore(0)
@@ -78,7 +78,7 @@ def collect(kind="all"):
 
 
 def collect_forgotten(kind="all"):
-    """Nobody else knows these greenlets, nor (but for sleepers and sockets) what they wait on."""
+    """Keep no reference to the greenlets nor (but for sleepers and sockets) what they wait on."""
     park(kind, COUNT)
     for _ in range(3):
         gc.collect()
@@ -88,7 +88,7 @@ def collect_forgotten(kind="all"):
 
 
 def collect_in_hub():
-    """The collection happens in a callback, where no greenlet may be switched to."""
+    """Collect in a callback, where no switch to a greenlet is possible."""
     greenlets = park("all", COUNT)
     treadle.get_hub().loop.run_callback(gc.collect)
     treadle.sleep(0)
@@ -113,7 +113,7 @@ def end_without_references(kind="all"):
 
 
 def end_with_finally():
-    """Greenlets that would wait again when they are unwound."""
+    """End with greenlets that would wait again when they are unwound."""
 
     def stubborn():
         while True:
@@ -129,7 +129,7 @@ def end_with_finally():
 
 
 def end_in_cycles():
-    """Parked greenlets that only the interpreter's own last collection finds."""
+    """End with parked greenlets that only the interpreter's last collection finds."""
 
     class Node:
         pass
@@ -169,7 +169,7 @@ def exit_callback():
 
 
 def exit_caught():
-    """SystemExit from a greenlet arrives in the main greenlet, where it can be caught."""
+    """SystemExit from a greenlet is raised in the main greenlet, which can catch it."""
     greenlets = park("all", COUNT)
     treadle.spawn(sys.exit, 4)
     try:
@@ -202,7 +202,7 @@ def raise_greenlet():
 
 
 def at_exit():
-    """An exit function may use greenlets while others are parked."""
+    """An exit function may use greenlets while other greenlets are parked."""
     park("all", COUNT)
 
     @atexit.register
@@ -236,7 +236,7 @@ WAITS = {
 
 
 def interrupt(wait="event"):
-    """Ends as plain Python does: with a traceback, by the signal."""
+    """End like plain Python on SIGINT: with a traceback, killed by the signal."""
     park("all", COUNT)
     ready()
     WAITS[wait]()
@@ -256,7 +256,7 @@ def interrupt_caught(wait="event"):
 
 
 def interrupt_greenlet():
-    """The signal comes while another greenlet computes: that one ends, and main is told too."""
+    """A signal in another running greenlet ends that greenlet and reaches the main one too."""
     greenlets = park("all", COUNT)
     victim = treadle.spawn(signal.raise_signal, signal.SIGINT)
     try:
@@ -296,7 +296,7 @@ def terminate_by_default():
 
 
 def handle():
-    """A handler that raises nothing runs promptly, and the wait goes on."""
+    """A handler that does not raise runs promptly, and the wait continues."""
     park("all", COUNT)
     happened = Event()
 
@@ -328,7 +328,7 @@ def thread_ends(kind="all"):
 
 
 def thread_ends_before_its_greenlets(kind="all"):
-    """The main thread holds the greenlets of a thread that is gone, and lets go of them."""
+    """The main thread keeps the greenlets of an ended thread for a while, then drops them."""
     kept = []
     in_thread(lambda: kept.extend(park(kind, COUNT)))
     gc.collect()
@@ -340,7 +340,7 @@ def thread_ends_before_its_greenlets(kind="all"):
 
 
 def thread_ends_twice():
-    """Both threads have parked greenlets; one ends and then the interpreter."""
+    """Both threads have parked greenlets; one thread ends, and then the interpreter."""
     keep = park("all", COUNT)
     in_thread(lambda: park("all", COUNT))
     use_treadle()
@@ -349,7 +349,7 @@ def thread_ends_twice():
 
 
 def thread_raises():
-    """What ends the thread is no business of its greenlets."""
+    """The exception that ends the thread does not concern its greenlets."""
 
     def run():
         park("all", COUNT)
@@ -375,7 +375,7 @@ def thread_still_waits():
 
 
 def thread_works_on():
-    """Python waits for a thread that is no daemon; its hub works until then."""
+    """Python waits for a non-daemon thread; the thread's hub works until then."""
 
     def run():
         park("all", COUNT)
@@ -391,7 +391,7 @@ def thread_works_on():
 
 
 class Watched:
-    """Greenlets of all kinds, and some that are ready, which tell when they run in a child."""
+    """Parked greenlets and greenlets that are ready, which report if they run in a child."""
 
     def __init__(self):
         self.parent = os.getpid()
@@ -422,7 +422,7 @@ class Watched:
             treadle.sleep(0)
 
     def assert_untouched(self):
-        """In the parent, after the child's end."""
+        """Check, in the parent after the child's end, that no greenlet ran in the child."""
         try:
             ran = os.read(self.strangers, 100)
         except BlockingIOError:
@@ -439,7 +439,7 @@ class Watched:
 
 
 def fork_and_wait(child, fork=os.fork):
-    """Run `child` in a forked process; returns its exit code."""
+    """Run `child` in a forked process; return its exit code."""
     pid = fork()
     if pid == 0:
         child()
@@ -481,7 +481,7 @@ def fork_in_greenlet():
 
 
 def fork_in_thread():
-    """The thread has no hub; the main thread's is not its child's."""
+    """Fork in a thread without a hub: the child does not get the main thread's hub."""
     watched = Watched()
     codes = []
     in_thread(lambda: codes.append(fork_and_wait(child_exits_now)))
@@ -507,7 +507,7 @@ def fork_in_hub_thread():
 
 
 def fork_twice():
-    """A child of a child."""
+    """Fork in a forked child."""
     watched = Watched()
 
     def child():
@@ -521,7 +521,7 @@ def fork_twice():
 
 
 def fork_child_returns():
-    """The child runs to the end of the program, with an interpreter's full end."""
+    """The child runs to the end of the program, and its interpreter ends normally."""
     watched = Watched()
     code = fork_and_wait(child_uses_treadle)
     if code is None:
@@ -555,7 +555,7 @@ def fork_child_parks():
 
 
 def fork_hook():
-    """An at-fork hook that yields runs nobody's greenlets in the child."""
+    """An at-fork hook that yields runs none of the parent's greenlets in the child."""
     watched = Watched()
     os.register_at_fork(after_in_child=lambda: treadle.sleep(0))
     assert fork_and_wait(child_exits_now) == 0
@@ -564,7 +564,7 @@ def fork_hook():
 
 
 def fork_exec():
-    """Nothing of the parent's runs between fork and exec, even if the hook there yields."""
+    """No greenlet of the parent runs between fork and exec, even if the hook there yields."""
     watched = Watched()
     for _ in range(5):
         subprocess.run(["/bin/true"], preexec_fn=lambda: treadle.sleep(0), check=True)
@@ -574,7 +574,7 @@ def fork_exec():
 
 
 def fork_at_once():
-    """Ten children at once, from ten greenlets that let others run between."""
+    """Fork ten children at once, from ten greenlets that yield first."""
     watched = Watched()
 
     def one(i):
@@ -586,11 +586,11 @@ def fork_at_once():
     say("end")
 
 
-# -- nothing can ever wake anybody
+# -- deadlock: nothing can wake the waiting greenlets
 
 
 def loop_exit():
-    """Uncaught: the traceback's last lines say who waits for what."""
+    """LoopExit ends the program: the traceback's last lines say what each greenlet waits for."""
     happened, permits, items = Event(), Semaphore(0), Queue()
 
     def named(name, wait):
@@ -609,7 +609,7 @@ def loop_exit():
 
 
 def loop_exit_parked():
-    """With 1,000 of them the text stays of a readable length."""
+    """With 1,000 waiting greenlets the text of LoopExit stays short enough to read."""
     park("event", COUNT)
     try:
         Event().wait()

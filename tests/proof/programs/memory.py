@@ -1,7 +1,7 @@
-"""memory.py CASE COUNT: what is left behind after doing something COUNT times.
+"""memory.py CASE COUNT: what stays behind after doing something COUNT times.
 
-A tenth of it is done first, so that caches and free lists have their size. Prints by how much
-resident memory (KiB), objects known to the collector, allocated blocks and open descriptors grew.
+A first tenth fills caches and free lists and is not counted. Prints the growth of the resident
+memory (KiB), the objects that the collector knows, the allocated blocks and the descriptors.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def measure():
 
 
 class Expected(Exception):
-    """Not to be reported."""
+    """An exception that the hub does not report."""
 
 
 def nothing():
@@ -53,7 +53,7 @@ def fail():
 
 
 def batches(one_batch):
-    """A case that works through its count in batches."""
+    """Return a case that repeats `one_batch` until its count is reached."""
 
     def case(count):
         for _ in range(count // BATCH):
@@ -143,14 +143,14 @@ def pooled():
 
 @batches
 def in_cycles():
-    """Greenlets that refer to themselves and that only the collector can free."""
+    """Create greenlets that refer to themselves, so that only the collector can free them."""
     greenlets = [treadle.Greenlet(nothing) for _ in range(BATCH)]
     for greenlet in greenlets:
         greenlet.me = greenlet
         greenlet.start()
     treadle.joinall(greenlets)
     del greenlets, greenlet
-    gc.collect()  # here, or the peak and with it the rest depends on when the collector ran
+    gc.collect()  # otherwise the peak, and what remains of it, depends on when the collector runs
 
 
 @batches
@@ -229,11 +229,11 @@ def greenlet_locals():
 
 
 def connections(count):
-    """Through a server on the loopback, a hundred at a time, each asking and being answered."""
+    """Connect to a loopback server, a hundred at a time; each client sends and gets an answer."""
 
     def answer(connection, address):
         connection.sendall(connection.recv(100).upper())
-        assert connection.recv(1) == b""  # the client has shut its side down
+        assert connection.recv(1) == b""  # the client has shut down its side
         connection.close()
 
     def ask():
@@ -243,7 +243,7 @@ def connections(count):
                 assert s.recv(100) == b"HELLO"
                 s.shutdown(socket.SHUT_WR)
                 assert s.recv(1) == b""
-                # Both sides are done; no port is to stay behind in TIME_WAIT.
+                # Both sides are done; no port may stay behind in TIME_WAIT.
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     server = StreamServer(("127.0.0.1", 0), answer, backlog=128)
@@ -265,7 +265,7 @@ def socketpairs():
 
 @batches
 def dropped_sockets():
-    """Never closed, only forgotten, while they are registered with the poller."""
+    """Drop sockets without closing them while they are registered with the poller."""
     for _ in range(BATCH):
         left, _right = socket.socketpair()
         reader = treadle.spawn(left.recv, 1)
@@ -292,7 +292,7 @@ def threadpool():
 
 
 def hubs(count):
-    """Native threads that have a hub, and end."""
+    """Run native threads that have a hub, and end."""
 
     def run():
         treadle.joinall([treadle.spawn(treadle.sleep, 0.0001) for _ in range(3)])

@@ -1,4 +1,4 @@
-"""Greenlets parked in each kind of wait there is; used by the programs beside this file."""
+"""Greenlets parked in each kind of wait, for the other programs in this folder."""
 
 import resource
 import time
@@ -142,7 +142,7 @@ def poll():
 
 
 def threadpool():
-    """Behind a native thread's task that takes half a second."""
+    """Wait behind a task of half a second in the hub's thread pool."""
     pool = treadle.get_hub().threadpool
     if not pool.size:
         pool.maxsize = 1
@@ -181,10 +181,11 @@ KINDS = {
 
 
 def park(kind, count):
-    """Spawn `count` greenlets, each waiting on an object of its own, and let them reach it.
+    """Spawn `count` greenlets, each waiting on an object of its own, and run them until they wait.
 
-    `kind` is "threadpool", a name of `KINDS`, or "all": each of these in turn. The thread pool
-    is not among them because it makes threads, and most cases are about processes without.
+    `kind` is "threadpool", a name of `KINDS`, or "all", which uses each of `KINDS` in turn. The
+    thread pool is not in `KINDS` because it starts threads, and most cases need a process
+    without threads.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))

@@ -1,4 +1,4 @@
-"""A Django project's settings; the database is the one that DATABASE_URL names."""
+"""Settings of a Django project; DATABASE_URL names its database."""
 
 import os
 from urllib.parse import urlsplit

@@ -5,7 +5,7 @@ from .models import Order
 
 
 def order(request: HttpRequest, number: int) -> JsonResponse:
-    """Keep an order and read it again; the database waits as long as the query says."""
+    """Insert an order and read it again; the database sleeps for the query's "delay" seconds."""
     with transaction.atomic():
         made = Order.objects.create(path=request.path)
         if delay := float(request.GET.get("delay", 0)):
