@@ -1,4 +1,4 @@
-"""Build what is compiled; everything else about the package stands in pyproject.toml."""
+"""Build the compiled modules. Everything else about the package is in pyproject.toml."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 
 CORE = "src/treadle/_core"
 HTTP = "src/treadle/http"
-#: C that modules are built with.
+#: Cython module -> the C sources that it is compiled with.
 ALSO = {f"{HTTP}/h1.pyx": sorted(glob(f"{HTTP}/llhttp/*.c"))}
 
 DIRECTIVES = {

@@ -1,7 +1,7 @@
-"""A Python prompt inside a running process, served to whoever connects: gevent.backdoor.
+"""A server for a Python prompt inside a running process, with the API of gevent.backdoor.
 
-There is no authentication: who can connect can do whatever the process can. Listen on 127.0.0.1
-or a Unix socket.
+There is no authentication: any client that can connect can do everything the process can. Listen on
+127.0.0.1 or a Unix socket.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STREAMS = ("stdin", "stdout", "stderr")
 
 
 class _PerGreenlet:
-    """Stands for a standard stream: each visitor's own in its greenlet, the real one elsewhere."""
+    """A standard stream that is the client's in its greenlet, and the real one elsewhere."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -43,7 +43,7 @@ class _PerGreenlet:
 
 
 def _install(streams: dict[str, Any]) -> None:
-    """Let the current greenlet's standard streams be these."""
+    """Use *streams* as the standard streams of the current greenlet."""
     for name, stream in streams.items():
         shared = getattr(sys, name)
         if not isinstance(shared, _PerGreenlet):
@@ -53,7 +53,7 @@ def _install(streams: dict[str, Any]) -> None:
 
 
 def _remove() -> None:
-    """Undo :func:`_install`; the real streams come back when nobody needs others."""
+    """Undo :func:`_install`; restore the real streams if no other greenlet uses its own."""
     for name in STREAMS:
         shared = getattr(sys, name)
         if isinstance(shared, _PerGreenlet):
@@ -63,11 +63,11 @@ def _remove() -> None:
 
 
 class BackdoorServer(StreamServer):
-    """Serves a prompt to each who connects.
+    """Serves a Python prompt to each client that connects.
 
-    *locals* are names that each visitor finds, in a dictionary of its own; *banner* is the text
-    that greets it. The other arguments are those of :class:`~treadle.server.StreamServer`, but
-    *spawn*: stopping the server ends the visits.
+    Each client gets its own copy of the dictionary *locals* as its namespace. *banner* is the text
+    printed first. The other arguments are those of :class:`~treadle.server.StreamServer`, except
+    *spawn*: the server uses a pool, so that stopping it ends the clients' sessions.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class BackdoorServer(StreamServer):
         return {**self.locals, "builtins": builtins, "__builtins__": builtins}
 
     def handle(self, conn: Any, _address: Any) -> None:
-        """Talk with one visitor until it leaves."""
-        with contextlib.suppress(OSError):  # it is no TCP connection
+        """Serve the prompt to one client until it leaves."""
+        with contextlib.suppress(OSError):  # not a TCP connection
             conn.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         lines = conn.makefile("r")
         output = _Output(conn)
@@ -104,7 +104,7 @@ class BackdoorServer(StreamServer):
 
 
 class _Output:
-    """Standard output on a connection, without a buffer that nobody would flush."""
+    """Standard output on a connection, unbuffered because nothing would flush it."""
 
     encoding = "utf-8"
 
@@ -128,7 +128,7 @@ class _Output:
 
 
 class _Input:
-    """Standard input from a connection, whose lines may end as telnet's do."""
+    """Standard input from a connection; its lines may end with CRLF, as telnet's do."""
 
     encoding = "utf-8"
 

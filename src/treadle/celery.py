@@ -1,12 +1,12 @@
-"""A pool for Celery's workers, in which each task has a greenlet.
+"""A pool for Celery's workers that runs each task in a greenlet.
 
     treadle run -m celery -A shop worker -P treadle -c 100
     CELERY_CUSTOM_WORKER_POOL=treadle.celery:TaskPool celery -A shop worker -P custom -c 100
 
-Celery knows short names of its own pools alone; ``treadle run`` adds treadle's to them, and patches
-before anything is imported. Celery imports this module first of all where the variable names it,
-and importing it patches the standard library and installs the alias for ``import gevent``: Celery
-and kombu have ways of their own with gevent, that are right here too.
+Celery has short names only for its own pools. ``treadle run`` adds the name ``treadle`` to them,
+and patches before anything is imported. If the variable is set, Celery imports this module before
+anything else. Its import patches the standard library and installs the alias for ``import gevent``,
+because Celery and kombu have special code for gevent that treadle needs too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from treadle.timeout import Timeout
 compat.install()
 monkey.patch_all()
 
-# Only now: what they import has to be patched.
+# Imported after patching, because the modules they import must be patched.
 from celery.concurrency import gevent  # noqa: E402
 from celery.exceptions import SoftTimeLimitExceeded  # noqa: E402
 
@@ -29,11 +29,11 @@ __all__ = ["TaskPool"]
 
 
 class TaskPool(gevent.TaskPool):
-    """Celery's pool of greenlets, which also keeps soft time limits.
+    """Celery's gevent pool, with soft time limits added.
 
-    A task that exceeds its soft limit gets SoftTimeLimitExceeded where it waits, and one that
-    exceeds its hard limit, or is revoked with ``terminate``, is killed there; one that computes
-    without ever waiting is not interrupted. Growing, shrinking and shutdown are Celery's.
+    A task that exceeds its soft limit gets SoftTimeLimitExceeded where it waits. A task that
+    exceeds its hard limit, or is revoked with ``terminate``, is killed where it waits. A task that
+    computes without waiting is not interrupted. Growing, shrinking and shutdown are Celery's.
     """
 
     def on_apply(
@@ -44,7 +44,7 @@ class TaskPool(gevent.TaskPool):
         timeout_callback: Callable[[bool, float], object] | None = None,
         **options: Any,
     ) -> Any:
-        """Start a task when there is a place for it; Celery calls it."""
+        """Start a task, after waiting until the pool has room for it. Celery calls this."""
         seconds = soft_timeout or self.options.get("soft_timeout")
         if seconds:
             target = partial(_call_within, seconds, timeout_callback, target)
@@ -58,7 +58,10 @@ def _call_within(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """Call *target*, which deals with the exception that comes after so many seconds."""
+    """Call *target*, and raise SoftTimeLimitExceeded in it after *seconds*.
+
+    *target* handles that exception. If it was raised, *timeout_callback* is called afterwards.
+    """
     with Timeout(seconds, SoftTimeLimitExceeded(seconds)) as limit:
         result = target(*args, **kwargs)
         if not limit.pending and timeout_callback is not None:

@@ -27,7 +27,7 @@ treadle run [--gevent] SCRIPT [ARG ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that *argv* (``sys.argv[1:]`` by default) names; returns the exit status."""
+    """Run the command that *argv* (by default ``sys.argv[1:]``) names; return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="treadle",
@@ -69,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare(options.gevent)
         return run_program(options.target, options.args, options.module)
     if options.command == "serve":
-        # Needs what is installed by treadle[serve].
+        # Imported only here: it needs the packages of treadle[serve].
         from treadle.serve.command import serve
 
         return serve(options)
     if options.command == "demo":
-        # Patches this process, so it is imported by nothing else.
+        # Imported only here, because the demo patches this process.
         from treadle.demo import run_demo
 
         return run_demo(options.pages, options.delay)
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare(as_gevent: bool, patch: bool = True) -> None:
-    """Patch the standard library, and let ``import gevent`` mean treadle if *as_gevent* says so."""
+    """Patch the standard library, and, if *as_gevent*, make ``import gevent`` import treadle."""
     if as_gevent:
         from treadle import compat
 
@@ -95,9 +95,9 @@ def prepare(as_gevent: bool, patch: bool = True) -> None:
 
 
 def examine_program(options: argparse.Namespace) -> int:
-    """Run a program as ``treadle run`` does, and list what it still has of the unpatched library.
+    """Run a program as ``treadle run`` does, and print its references to unpatched originals.
 
-    With ``--late`` the program patches by itself. The status is 1 if anything is listed.
+    With ``--late``, the program patches by itself. Return the exit status: 1 if anything is listed.
     """
     from treadle import monkey
 
@@ -113,7 +113,7 @@ def examine_program(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-#: Programs that know names of their own parts alone: where they keep them, and what is treadle's.
+#: Program -> (the module and the table of its short names, treadle's entry for that table).
 _NAMES = {
     "celery": ("celery.concurrency", "ALIASES", "treadle.celery:TaskPool"),
     "gunicorn": ("gunicorn.workers", "SUPPORTED_WORKERS", "treadle.gunicorn.Worker"),
@@ -121,7 +121,7 @@ _NAMES = {
 
 
 def introduce(target: str) -> None:
-    """Let the program take "treadle" for the name of what treadle has for it."""
+    """Add the short name "treadle" to the program *target*, if it has a table of such names."""
     name = os.path.basename(target)
     if name in _NAMES:
         module, table, ours = _NAMES[name]
@@ -130,7 +130,7 @@ def introduce(target: str) -> None:
 
 
 def run_program(target: str, args: Sequence[str], is_module: bool) -> int:
-    """Run *target* as python itself would."""
+    """Run the script or module *target* as ``python`` would, and return 0."""
     introduce(target)
     sys.argv = [target, *args]
     if is_module:
@@ -149,7 +149,7 @@ def _is_archive(path: str) -> bool:
 
 
 def run_script(path: str) -> None:
-    """Execute a file in ``__main__``, so that what it defines can be pickled and inspected."""
+    """Execute a file in ``__main__``, so that its definitions can be pickled and inspected."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     with io.open_code(os.path.abspath(path)) as file:
         code = compile(file.read(), path, "exec")
@@ -162,7 +162,7 @@ def run_script(path: str) -> None:
 
 
 def version_text() -> str:
-    """What ``treadle version`` prints."""
+    """Return the output of ``treadle version``."""
     hub = treadle.get_hub()
     clock = "CLOCK_MONOTONIC" if os.name == "posix" else "the performance counter"
     rows = {

@@ -1,6 +1,6 @@
-"""``treadle demo``: a slow web site, read by ordinary blocking code, one by one and all at once.
+"""``treadle demo``: read a slow web site with ordinary blocking code, one by one and all at once.
 
-Site and reader share one process and one thread.
+The site and its readers share one process and one thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BAR_WIDTH = 40
 
 
 class SlowSite:
-    """An HTTP site on a free port of 127.0.0.1 whose every page takes *delay* seconds."""
+    """An HTTP site on a free port of 127.0.0.1. Each page takes *delay* seconds."""
 
     def __init__(self, delay: float) -> None:
         self.delay = delay
@@ -45,14 +45,14 @@ class SlowSite:
 
 
 class Progress:
-    """A bar on standard error's terminal; silent where there is none."""
+    """A progress bar on standard error; silent if that is no terminal."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total, self.done = label, total, 0
         self.shown = sys.stderr is not None and sys.stderr.isatty()
 
     def step(self) -> None:
-        """One more is done."""
+        """Count one more page as done, and update the bar."""
         self.done += 1
         if self.shown:
             full = BAR_WIDTH * self.done // self.total
@@ -62,7 +62,7 @@ class Progress:
 
 
 def fetch(url: str, progress: Progress) -> int:
-    """Read one page the ordinary, blocking way; returns its length in bytes."""
+    """Read one page with ordinary blocking code; return its length in bytes."""
     with urlopen(url, timeout=60) as response:
         size = len(response.read())
     progress.step()
@@ -70,14 +70,17 @@ def fetch(url: str, progress: Progress) -> int:
 
 
 def timed(work: Callable[[], list[int]]) -> tuple[float, int]:
-    """Seconds that *work* took and how many bytes it read."""
+    """Call *work*; return how many seconds it took and the sum of the sizes it returned."""
     started = time.monotonic()
     sizes = work()
     return time.monotonic() - started, sum(sizes)
 
 
 def run_demo(pages: int, delay: float) -> int:
-    """Show the difference on standard output; returns the exit status."""
+    """Read *pages* pages both ways and print the times; return the exit status.
+
+    Each page takes *delay* seconds.
+    """
     if pages < 1 or delay < 0:
         print("treadle demo: --pages must be 1 or more, --delay 0 or more", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""The cooperative part of the standard library's os module: what gevent.os offers."""
+"""Cooperative versions of blocking functions of the os module, with the API of gevent.os."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ __extensions__ = [
     "tp_write",
     "wait_for_child",
 ]
-#: What is the standard library's own.
+#: Names of the standard module. Those not defined in this module are the standard ones.
 __imports__ = [name for name in dir(_os) if not name.startswith("__")]
 
 globals().update({name: getattr(_os, name) for name in __imports__})
@@ -75,29 +75,29 @@ _native_waitpid = _os.waitpid
 _native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
-#: Numbers of errors after which nb_read() and nb_write() try again.
+#: Error numbers after which nb_read() and nb_write() try again.
 ignored_errors = (_errno.EAGAIN, _errno.EINTR)
-#: Seconds between two looks whether a child's watcher was called.
+#: Interval in seconds at which waitpid() checks whether a child's watcher was called.
 _WATCH_INTERVAL = 0.001
 
 
 @_builtin
 def close(fd: int) -> None:
-    """:func:`os.close`; whoever waits for *fd* gets an OSError (EBADF)."""
+    """Close *fd* as :func:`os.close` does; greenlets that wait for it get an OSError (EBADF)."""
     if isinstance(fd, int):
         _cancel_waits(fd)
     _native_close(fd)
 
 
-# No built-in ones: code made for gevent looks for functions.
+# fork() and forkpty() have no @_builtin: code written for gevent expects plain functions.
 
 
 def fork(keep: bool = False) -> int:
-    """:func:`os.fork`; only the calling greenlet goes on in the child, all of them with *keep*.
+    """Fork as :func:`os.fork` does; in the child only the calling greenlet goes on.
 
-    Those that are kept go on with their timers, locks and descriptors; what they wait for from
-    other threads or from children of the parent never comes. As the native function it waits until
-    nobody else holds the import lock.
+    If *keep* is true, all greenlets of the thread go on in the child, with their timers, locks and
+    file descriptors. A wait for another thread, or for a child of the parent, never succeeds there.
+    Like the native function, this waits until no other greenlet holds the import lock.
     """
     hub = get_hub()
     with _import_lock:
@@ -113,14 +113,14 @@ def fork(keep: bool = False) -> int:
 
 
 def forkpty() -> tuple[int, int]:
-    """:func:`os.forkpty`; only the calling greenlet goes on in the child."""
+    """Fork as :func:`os.forkpty` does; in the child only the calling greenlet goes on."""
     with _import_lock:
         return _native_forkpty()
 
 
 @_builtin
 def read(fd: int, length: int, /) -> bytes:
-    """:func:`os.read`; other greenlets run while there is nothing to read."""
+    """Read as :func:`os.read` does; other greenlets run while there is nothing to read."""
     if length:
         _await_ready(fd, _READ)
     return _read(fd, length)
@@ -128,7 +128,7 @@ def read(fd: int, length: int, /) -> bytes:
 
 @_builtin
 def write(fd: int, data: Any, /) -> int:
-    """:func:`os.write`; other greenlets run while there is no room."""
+    """Write as :func:`os.write` does; other greenlets run while *fd* is not writable."""
     if isinstance(data, bytes | bytearray | memoryview) and _would_need_room(fd, data):
         return _write_by_pages(fd, memoryview(data).cast("B"))
     _await_ready(fd, _WRITE)
@@ -136,7 +136,10 @@ def write(fd: int, data: Any, /) -> int:
 
 
 def _would_need_room(fd: int, data: Any) -> bool:
-    """Whether writing *data* may block although *fd* is ready, as a pipe is with one free page."""
+    """Return whether writing *data* may block although *fd* is writable.
+
+    A pipe is writable as soon as one page is free.
+    """
     size = data.nbytes if isinstance(data, memoryview) else len(data)
     if size <= _PIPE_BUF or type(fd) is not int or fd < 0:
         return False
@@ -150,13 +153,13 @@ def _write_by_pages(fd: int, data: memoryview) -> int:
             _await_ready(fd, _WRITE)
             done += _write(fd, data[done : done + _PIPE_BUF])
         except OSError:
-            if done:  # what the native call returns then
+            if done:  # as the native call does after a partial write
                 return done
             raise
     return done
 
 
-#: gevent's names of what :func:`fork` and :func:`forkpty` do by themselves.
+#: gevent's names for its own versions; here they are :func:`fork` and :func:`forkpty`.
 fork_gevent = fork
 forkpty_gevent = forkpty
 
@@ -167,11 +170,11 @@ def fork_and_watch(
     ref: bool = False,
     fork: _Callable[[], int] = fork,
 ) -> int:
-    """:func:`fork`; in the parent, *callback* is called in the hub when the child has ended.
+    """Fork with *fork*; in the parent, call *callback* in the hub when the child has ended.
 
-    With a child watcher of *loop*, by default the current hub's, which has the child's ``rpid``
-    and ``rstatus``; it keeps the loop going if *ref* is true. :func:`waitpid` still returns that
-    status once. *fork* is called for the process itself.
+    The argument of *callback* is a child watcher with ``rpid`` and ``rstatus``. The watcher belongs
+    to *loop*, by default the current hub's. It keeps the loop running if *ref* is true.
+    :func:`waitpid` still returns the child's status once. Return what *fork* returns.
     """
     pid = fork()
     if pid and callback is not None:
@@ -187,7 +190,10 @@ def forkpty_and_watch(
     ref: bool = False,
     forkpty: _Callable[[], tuple[int, int]] = forkpty_gevent,
 ) -> tuple[int, int]:
-    """:func:`os.forkpty`, with *callback* as for :func:`fork_and_watch`."""
+    """Fork with *forkpty*, and call *callback* as :func:`fork_and_watch` does.
+
+    Return what *forkpty* returns: the process id and the file descriptor of the terminal.
+    """
     made = []
 
     def fork() -> int:
@@ -198,7 +204,7 @@ def forkpty_and_watch(
     return made[0]
 
 
-#: Children of :func:`fork_and_watch` with a callback -> what waitpid() shall say; None: not yet.
+#: Process id of a watched child -> its status for waitpid(), and when it ended; None until then.
 _watched: dict[int, tuple[int, float] | None] = {}
 
 
@@ -213,7 +219,7 @@ def _child_ended(watcher: Any, callback: _Callable[[Any], object]) -> None:
 
 
 def _reap_children(timeout: float = 60) -> None:
-    """Forget the statuses that nobody has asked for in so many seconds."""
+    """Discard the statuses of children that ended more than *timeout* seconds ago."""
     oldest = _monotonic() - timeout
     for pid, found in list(_watched.items()):
         if found is not None and found[1] <= oldest:
@@ -221,7 +227,7 @@ def _reap_children(timeout: float = 60) -> None:
 
 
 def make_nonblocking(fd: int) -> bool | None:
-    """Make *fd* non-blocking; True if it was not before."""
+    """Make *fd* non-blocking; return True if it was blocking, else None."""
     flags = _fcntl.fcntl(fd, _fcntl.F_GETFL)
     if flags & _os.O_NONBLOCK:
         return None
@@ -230,7 +236,7 @@ def make_nonblocking(fd: int) -> bool | None:
 
 
 def nb_read(fd: int, n: int) -> bytes:
-    """:func:`os.read` of a non-blocking descriptor, waiting in the hub while there is nothing."""
+    """Read up to *n* bytes from a non-blocking *fd*; wait in the hub while there is no data."""
     while True:
         try:
             return _read(fd, n)
@@ -241,7 +247,10 @@ def nb_read(fd: int, n: int) -> bytes:
 
 
 def nb_write(fd: int, buf: Any) -> int:
-    """:func:`os.write` of a non-blocking descriptor, waiting in the hub while it is full."""
+    """Write *buf* to a non-blocking *fd*; wait in the hub until it takes some bytes.
+
+    Return the number of bytes written.
+    """
     while True:
         try:
             return _write(fd, buf)
@@ -261,12 +270,12 @@ def _wait_in_hub(fd: int, event: int) -> None:
 
 
 def tp_read(fd: int, n: int) -> bytes:
-    """:func:`os.read` in a worker thread, for descriptors that block."""
+    """Call :func:`os.read` in a worker thread, for a blocking file descriptor."""
     return _waits.apply(_read, (fd, n))
 
 
 def tp_write(fd: int, buf: Any) -> int:
-    """:func:`os.write` in a worker thread, for descriptors that block."""
+    """Call :func:`os.write` in a worker thread, for a blocking file descriptor."""
     return _waits.apply(_write, (fd, buf))
 
 
@@ -274,9 +283,10 @@ def tp_write(fd: int, buf: Any) -> int:
 
 
 def wait_for_child(pid: int, timeout: float | None = None) -> bool:
-    """Wait until the child *pid* has ended, leaving it to be reaped; False after *timeout* seconds.
+    """Wait until the child *pid* has ended, without reaping it.
 
-    True at once for what is no child of this process, or was reaped.
+    Return False after *timeout* seconds, else True. Return True at once if *pid* has been reaped
+    already or is no child of this process.
     """
     return _until_changed(_os.P_PID, pid, _os.WEXITED, timeout)
 
@@ -294,7 +304,7 @@ def _until_changed(kind: int, number: int, events: int, timeout: float | None = 
                 return _wait_for(pidfd, _READ, timeout)
             finally:
                 _native_close(pidfd)
-    # In a thread, and without reaping: whoever gives up waiting must not lose a child's status.
+    # In a thread, without reaping: if the caller gives up waiting, the status must not be lost.
     arguments = (kind, number, events | _os.WNOWAIT)
     with _Timeout(timeout, False):
         with _suppress(ChildProcessError):
@@ -313,7 +323,7 @@ def _events(options: int) -> int:
 
 
 def _whose(pid: int) -> tuple[int, int]:
-    """What waitid() calls the children that waitpid() calls *pid*."""
+    """Return the arguments of waitid() for the children that *pid* means to waitpid()."""
     if pid > 0:
         return _os.P_PID, pid
     if pid == -1:
@@ -331,7 +341,7 @@ def _reap(call: Any, pid: int, options: int) -> Any:
 
 @_builtin
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
-    """:func:`os.waitpid`; other greenlets run while it waits."""
+    """Wait as :func:`os.waitpid` does; other greenlets run meanwhile."""
     while pid in _watched:
         found = _watched[pid]
         if found is not None:
@@ -339,32 +349,32 @@ def waitpid(pid: int, options: int, /) -> tuple[int, int]:
             return pid, found[0]
         if options & _os.WNOHANG:
             return 0, 0
-        _sleep(_WATCH_INTERVAL)  # rare: the watcher is about to be called, or the child runs
+        _sleep(_WATCH_INTERVAL)  # rare: the watcher is called soon, or the child still runs
         wait_for_child(pid)
     return _reap(lambda how: _native_waitpid(pid, how), pid, options)  # type: ignore[no-any-return]
 
 
 @_builtin
 def wait() -> tuple[int, int]:
-    """:func:`os.wait`; other greenlets run while it waits."""
+    """Wait as :func:`os.wait` does; other greenlets run meanwhile."""
     return waitpid(-1, 0)
 
 
 @_builtin
 def wait3(options: int) -> tuple[int, int, Any]:
-    """:func:`os.wait3`; other greenlets run while it waits."""
+    """Wait as :func:`os.wait3` does; other greenlets run meanwhile."""
     return _reap(_native_wait3, -1, options)  # type: ignore[no-any-return]
 
 
 @_builtin
 def wait4(pid: int, options: int) -> tuple[int, int, Any]:
-    """:func:`os.wait4`; other greenlets run while it waits."""
+    """Wait as :func:`os.wait4` does; other greenlets run meanwhile."""
     return _reap(lambda how: _native_wait4(pid, how), pid, options)  # type: ignore[no-any-return]
 
 
 @_builtin
 def waitid(idtype: int, id: int, options: int, /) -> Any:
-    """:func:`os.waitid`; other greenlets run while it waits."""
+    """Wait as :func:`os.waitid` does; other greenlets run meanwhile."""
     while True:
         found = _native_waitid(idtype, id, options | _os.WNOHANG)
         if found is not None or options & _os.WNOHANG:
@@ -374,5 +384,5 @@ def waitid(idtype: int, id: int, options: int, /) -> Any:
 
 @_builtin
 def system(command: Any) -> int:
-    """:func:`os.system`, in a worker thread."""
+    """Call :func:`os.system` in a worker thread; other greenlets run meanwhile."""
     return _waits.apply(_native_system, (command,))

@@ -1,12 +1,14 @@
-"""psycopg2's queries, cooperative: other greenlets run while one waits for PostgreSQL.
+"""Cooperative psycopg2 queries: other greenlets run while one waits for PostgreSQL.
 
     import treadle.psycopg2
     treadle.psycopg2.install()
 
-psycopg2 waits in C, where no patching reaches; it asks a function to wait instead, if it is given
-one. It then has no COPY, no large objects and no two greenlets at once on one connection, and
-libpq still looks up host names by itself: ``hostaddr`` spares that. psycopg 3 needs patching alone;
-whoever interrupts a query there calls its connection's ``cancel_safe()``.
+psycopg2 waits in C code, which patching cannot change, but it calls a wait callback instead if one
+is set. Then COPY and large objects do not work, and only one greenlet at a time may use a
+connection. libpq still does a blocking DNS lookup of the host; pass ``hostaddr`` to avoid it.
+
+psycopg 3 needs only patching. A program that interrupts a query there must call the connection's
+``cancel_safe()`` itself.
 """
 
 from __future__ import annotations
@@ -22,21 +24,21 @@ from treadle.socket import wait_read, wait_write
 
 __all__ = ["install", "wait_callback"]
 
-#: The size that libpq recommends for the text of an error, in bytes.
+#: The size that libpq recommends for an error message, in bytes.
 _ERROR_SIZE = 256
 
 
 def install() -> None:
-    """Let psycopg2's connections of this process, from now on, wait by :func:`wait_callback`."""
+    """Make all psycopg2 connections of this process wait with :func:`wait_callback` from now on."""
     extensions.set_wait_callback(wait_callback)
 
 
 def wait_callback(connection: Any) -> None:
-    """Wait until *connection* has connected or its query is done.
+    """Wait until *connection* is connected or its query is done; other greenlets run meanwhile.
 
     If a kill or a :class:`treadle.Timeout` ends the wait, the server is told to cancel the query,
-    so that it does not keep its locks; psycopg2 closes the connection then, for it is in the middle
-    of an answer. Raises psycopg2's OperationalError if the connection fails.
+    so that it does not keep its locks. psycopg2 then closes the connection, because it is in the
+    middle of a response. Raise psycopg2's OperationalError if the connection fails.
     """
     try:
         while (state := connection.poll()) != extensions.POLL_OK:
@@ -53,12 +55,12 @@ def wait_callback(connection: Any) -> None:
 
 
 class _Libpq:
-    """What psycopg2 has no function for, or one that holds the GIL while it waits."""
+    """Functions of libpq that psycopg2 lacks, or calls while holding the GIL."""
 
     def __init__(self) -> None:
-        # The library that psycopg2 itself is linked with; another copy would not do.
+        # The libpq that psycopg2 itself is linked with; another copy would not work.
         library = ctypes.CDLL(_psycopg.__file__)
-        #: Makes what can cancel a connection's query, even after that was closed; or NULL.
+        #: Returns an object that can cancel a connection's query even after it is closed, or NULL.
         self.make_cancel = library.PQgetCancel
         self.make_cancel.argtypes = [ctypes.c_void_p]
         self.make_cancel.restype = ctypes.c_void_p
@@ -68,8 +70,11 @@ class _Libpq:
         self._free.argtypes = [ctypes.c_void_p]
 
     def cancel(self, how: int) -> None:
-        """Connect to the server and have it cancel the query, if that still runs; may block."""
-        # Whether it fails makes no difference: the server cannot be reached any other way.
+        """Connect to the server, and cancel the query if it still runs; may block.
+
+        *how* is a result of :attr:`make_cancel`; it is freed.
+        """
+        # A failure is ignored: there is no other way to reach the server.
         self._cancel(how, ctypes.create_string_buffer(_ERROR_SIZE), _ERROR_SIZE)
         self._free(how)
 
@@ -78,7 +83,7 @@ _libpq = _Libpq()
 
 
 def _cancel_query(connection: Any) -> None:
-    """Have the query that *connection* runs, if any, cancelled by a native thread."""
+    """Cancel the query that *connection* runs, if any, in a native thread."""
     if connection.get_transaction_status() == extensions.TRANSACTION_STATUS_ACTIVE:
         how = _libpq.make_cancel(connection.pgconn_ptr)
         if how:

@@ -1,7 +1,7 @@
-"""Signal handlers: what gevent.signal offers.
+"""Signal handlers and cooperative waits for signals, with the API of gevent.signal.
 
-Handlers run promptly, in whichever greenlet is current. A handler of SIGCHLD works beside treadle's
-watching of children, which takes no signal where the system has descriptors for processes.
+Handlers run promptly, in the current greenlet. A SIGCHLD handler does not conflict with treadle's
+child watchers: they use pidfds instead of SIGCHLD where the system has them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if _sys.platform == "linux":
 
 __implements__ = ["getsignal", "set_wakeup_fd", "signal"]
 __target__ = "signal"
-#: What is the standard library's own.
+#: Names of the standard module. Those not defined in this module are the standard ones.
 __imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
 
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
@@ -45,7 +45,7 @@ _native_signal = _stdlib.signal
 
 
 def _like(native: _Callable[..., Any]) -> _Callable[[_F], _F]:
-    """What is true of *native* is true of the function, too; it is the standard module's."""
+    """Return a decorator that gives a function the name, docstring and module of *native*."""
 
     def decorate(function: _F) -> _F:
         _functools.update_wrapper(function, native).__module__ = _stdlib.__name__
@@ -54,14 +54,14 @@ def _like(native: _Callable[..., Any]) -> _Callable[[_F], _F]:
     return decorate
 
 
-#: Wakes who waits for any handler to be called.
+#: Wakes the greenlets in :func:`pause` when a handler has been called.
 _handled = _Event()
 
 
 class _Handler:
-    """A handler of the program's, whose exceptions are the main greenlet's.
+    """Wraps a program's handler to raise its exceptions in the main greenlet.
 
-    A greenlet that is current by chance would swallow them, or die of them.
+    The greenlet that happens to be current could suppress an exception, or end because of it.
     """
 
     __slots__ = ("handler",)
@@ -110,9 +110,9 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
 
 
 def adopt_handlers() -> None:
-    """Have the handlers that are set already treated as those that :func:`signal` sets.
+    """Treat handlers that are already set like those that :func:`signal` sets.
 
-    Only the main thread may: elsewhere it does nothing.
+    Do nothing outside the main thread.
     """
     with _suppress(ValueError):
         for number in _stdlib.valid_signals():
@@ -126,7 +126,8 @@ if hasattr(_stdlib, "pthread_sigmask"):
 
     @_like(_native_sigmask)
     def pthread_sigmask(how: int, mask: Any, /) -> Any:
-        # What a thread blocks others still get: multiprocessing's helpers block all there are.
+        # A thread's mask must not affect other greenlets of the native thread. multiprocessing's
+        # helper threads block all signals.
         thread = _getcurrent()
         if not isinstance(thread, _ThreadGreenlet):
             return _native_sigmask(how, mask)
@@ -148,7 +149,7 @@ if hasattr(_stdlib, "pause"):
     @_like(_stdlib.pause)
     def pause() -> None:
         hub = _get_hub()
-        hub.refs += 1  # a signal can end this, with nothing else left to
+        hub.refs += 1  # a signal can end this wait: it is no deadlock
         try:
             _handled.wait()
         finally:
@@ -161,7 +162,10 @@ if _sys.platform == "linux":
     _native_sigtimedwait = _stdlib.sigtimedwait
 
     def _take(sigset: Any, seconds: float | None) -> Any:
-        """What sigwaitinfo() tells of a signal of *sigset*, once one is pending; None: too late."""
+        """Wait for a signal of *sigset*, and return what sigwaitinfo() returns.
+
+        Return None if none is pending within *seconds*; if *seconds* is None, there is no limit.
+        """
         deadline = None if seconds is None else _monotonic() + seconds
         numbers = set(sigset)
         blocked_here = numbers - _native_sigmask(_stdlib.SIG_BLOCK, numbers)

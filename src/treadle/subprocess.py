@@ -1,7 +1,7 @@
-"""The standard library's subprocess module, cooperative: what gevent.subprocess offers.
+"""A cooperative version of the subprocess module, with the API of gevent.subprocess.
 
-:class:`Popen` is a subclass of the standard one, so children are started by the interpreter's own
-C code (vfork, where it uses that) with no Python between fork and exec.
+:class:`Popen` is a subclass of the standard class. So the interpreter's own C code starts children,
+with vfork where it uses that, and no Python runs between fork and exec.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from treadle.selectors import PollSelector as _PollSelector
 if _TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.subprocess import *  # noqa: F403
 
-#: What treadle does itself.
+#: Names that treadle replaces.
 __implements__ = [
     "Popen",
     "call",
@@ -34,7 +34,7 @@ __implements__ = [
     "getstatusoutput",
     "run",
 ]
-#: What is the standard library's own.
+#: Names of the standard library that are unchanged here.
 __imports__ = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
 ]
@@ -43,7 +43,7 @@ __all__ = [*_stdlib.__all__, "FileObject"]
 
 
 def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
-    """A function of the standard module that finds its names in *namespace*."""
+    """Return a copy of *function*, of the standard module, with *namespace* as its globals."""
     copy = _types.FunctionType(
         function.__code__, namespace, function.__name__, function.__defaults__
     )
@@ -53,7 +53,7 @@ def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
 
 
 class _EndLink:
-    """Passes the child on to who wants to know of its end."""
+    """A link that calls ``callback(child)``; links with equal callbacks are equal."""
 
     def __init__(self, callback: _Callable[[_Any], object], child: Popen) -> None:
         self.callback = callback
@@ -69,7 +69,7 @@ class _EndLink:
 
 
 class Popen(_stdlib.Popen[_Any]):
-    """:class:`subprocess.Popen`, whose pipes and waits let other greenlets run."""
+    """A :class:`subprocess.Popen` whose pipes and waits are cooperative."""
 
     def __init__(self, args: _Any, bufsize: int | None = -1, *others: _Any, **kwargs: _Any) -> None:
         super().__init__(args, bufsize, *others, **kwargs)  # type: ignore[arg-type]
@@ -81,7 +81,8 @@ class Popen(_stdlib.Popen[_Any]):
         try:
             super().__exit__(*exception)
         except RuntimeError:
-            # A greenlet that waits inside a file's buffer holds it. It gets an OSError (EBADF).
+            # A greenlet that waits in a read or write holds the file's buffer. Cancel its wait:
+            # it gets an OSError (EBADF) and lets go of the buffer.
             for file in (self.stdin, self.stdout, self.stderr):
                 if file is not None and not file.closed:
                     _cancel_waits(file.fileno())
@@ -89,16 +90,16 @@ class Popen(_stdlib.Popen[_Any]):
             super().__exit__(*exception)
 
     def _wait(self, timeout: float | None) -> int:
-        # Without the lock of those who reap: they take it once the child has ended.
+        # Wait without holding the lock for reaping, and acquire it once the child has ended.
         if self.returncode is None and not _wait_for_child(self.pid, timeout):
             raise _stdlib.TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
         code: int = super()._wait(timeout=None)  # type: ignore[misc]
         return code
 
     def rawlink(self, callback: _Callable[[_Any], object]) -> None:
-        """Call ``callback(self)`` in the hub when the child has ended: :func:`treadle.wait` asks.
+        """Call ``callback(self)`` in the hub when the child has ended, for :func:`treadle.wait`.
 
-        By then it is reaped and :attr:`returncode` is set.
+        By then the child is reaped and :attr:`returncode` is set.
         """
         if self._end is None:
             self._end = end = _AsyncResult[int]()
@@ -106,7 +107,7 @@ class Popen(_stdlib.Popen[_Any]):
         self._end.rawlink(_EndLink(callback, self))
 
     def unlink(self, callback: _Callable[[_Any], object]) -> None:
-        """Undo :meth:`rawlink`."""
+        """Remove a callback that :meth:`rawlink` added."""
         if self._end is not None:
             self._end.unlink(_EndLink(callback, self))
 

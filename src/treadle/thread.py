@@ -1,6 +1,6 @@
-"""The primitives under the standard library's threads, as greenlets: what gevent.thread offers.
+"""Greenlet versions of the standard library's thread primitives, with the API of gevent.thread.
 
-Patching puts them into ``_thread``; the classes of :mod:`threading` stay what they are.
+Patching puts them into ``_thread``. The classes of :mod:`threading` stay and use them.
 """
 
 from __future__ import annotations
@@ -57,25 +57,26 @@ _native_count = _thread._count
 
 
 class LockType(core_locks.Lock):
-    """The lock of the thread module; it may be released by somebody else than its holder."""
+    """The lock of the thread module; any greenlet may release it, not only its holder."""
 
     __slots__ = ()
 
 
 class EndLock(LockType):
-    """What joins wait for until CPython 3.12; its thread holds it and releases it once, at its end.
+    """The lock that joins wait for, up to CPython 3.12.
 
-    threading wants it to be free then, though the first of those who waited has it already.
+    Its thread holds it, and releases it once, at its end. From then on :meth:`locked` is False, as
+    :mod:`threading` requires, although the first waiter may already have acquired it.
     """
 
     is_over = False
 
     def locked(self) -> bool:
-        """Whether the thread is still running."""
+        """Return whether the thread is still running."""
         return not self.is_over and super().locked()
 
     def release(self) -> None:
-        """Let one more of those who wait go on."""
+        """Mark the thread as ended, and wake one waiter."""
         self.is_over = True
         super().release()
 
@@ -97,12 +98,12 @@ get_ident.__module__ = __name__
 
 
 class ThreadGreenlet(Greenlet[None]):
-    """A thread of the standard library, run as a greenlet."""
+    """A greenlet that runs a thread of the standard library."""
 
     sentinel: Any = None
-    #: What :class:`threading.Thread` knows it by, from CPython 3.13 on.
+    #: The handle that :class:`threading.Thread` holds, from CPython 3.13 on.
     handle: Any = None
-    #: The signals it blocks, once it has said which.
+    #: The signals it blocks; None before its first ``pthread_sigmask()``.
     signal_mask: Any = None
 
 
@@ -113,9 +114,9 @@ def start_new_thread(
     kwargs: dict[str, Any] | None = None,
     /,
 ) -> int:
-    """Run ``function(*args, **kwargs)`` in a new greenlet; returns its identifier.
+    """Run ``function(*args, **kwargs)`` in a new greenlet; return its identifier.
 
-    What it raises goes to :func:`sys.unraisablehook`, but for SystemExit.
+    SystemExit is ignored, and an :class:`Exception` goes to :func:`sys.unraisablehook`.
     """
     if not callable(function):
         raise TypeError("first arg must be callable")
@@ -128,21 +129,21 @@ def start_new_thread(
 
 start_new = start_new_thread
 
-#: The greenlets that are in :func:`_run`.
+#: The greenlets that run :func:`_run`.
 _running: set[Any] = set()
-#: Handles of threads that were not started here, as the main one's, from CPython 3.13 on.
+#: Handles of threads not started here, such as the main thread, from CPython 3.13 on.
 _handles_by_ident: WeakSet[Any] = WeakSet()
-#: Handles of the threads that the interpreter waits for at its exit, from CPython 3.13 on.
+#: Handles of the threads that the interpreter joins at its exit, from CPython 3.13 on.
 _awaited_at_exit: set[Any] = set()
 
 
 @builtin
 def _count() -> int:
-    """How many threads the module started that have not ended, native ones included."""
+    """Return the number of running threads that this module or ``_thread`` started."""
     return _native_count() + len(_running)
 
 
-#: The trace and the profile function of the system's thread when no greenlet is a thread.
+#: The native thread's trace and profile functions before the first greenlet ran as a thread.
 _hooks_before: tuple[Any, Any] = (None, None)
 
 
@@ -161,7 +162,8 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
     finally:
         _running.discard(current)
         if not _running:
-            # What threading.settrace() had each thread set is set in the system's thread.
+            # Greenlets share the native thread's trace and profile functions, which those of
+            # threading.settrace() and threading.setprofile() have replaced.
             trace, profile = _hooks_before
             if sys.gettrace() is not trace:
                 sys.settrace(trace)
@@ -173,7 +175,7 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
 
 
 def _forget_threads_in_child() -> None:
-    """What fork() calls in the child: threads end by it, unless their greenlets are kept."""
+    """Mark all other threads as ended in a forked child, unless it keeps their greenlets."""
     current, hub = getcurrent(), get_existing_hub()
     if hub is not None and hub.keeping_fork is current:
         return
@@ -192,14 +194,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def other_threads() -> dict[Any, Any]:
-    """The greenlets of threads but the calling one, each with its :class:`threading.Thread`."""
+    """Return the greenlets of all threads but the caller, with their :class:`threading.Thread`."""
     active = getattr(sys.modules.get("threading"), "_active", {})
     others = _running - {getcurrent()}
     return {greenlet: active[id(greenlet)] for greenlet in others if id(greenlet) in active}
 
 
 def go_on_in_child(threads: dict[Any, Any]) -> None:
-    """Have :mod:`threading`, for which a fork ends all threads but the calling one, know these."""
+    """Make *threads* alive again for :mod:`threading` in a forked child that keeps its greenlets.
+
+    By itself, :mod:`threading` regards all threads but the caller as ended by a fork.
+    """
     threading: Any = sys.modules.get("threading")
     for greenlet, thread in threads.items():
         threading._active[id(greenlet)] = thread
@@ -214,7 +219,7 @@ if sys.version_info < (3, 13):
 
     @builtin
     def _set_sentinel() -> LockType:
-        """A lock that is released when the calling thread ends."""
+        """Return a lock that is released when the calling thread ends."""
         current = getcurrent()
         if not isinstance(current, ThreadGreenlet):
             return _native_set_sentinel()  # type: ignore[no-any-return]
@@ -227,7 +232,7 @@ if sys.version_info < (3, 13):
 else:
 
     class _ThreadHandle:
-        """What :class:`threading.Thread` knows its thread by."""
+        """The handle of a thread, which :class:`threading.Thread` holds."""
 
         def __init__(self) -> None:
             self.ident: int | None = None
@@ -235,7 +240,7 @@ else:
             self._done = Event()
 
         def is_done(self) -> bool:
-            """Whether the thread has ended."""
+            """Return whether the thread has ended."""
             return bool(self._done.is_set())
 
         def _set_done(self) -> None:
@@ -247,7 +252,11 @@ else:
                 raise RuntimeError("thread not started")
 
         def join(self, timeout: float | None = None) -> None:
-            """Wait for its end, *timeout* seconds at most (None or negative: for ever)."""
+            """Wait until the thread has ended, or for *timeout* seconds.
+
+            If *timeout* is None or negative, there is no limit. Raise RuntimeError if the thread is
+            not started or is the caller.
+            """
             self._check_started()
             if self._greenlet is not None and self._greenlet is getcurrent():
                 raise RuntimeError("Cannot join current thread")
@@ -267,7 +276,7 @@ else:
     def start_joinable_thread(
         function: Callable[[], object], handle: _ThreadHandle | None = None, daemon: bool = True
     ) -> _ThreadHandle:
-        """Run ``function()`` in a new greenlet; returns the handle to join it by."""
+        """Run ``function()`` in a new greenlet; return the handle to join it."""
         if not callable(function):
             raise TypeError("thread function must be callable")
         if handle is None:
@@ -295,12 +304,13 @@ else:
     def _shutdown() -> None:
         """Wait for all threads that are not daemons, then for the native ones.
 
-        What interrupts it is reported, and ends it: as the native function has it.
+        As in the native function, an exception such as KeyboardInterrupt is reported and ends the
+        wait.
         """
         try:
             while _awaited_at_exit:
                 handle = next(iter(_awaited_at_exit))
-                if handle.ident is None:  # a signal came while it was started
+                if handle.ident is None:  # a signal interrupted its start
                     _awaited_at_exit.discard(handle)
                 else:
                     handle.join()
@@ -323,7 +333,7 @@ if hasattr(_thread, "set_name"):  # since CPython 3.14
 
     @builtin
     def set_name(name: str, /) -> None:
-        """Name the system's thread, unless a greenlet asks, whose own it is not."""
+        """Set the native thread's name; do nothing if the caller is a thread that is a greenlet."""
         if not isinstance(getcurrent(), ThreadGreenlet):
             _native_set_name(name)
 

@@ -1,4 +1,4 @@
-"""What patching changes in the standard library's threading module."""
+"""The replacements that patching puts into the standard library's threading module."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Lock", "RLock", "allocate_lock", "get_ident", "local", "start_new_th
 if not hasattr(threading, "_DeleteDummyThreadOnDel"):
 
     class _DummyThread(threading._DummyThread):
-        """Stands for a greenlet that no Thread started, and goes with it."""
+        """The thread object of a greenlet that no Thread started; removed when it ends."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -42,12 +42,12 @@ if not hasattr(threading, "_DeleteDummyThreadOnDel"):
     _DummyThread.__module__ = "threading"
     __implements__ = ["_DummyThread"]
 
-else:  # threading itself forgets such objects, by way of a local object
-    #: Keeps the object that takes a greenlet's dummy thread away when the greenlet ends.
+else:  # threading itself removes dummy threads, with an object stored in a thread-local
+    #: Holds, per greenlet, the object that removes its dummy thread when the greenlet ends.
     _thread_local_info = local()
 
     class _DeleteDummyThreadOnDel(threading._DeleteDummyThreadOnDel):  # type: ignore[name-defined,misc]
-        """Forgets a dummy thread, unless the interpreter has emptied threading before."""
+        """Removes a dummy thread, unless the interpreter has cleared threading's globals."""
 
         def __del__(self, names: dict[str, object] = _NAMES) -> None:
             if names.get("_active_limbo_lock") is not None:
@@ -57,15 +57,15 @@ else:  # threading itself forgets such objects, by way of a local object
     __implements__ = ["_DeleteDummyThreadOnDel", "_thread_local_info"]
 
 if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
-    #: Asked in a forked child, where the greenlet that forked is the main thread.
+    #: threading calls it in a forked child. There the greenlet that forked is the main thread.
     _get_main_thread_ident = get_ident
     __implements__ += ["_get_main_thread_ident"]
 
 
 def adopt_main_thread() -> None:
-    """Let whoever joins the main thread let other greenlets run; call it when all is patched."""
+    """Make joins of the main thread cooperative; call this after all locks are patched."""
     main = vars(threading)["_main_thread"]
-    # Since CPython 3.13 it has a handle, since 3.14 under another name.
+    # The main thread has a handle since CPython 3.13, under another name since 3.14.
     handle = next((name for name in ("_handle", "_os_thread_handle") if hasattr(main, name)), None)
     if handle is not None:
         setattr(main, handle, getattr(_thread, "_make_thread_handle")(main.ident))  # noqa: B009

@@ -1,1 +1,1 @@
-"""asyncio beside greenlets."""
+"""Support for asyncio in greenlets."""

@@ -1,8 +1,9 @@
-"""asyncio's running loop belongs to the greenlet that runs it, not to the whole thread.
+"""Make asyncio's running loop belong to the greenlet that runs it, not to the whole thread.
 
-asyncio notes in the thread which loop runs, and, since CPython 3.14, which task. While a loop runs
-anywhere, a greenlet that waits takes its notes along: any number of greenlets can each be inside
-``asyncio.run()``, and others see no running loop. A loop that never waits lets others run, too.
+asyncio stores the running loop per thread and, since CPython 3.14, the current task too. While any
+loop runs, a greenlet that waits removes both from the thread, and restores them after the wait. So
+several greenlets can be inside ``asyncio.run()`` at once, and other greenlets see no running loop.
+A loop that never waits yields to other greenlets once per iteration.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from treadle._core.sleep import sleep
 
 
 def install() -> None:
-    """Begin now, or, if nothing has imported asyncio yet, when something does."""
+    """Patch asyncio's modules: now if they are imported, otherwise right after their import."""
     for name, change in _CHANGES.items():
         if name in sys.modules:
             change(sys.modules[name])
@@ -50,7 +51,7 @@ def _guard(events: Any) -> None:
         swap_task(loop, task)
 
     def _set_running_loop(loop: Any) -> None:
-        """Note which loop runs in this greenlet; None for none."""
+        """Set the running loop of the current greenlet; None if no loop runs any more."""
         if loop is None:
             running.discard(id(get()))
         else:
@@ -68,14 +69,14 @@ def _swap_in_thread(loop: Any, task: Any) -> Any:
 
 
 def _swap_nothing(loop: Any, task: Any) -> Any:
-    """Before 3.14 asyncio notes the task with its loop."""
+    """Do nothing: before CPython 3.14, asyncio stores the current task by loop."""
 
 
 swap_task = _swap_in_thread if sys.version_info >= (3, 14) else _swap_nothing
 
 
 def _share_turns(base_events: Any) -> None:
-    """Let other greenlets run once in each turn of a loop, whatever its selector is."""
+    """Make each iteration of a loop switch to other greenlets, whatever its selector is."""
     loop_class = base_events.BaseEventLoop
     run_once: Callable[[Any], None] = loop_class._run_once
     if run_once.__module__ == __name__:
@@ -91,7 +92,7 @@ def _share_turns(base_events: Any) -> None:
     loop_class._run_once = _run_once
 
 
-#: Module -> what is done to it.
+#: Module name -> the function that patches the module.
 _CHANGES: dict[str, Callable[[Any], None]] = {
     "asyncio.events": _guard,
     "asyncio.base_events": _share_turns,
@@ -99,7 +100,7 @@ _CHANGES: dict[str, Callable[[Any], None]] = {
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds one module as everybody would, once, and has it changed after its import."""
+    """Finds one module, once, with the other finders, and has it patched after its import."""
 
     def __init__(self, name: str) -> None:
         self.name = name

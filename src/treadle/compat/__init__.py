@@ -1,9 +1,9 @@
-"""Let programs that say ``import gevent`` run on treadle.
+"""Run programs that ``import gevent`` on treadle.
 
-Call :func:`install` as the first line of a program, or use ``treadle run --gevent``. It works
-whether or not gevent is installed. ``gevent`` itself, and the private modules that libraries look
-into, are modules of their own, in the folder ``gevent`` beside this file; every other ``gevent.X``
-is the very module object of ``treadle.X``.
+Call :func:`install` in the first line of a program, or use ``treadle run --gevent``. It works
+whether or not gevent is installed. ``gevent`` itself, and the private modules that libraries use,
+are separate modules in the folder ``gevent`` beside this file. Every other ``gevent.X`` is the
+module object of ``treadle.X`` itself.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["install"]
 
 
 def install(*, imports: bool = True) -> None:
-    """Let ``import gevent`` mean treadle from now on; a second call does nothing.
+    """Make ``import gevent`` import treadle from now on; a second call does nothing.
 
-    Unless *imports* is false, ``gevent`` and ``gevent.monkey`` are imported at once: libraries ask
-    ``sys.modules``, rather than import, whether gevent is in use and has patched.
+    Unless *imports* is false, import ``gevent`` and ``gevent.monkey`` at once: to learn whether
+    gevent is in use and has patched, libraries look into ``sys.modules`` instead of importing it.
 
-    Settings are then read from ``GEVENT_...`` environment variables too, where the ``TREADLE_...``
-    one is not set. Raises ImportError if the real gevent was imported before.
+    From now on, settings are also read from ``GEVENT_...`` environment variables where the
+    ``TREADLE_...`` one is not set. Raise ImportError if the real gevent is already imported.
     """
     if any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         return

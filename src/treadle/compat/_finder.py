@@ -1,4 +1,4 @@
-"""Finds ``gevent`` and what belongs to it in treadle."""
+"""The import finder that maps ``gevent`` and its submodules to treadle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALIAS = "gevent"
 HOME = "treadle"
 #: The release whose API and behaviour the alias stands for.
 VERSION = "26.9.0"
-#: gevent's private modules of which a public one has all: its compiled ones, that pickles name.
+#: Private modules of gevent -> the module that has all their names. Pickles name the compiled ones.
 PRIVATE = {
     "gevent._gevent_c_hub_local": "gevent._hub_local",
     "gevent._gevent_c_abstract_linkable": "gevent._abstract_linkable",
@@ -37,12 +37,12 @@ PRIVATE = {
     "gevent.monkey._errors": "treadle.monkey",
     "gevent.monkey._state": "treadle.monkey",
 }
-#: Where the modules are that stand for gevent's own: in a package of its name.
+#: The folder of the package ``gevent``, whose modules replace gevent's own.
 OWN_MODULES = Path(__file__).parent
 
 
 class AliasLoader(importlib.abc.InspectLoader):
-    """Loads ``gevent.X`` by answering the very module object of ``treadle.X``."""
+    """Loads ``gevent.X`` by returning the module object of ``treadle.X`` itself."""
 
     def __init__(self, home: str) -> None:
         self.home = home
@@ -54,7 +54,7 @@ class AliasLoader(importlib.abc.InspectLoader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system has just put the alias's spec in its place; reload and runpy go by it.
+        # The import system has just set the alias's spec. reload() and runpy need the module's own.
         module.__spec__ = self._own_spec
         stand_for = getattr(module, "_stand_for_gevent", None)
         if stand_for is not None:
@@ -78,7 +78,7 @@ class AliasLoader(importlib.abc.InspectLoader):
 
 
 class AliasFinder(importlib.abc.MetaPathFinder):
-    """Finds ``gevent`` and its submodules in treadle; what treadle lacks is not found at all."""
+    """Finds ``gevent`` and its submodules in treadle; modules that treadle lacks are not found."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -87,7 +87,7 @@ class AliasFinder(importlib.abc.MetaPathFinder):
             return None
         folder = OWN_MODULES.joinpath(*fullname.split(".")[:-1])
         own = PathFinder.find_spec(fullname, [str(folder)])
-        # All packages but gevent itself are treadle's.
+        # Packages here, except gevent itself, only hold modules; the package itself is treadle's.
         if own is not None and (fullname == ALIAS or own.submodule_search_locations is None):
             return own
         home = PRIVATE.get(fullname, HOME + fullname[len(ALIAS) :])
@@ -97,11 +97,14 @@ class AliasFinder(importlib.abc.MetaPathFinder):
         return ModuleSpec(fullname, loader, is_package=loader.is_package(fullname))
 
     def find_distributions(self, context: Any = None) -> Iterator[Any]:
-        """Answers ``importlib.metadata``, which alone calls it: what is installed, or of a name."""
+        """Yield the distribution of gevent; only ``importlib.metadata`` calls this.
+
+        Yield nothing if *context* names another distribution.
+        """
         name = getattr(context, "name", None)
         if name is None or name.lower() == ALIAS:
             from treadle.compat._metadata import (
-                AliasDistribution,  # loads what patching must precede
+                AliasDistribution,  # imports modules that must be patched first
             )
 
             yield AliasDistribution(ALIAS, VERSION)

@@ -1,12 +1,12 @@
-"""Make the standard library's blocking parts cooperate: what gevent.monkey offers.
+"""Make the blocking parts of the standard library cooperative, with the API of gevent.monkey.
 
-Call :func:`patch_all` first thing in a program (``treadle run`` does it for you). It replaces the
-primitives beneath the standard library's classes, which stay what they are: ``time.sleep``, the
-sockets, ``select``, the locks and threads of ``_thread``, ``SimpleQueue``, ``os.fork``.
+Call :func:`patch_all` before anything else in a program (``treadle run`` does this). It replaces
+the primitives beneath the standard library's classes: ``time.sleep``, the sockets, ``select``, the
+locks and threads of ``_thread``, ``SimpleQueue``, ``os.fork``. The classes themselves stay.
 
-References that were taken before are repaired, but for a module's names that say they are meant
-for the original, as ``native_sleep`` or ``_real_socket`` do: by one of the words native, orig,
-original, real and unpatched between underscores.
+References that modules took to the originals before patching are rebound as well. A module-level
+name is left alone if one of its underscore-separated words is native, orig, original, real or
+unpatched, such as ``native_sleep`` or ``_real_socket``: it is meant to hold the original.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ __all__ = [
     "unpatched_references",
 ]
 
-#: Where :data:`saved` has what ``patch_all()`` was told: gevent's key.
+#: The key in :data:`saved` of the arguments of ``patch_all()``. gevent uses the same key.
 _SETTINGS = "_gevent_saved_patch_all_module_settings"
 
 
 def patch_builtins() -> None:
-    """Accepted for gevent's sake: imports by many greenlets are safe as they are."""
+    """Do nothing: several greenlets can import safely without it. For compatibility with gevent."""
 
 
 def patch_contextvars() -> None:
-    """Accepted for gevent's sake: each greenlet has a context of its own as it is."""
+    """Do nothing: each greenlet has its own context without it. For compatibility with gevent."""
 
 
 def patch_all(
@@ -114,13 +114,18 @@ def patch_all(
     contextvars: bool = True,
     **kwargs: Any,
 ) -> bool | None:
-    """Patch everything that is not switched off; call it first thing in the program.
+    """Patch every part of the standard library whose argument is true.
 
-    References that other modules took before are re-bound, and so are locks. Calling it again
-    patches what was off before, and warns if it is told otherwise than before. *sys* is about
-    :func:`input` on terminals, *builtins* and *contextvars* change nothing; other keyword arguments
-    are for the subscribers of :mod:`treadle.events`. True if it patched, False if a subscriber
-    vetoed that, None if all was patched already.
+    Call it before anything else in the program. It also rebinds references that other modules took
+    to the originals, and replaces existing native locks that are not held.
+
+    A second call patches the parts that were off before; it issues a :class:`MonkeyPatchWarning`
+    if its arguments differ from the earlier ones. *sys* makes :func:`input` on terminals and
+    ``sys.stdin`` cooperative. *builtins* and *contextvars* change nothing. Other keyword arguments
+    are passed to the subscribers of :mod:`treadle.events`.
+
+    Return True if it patched, False if a subscriber vetoed it, and None if all of it was patched
+    already.
     """
     settings = {name: value for name, value in locals().items() if name != "kwargs"}
     wanted = _not_yet_patched(settings)
@@ -184,16 +189,19 @@ def _warn_if_not_in_main_thread() -> None:
 
 
 def unpatched_references() -> list[str]:
-    """References to originals that are left, as ``module:line: name ...``; see ``doctor``."""
+    """Return the remaining references to originals, as lines ``module:line: name ...``.
+
+    ``treadle doctor`` prints this list.
+    """
     gc.collect()
     return report(find_references(originals()))
 
 
 def main() -> None:
-    """What ``python -m treadle.monkey`` does: run a script or module of ``sys.argv``, patched.
+    """Patch, then run the script or module that ``sys.argv`` names: ``python -m treadle.monkey``.
 
-    Options before its name: ``--no-PART`` leaves a part of the library as it is, ``--PART`` (one
-    or more) patches nothing else, ``--module`` runs a module by its name, ``--verbose`` tells what
-    is patched. The parts are called as the arguments of :func:`patch_all`.
+    Options come before the name. ``--no-PART`` leaves one part of the library unpatched. One or
+    more ``--PART`` patch only these parts. ``--module`` runs a module by its name. ``--verbose``
+    prints what is patched. The parts have the names of the arguments of :func:`patch_all`.
     """
     run(patch_all)

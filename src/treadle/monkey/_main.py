@@ -1,4 +1,4 @@
-"""The command line of ``python -m treadle.monkey``, gevent's."""
+"""The command line of ``python -m treadle.monkey``, the same as gevent.monkey's."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ part out, and --PART patches that part and no other. PART is one of:
   {parts}
 --verbose tells what is patched, --module runs a module by its name."""
 
-#: What decides how a part is patched, and not which.
+#: Arguments that say how a part is patched. They do not select parts.
 _DETAILS = {"aggressive", "Event"}
 
 
 def run(patch_all: Any) -> None:
-    """Patch as the options in ``sys.argv`` say, and run what comes after them in ``__main__``."""
+    """Patch as the options in ``sys.argv`` say, then run the named program as ``__main__``."""
     parts = patch_all.__code__.co_varnames[: patch_all.__code__.co_argcount]
     usage = USAGE.format(parts=" ".join(parts))
     arguments = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Replace what a module has, telling subscribers before and after as gevent does."""
+"""Replace a module's attributes, and notify subscribers before and after, as gevent does."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from treadle.events import (
 )
 from treadle.monkey._saved import patch_item
 
-#: What holds the replacements for each standard module that is patched. Imported only then: most
-#: import the standard module, which must not be loaded before a program asks for it.
+#: Standard module -> the module that holds its replacements. It is imported only when that part is
+#: patched: most of them import the standard module, which must not be loaded before the program
+#: needs it.
 SOURCES = {
     "fcntl": "treadle.fcntl",
     "os": "treadle.os",
@@ -40,13 +41,13 @@ R = TypeVar("R")
 
 
 class MonkeyPatchWarning(RuntimeWarning):
-    """Patching came too late for something, or two calls contradict each other."""
+    """Issued when patching came too late for a reference, or when two calls contradict."""
 
     __module__ = __package__
 
 
 def warn(message: str) -> None:
-    """Tell whoever patches, at the line outside of this package that does."""
+    """Issue a :class:`MonkeyPatchWarning` at the line outside this package that patches."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
         level, frame = level + 1, frame.f_back
@@ -58,10 +59,13 @@ def patch_module(
 ) -> bool:
     """Replace attributes of *target_module* by those of the same names in *source_module*.
 
-    *items* names them; without it, ``source_module.__implements__`` does (AttributeError if there
-    is none). The functions ``_gevent_will_monkey_patch(target_module, items, warn)`` and
-    ``_gevent_did_monkey_patch`` of the source are called before and after, if it has them, and so
-    are the subscribers of :mod:`treadle.events`. False if one of them vetoed it.
+    *items* lists the names; the default is ``source_module.__implements__``. Raise AttributeError
+    if there is no such list.
+
+    If *source_module* has a function ``_gevent_will_monkey_patch(target_module, items, warn)``, it
+    is called before, and ``_gevent_did_monkey_patch`` with the same arguments after. The
+    subscribers of :mod:`treadle.events` are called too. Return False if one of these vetoed the
+    patch, else True.
     """
     names = implemented(source_module) if items is None else list(items)
     if not will_patch(target_module, source_module, names):
@@ -72,14 +76,14 @@ def patch_module(
 
 
 def implemented(source: Any) -> list[str]:
-    """The names of what a module replaces in the standard one."""
+    """Return the names that module *source* replaces in the standard module."""
     return list(source.__implements__)
 
 
 def will_patch(target: ModuleType, source: ModuleType, names: list[str]) -> bool:
-    """Tell that *names* are about to be replaced in *target*, and let the list be changed.
+    """Notify that *names* are about to be replaced in *target*.
 
-    False if that was vetoed.
+    Subscribers may change the list *names*. Return False if one vetoed the patch, else True.
     """
     try:
         _call_hook("_gevent_will_monkey_patch", target, source, names)
@@ -91,13 +95,13 @@ def will_patch(target: ModuleType, source: ModuleType, names: list[str]) -> bool
 
 
 def replace(target: ModuleType, source: ModuleType, names: list[str]) -> None:
-    """Put those attributes of *source* into *target*."""
+    """Set the attributes *names* of *target* to those of *source*."""
     for name in names:
         patch_item(target, name, getattr(source, name))
 
 
 def did_patch(target: ModuleType, source: ModuleType, names: list[str], title: str = "") -> None:
-    """Tell that *names* have been replaced in *target*, which events call *title*."""
+    """Notify that *names* have been replaced in *target*; *title* is its name in the event."""
     _call_hook("_gevent_did_monkey_patch", target, source, names)
     event = GeventDidPatchModuleEvent(title or target.__name__, source, target)
     notify_and_call_entry_points(event)
@@ -110,19 +114,19 @@ def _call_hook(name: str, target: ModuleType, source: ModuleType, items: list[st
 
 
 def source_and_target(name: str) -> tuple[ModuleType, ModuleType]:
-    """Treadle's module *name*, and the standard one that it is for."""
+    """Import and return treadle's module *name* and the standard module that it patches."""
     source = importlib.import_module(SOURCES[name])
     return source, importlib.import_module(getattr(source, "__target__", name))
 
 
 def patch_module_by_name(name: str, items: Iterable[str] | None = None) -> bool:
-    """Patch the standard module *name* with treadle's of the same name; False on a veto."""
+    """Patch the standard module *name* with treadle's module; return False on a veto."""
     source, target = source_and_target(name)
     return patch_module(target, source, items)
 
 
 def vetoable(function: Callable[P, R]) -> Callable[P, R | Literal[False]]:
-    """Let *function* answer False when a subscriber vetoes what it is about to do."""
+    """Wrap *function* so that it returns False when a subscriber raises :class:`DoNotPatch`."""
 
     @functools.wraps(function)
     def patch(*args: P.args, **kwargs: P.kwargs) -> R | Literal[False]:

@@ -1,4 +1,4 @@
-"""What multiprocessing stands on, cooperative: its semaphores, and the pipes of its connections."""
+"""Cooperative primitives for multiprocessing: its semaphores and the pipes of its connections."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __target__ = "_multiprocessing"
 __implements__ = ["SemLock"]
 
 _READ, _WRITE = 1, 2
-_RECURSIVE_MUTEX, _SEMAPHORE = 0, 1  # as multiprocessing.synchronize has them
+_RECURSIVE_MUTEX, _SEMAPHORE = 0, 1  # the values in multiprocessing.synchronize
 
 _native_read = _os.read
 _native_write = _os.write
 
 
 class _Request:
-    """Asks a native thread for a semaphore."""
+    """One greenlet's request that a native thread acquire the semaphore within a timeout."""
 
     __slots__ = ("answered", "granted", "withdrawn")
 
@@ -39,12 +39,12 @@ class _Request:
 
 
 class SemLock:
-    """``_multiprocessing.SemLock``: a named POSIX semaphore, whose owner is a greenlet.
+    """A cooperative ``_multiprocessing.SemLock``: a named POSIX semaphore owned by a greenlet.
 
-    The system has no descriptor for a semaphore: native threads wait for the greenlets, one for
-    each that will not wait for ever, and one for all others of the same object. What they take for
-    someone who was killed meanwhile they put back (for a moment it looks taken to who does not
-    wait).
+    A POSIX semaphore has no file descriptor to poll, so native threads wait instead of greenlets.
+    Each greenlet that waits with a timeout has its own thread. All greenlets that wait on the same
+    object without a timeout share one. If a greenlet is killed while it waits, the thread still
+    acquires the semaphore, and releases it. In between, a non-blocking acquire may fail.
     """
 
     SEM_VALUE_MAX = _NativeSemLock.SEM_VALUE_MAX
@@ -52,7 +52,7 @@ class SemLock:
     def __init__(self, kind: int, value: int, maxvalue: int, name: str, unlink: bool) -> None:
         if kind not in (_RECURSIVE_MUTEX, _SEMAPHORE):
             raise ValueError("unrecognized kind")
-        # Beneath it is always a plain one: the native mutex would belong to the whole thread.
+        # Always a plain native semaphore: a native mutex would belong to the whole thread.
         self._adopt(_NativeSemLock(_SEMAPHORE, value, maxvalue, name, unlink), kind)
 
     @classmethod
@@ -75,13 +75,16 @@ class SemLock:
     def _after_fork(self) -> None:
         self._owner = 0
         self._held = 0
-        self._guard = _native_lock()  # of the three below, never held while anything may switch
-        self._wanted = 0  # by greenlets that wait; `_handed` holds what was fetched for them
+        self._guard = _native_lock()  # for the three below; never held across a switch
+        self._wanted = 0  # waiting greenlets; `_handed` holds the permits fetched for them
         self._fetching = False
         self._handed = _Semaphore(0)
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
-        """Take it; False if that did not come about, at once or in *timeout* seconds."""
+        """Acquire the semaphore; may switch to other greenlets.
+
+        Return False if it is not free and *block* is false, or not within *timeout* seconds.
+        """
         if self.kind == _RECURSIVE_MUTEX and self._is_mine():
             self._held += 1
             return True
@@ -95,14 +98,18 @@ class SemLock:
         return True
 
     def release(self) -> None:
-        """Give it back; ValueError or AssertionError as the native one has it."""
+        """Release the semaphore.
+
+        As the native class does, raise AssertionError if the caller does not own a recursive lock,
+        and ValueError if a semaphore is released too many times.
+        """
         if self.kind == _RECURSIVE_MUTEX:
             if not self._is_mine():
                 raise AssertionError("attempt to release recursive lock not owned by thread")
             if self._held > 1:
                 self._held -= 1
                 return
-        # First the count: the next owner may run as soon as it is free.
+        # Decrement first: the next owner may run as soon as the semaphore is free.
         self._held -= 1
         try:
             self._native.release()
@@ -112,15 +119,15 @@ class SemLock:
 
     def _wait(self, timeout: float | None) -> bool:
         hub = _get_hub()
-        hub.refs += 1  # another process can end this wait, with nothing else left in this one
+        hub.refs += 1  # another process can release it: this wait is no deadlock
         try:
             return self._wait_for_ever() if timeout is None else self._wait_for(timeout)
         finally:
             hub.refs -= 1
 
     def _wait_for(self, timeout: float) -> bool:
-        # In the native call, so that what comes when the time is up is never taken and put back:
-        # multiprocessing's conditions count on that.
+        # The timeout belongs to the native call, so that a permit is never acquired and released
+        # again after a timeout. multiprocessing's Condition relies on that.
         request = _Request()
         _start_native_thread(self._take, (request, timeout))
         try:
@@ -134,7 +141,7 @@ class SemLock:
         return request.granted
 
     def _take(self, request: _Request, timeout: float) -> None:
-        """In a native thread: take it in time."""
+        """Acquire the semaphore for *request*, within *timeout* seconds, in a native thread."""
         granted = self._native.acquire(True, timeout)
         with self._guard:
             if granted and request.withdrawn:
@@ -163,7 +170,7 @@ class SemLock:
                 self._native.release()
 
     def _fetch(self) -> None:
-        """In a native thread: take it as often as it is wanted."""
+        """Acquire the semaphore once per waiting greenlet, in a native thread."""
         while True:
             self._native.acquire(True)
             with self._guard:
@@ -190,7 +197,7 @@ class SemLock:
 
 
 def _read(fd: int, size: int) -> bytes:
-    """:func:`os.read` once there is something."""
+    """Wait until *fd* is readable, then call :func:`os.read`; may switch to other greenlets."""
     while True:
         _await_ready(fd, _READ)
         with _suppress(BlockingIOError):
@@ -198,7 +205,7 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def _write(fd: int, data: Any) -> int:
-    """:func:`os.write` of what surely fits, once there is room."""
+    """Wait until *fd* is writable, then write at most PIPE_BUF bytes, which cannot block."""
     while True:
         _await_ready(fd, _WRITE)
         with _suppress(BlockingIOError):
@@ -206,16 +213,16 @@ def _write(fd: int, data: Any) -> int:
 
 
 def make_cooperative(connection: Any) -> None:
-    """Let *connection*, the class of multiprocessing's, read and write once it will not block.
+    """Make multiprocessing's class *connection* wait cooperatively before it reads or writes.
 
-    Its descriptors are blocking ones, also where a cooperative socket was: the process at the
-    other end, or one that inherits this end, need not be patched.
+    Its file descriptors are made blocking, even those that a cooperative socket made non-blocking:
+    the process at the other end, or one that inherits this end, may not be patched.
     """
     initialise = connection.__init__
 
     def __init__(self: Any, handle: Any, *args: Any, **kwargs: Any) -> None:
         initialise(self, handle, *args, **kwargs)
-        with _suppress(OSError):  # what is no descriptor fails when it is used, as ever
+        with _suppress(OSError):  # an invalid descriptor fails when it is used, as without patching
             _os.set_blocking(self._handle, True)
 
     connection.__init__ = __init__

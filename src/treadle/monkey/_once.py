@@ -1,6 +1,6 @@
-"""Compiled modules that were patched are loaded once.
+"""Keep patched compiled modules from being loaded a second time.
 
-A second one, which reloading or ``del sys.modules[name]`` would make, would be native again.
+Without this, a reload or an import after ``del sys.modules[name]`` makes a new, unpatched module.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-#: They hold what blocks, for the modules in Python above them.
+#: Compiled modules with the blocking functions that the standard library's Python modules use.
 COMPILED = frozenset(
     {"_multiprocessing", "_queue", "_socket", "_thread", "nt", "posix", "select", "time"}
 )
 
 
 class _FirstOnes:
-    """Finder and loader of the modules it was told to keep."""
+    """A finder and loader that returns the kept module objects again."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[ModuleType, ModuleSpec | None]] = {}

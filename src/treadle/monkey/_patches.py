@@ -1,4 +1,4 @@
-"""What each part of the standard library gets: one function for each."""
+"""One patching function for each part of the standard library."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ DNS_NAMES = frozenset(
 
 @vetoable
 def patch_time() -> None:
-    """Make :func:`time.sleep` let other greenlets run."""
+    """Make :func:`time.sleep` cooperative: other greenlets run meanwhile."""
     patch_module_by_name("time")
 
 
 @vetoable
 def patch_os() -> None:
-    """Make calls on children, pipes and locks of files let other greenlets run.
+    """Make the waits of :mod:`os` for child processes and pipes, and file locks, cooperative.
 
-    Besides, :func:`os.fork` gives the child a clean hub, and :func:`os.close` wakes who waits.
+    Also make :func:`os.fork` give the child a clean hub, :func:`os.close` wake the greenlets that
+    wait for the file descriptor, and ``sys.stdin`` cooperative.
     """
     if patch_module_by_name("os"):
         source, target = source_and_target("fcntl")
@@ -55,9 +56,9 @@ def patch_os() -> None:
 
 
 def patch_sys(stdin: bool = True, stdout: bool = True, stderr: bool = True) -> None:
-    """Make :func:`input` let other greenlets run on a terminal, and ``sys.stdin`` anywhere.
+    """Make :func:`input` on a terminal, and reads of ``sys.stdin``, cooperative.
 
-    Output is left as it is; *stdout* and *stderr* are accepted for gevent's sake.
+    Output is not patched; *stdout* and *stderr* are accepted for compatibility with gevent.
     """
     if stdin:
         _wait_before_reads_of_stdin()
@@ -71,18 +72,18 @@ def _wait_before_reads_of_stdin() -> None:
 
 @vetoable
 def patch_subprocess() -> None:
-    """Make the waits and the pipes of :class:`subprocess.Popen` let other greenlets run."""
+    """Make the waits and the pipes of :class:`subprocess.Popen` cooperative."""
     patch_module_by_name("subprocess", ["Popen"])
 
 
 @vetoable
 def patch_multiprocessing() -> None:
-    """Make the semaphores and connections of :mod:`multiprocessing` let other greenlets run.
+    """Make the semaphores and connections of :mod:`multiprocessing` cooperative.
 
-    Where the interpreter was built without them, and on Windows, it does nothing.
+    Do nothing on Windows, and where the interpreter was built without them.
     """
     try:
-        # They import socket and threading, which are patched first.
+        # These import socket and threading, which are patched before.
         import _multiprocessing  # type: ignore[import-not-found]
         from multiprocessing import connection
 
@@ -98,7 +99,7 @@ def patch_multiprocessing() -> None:
 
 @vetoable
 def patch_queue() -> None:
-    """Make :class:`queue.SimpleQueue` let other greenlets run; the others follow the locks."""
+    """Make :class:`queue.SimpleQueue` cooperative; the other queues use the patched locks."""
     if patch_module_by_name("queue", ["SimpleQueue"]):
         source, target = source_and_target("queue")
         patch_item(_queue, "SimpleQueue", source.SimpleQueue)
@@ -108,16 +109,16 @@ def patch_queue() -> None:
 
 @vetoable
 def patch_dns() -> None:
-    """Make the look-ups of :mod:`socket` let other greenlets run."""
+    """Make the DNS lookups of :mod:`socket` cooperative."""
     patch_module_by_name("socket", DNS_NAMES)
 
 
 @vetoable
 def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
-    """Make sockets let other greenlets run.
+    """Make sockets cooperative.
 
-    With *dns* false, name look-ups stay as they are. *aggressive* is accepted for gevent's sake:
-    everything :mod:`treadle.socket` implements is always replaced.
+    If *dns* is false, DNS lookups are not patched. *aggressive* is accepted for compatibility with
+    gevent: everything that :mod:`treadle.socket` implements is always replaced.
     """
     names = implemented(source_and_target("socket")[0])
     patch_module_by_name("socket", [name for name in names if dns or name not in DNS_NAMES])
@@ -125,10 +126,11 @@ def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
 
 @vetoable
 def patch_ssl() -> None:
-    """Make TLS sockets let other greenlets run, whoever made their contexts, and whenever.
+    """Make TLS sockets cooperative, including those of contexts made before patching.
 
-    The classes stay. What each context calls to make a socket makes one of the same class, or of
-    the program's own, upon :class:`treadle.ssl.SSLSocket`. Without :mod:`ssl` it does nothing.
+    The classes of :mod:`ssl` stay. Every context makes its sockets with ``SSLSocket._create()``,
+    which now makes an instance of :class:`treadle.ssl.SSLSocket`, or, for a program's own socket
+    class, of a subclass of both. Do nothing if there is no :mod:`ssl`.
     """
     try:
         source, ssl = source_and_target("ssl")
@@ -153,12 +155,12 @@ def _make_sockets_by(cooperative: Any, ssl_socket: Any) -> None:
 
 @vetoable
 def patch_select(aggressive: bool = True) -> None:
-    """Make :mod:`select` let other greenlets run; *aggressive* or not, nothing is removed.
+    """Make :mod:`select` cooperative; nothing is removed from it, whatever *aggressive* is.
 
-    psycopg 3, if it is imported afterwards, is told to wait by it, unless ``PSYCOPG_WAIT_FUNC``
-    already says how to.
+    Also set ``PSYCOPG_WAIT_FUNC``, if it is unset, so that a psycopg 3 imported afterwards waits
+    with the patched :func:`select.poll`.
     """
-    # Its C function lets nobody run while it waits, and it looks for gevent's patching alone.
+    # psycopg 3's own C wait function blocks all greenlets. psycopg avoids it only for gevent.
     os.environ.setdefault("PSYCOPG_WAIT_FUNC", "wait_poll")
     pin_selector()
     patch_module_by_name("select")
@@ -166,20 +168,21 @@ def patch_select(aggressive: bool = True) -> None:
 
 @vetoable
 def patch_selectors(aggressive: bool = True) -> None:
-    """Make :mod:`selectors` let other greenlets run; *aggressive* or not, nothing is removed."""
+    """Make :mod:`selectors` cooperative; nothing is removed from it, whatever *aggressive* is."""
     patch_module_by_name("selectors")
 
 
 def patch_asyncio() -> None:
-    """Let each greenlet have a running loop of its own; see also :func:`patch_select`."""
+    """Let each greenlet run its own asyncio event loop; see also :func:`patch_select`."""
     running.install()
 
 
 @vetoable
 def patch_signal() -> None:
-    """Raise what signal handlers raise in the main greenlet; threads block signals for themselves.
+    """Raise what signal handlers raise in the main greenlet; make waits for signals cooperative.
 
-    The handlers of before are included, unless it is called outside the main thread.
+    Each thread that is a greenlet gets its own signal mask. Handlers that are set already are
+    included if the caller is the main thread.
     """
     patch_module_by_name("signal")
     adopt_handlers()
@@ -193,12 +196,14 @@ def patch_thread(
     logging: bool = True,
     existing_locks: bool = True,
 ) -> bool | None:
-    """Make threads greenlets, and locks cooperate.
+    """Make new threads greenlets, and locks cooperative.
 
-    *existing_locks* upgrades the native locks that modules and the standard library's objects
-    hold already, unless somebody holds them. *Event* and *logging* are accepted for gevent's
-    sake: both follow the locks, and :class:`threading.Event` counts as patched if *Event* is true.
-    *threading* false leaves :mod:`threading` itself as it is.
+    If *threading* is false, the module :mod:`threading` itself is not patched. If
+    *_threading_local* is false, :class:`threading.local` is not patched. *existing_locks* replaces
+    the native locks that modules and the standard library's objects already refer to, except those
+    that are held. *Event* and *logging* are accepted for compatibility with gevent: both use the
+    patched locks anyway. :func:`is_object_patched` reports :class:`threading.Event` as patched if
+    *Event* is true. Return False on a veto.
     """
     source, target = source_and_target("thread")
     names = implemented(source)
@@ -224,7 +229,7 @@ def _patch_threading(source: ModuleType, target: ModuleType, local: bool) -> boo
     if not will_patch(target, source, names):
         return False
     if local:
-        import _threading_local  # imports threading, which its caller has just imported
+        import _threading_local  # imports threading, which the caller has just imported
 
         for module, name in ((_thread, "_local"), (target, "local"), (_threading_local, "local")):
             patch_item(module, name, cooperative_local)

@@ -1,9 +1,10 @@
-"""Every private name of the standard library that patching touches, and where it was checked.
+"""The private names of the standard library and of pycares that patching uses.
 
-A test fails on any other.
+For each, the CPython or pycares versions whose source it was checked against. A test fails if the
+code uses any other private name.
 """
 
-#: attribute -> (where it is, the CPython versions whose source was read for it).
+#: Attribute -> (where it is, the CPython versions whose source it was checked against).
 PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_DeleteDummyThreadOnDel": ("threading", "3.12 and 3.13"),
     "_DummyThread": ("threading", "3.11 to 3.13"),

@@ -1,7 +1,7 @@
-"""Find who still holds an original: names, attributes, defaults, closures, items, subclasses.
+"""Find references to originals: names, attributes, defaults, closures, items, subclasses.
 
-The collector knows who refers to what. From each original the search climbs through containers
-without a name until it comes to a module, a class, a function or an instance.
+The search uses ``gc.get_referrers()``. From each original it follows the referrers, through
+unnamed containers, until it reaches a module, a class, a function or an instance.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from treadle.monkey._once import COMPILED
 from treadle.monkey._saved import saved
 
-#: Where the standard library's own references may stay as they are.
+#: References of the standard library that stay: (module, dotted name) -> the reason.
 _KEPT = {
     ("asyncio.events", "_RunningLoop"): "the running loop is kept greenlet by greenlet elsewhere",
     ("selectors", "EpollSelector._selector_cls"): "of the original selector, which stays one",
@@ -51,16 +51,16 @@ _CONTAINERS = (
     tuple,
 )
 
-#: A module's name for an original says by one of these words that it is meant to stay one.
+#: A module-level name with one of these words, between underscores, is meant to hold the original.
 _KEEPS_ORIGINAL = frozenset({"native", "orig", "original", "real", "unpatched"})
 
-#: How many containers may lie within each other between a name and an original.
+#: How many nested containers the search follows between an original and a name.
 _DEPTH = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """What patching replaced, and what by."""
+    """An object that patching replaced, and its replacement."""
 
     title: str
     old: Any
@@ -69,7 +69,7 @@ class Original:
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """An object on the way up from an original; *below* is the link that it holds."""
+    """An object on the path from an original to a name; it refers to the object of *below*."""
 
     obj: Any
     original: Original
@@ -78,10 +78,10 @@ class Link:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A place that leads to an original.
+    """A named place that refers to an original.
 
-    *owner* is a module, class, function or instance, *attribute* its name for what it holds;
-    empty if *owner* is a class that derives from the original. *link* is what it holds: the
+    *owner* is a module, class, function or instance. *attribute* is the name in it; it is empty if
+    *owner* is a class derived from the original. *link* is the object under that name: the
     original, an instance of it, or a container.
     """
 
@@ -91,27 +91,27 @@ class Reference:
 
     @property
     def original(self) -> Original:
-        """What it leads to."""
+        """The original that the reference leads to."""
         return self.link.original
 
     @property
     def scope(self) -> ModuleType | type | FunctionType:
-        """The module, class or function whose source has it: an instance's is its class."""
+        """The module, class or function whose source has the reference; an instance's class."""
         if isinstance(self.owner, ModuleType | type | FunctionType):
             return self.owner
         return type(self.owner)
 
     @property
     def module(self) -> str:
-        """The name of the module it stands in."""
+        """The name of the module that the reference is in."""
         scope = self.scope
         if isinstance(scope, FunctionType):
-            return str(scope.__globals__.get("__name__"))  # whatever functools.wraps() said
+            return str(scope.__globals__.get("__name__"))  # functools.wraps() may change __module__
         return scope.__name__ if isinstance(scope, ModuleType) else scope.__module__
 
     @property
     def qualname(self) -> str:
-        """Its dotted name within the module."""
+        """The dotted name of the reference within its module."""
         scope = self.scope
         if isinstance(scope, ModuleType):
             return self.attribute
@@ -122,7 +122,7 @@ class Reference:
 
     @property
     def chain(self) -> list[Link]:
-        """What lies between the owner and the original, the original last."""
+        """The links from the owner to the original, with the original last."""
         chain = [self.link]
         while chain[-1].below is not None:
             chain.append(chain[-1].below)
@@ -130,7 +130,7 @@ class Reference:
 
 
 def originals() -> list[Original]:
-    """Everything callable that patching has replaced by something else."""
+    """Return every callable that patching has replaced by another object."""
     found: dict[int, Original] = {}
     for module, items in saved.items():
         for name, old in items.items() if module in sys.modules else ():
@@ -144,12 +144,12 @@ def originals() -> list[Original]:
 
 
 def is_ours(module: object) -> bool:
-    """Whether a module of this name is one of treadle's."""
+    """Return whether *module* is the name of a module of treadle."""
     return isinstance(module, str) and (module == "treadle" or module.startswith("treadle."))
 
 
 def find_references(targets: list[Original]) -> list[Reference]:
-    """All references to *targets* that can be named, without treadle's own and those to be kept."""
+    """Return the named references to *targets*, except treadle's own and those to be kept."""
     return [
         reference
         for reference in _search(targets)
@@ -178,7 +178,7 @@ def _search(targets: list[Original]) -> Iterator[Reference]:
     }
     ignored = {id(saved), id(namespaces)}
     for items in saved.values():
-        ignored |= {id(items), *map(id, items.values())}  # what an original holds is its own
+        ignored |= {id(items), *map(id, items.values())}  # originals keep their own references
     seen: set[tuple[int, int]] = set()
     for _ in range(_DEPTH):
         links: dict[int, list[Link]] = {}
@@ -207,17 +207,17 @@ def _holders(links: dict[int, list[Link]], ignored: set[int]) -> Iterator[tuple[
 
 
 def _is_on_the_way(holder: Any, link: Link) -> bool:
-    """Whether what holds *holder* is to be looked for: a container, or an original's instance."""
+    """Return whether the search goes on from *holder*: a container or an original's instance."""
     if link.below is not None:
         return type(holder) in _CONTAINERS
     if type(holder) is dict and link.obj in holder and link.original.new in holder:
-        return False  # a registry, which knows the replacement as well
+        return False  # a registry, which has the replacement as well
     return type(holder) in _CONTAINERS or type(holder) is link.obj
 
 
 def _names(owner: Any, namespace: Any, link: Link) -> Iterator[Reference]:
     if isinstance(owner, ModuleType) and owner.__name__ in COMPILED:
-        return  # the originals' own home
+        return  # the module that defines the originals
     for name, value in list(namespace.items()):
         if value is link.obj and isinstance(name, str) and name != "__new__":
             yield Reference(owner, name, link)
@@ -241,7 +241,7 @@ def _in_function(function: FunctionType, link: Link) -> Iterator[Reference]:
         names = code.co_freevars
     if names:
         namespace = dict(zip(names, values, strict=True))
-        namespace.pop("__class__", None)  # in a closure, what super() goes by
+        namespace.pop("__class__", None)  # super() needs this closure variable
     if link.below is not None and (names or values is namespace):
         yield from _names(function, namespace, link.below)
 

@@ -1,4 +1,4 @@
-"""Re-bind what was taken from a module before it was patched: names, and locks in use."""
+"""Rebind references that were taken from a module before it was patched, and replace locks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from treadle.monkey._saved import get_original, is_object_patched, patch_item
 
 
 def rebind_all(existing_locks: bool = True) -> list[Reference]:
-    """Replace originals wherever they stand, and the locks and locals that were made by them.
+    """Replace all references to originals, and, if *existing_locks*, native locks and locals.
 
-    A lock that is held stays as it is: its holder is going to release that one. Returned is what
-    could not be replaced.
+    A lock that is held is not replaced, because its holder is going to release that very object.
+    Return the references that could not be replaced.
     """
     return Repair(_makers() if existing_locks else {}).rebind_all(originals())
 
@@ -46,10 +46,11 @@ def _new_local(make: Callable[[], Any], old: Any) -> Any:
 
 
 class Repair:
-    """Puts what patching replaced where originals stand, and new locks where native ones do.
+    """Replaces references to originals by their replacements, and native locks by new ones.
 
-    *makers* has, for a class of old things, what makes a new one in the place of an old, or None
-    if that must stay. One new thing is made for one old, however many places share it.
+    *makers* maps a native class to a function. It takes an instance and returns a replacement, or
+    None if the instance must stay. It is called once per instance, however many references share
+    the instance.
     """
 
     def __init__(self, makers: dict[type, Callable[[Any], Any]]) -> None:
@@ -57,7 +58,7 @@ class Repair:
         self._made: dict[int, tuple[Any, Any]] = {}
 
     def rebind_all(self, targets: list[Original]) -> list[Reference]:
-        """Go through all references to *targets*; those that could not be changed are returned."""
+        """Replace all references to *targets*; return those that could not be replaced."""
         return [found for found in find_references(targets) if not self._rebind(found)]
 
     def _rebind(self, reference: Reference) -> bool:
@@ -74,7 +75,7 @@ class Repair:
         return False
 
     def _replacement(self, link: Link) -> Any:
-        """What shall stand for *link*; None if it is something that holds such a thing."""
+        """Return the replacement for *link*, or None if it is to be changed in place or to stay."""
         if link.below is None:
             return link.original.new
         if type(link.obj) in self._makers:
@@ -83,7 +84,11 @@ class Repair:
         return None if inner is None else _rebuilt(link.obj, link.below.obj, inner)
 
     def _derive_anew(self, cls: type, original: Original) -> bool:
-        """Let a class that nobody has used yet derive from what replaced its base."""
+        """Replace an unused class by a copy derived from the replacement of its base.
+
+        Return False if the class has subclasses or instances, its methods use ``super()``, or
+        not all references to the class could be replaced.
+        """
         if type(cls) is not type or cls.__subclasses__() or not isinstance(original.new, type):
             return False
         namespace = {
@@ -102,13 +107,13 @@ class Repair:
 
     def _remade(self, old: Any) -> Any:
         if id(old) not in self._made:
-            # The old one stays alive here, and so its id is nobody else's.
+            # The old object is kept alive here, so that no other object gets its id.
             self._made[id(old)] = (old, self._makers[type(old)](old))
         return self._made[id(old)][1]
 
 
 def _rebuilt(holder: Any, old: Any, new: Any) -> Any:
-    """The like of something unchangeable, with *new* in it for *old*; None for all else."""
+    """Return a copy of an immutable *holder* with *new* for *old*; None for any other object."""
     kind = type(holder)
     if kind is BuiltinMethodType:
         return getattr(new, holder.__name__, None)
@@ -132,18 +137,18 @@ def _set_in_owner(reference: Reference, new: Any) -> bool:
             if isinstance(new, FunctionType) and not isinstance(
                 reference.original.old, FunctionType
             ):
-                new = staticmethod(new)  # a builtin function is no method either
+                new = staticmethod(new)  # builtin functions do not bind either
             setattr(owner, name, new)
         else:
             object.__setattr__(owner, name, new)
     except (AttributeError, TypeError):
-        return False  # read-only, or of a builtin class
+        return False  # read-only, or an attribute of a builtin class
     return True
 
 
 def _set_in_module(module: ModuleType, name: str, new: Any) -> None:
     if module.__name__.partition(".")[0] in sys.stdlib_module_names:
-        patch_item(module, name, new)  # so that the original is found under this name as well
+        patch_item(module, name, new)  # so that get_original() finds it under this name too
     else:
         setattr(module, name, new)
 

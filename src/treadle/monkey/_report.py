@@ -1,4 +1,4 @@
-"""Say where an original is still referred to: module, line, name."""
+"""Describe references to originals by module, line and name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from treadle.monkey._references import Reference
 
 
 def report(references: Iterable[Reference]) -> list[str]:
-    """``module:line: name`` and what it is, in order; no line where there is no source."""
+    """Return a line ``module:line: name ...`` for each reference, sorted by module and line.
+
+    The line number is missing if there is no source.
+    """
     found = [(each.module, _line_of(each) or 0, each) for each in references]
     return [
         f"{module}:{line or ''}: {reference.qualname} {_state_of(reference)}".replace("::", ":")
@@ -57,7 +60,7 @@ def _class_called(tree: ast.AST, qualname: str) -> ast.ClassDef | None:
 
 
 def _bindings(body: Iterable[ast.AST], name: str) -> Iterator[int]:
-    """The lines that bind *name* in the scope of *body* itself."""
+    """Yield the line numbers that bind *name* in the scope of *body*, not in nested scopes."""
     for node in body:
         if isinstance(node, ast.alias):
             bound = (node.asname or node.name).partition(".")[0]

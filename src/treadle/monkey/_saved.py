@@ -1,4 +1,4 @@
-"""What was patched, and what stood there before."""
+"""The record of patched attributes and their original values."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from treadle.monkey._once import COMPILED, keep
 
 _MISSING: Any = object()
 
-#: module name -> attribute name -> what it was before it was patched.
+#: Module name -> attribute name -> the value before patching.
 saved: dict[str, dict[str, Any]] = {}
 
 
 def is_module_patched(mod_name: str) -> bool:
-    """Whether anything in the module of this name was replaced."""
+    """Return whether any attribute of the module named *mod_name* was patched."""
     return mod_name in saved
 
 
 def is_object_patched(mod_name: str, item_name: str) -> bool:
-    """Whether this attribute of the module of this name was replaced."""
+    """Return whether the attribute *item_name* of the module *mod_name* was patched."""
     return item_name in saved.get(mod_name, ())
 
 
 def is_anything_patched() -> bool:
-    """Whether anything at all was replaced."""
+    """Return whether anything was patched."""
     return bool(saved)
 
 
 def get_original(mod_name: str | list[str], item_name: str | Iterable[str]) -> Any:
-    """The unpatched attribute; a list of them if *item_name* is not a string.
+    """Return the unpatched attribute *item_name* of the module *mod_name*.
 
-    Raises ImportError or AttributeError where there is no such module or attribute.
+    *mod_name* may be a list of modules to search. If *item_name* is an iterable of names, return a
+    list of attributes. Raise ImportError if there is no such module, and AttributeError if there is
+    no such attribute.
     """
     names = [item_name] if isinstance(item_name, str) else list(item_name)
     modules = [mod_name] if isinstance(mod_name, str) else list(mod_name)
@@ -53,7 +55,7 @@ def _original_of(modules: list[str], name: str) -> Any:
 
 
 def patch_item(module: ModuleType, attr: str, newitem: Any) -> None:
-    """Set one attribute of a module and remember what it was."""
+    """Set one attribute of a module and save its original value."""
     olditem = getattr(module, attr, _MISSING)
     if olditem is not _MISSING:
         saved.setdefault(module.__name__, {}).setdefault(attr, olditem)
@@ -63,12 +65,12 @@ def patch_item(module: ModuleType, attr: str, newitem: Any) -> None:
 
 
 def note_change_inside(module: ModuleType, attr: str) -> None:
-    """Count the attribute as patched: it stays, something within it was replaced."""
+    """Record the attribute as patched although it stays: something inside it was replaced."""
     saved.setdefault(module.__name__, {}).setdefault(attr, getattr(module, attr))
 
 
 def remove_item(module: ModuleType, attr: str) -> None:
-    """Remove one attribute of a module, if it is there, and remember what it was."""
+    """Remove one attribute of a module, if it exists, and save its original value."""
     if hasattr(module, attr):
         saved.setdefault(module.__name__, {}).setdefault(attr, getattr(module, attr))
         delattr(module, attr)

@@ -1,4 +1,4 @@
-"""Standard input, made to wait as it is: no object is replaced, and nothing it has read is lost."""
+"""Make ``sys.stdin`` cooperative in place, so that data in its buffers is not lost."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _native_input = input
 def wait_before_reads(file: Any) -> bool:
     """Let other greenlets run while the text file *file* waits for a pipe or a terminal.
 
-    False if it is none that could wait: a regular file, or a program's own object.
+    Return False, and change nothing, if it is a regular file, closed, or not a standard file
+    object.
     """
     raw = getattr(getattr(file, "buffer", None), "raw", None)
     if type(raw) is not io.FileIO or raw.closed or stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return False
-    # Its buffer finds these before the class's.
+    # The buffer calls these instance attributes instead of the methods of the class.
     overrides: Any = raw
     overrides.read = partial(_read, raw, raw.read)
     overrides.readall = partial(io.RawIOBase.readall, raw)  # which calls read()
@@ -47,9 +48,9 @@ def _read(raw: io.FileIO, native: Callable[[int], Any], size: int | None = -1, /
 
 @builtin
 def input(prompt: object = "", /) -> str:
-    """:func:`input`; other greenlets run while a terminal has no line.
+    """Read a line as :func:`input` does; other greenlets run while the terminal has none.
 
-    The terminal does the editing, even if :mod:`readline` is loaded.
+    On a terminal, :mod:`readline` is not used, even if it is loaded: the terminal edits the line.
     """
     if not _are_terminal():
         return _native_input(prompt)  # it calls sys.stdin.readline()
@@ -67,7 +68,7 @@ def input(prompt: object = "", /) -> str:
 
 
 def _are_terminal() -> bool:
-    """Whether the native function would read the terminal past ``sys.stdin``."""
+    """Return whether the native function would read the terminal without ``sys.stdin``."""
     try:
         return (sys.stdin.fileno(), sys.stdout.fileno()) == (0, 1) and os.isatty(0) and os.isatty(1)
     except (AttributeError, OSError, ValueError):

@@ -1,1 +1,1 @@
-"""Looks at a running program: who waits for what, who spawned whom, who keeps others waiting."""
+"""Inspect a running program: waiting greenlets, spawn trees, and greenlets that block the hub."""

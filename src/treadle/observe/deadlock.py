@@ -1,4 +1,4 @@
-"""The text of a LoopExit: which greenlets wait, and for what."""
+"""The message of a LoopExit: which greenlets wait, and for what."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from treadle._core.thread_hub import ThreadHub
 
 __all__ = ["describe_deadlock"]
 
-#: How many waits are named; the rest is counted.
+#: The most waits that the message lists; it only counts the others.
 MOST_NAMED = 50
 
 
 def describe_deadlock(hub: ThreadHub) -> str:
-    """Why *hub* can never go on: a line for each greenlet that waits in it."""
+    """Return why *hub* is deadlocked: a text with a line for each greenlet that waits in it."""
     waits = hub.waits()
     lines = ["This operation would block forever", f"    Hub: {hub!r}"]
     lines += [f"    {wait!r}" for wait in waits[:MOST_NAMED]]

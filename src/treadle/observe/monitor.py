@@ -1,4 +1,4 @@
-"""A native thread beside a hub that looks whether it is well: what gevent calls its monitor."""
+"""gevent's monitoring thread: a native thread that checks a hub periodically."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from treadle.observe.tracer import GreenletTracer
 
 __all__ = ["MonitorWarning", "PeriodicMonitoringThread"]
 
-#: The real one, whatever is patched.
+#: The original function, imported before patching replaces it.
 _sleep = time.sleep
 
 
 class MonitorWarning(RuntimeWarning):
-    """Something that was asked for cannot be monitored."""
+    """Issued when something cannot be monitored as requested."""
 
 
 class _Entry:
@@ -39,28 +39,28 @@ class _Entry:
 
 
 class PeriodicMonitoringThread:
-    """Reports when the hub's greenlets cannot run because one of them does not wait.
+    """Reports greenlets that block the hub: other greenlets cannot run until they switch.
 
-    Must be made in the hub's thread, which it traces. Functions given to
-    :meth:`add_monitoring_function` are called with the hub in the native thread, and must not
-    wait as greenlets do.
+    Make it in the hub's thread, whose switches it traces. Functions passed to
+    :meth:`add_monitoring_function` are called with the hub, in the native thread. They must not
+    use cooperative calls.
     """
 
-    #: The least seconds between two looks.
+    #: The least time between two checks, in seconds.
     min_sleep_time = 0.005
-    #: The least seconds between two looks at the memory, which are expensive.
+    #: The least time between two checks of the memory, in seconds. They are expensive.
     min_memory_monitor_period = 2
 
     def __init__(self, hub: Any) -> None:
         self._hub = ref(hub, self._hub_gone)
-        #: False once it was killed.
+        #: False after :meth:`kill`.
         self.should_run = True
         self._tracer = GreenletTracer()
         self._tracer.monitor_current_greenlet_blocking()
         self._monitoring_functions = [_Entry(self.monitor_blocking, config.max_blocking_time)]
         self._memory_exceeded = 0
         self.pid = os.getpid()
-        #: The native thread's number.
+        #: The identifier of the native thread.
         self.monitor_thread_ident = start_new_thread(self, ())
 
     @property
@@ -69,24 +69,24 @@ class PeriodicMonitoringThread:
         return self._hub()
 
     def after_fork_in_child(self) -> None:
-        """Start the thread again, which a forked child lacks."""
+        """Start the native thread again, because a forked child does not have it."""
         if self.should_run and os.getpid() != self.pid:
             self.pid = os.getpid()
             self.monitor_thread_ident = start_new_thread(self, ())
 
-    # -- what it does
+    # -- the native thread
 
     def monitoring_functions(self) -> list[_Entry]:
-        """What it calls: objects with ``function`` and ``period`` (seconds)."""
+        """Return the functions it calls, as objects with ``function`` and ``period`` (seconds)."""
         self._monitoring_functions[0].period = config.max_blocking_time
         return self._monitoring_functions
 
     def add_monitoring_function(
         self, function: Callable[[Any], object], period: float | None
     ) -> None:
-        """Call *function* every *period* seconds; None: no more.
+        """Call *function* with the hub every *period* seconds; stop if *period* is None.
 
-        Raises ValueError for what cannot be called, and for a period that is not positive.
+        Raise ValueError if *function* is not callable or *period* is not positive.
         """
         if not callable(function):
             raise ValueError(f"a monitoring function must be callable, not {function!r}")
@@ -103,11 +103,11 @@ class PeriodicMonitoringThread:
             self._monitoring_functions = [*self._monitoring_functions, _Entry(function, period)]
 
     def calculate_sleep_time(self) -> float:
-        """Seconds until it looks again."""
+        """Return the time until the next check, in seconds."""
         return max(self.min_sleep_time, min(entry.period for entry in self._monitoring_functions))
 
     def kill(self) -> None:
-        """End it, soon; to be called in the hub's thread."""
+        """Stop monitoring, and end the native thread soon. Call this in the hub's thread."""
         if self.should_run:
             self.should_run = False
             self._tracer.kill()
@@ -116,7 +116,7 @@ class PeriodicMonitoringThread:
         self.kill()
 
     def __call__(self) -> None:
-        """The native thread's main function."""
+        """Run the native thread: call the monitoring functions until :meth:`kill`."""
         try:
             while self.should_run:
                 functions = self.monitoring_functions()
@@ -144,7 +144,10 @@ class PeriodicMonitoringThread:
     # -- blocking
 
     def monitor_blocking(self, hub: Any) -> tuple[Any, list[str]] | None:
-        """Report who has run since the last look without waiting; None if nobody has."""
+        """Report the greenlet that has blocked the hub since the last check.
+
+        Return the greenlet and the lines of the report, or None if no greenlet has blocked.
+        """
         blocked = self._tracer.did_block_hub(hub)
         if not isinstance(blocked, tuple):
             return None
@@ -163,17 +166,17 @@ class PeriodicMonitoringThread:
         return active, report
 
     def ignore_current_greenlet_blocking(self) -> None:
-        """Do not watch who runs now: it is meant to block."""
+        """Do not report the current greenlet, which is meant to block, until the next switch."""
         self._tracer.ignore_current_greenlet_blocking()
 
     def monitor_current_greenlet_blocking(self) -> None:
-        """Watch who runs now."""
+        """Report the current greenlet if it blocks."""
         self._tracer.monitor_current_greenlet_blocking()
 
     # -- memory
 
     def can_monitor_memory_usage(self) -> bool:
-        """Whether psutil is there to ask."""
+        """Return whether memory can be monitored, which needs psutil."""
         return self._process() is not None
 
     def _process(self) -> Any:
@@ -183,9 +186,9 @@ class PeriodicMonitoringThread:
             return None
 
     def install_monitor_memory_usage(self) -> None:
-        """Look at the memory every ``config.memory_monitor_period`` seconds.
+        """Check the memory usage every ``config.memory_monitor_period`` seconds.
 
-        Warns with :class:`MonitorWarning` without psutil.
+        Issue a :class:`MonitorWarning` instead if psutil is not installed.
         """
         if not self.can_monitor_memory_usage():
             warnings.warn(
@@ -198,7 +201,8 @@ class PeriodicMonitoringThread:
     def monitor_memory_usage(self, _hub: Any) -> Any:
         """Publish an event if the process uses more than ``config.max_memory_usage`` bytes.
 
-        And another one when it uses less again. Returns the event; -1 if there is no limit.
+        Publish another event when the usage is no longer above that limit. Return the event, None
+        if there is none, or -1 if there is no limit.
         """
         limit = config.max_memory_usage
         if not limit:

@@ -1,4 +1,4 @@
-"""All threads and greenlets of the process, for people to read: gevent.util's run info."""
+"""Readable reports of all threads and greenlets of the process: gevent.util's run info."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def print_run_info(
     limit: int | None = None,
     file: TextIO | None = None,
 ) -> None:
-    """Print what :func:`format_run_info` returns to *file*, standard error by default."""
+    """Print the lines of :func:`format_run_info` to *file*, by default standard error."""
     for line in format_run_info(thread_stacks, greenlet_stacks, limit):
         print(line, file=sys.stderr if file is None else file)
 
@@ -32,11 +32,11 @@ def format_run_info(
     limit: int | None = None,
     current_thread_ident: int | None = None,
 ) -> list[str]:
-    """Lines for people to read about all threads and greenlets of the process.
+    """Return a readable report of all threads and greenlets of the process, as lines.
 
-    *thread_stacks* and *greenlet_stacks* say whether to print where they are, *limit* how many
-    frames of each. Where greenlets were spawned is always printed. *current_thread_ident* is the
-    native thread to be marked as current, by default the caller's.
+    *thread_stacks* and *greenlet_stacks* say whether to include their stacks, and *limit* how many
+    frames of each. The stacks where greenlets were spawned are always included.
+    *current_thread_ident* is the native thread to mark as current, by default the caller's.
     """
     ident = get_current_hub().thread_ident if current_thread_ident is None else current_thread_ident
     return [
@@ -65,7 +65,7 @@ def _greenlet_lines(stacks: bool, limit: int | None) -> Iterable[str]:
     forest.sort(key=lambda tree: "" if tree.is_current_tree else repr(tree.greenlet))
     for tree in forest:
         yield "---- Thread boundary"
-        # Where the greenlets of another thread are cannot be seen from here.
+        # The stacks of another thread's greenlets are not accessible from here.
         yield from tree.format_lines(
             {
                 "running_stacks": stacks and tree.is_current_tree,

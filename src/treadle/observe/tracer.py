@@ -1,4 +1,4 @@
-"""Watches a thread's greenlets switch: who has kept the others waiting."""
+"""Trace the greenlet switches of a thread, to find greenlets that block its hub."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Blocked = tuple[bool, Any] | bool | None
 
 
 class GreenletTracer:
-    """Counts the switches of the thread it is made in, from then on until :meth:`kill`."""
+    """Counts the greenlet switches of the thread that creates it, until :meth:`kill`."""
 
     def __init__(self) -> None:
-        #: How often there was a switch since :meth:`did_block_hub` was last asked.
+        #: The number of switches since the last call of :meth:`did_block_hub`.
         self.greenlet_switch_counter = 0
-        #: Who runs, if that is to be watched.
+        #: The greenlet that runs, or None if it is not to be reported.
         self.active_greenlet: Any = None
-        #: The trace function that was there before, which is called as well.
+        #: The trace function set before this one. It is still called.
         self.previous_trace_function: Callable[..., Any] | None = settrace(self)
         self._killed = False
         self._turns = get_hub().turns
 
     def kill(self) -> None:
-        """Stop tracing; to be called in the thread it traces."""
+        """Stop tracing. Call this in the traced thread."""
         if not self._killed:
             self._killed = True
             settrace(self.previous_trace_function)
@@ -43,14 +43,15 @@ class GreenletTracer:
             self.previous_trace_function(event, args)
 
     def note(self, event: str, args: tuple[Any, Any]) -> None:
-        """Take notice of one switch."""
+        """Record one switch."""
         self.greenlet_switch_counter += 1
         self.active_greenlet = args[1] if event in ("switch", "throw") else None
 
     def did_block_hub(self, hub: Any) -> Blocked:
-        """``(True, greenlet)`` if that greenlet has run ever since the last call, else False.
+        """Return ``(True, greenlet)`` if that greenlet has run since the last call, else False.
 
-        A greenlet that waits, with nobody else to run, lets the loop turn without any switch.
+        The hub's turns count as well as switches: if a greenlet waits and no other can run, the
+        loop turns without any switch.
         """
         switched, self.greenlet_switch_counter = self.greenlet_switch_counter, 0
         turns, self._turns = self._turns, hub.turns
@@ -61,15 +62,15 @@ class GreenletTracer:
         return True, self.active_greenlet
 
     def ignore_current_greenlet_blocking(self) -> None:
-        """Do not watch who runs now, until the next switch."""
+        """Do not report the current greenlet, until the next switch."""
         self.active_greenlet = None
 
     def monitor_current_greenlet_blocking(self) -> None:
-        """Watch who runs now."""
+        """Report the current greenlet if it blocks."""
         self.active_greenlet = getcurrent()
 
     def report(self, hub: Any, active_greenlet: Any) -> list[str]:
-        """Lines about a greenlet that blocks, and the thread's stack."""
+        """Return a report, as lines, of a greenlet that blocks, with the thread's stack."""
         frame = sys._current_frames().get(hub.thread_ident)
         stack = [f"Unknown: the thread of {hub!r} has ended\n"]
         if frame is not None:
@@ -85,13 +86,13 @@ class GreenletTracer:
 
 
 class HubSwitchTracer(GreenletTracer):
-    """Measures how long ago the hub last had its turn."""
+    """Reports a block if the hub has not run for *max_blocking_time* seconds."""
 
     def __init__(self, hub: Any, max_blocking_time: float) -> None:
         super().__init__()
         self.hub = hub
         self.max_blocking_time = max_blocking_time
-        #: When that was; 0 if it was never.
+        #: When the hub last ran, by :func:`time.perf_counter`; 0 if it has not run.
         self.last_entered_hub = 0.0
         self._seen_turns = hub.turns
 
@@ -112,13 +113,13 @@ class HubSwitchTracer(GreenletTracer):
 
 
 class MaxSwitchTracer(GreenletTracer):
-    """Measures the longest time that one greenlet, other than the hub, kept running."""
+    """Reports a block once a greenlet, not the hub, has run for *max_blocking_time* seconds."""
 
     def __init__(self, hub: Any, max_blocking_time: float) -> None:
         super().__init__()
         self.hub = hub
         self.max_blocking_time = max_blocking_time
-        #: The longest so far, in seconds.
+        #: The longest time without a switch so far, in seconds.
         self.max_blocking = 0.0
         self.last_switch = time.perf_counter()
         self._seen_turns = hub.turns

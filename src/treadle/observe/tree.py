@@ -1,4 +1,4 @@
-"""Who spawned whom, as a tree: gevent.util's ``GreenletTree``."""
+"""The tree of greenlets by the greenlet that spawned them: gevent.util's ``GreenletTree``."""
 
 from __future__ import annotations
 
@@ -31,38 +31,38 @@ def _indented(depth: int, text: str) -> list[str]:
 
 
 class GreenletTree:
-    """A greenlet and those it spawned.
+    """A greenlet and the trees of the greenlets it spawned.
 
-    ``str()`` shows the tree in short, :meth:`format` at length. What it does not have itself it
-    takes from the greenlet.
+    ``str()`` returns the names alone, and :meth:`format` all details. Other attributes are those of
+    the greenlet.
     """
 
-    #: What :meth:`format` shows if nothing else is said.
+    #: The default details of :meth:`format`.
     DEFAULT_DETAILS: Mapping[str, Any] = {
         "running_stacks": True,
         "running_stack_limit": None,
         "spawning_stacks": True,
         "locals": True,
     }
-    #: Whether it is the tree of the thread that asked.
+    #: Whether it is the tree of the thread that made the forest.
     is_current_tree = False
 
     def __init__(self, greenlet: Any) -> None:
         #: The greenlet at its root.
         self.greenlet = greenlet
-        #: The trees of those it spawned.
+        #: The trees of the greenlets it spawned.
         self.child_trees: list[GreenletTree] = []
 
     @property
     def root(self) -> bool:
-        """Whether it is a thread's main greenlet."""
+        """Whether the greenlet is a thread's main greenlet."""
         return self.greenlet.parent is None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.greenlet, name)
 
     def add_child(self, tree: GreenletTree) -> None:
-        """Put another tree under this one; itself is ignored."""
+        """Add *tree* to the children of this tree, unless it is this tree itself."""
         if tree is not self:
             self.child_trees.append(tree)
 
@@ -70,12 +70,12 @@ class GreenletTree:
 
     @classmethod
     def forest(cls) -> list[GreenletTree]:
-        """A tree for each thread's main greenlet."""
+        """Return a tree for each thread's main greenlet."""
         return list(cls._all_trees()[0].values())
 
     @classmethod
     def current_tree(cls) -> GreenletTree:
-        """The tree of the current thread's main greenlet."""
+        """Return the tree of the current thread's main greenlet."""
         return cls._all_trees()[1]
 
     @classmethod
@@ -88,7 +88,7 @@ class GreenletTree:
             if not isinstance(each, greenlet) or getattr(each, "greenlet_tree_is_ignored", False):
                 continue
             spawner = _spawner_of(each)
-            # Raw greenlets have none, and others' may be gone.
+            # No spawner: a plain greenlet, or tracking is off, or the spawner is gone.
             above = _root_of(each) if spawner is None else spawner
             tree = trees.setdefault(above, cls(above))
             if above is _root_of(above):
@@ -99,17 +99,17 @@ class GreenletTree:
     # -- showing them
 
     def format(self, details: bool | Mapping[str, Any] = True) -> str:
-        """The tree as text; *details* as for :meth:`format_lines`."""
+        """Return the tree as text; for *details* see :meth:`format_lines`."""
         return "\n".join(self.format_lines(details))
 
     def __str__(self) -> str:
         return self.format(False)
 
     def format_lines(self, details: bool | Mapping[str, Any] = True) -> list[str]:
-        """The tree as lines.
+        """Return the tree as a list of lines.
 
-        *details* false shows the names alone; a mapping with keys of :attr:`DEFAULT_DETAILS`
-        replaces those.
+        If *details* is false, the lines show the names alone. If it is a mapping, it overrides keys
+        of :attr:`DEFAULT_DETAILS`.
         """
         if not details:
             shown: dict[str, Any] = {}
@@ -182,7 +182,7 @@ class GreenletTree:
 
 
 class _Line:
-    """A line of a tree; data hangs on the greenlet above it."""
+    """A line of a tree; if *is_data* is true, it belongs to the greenlet above it."""
 
     __slots__ = ("is_data", "text")
 
@@ -192,6 +192,6 @@ class _Line:
 
 
 def _order(tree: GreenletTree) -> tuple[int, bool, int]:
-    """Raw greenlets first, then by age; those that have ended after those that have not."""
+    """Return a sort key: by ``minimal_ident``; greenlets without one first, finished ones last."""
     ready = getattr(tree.greenlet, "ready", bool)
     return getattr(tree.greenlet, "minimal_ident", -1), ready(), id(tree.greenlet.parent)

@@ -1,4 +1,4 @@
-"""The package ``gevent`` under the alias: treadle's names, and the version it stands for."""
+"""The package ``gevent`` under the alias: treadle's names, with gevent's version."""
 
 from importlib import import_module as _import_module
 
@@ -37,12 +37,15 @@ from treadle.compat._finder import VERSION as __version__
 
 from . import events, exceptions
 
-# What gevent has said since version 20: the version is __version__ alone.
+# gevent has kept this value since version 20; only __version__ has the real version.
 version_info = _VersionInfo(20, 0, 0, "dev", 0)
 
 
 def __getattr__(name):
-    """The submodules: ``import gevent`` loads many of gevent's, and programs count on that."""
+    """Import and return the submodule *name*.
+
+    The real ``import gevent`` loads many submodules, and programs rely on that.
+    """
     if not name.startswith("__"):
         try:
             return _import_module(f"gevent.{name}")

@@ -1,4 +1,4 @@
-"""``gevent._abstract_linkable`` under the alias: what events, results and semaphores are."""
+"""``gevent._abstract_linkable`` under the alias: the base of events, results and semaphores."""
 
 from treadle._core.linkable import Linkable as AbstractLinkable
 

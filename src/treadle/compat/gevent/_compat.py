@@ -1,4 +1,4 @@
-"""``gevent._compat`` under the alias: what is left of the differences between interpreters."""
+"""``gevent._compat`` under the alias: the differences between interpreters that remain."""
 
 import importlib
 import io
@@ -18,7 +18,7 @@ PYPY = hasattr(sys, "pypy_version_info")
 WIN = sys.platform.startswith("win")
 LINUX = sys.platform.startswith("linux")
 OSX = MAC = sys.platform == "darwin"
-# There is one implementation of each thing, and it is compiled.
+# treadle has no pure Python variants of its compiled modules.
 GLOBAL_PURE_PYTHON = PURE_PYTHON = False
 
 string_types = (str,)
@@ -37,7 +37,7 @@ _fspath = fspath
 
 
 def pure_python_module(mod_name):
-    """Whether a compiled module was switched off: never."""
+    """Return False: no compiled module can be replaced by a pure Python one."""
     return False
 
 
@@ -47,11 +47,11 @@ def reraise(t, value, tb=None):
 
 
 def exc_clear():
-    """Does nothing since Python 3."""
+    """Do nothing: Python 3 needs no ``sys.exc_clear()``."""
 
 
 def get_this_psutil_process():
-    """This process as psutil sees it; None without psutil or the right to look."""
+    """Return psutil's object for this process; None without psutil or if access is denied."""
     try:
         psutil = importlib.import_module("psutil")
         process = psutil.Process()

@@ -15,7 +15,7 @@ __all__ = ["config"]
 
 
 class ImportableSetting(treadle_config.ImportableSetting):
-    """With the names that its parts have in gevent."""
+    """A setting that is an importable object, with gevent's names for its methods."""
 
     _import_one = treadle_config.ImportableSetting.import_one
     _import_one_of = treadle_config.ImportableSetting.import_one_of

@@ -1,4 +1,4 @@
-"""gevent.events' zope interfaces; importing them needs the package zope.interface."""
+"""The zope interfaces of gevent.events; importing this needs the package zope.interface."""
 
 # mypy: disable-error-code="misc,no-untyped-def,no-untyped-call"
 
@@ -8,18 +8,18 @@ from zope.interface import Attribute, Interface, classImplements
 
 
 class IGeventPatchEvent(Interface):
-    """Something is patched."""
+    """An event about patching."""
 
     source = Attribute("What holds the replacements.")
     target = Attribute("What they are put into.")
 
 
 class IGeventWillPatchEvent(IGeventPatchEvent):
-    """Something is about to be patched; :class:`treadle.events.DoNotPatch` prevents it."""
+    """The target is about to be patched; :class:`treadle.events.DoNotPatch` prevents it."""
 
 
 class IGeventDidPatchEvent(IGeventPatchEvent):
-    """Something has been patched."""
+    """The target has been patched."""
 
 
 class IGeventWillPatchModuleEvent(IGeventWillPatchEvent):
@@ -42,7 +42,7 @@ class IGeventWillPatchAllEvent(IGeventWillPatchEvent):
     patch_all_kwargs = Attribute("Its other keyword arguments.")
 
     def will_patch_module(module_name):
-        """Whether the module of this name is going to be patched."""
+        """Return whether the module named *module_name* is going to be patched."""
 
 
 class IGeventDidPatchBuiltinModulesEvent(IGeventDidPatchEvent):
@@ -57,10 +57,10 @@ class IGeventDidPatchAllEvent(IGeventDidPatchEvent):
 
 
 class IPeriodicMonitorThread(Interface):
-    """What watches a hub from a native thread."""
+    """A native thread that monitors a hub."""
 
     def add_monitoring_function(function, period):
-        """Call *function* with the hub every *period* seconds; None: no more."""
+        """Call *function* with the hub every *period* seconds; stop if *period* is None."""
 
 
 class IPeriodicMonitorThreadStartedEvent(Interface):
@@ -70,7 +70,7 @@ class IPeriodicMonitorThreadStartedEvent(Interface):
 
 
 class IEventLoopBlocked(Interface):
-    """A greenlet does not wait, and so keeps the others from running."""
+    """A greenlet has blocked the hub: it has not switched, so no other greenlet could run."""
 
     greenlet = Attribute("The greenlet.")
     blocking_time = Attribute("For about how many seconds.")
@@ -87,13 +87,13 @@ class IMemoryUsageThresholdExceeded(Interface):
 
 
 class IMemoryUsageUnderThreshold(IMemoryUsageThresholdExceeded):
-    """The process uses no more memory than allowed, after it did."""
+    """The process no longer uses more memory than allowed."""
 
     max_memory_usage = Attribute("How many bytes that were at most.")
 
 
 def declare(namespace: dict[str, Any]) -> None:
-    """Put the interfaces beside the classes of *namespace*, and say which of them has which."""
+    """Add the interfaces to *namespace*, and declare which of its classes implements which."""
     for interface in list(globals().values()):
         if isinstance(interface, type(Interface)) and interface.__module__ == __name__:
             if interface is not IPeriodicMonitorThread:  # its class is no event

@@ -1,4 +1,4 @@
-"""``gevent._fileobjectcommon`` under the alias: how the arguments of a file object are read."""
+"""``gevent._fileobjectcommon`` under the alias: the arguments of file objects, checked."""
 
 import io
 import os
@@ -13,7 +13,7 @@ class WriteallMixin:
     """Adds :meth:`writeall` to a raw file."""
 
     def writeall(self, value):
-        """Write all of *value*, in as many calls as it takes; returns its length."""
+        """Write all of *value*, in several calls if needed; return its length in bytes."""
         rest = memoryview(value)
         while rest:
             rest = rest[super().write(rest) :]
@@ -31,9 +31,9 @@ class WriteallFileIO(WriteallMixin, io.FileIO):
 
 
 class OpenDescriptor:
-    """The arguments of :func:`open`, checked; :meth:`opened` opens the file.
+    """Checks the arguments of :func:`open`; :meth:`opened` opens the file.
 
-    With *atomic_write* an unbuffered file writes everything it is given.
+    If *atomic_write* is true, each write to an unbuffered file writes all of its data.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class OpenDescriptor:
         self.atomic_write = atomic_write
 
     def opened(self):
-        """Open the file."""
+        """Open the file and return it."""
         if self.atomic_write and self.buffering == 0:
             return WriteallFileIO(self.fobj, self.mode.replace("b", ""), closefd=self.closefd)
         return open(

@@ -8,10 +8,10 @@ __all__ = ["FileObjectPosix"]
 
 
 class GreenOpenDescriptor(OpenDescriptor):
-    """The same arguments, for a file that lets other greenlets run."""
+    """Checks the arguments of :func:`open`; :meth:`opened` opens a cooperative file."""
 
     def opened(self):
-        """Open the file."""
+        """Open the file and return it."""
         if self.atomic_write and self.buffering == 0:
             return super().opened()
         return FileObjectPosix(

@@ -11,7 +11,10 @@ get_memory = memoryview
 
 
 def get_reachable_greenlets():
-    """All greenlets that the garbage collector knows of, unless they ask to be left out."""
+    """Return all greenlets that the garbage collector tracks.
+
+    Greenlets with a true attribute ``greenlet_tree_is_ignored`` are left out.
+    """
     return [
         found
         for found in gc.get_objects()

@@ -12,6 +12,6 @@ __all__ = ["get_hub", "get_hub_if_exists", "get_hub_noargs"]
 
 
 def get_loop():
-    """The loop of this thread's hub; None without one."""
+    """Return the loop of the current thread's hub; None if the thread has no hub."""
     hub = get_hub_if_exists()
     return None if hub is None else hub.loop

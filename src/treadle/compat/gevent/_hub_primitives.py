@@ -1,4 +1,4 @@
-"""``gevent._hub_primitives`` under the alias: waiting."""
+"""``gevent._hub_primitives`` under the alias: functions that wait."""
 
 from treadle.hub import iwait, wait
 from treadle.socket import wait_read, wait_readwrite, wait_write

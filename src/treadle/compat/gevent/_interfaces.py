@@ -1,4 +1,4 @@
-"""``gevent._interfaces`` under the alias: the loop's and its callbacks' interfaces."""
+"""``gevent._interfaces`` under the alias: zope interfaces of loops, watchers and callbacks."""
 
 from zope.interface import Attribute, Interface, classImplements
 
@@ -9,86 +9,86 @@ __all__ = ["ICallback", "ILoop", "IWatcher"]
 
 
 class ILoop(Interface):
-    """What a hub's loop offers."""
+    """The interface of a hub's loop."""
 
     default = Attribute("whether it is the main thread's")
     approx_timer_resolution = Attribute("the shortest time it can wait, in seconds")
 
     def run(nowait=False, once=False):
-        """Run callbacks and watchers until nothing is left."""
+        """Run callbacks and watchers until none is left."""
 
     def now():
-        """The loop's time in seconds."""
+        """Return the loop's time in seconds."""
 
     def update_now():
-        """Read the clock anew."""
+        """Update the loop's time from the clock."""
 
     def destroy():
-        """Let go of what it holds."""
+        """Free the loop's resources."""
 
     def io(fd, events, ref=True, priority=None):
-        """A watcher of a descriptor."""
+        """Return a watcher of a file descriptor."""
 
     def closing_fd(fd):
-        """Say that a descriptor is about to be closed."""
+        """Notify the loop that a file descriptor is about to be closed."""
 
     def timer(after, repeat=0.0, ref=True, priority=None):
-        """A watcher of the time."""
+        """Return a timer that fires after *after* seconds, then every *repeat* seconds."""
 
     def signal(signum, ref=True, priority=None):
-        """A watcher of a signal."""
+        """Return a watcher of a signal."""
 
     def idle(ref=True, priority=None):
-        """A watcher that fires when there is nothing else to do."""
+        """Return a watcher that fires when the loop has nothing else to do."""
 
     def prepare(ref=True, priority=None):
-        """A watcher that fires before the loop waits."""
+        """Return a watcher that fires before the loop waits."""
 
     def check(ref=True, priority=None):
-        """A watcher that fires after the loop waited."""
+        """Return a watcher that fires after the loop waits."""
 
     def fork(ref=True, priority=None):
-        """A watcher that fires in forked children."""
+        """Return a watcher that fires in forked children."""
 
     def async_(ref=True, priority=None):
-        """A watcher that other threads may fire."""
+        """Return a watcher that other threads may fire."""
 
     def child(pid, trace=0, ref=True):
-        """A watcher of a child process."""
+        """Return a watcher of a child process."""
 
     def stat(path, interval=0.0, ref=True, priority=None):
-        """A watcher of a file's status."""
+        """Return a watcher of a file's status."""
 
     def run_callback(func, *args):
-        """Call a function soon, in the hub."""
+        """Schedule a call of *func* in the hub, and return its callback object."""
 
     def run_callback_threadsafe(func, *args):
-        """The same, for other threads."""
+        """Schedule a call of *func* in the hub; other threads may call this."""
 
 
 class IWatcher(Interface):
-    """What the loop's methods make."""
+    """A watcher, which methods of the loop return."""
 
     def start(callback, *args, **kwargs):
-        """Call *callback* from now on."""
+        """Call *callback* for each event from now on."""
 
     def stop():
-        """Call it no more."""
+        """Stop calling the callback."""
 
     def close():
-        """Let go of what it holds."""
+        """Stop, and free the watcher's resources."""
 
 
 class ICallback(Interface):
-    """What :meth:`ILoop.run_callback` returns."""
+    """A scheduled call, which :meth:`ILoop.run_callback` returns."""
 
     pending = Attribute("whether it has yet to run")
 
     def stop():
-        """Do not run it."""
+        """Cancel the call."""
 
     def close():
-        """Do not run it."""
+        """Cancel the call."""
 
 
 classImplements(loop, ILoop)

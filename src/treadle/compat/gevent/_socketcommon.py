@@ -8,5 +8,5 @@ from treadle.socket import cancel_wait, socket, wait, wait_read, wait_readwrite,
 
 
 def _resolve_addr(sock, address):
-    """*address* with its host's name looked up, for a socket of its family."""
+    """Return *address* with its host name resolved for the family of *sock*."""
     return treadle.socket.socket._resolved(sock, address)

@@ -1,10 +1,10 @@
-"""``gevent._util`` under the alias: descriptors that compute an attribute when first read."""
+"""``gevent._util`` under the alias: descriptors that compute an attribute when it is read."""
 
 from functools import update_wrapper
 
 
 class _Unset:
-    """Stands for an argument that was not given."""
+    """The default of an argument that was not given."""
 
     def __repr__(self):
         return "<default value>"
@@ -14,7 +14,7 @@ _NONE = _Unset()
 
 
 class Lazy:
-    """Calls the function once for each instance, which then has the result as attribute."""
+    """A descriptor that calls its function once per instance, and stores the result there."""
 
     def __init__(self, func):
         self.func = func
@@ -28,7 +28,7 @@ class Lazy:
 
 
 class readproperty:
-    """A property that can be assigned over; the function computes it until then."""
+    """A property that calls its function at each read until an instance attribute is assigned."""
 
     def __init__(self, func):
         self.func = func
@@ -39,11 +39,11 @@ class readproperty:
 
 
 class LazyOnClass:
-    """Calls the function once for the class, which then has the result as attribute."""
+    """A descriptor that calls its function once per class, and stores the result there."""
 
     @classmethod
     def lazy(cls, cls_dict, func):
-        """Put one for *func* into the namespace of a class that is being made."""
+        """Add a descriptor for *func* to the namespace *cls_dict* of a class being defined."""
         cls_dict[func.__name__] = cls(func)
 
     def __init__(self, func, name=None):
@@ -67,7 +67,7 @@ def copy_globals(
     dunder_names_to_keep=("__implements__", "__all__", "__imports__"),
     cleanup_globs=True,
 ):
-    """Copy the attributes of a module into a namespace; returns the names."""
+    """Copy attributes of the module *source* into the namespace *globs*; return their names."""
     copied = []
     for name in only_names or dir(source):
         if name in names_to_ignore or (

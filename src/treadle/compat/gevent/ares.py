@@ -1,4 +1,4 @@
-"""gevent's old name of :mod:`treadle.resolver.cares`."""
+"""``gevent.ares``, gevent's old name of :mod:`treadle.resolver.cares`."""
 
 from treadle.resolver.cares import channel
 

@@ -1,6 +1,6 @@
-"""The standard builtins: gevent's module of this name.
+"""``gevent.builtins`` under the alias: the standard builtins.
 
-Patching changes nothing in them: the import system's locks cooperate by themselves.
+Patching replaces none of them, because the locks of the import system are cooperative without it.
 """
 
 import builtins as _builtins

@@ -1,6 +1,6 @@
-"""The standard context variables, which each greenlet has for itself: see :mod:`contextvars`.
+"""``gevent.contextvars`` under the alias: the names of the standard :mod:`contextvars`.
 
-gevent's module of this name; there is nothing left to replace.
+Patching replaces none of them, because each greenlet has its own context without it.
 """
 
 from contextvars import Context, ContextVar, Token, copy_context

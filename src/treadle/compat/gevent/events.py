@@ -1,4 +1,4 @@
-"""``gevent.events`` under the alias: treadle's, and their zope interfaces."""
+"""``gevent.events`` under the alias: treadle's events, and their zope interfaces."""
 
 from treadle.events import *
 from treadle.events import __all__ as _ours

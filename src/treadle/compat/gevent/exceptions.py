@@ -1,4 +1,4 @@
-"""``gevent.exceptions`` under the alias: treadle's, and one that nothing raises here."""
+"""``gevent.exceptions`` under the alias: treadle's exceptions, and one that is never raised."""
 
 from treadle.exceptions import *
 from treadle.exceptions import __all__ as _ours
@@ -7,4 +7,4 @@ __all__ = [*_ours, "InvalidThreadUseError"]
 
 
 class InvalidThreadUseError(RuntimeError):
-    """An object that belongs to one thread's hub was used from another thread: never raised."""
+    """gevent raises it when a thread uses an object of another thread's hub; treadle never does."""

@@ -1,4 +1,4 @@
-"""gevent's old name of :mod:`treadle.resolver.ares`."""
+"""``gevent.resolver_ares``, gevent's old name of :mod:`treadle.resolver.ares`."""
 
 from treadle.resolver.ares import Resolver
 

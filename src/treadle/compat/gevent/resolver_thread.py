@@ -1,4 +1,4 @@
-"""gevent's old name of :mod:`treadle.resolver.thread`."""
+"""``gevent.resolver_thread``, gevent's old name of :mod:`treadle.resolver.thread`."""
 
 from treadle.resolver.thread import Resolver
 

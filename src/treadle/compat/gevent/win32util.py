@@ -1,4 +1,4 @@
-"""Windows's texts of its error numbers: what gevent.win32util offers."""
+"""``gevent.win32util`` under the alias: Windows's messages for error numbers."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ except ImportError:
 
 
 def formatError(errorcode: int) -> str:
-    """The system's text of an error number, as socket errors have it."""
+    """Return the system's message for an error number, as socket errors show it."""
     return os.strerror(errorcode) if WinError is None else str(WinError(errorcode))

@@ -1,1 +1,1 @@
-"""Modules of ``gevent.monkey`` under the alias, which itself is treadle's."""
+"""Submodules of ``gevent.monkey`` under the alias; the package itself is treadle.monkey."""

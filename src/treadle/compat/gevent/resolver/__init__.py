@@ -1,1 +1,1 @@
-"""Private modules of ``gevent.resolver`` under the alias."""
+"""Private submodules of ``gevent.resolver`` under the alias."""
