@@ -1,8 +1,9 @@
 """WebSockets for applications of treadle's HTTP servers.
 
-A WSGI application finds ``environ["wsgi.websocket"]``, a :class:`WebSocket`, where the client asks
-for one; it is accepted when it is first used, and an ordinary response refuses it. gevent-websocket
-has the same names. :func:`application` makes an application of a function of WebSockets alone::
+If the client asks for a WebSocket, the WSGI application finds a :class:`WebSocket` in
+``environ["wsgi.websocket"]``. The first use of the WebSocket accepts it; an ordinary response
+refuses it. The names are those of gevent-websocket. :func:`application` turns a function that
+takes a WebSocket into a WSGI application::
 
     @treadle.websocket.application
     def echo(ws):
@@ -34,16 +35,17 @@ except ImportError as _missing:
 
 __all__ = ["WebSocket", "WebSocketError", "application"]
 
-#: Received at once, in bytes.
+#: The most that is received at once, in bytes.
 _CHUNK = 65536
-#: A longer message is sent in fragments, so that it does not hold up other greenlets.
+#: A longer message is sent in fragments of this size, so that it does not hold up other greenlets;
+#: in bytes, or in characters of text.
 _FRAGMENT = 262144
-#: For how many seconds a client is waited for that has to answer a close.
+#: How long to wait for the client's answer to a close, in seconds.
 _CLOSE_TIME = 2.0
 
 
 class WebSocketError(ConnectionError):
-    """The WebSocket is closed; ``code`` and ``reason`` are those of the close."""
+    """Raised if the WebSocket is closed; ``code`` and ``reason`` are those of the close."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"the WebSocket is closed: {code} {reason}".rstrip())
@@ -52,37 +54,38 @@ class WebSocketError(ConnectionError):
 
 
 class WebSocket:
-    """One connection of messages: str for text, bytes for binary ones.
+    """A WebSocket connection: a text message is a str, a binary message is bytes.
 
-    Any number of greenlets may :meth:`send`; one may :meth:`receive`. Nothing is read of the
-    client while nobody receives: pings are answered, and its close is seen, then.
+    Any number of greenlets may :meth:`send`; only one at a time may :meth:`receive`. The WebSocket
+    reads from the client only while a greenlet receives: only then does it answer pings and
+    notice the client's close.
     """
 
     def __init__(self, handler: Any, environ: dict[str, Any]) -> None:
-        """*handler* is the :class:`treadle.http.http1.Handler` that has the request."""
+        """*handler* is the :class:`treadle.http.http1.Handler` that serves the request."""
         #: The WSGI environment of the request.
         self.environ = environ
-        #: The one of :attr:`subprotocols` that was accepted.
+        #: The accepted one of :attr:`subprotocols`, or None.
         self.subprotocol: str | None = None
-        #: Whether it has been closed, by whichever end; None before.
+        #: The code of the close, whichever end closed the WebSocket; None until it is closed.
         self.close_code: int | None = None
-        #: What the end that closed it says about it.
+        #: The reason that the closing end gives for the close.
         self.close_reason = ""
         self._handler = handler
         self._limits = handler.limits
         self._socket: Any = None
-        self._protocol: Connection | None = None  # of an accepted one
+        self._protocol: Connection | None = None  # None until accepted
         self._sending = Semaphore(1)
         self._receiving = Semaphore(1)
-        self._parts: list[Any] = []  # of the message that comes
+        self._parts: list[Any] = []  # of the incoming message
         self._size = 0
         self._pinged = False
-        self._over = False  # nothing comes any more
-        self._deadline = 0.0  # for the answer to a close
+        self._over = False  # no more messages are received
+        self._deadline = 0.0  # for the client's answer to a close
 
     @property
     def closed(self) -> bool:
-        """Whether messages can be sent no more."""
+        """Whether the WebSocket is closed, so that no more messages can be sent."""
         return self.close_code is not None
 
     @property
@@ -92,31 +95,34 @@ class WebSocket:
 
     @property
     def origin(self) -> str | None:
-        """The site whose page asks, if a browser does. Who needs to know must check it."""
+        """The origin of the page that asks for the WebSocket, if a browser asks; else None.
+
+        An application that depends on the origin must check it.
+        """
         return self.environ.get("HTTP_ORIGIN")
 
     @property
     def version(self) -> str:
-        """The version of the protocol: "13", the only one there is."""
+        """The version of the WebSocket protocol: "13", the only one there is."""
         return VERSION
 
     @property
     def protocol(self) -> str | None:
-        """The subprotocols that the client offers, as it wrote them; gevent-websocket's name."""
+        """The client's Sec-WebSocket-Protocol header, or None; named as in gevent-websocket."""
         return self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
 
     @property
     def subprotocols(self) -> list[str]:
-        """Those the client offers, its favourite first."""
+        """The subprotocols that the client offers, the preferred one first."""
         return listed(self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", ""))
 
     def accept(
         self, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Change the connection to WebSocket, with these *headers* in the answer.
+        """Accept the WebSocket, with *headers* added to the response.
 
-        Nothing is done if it was accepted already. Raises ValueError for a *subprotocol* that the
-        client does not offer, and AssertionError if ``start_response`` was called.
+        Does nothing if the WebSocket is already accepted. Raises ValueError if the client does not
+        offer *subprotocol*, and AssertionError if ``start_response`` was called.
         """
         if self._protocol is not None:
             return
@@ -137,10 +143,11 @@ class WebSocket:
     # -- receiving
 
     def receive(self) -> str | bytes | None:
-        """Wait for a message; None when it is closed, or the client is gone.
+        """Wait for a message and return it.
 
-        :attr:`close_code` says which. Raises :class:`~treadle.exceptions.ConcurrentObjectUseError`
-        if another greenlet receives.
+        Returns None if the WebSocket is closed or the client is gone; :attr:`close_code` says
+        which. Raises :class:`~treadle.exceptions.ConcurrentObjectUseError` if another greenlet
+        receives.
         """
         self.accept()
         if not self._receiving.acquire(blocking=False):
@@ -196,7 +203,7 @@ class WebSocket:
             self._note(event.code, event.reason)
             self._over = True
             self._send_event(event.response())
-        elif state is ConnectionState.OPEN:  # not closed by the client, but what it sent is wrong
+        elif state is ConnectionState.OPEN:  # not a close: the client broke the protocol
             self._fail(event.code, event.reason)
         else:
             self._note(event.code, event.reason)
@@ -224,7 +231,7 @@ class WebSocket:
         return self._limits.ping_time  # type: ignore[no-any-return]
 
     def _miss(self) -> None:
-        """The client has been silent."""
+        """Ping the client after a timeout, or give it up if it did not answer before."""
         if self.closed or self._pinged:
             self._lose("the client does not answer")
         else:
@@ -236,9 +243,10 @@ class WebSocket:
     def send(
         self, message: str | bytes | bytearray | memoryview, binary: bool | None = None
     ) -> None:
-        """Send *message*, as text if it is a str, unless *binary* says otherwise.
+        """Send *message*, as text if it is a str and else as binary; *binary* overrides that.
 
-        Waits while the client does not take it. Raises :class:`WebSocketError` if it is closed.
+        Blocks while the client does not read. Raises :class:`WebSocketError` if the WebSocket is
+        closed.
         """
         if binary is None:
             binary = not isinstance(message, str)
@@ -256,7 +264,11 @@ class WebSocket:
                 self._transmit(kind(data=part, message_finished=last))
 
     def ping(self, payload: bytes = b"") -> None:
-        """Send a ping of up to 125 bytes; the answer is not told of."""
+        """Send a ping; the client's answer is not reported.
+
+        Raises ValueError if *payload* is longer than 125 bytes, and :class:`WebSocketError` if the
+        WebSocket is closed.
+        """
         if len(payload) > 125:
             raise ValueError("a ping has 125 bytes at most")
         self.accept()
@@ -264,10 +276,10 @@ class WebSocket:
             self._transmit(Ping(payload=payload))
 
     def close(self, code: int = 1000, reason: str | bytes = "") -> None:
-        """Say good-bye; nothing is done if it is closed already.
+        """Close the WebSocket; do nothing if it is already closed.
 
-        *code* is 1000 to 1003, 1007 to 1014 or 3000 to 4999, *reason* of up to 123 bytes:
-        ValueError otherwise.
+        *code* must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, and *reason* at most 123 bytes;
+        otherwise ValueError is raised.
         """
         text = reason.decode() if isinstance(reason, bytes) else reason
         if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
@@ -281,18 +293,18 @@ class WebSocket:
         self._send_event(CloseConnection(code=code, reason=text))
 
     def _fail(self, code: int, reason: str | None) -> None:
-        """Close it because of what the client sent; nothing more is read."""
+        """Close the WebSocket because of what the client sent, and read nothing more."""
         self._over = True
         self._note(code, reason)
         self._send_event(CloseConnection(code=code, reason=reason))
 
     def _send_event(self, event: Event) -> None:
-        """Send what is no message; if that fails, it is closed and nothing is raised."""
+        """Send *event*, a control frame; raise nothing if that fails: the WebSocket is closed."""
         with suppress(WebSocketError), self._sending:
             self._transmit(event)
 
     def _transmit(self, event: Event) -> None:
-        """Whoever calls it has the semaphore: frames go out in the order they were made."""
+        """Send *event*. The caller holds ``_sending``, which keeps the frames in order."""
         protocol, sock = self._protocol, self._socket
         assert protocol is not None
         if isinstance(event, CloseConnection):
@@ -322,11 +334,11 @@ class WebSocket:
             self._deadline = monotonic() + _CLOSE_TIME
 
     def _lose(self, reason: str) -> None:
-        """Nothing can be sent or received any more."""
+        """Note that the connection is lost: nothing can be sent or received any more."""
         self._over = self._lost = True
         self._note(CloseReason.ABNORMAL_CLOSURE, reason)
         with suppress(OSError):
-            self._socket.shutdown(SHUT_RDWR)  # wakes who waits for it
+            self._socket.shutdown(SHUT_RDWR)  # wakes greenlets that wait for the socket
 
     def _error(self) -> WebSocketError:
         error = WebSocketError(self.close_code or CloseReason.NO_STATUS_RCVD, self.close_reason)
@@ -334,15 +346,16 @@ class WebSocket:
         return error
 
     def leave(self) -> None:
-        """Close it with 1001, as a server that stops; without waiting for that."""
+        """Close the WebSocket with 1001 because the server stops; do not wait for that."""
         if self._protocol is not None and not self.closed:
             spawn(self.close, CloseReason.GOING_AWAY)
 
     def end(self, failed: bool = False) -> bool:
-        """What the handler does when the application has returned, or *failed*.
+        """Finish the WebSocket after the application has returned, or *failed*.
 
-        An accepted one is closed, with 1000 or 1011, if it is not yet, and the client's close is
-        waited for, for two seconds at most. Whether that has come.
+        If it is accepted and still open, it is closed with 1000, or with 1011 after a failure.
+        Waits for the client's close for at most two seconds. Returns whether the close arrived;
+        True if the WebSocket was not accepted.
         """
         if self._protocol is None:
             return True
@@ -377,11 +390,12 @@ def application(
     subprotocols: Collection[str] = (),
     origins: Collection[str] | None = None,
 ) -> Application | Callable[[Handler], Application]:
-    """A WSGI application that calls *handler* with each WebSocket, and closes it after that.
+    """Make a WSGI application that calls *handler* with each WebSocket and then closes it.
 
-    The first subprotocol that the client offers and *subprotocols* has is accepted. *origins* are
-    the sites whose pages may ask ("https://example.org"); others get 403, all may if it is None.
-    Who asks for no WebSocket gets 426.
+    It accepts the first subprotocol that the client offers and *subprotocols* contains. *origins*
+    are the sites whose pages may ask for a WebSocket ("https://example.org"); pages of others get
+    403. If it is None, all may ask. A request for no WebSocket gets 426, and a malformed
+    handshake 400.
     """
     if handler is None:
         return functools.partial(application, subprotocols=subprotocols, origins=origins)
@@ -413,5 +427,5 @@ def _refuse(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def of_request(handler: Any, environ: dict[str, Any]) -> WebSocket | None:
-    """The WebSocket that a request asks for; None if it is no handshake of one."""
+    """Return a :class:`WebSocket` for a request that is a handshake; None for another request."""
     return WebSocket(handler, environ) if is_handshake(environ) else None

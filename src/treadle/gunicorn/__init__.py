@@ -1,10 +1,12 @@
-"""A worker class for gunicorn: its processes, settings, signals and logs, treadle's HTTP server.
+"""A worker class for gunicorn that serves requests with treadle's HTTP server.
+
+gunicorn still manages processes, settings, signals and logs.
 
     gunicorn -k treadle.gunicorn.Worker shop.wsgi:app
     treadle run -m gunicorn -k treadle shop.wsgi:app
 
-gunicorn knows short names of its own workers alone; ``treadle run`` adds treadle's to them. A
-program that has treadle installed may also say ``egg:treadle#treadle``.
+gunicorn accepts short names only for its own workers; ``treadle run`` adds ``treadle`` to them.
+Where treadle is installed, ``-k egg:treadle#treadle`` works too.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from treadle.pool import Pool
 
 __all__ = ["Worker"]
 
-#: How often a worker says that it lives, in seconds, at the least.
+#: The longest interval between two heartbeats of a worker, in seconds.
 _BEAT = 1.0
-#: Settings that change how requests are read; treadle reads them strictly, in one way.
+#: Settings that this worker ignores. Most of them relax how requests are parsed; treadle always
+#: parses strictly.
 _IGNORED = (
     "casefold_http_method",
     "header_map",
@@ -43,17 +46,20 @@ _IGNORED = (
 
 
 class Worker(base.Worker):
-    """One worker process, in which each connection has a greenlet.
+    """A gunicorn worker process that serves each connection in a greenlet.
 
-    It patches the standard library before it imports the application. With ``preload_app`` that is
-    imported already: what cannot be repaired then is named in the log, and ``treadle run`` avoids
-    it. It does what gunicorn's own gevent worker does, and what treadle's server can do besides:
-    HTTP/2 where ``http_protocols`` has h2, and ``environ["wsgi.websocket"]``.
+    The worker patches the standard library before it imports the application. With ``preload_app``
+    the application is already imported: the worker then logs the references that it cannot patch.
+    ``treadle run`` avoids them. The worker supports what gunicorn's gevent worker supports, and
+    also HTTP/2, if ``http_protocols`` contains h2, and ``environ["wsgi.websocket"]``.
     """
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """Name the settings that this worker does not follow; RuntimeError if it cannot serve."""
+        """Warn about settings that this worker ignores.
+
+        Raises RuntimeError if ``protocol`` is not HTTP.
+        """
         if getattr(cfg, "protocol", "http") != "http":
             raise RuntimeError(f"treadle's worker serves HTTP, not the protocol {cfg.protocol!r}")
         for name in _IGNORED:
@@ -67,23 +73,30 @@ class Worker(base.Worker):
         self._servers: list[Server] = []
 
     def init_process(self) -> None:
-        """Patch, load the application and serve; the worker process calls it."""
-        # Until gunicorn sets them it would be the arbiter's handlers that heard of a signal.
+        """Patch the standard library, load the application and serve.
+
+        gunicorn calls this method in the worker process.
+        """
+        # Until gunicorn installs the worker's signal handlers, those of the arbiter would run.
         signal.signal(signal.SIGTERM, self.handle_exit)
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self.handle_quit)
-        # Not in the arbiter: it waits by an object that it made before it knows its workers' class.
+        # The arbiter itself is not patched: it waits on an object that it creates before it loads
+        # the worker class.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
             patched = monkey.patch_all()
         if patched:
             for line in monkey.unpatched_references():
-                if not line.startswith("gunicorn."):  # the arbiter's, which does not run here
+                if not line.startswith("gunicorn."):  # used by the arbiter, which runs elsewhere
                     self.log.warning("imported before treadle's worker could patch: %s", line)
         super().init_process()
 
     def run(self) -> None:
-        """Serve until told to stop, then answer what was asked; gunicorn calls it."""
+        """Serve until told to stop, then finish the pending requests.
+
+        gunicorn calls this method.
+        """
         pool = Pool(self.cfg.worker_connections)
         for each in self.sockets:
             listener = each.sock
@@ -102,7 +115,7 @@ class Worker(base.Worker):
             if self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 self.alive = False
-            if not self.alive:  # the reloader sets it
+            if not self.alive:  # gunicorn's reloader clears it
                 self._stop.set()
             sleep(interval)
 
@@ -117,29 +130,29 @@ class Worker(base.Worker):
             pool.kill(timeout=_BEAT)
 
     def count_request(self) -> None:
-        """Note that a request has come, and stop after ``max_requests``."""
+        """Count a request, and stop the worker after ``max_requests``."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.stop()
 
     def stop(self) -> None:
-        """Let :meth:`run` come to its end; answers end their connections from now on."""
+        """Make :meth:`run` finish; from now on each response closes its connection."""
         self.alive = False
         for server in self._servers:
             server.stopping = True
         self._stop.set()
 
-    # -- signals. Handlers run wherever the signal comes, so what may wait has a greenlet.
+    # -- signals. A handler can interrupt any code, so work that may block runs in a new greenlet.
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM: stop gracefully."""
+        """Stop gracefully, on SIGTERM."""
         self.stop()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """SIGQUIT and SIGINT: call the hook ``worker_int`` and end."""
+        """Call the hook ``worker_int`` and exit, on SIGQUIT or SIGINT."""
         spawn(super().handle_quit, sig, frame)
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
-        """SIGUSR1: open the log files anew."""
+        """Reopen the log files, on SIGUSR1."""
         spawn(super().handle_usr1, sig, frame)

@@ -1,4 +1,4 @@
-"""Requests and answers of a worker of gunicorn."""
+"""Request handlers of treadle's gunicorn worker."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from treadle.http.stream import Stream
 
 __all__ = ["Forwarding", "WorkerHandler", "WorkerStream", "host"]
 
-#: How many clients' addresses are remembered as trusted or not.
+#: How many client addresses the cache of trusted and untrusted proxies holds.
 _REMEMBERED = 1024
 
 
 def host(address: Any) -> str:
-    """A client's IP address; those of a Unix socket have none."""
+    """Return the client's IP address, or "" for a client of a Unix socket."""
     return str(address[0]) if isinstance(address, tuple) else ""
 
 
 class Forwarding:
-    """What proxies that are trusted may say about a request: its scheme, and more."""
+    """Applies the headers of trusted proxies to a request's environment, such as its scheme."""
 
     def __init__(self, cfg: Any) -> None:
         trusted = Proxies([*cfg.forwarded_allow_ips, "unix"])
@@ -38,7 +38,7 @@ class Forwarding:
     def apply(
         self, environ: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]
     ) -> BadRequest | None:
-        """Put what *headers* say into *environ*; what is wrong with them, or None."""
+        """Update *environ* from *headers*; return the error in the headers, or None."""
         if not self._variables.isdisjoint(environ):
             schemes = {
                 "https" if value.decode("latin-1") == self._schemes[name] else "http"
@@ -49,7 +49,7 @@ class Forwarding:
                 return BadRequest("400 Bad Request", "headers that contradict each other")
             (environ["wsgi.url_scheme"],) = schemes
         for raw, value in headers:
-            if b"_" not in raw:  # others are in the environment already
+            if b"_" not in raw:  # it is in the environment already
                 continue
             name = raw.decode("latin-1").upper()
             if name in self._names or "*" in self._names:
@@ -60,7 +60,7 @@ class Forwarding:
 
 
 class HookRequest:
-    """A request as gunicorn's hooks and loggers know it."""
+    """A request, in the form that gunicorn's hooks and loggers expect."""
 
     def __init__(self, exchange: Any) -> None:
         request = exchange.request
@@ -75,7 +75,7 @@ class HookRequest:
 
     @cached_property
     def headers(self) -> list[tuple[str, str]]:
-        """Names, in capitals, and values."""
+        """The headers: pairs of a name in capitals and a value."""
         return [
             (name.decode("latin-1").upper(), value.decode("latin-1"))
             for name, value in self._headers
@@ -83,7 +83,7 @@ class HookRequest:
 
 
 class HookResponse:
-    """A response as gunicorn's hooks and loggers know it."""
+    """A response, in the form that gunicorn's hooks and loggers expect."""
 
     def __init__(self, exchange: Any) -> None:
         self.status = exchange.status
@@ -94,7 +94,7 @@ class HookResponse:
 
 
 class _OfWorker:
-    """A request that gunicorn's hooks, counters and logs hear of."""
+    """Mixin that reports requests to gunicorn's hooks, counters and logs."""
 
     server: Any
     environ: dict[str, Any]
@@ -133,13 +133,13 @@ class _OfWorker:
         cut_script_name(environ)
         try:
             base.run_application()
-        except StopIteration:  # what those raise who have served the socket themselves
+        except StopIteration:  # raised by an application that answered on the socket itself
             self._leave()
         except SystemExit as exc:
             raise RuntimeError("the application raised SystemExit") from exc
 
     def _apply_headers(self) -> BadRequest | None:
-        """Do what headers say to the environment; what is wrong with them, or None."""
+        """Check the headers and apply those of trusted proxies; return the error, or None."""
         headers = self.request.headers
         most = self.server.field_size
         if any(len(name) + len(value) > most for name, value in headers):
@@ -157,7 +157,7 @@ class _OfWorker:
             base.process_result()
 
     def _leave(self) -> None:
-        """The application has answered by the socket itself."""
+        """Note that the application has answered on the socket itself."""
         self.headers_sent = self.close_connection = True
 
     def _log_error(self, typ: Any, value: Any, tb: Any) -> None:
@@ -176,10 +176,10 @@ class _OfWorker:
 
 
 class WorkerHandler(_OfWorker, Handler):
-    """A connection of HTTP/1.1."""
+    """Serves an HTTP/1.1 connection for a gunicorn worker."""
 
     def get_environ(self) -> dict[str, Any]:
-        """The environment, with the socket for those who speak WebSocket on it themselves."""
+        """Return the environment, with the socket for applications that speak WebSocket on it."""
         environ = super().get_environ()
         environ["gunicorn.socket"] = self.socket
         if self.request.upgrade:
@@ -188,11 +188,11 @@ class WorkerHandler(_OfWorker, Handler):
 
 
 class WorkerStream(_OfWorker, Stream):
-    """A request of HTTP/2."""
+    """Serves an HTTP/2 request for a gunicorn worker."""
 
 
 def named_host(environ: dict[str, Any]) -> tuple[str, str]:
-    """The name and port that the client of a Unix socket asked for."""
+    """Return the server name and port of a request on a Unix socket, from its Host header."""
     name, _, port = environ.get("HTTP_HOST", "").rpartition(":")
     if not port.isdigit():
         name, port = environ.get("HTTP_HOST", ""), ""
@@ -200,7 +200,7 @@ def named_host(environ: dict[str, Any]) -> tuple[str, str]:
 
 
 def cut_script_name(environ: dict[str, Any]) -> None:
-    """Take SCRIPT_NAME off the path; ValueError if it does not begin with it."""
+    """Remove SCRIPT_NAME from the start of PATH_INFO; raise ValueError if it is not there."""
     name, path = environ["SCRIPT_NAME"], environ["PATH_INFO"]
     if not path.startswith(name):
         raise ValueError(f"request path {path!r} does not start with SCRIPT_NAME {name!r}")
@@ -208,6 +208,6 @@ def cut_script_name(environ: dict[str, Any]) -> None:
 
 
 def refuse(status: str, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """An application that answers *status*."""
+    """Answer *status* and close the connection; with *status* bound, a WSGI application."""
     start_response(status, [("Content-Type", "text/plain"), ("Connection", "close")])
     return [f"{status}\n".encode()]

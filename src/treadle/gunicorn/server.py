@@ -1,4 +1,4 @@
-"""What a worker of gunicorn serves its listening sockets with."""
+"""The HTTP server that a gunicorn worker runs for each of its listening sockets."""
 
 from __future__ import annotations
 
@@ -52,14 +52,17 @@ class Server(WSGIServer):
         )
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
-        """Shake hands in the time that a head may take; who cannot is reported in a line."""
+        """Do the TLS handshake within the limit ``header_time``, then serve the connection.
+
+        A failed handshake is logged in one line.
+        """
         client_socket.settimeout(self.limits.header_time)
         try:
             client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
-        except (ssl.SSLEOFError, ConnectionError) as exc:  # as of probes
+        except (ssl.SSLEOFError, ConnectionError) as exc:  # probes, for example
             self.worker.log.debug("No TLS handshake from ip=%s: %s", host(address), exc)
             return
-        except OSError as exc:  # ssl.SSLError is one: old clients, plain HTTP
+        except OSError as exc:  # includes ssl.SSLError: old clients, plain HTTP
             self.worker.log.warning("Invalid request from ip=%s: %s", host(address), exc)
             return
         with client:
@@ -74,9 +77,9 @@ class Server(WSGIServer):
 
 
 def limits(cfg: Any) -> Limits:
-    """gunicorn's settings as treadle's limits; what gunicorn does not limit is not limited.
+    """Return gunicorn's settings as treadle's limits; what gunicorn does not limit is unlimited.
 
-    As with gunicorn's workers of greenlets ``keepalive`` is the time for a request's head, too.
+    ``keepalive`` also limits the time for a request's head, as in gunicorn's greenlet workers.
     """
     size = cfg.limit_request_fields * cfg.limit_request_field_size
     return replace(
@@ -91,7 +94,7 @@ def limits(cfg: Any) -> Limits:
 
 
 def connection_environ(cfg: Any, address: Any) -> dict[str, Any]:
-    """What the environment of all requests at *address* is based on."""
+    """Return the base environment of all requests at *address*."""
     name, port = address[:2] if isinstance(address, tuple) else ("", "")
     return {
         **base_environ(cfg),
@@ -103,7 +106,7 @@ def connection_environ(cfg: Any, address: Any) -> dict[str, Any]:
 
 
 class ErrorLog:
-    """Hands what the server reports to gunicorn's error log."""
+    """A file object that writes the server's reports to gunicorn's error log."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
@@ -113,4 +116,4 @@ class ErrorLog:
         self._log.error("%s", text.rstrip("\n"))
 
     def flush(self) -> None:
-        """A logger's handlers do that."""
+        """Do nothing: the logger's handlers flush."""

@@ -1,1 +1,1 @@
-"""The HTTP engine: protocols without I/O, and what carries them over treadle's sockets."""
+"""The HTTP engine: protocol code without I/O, and connections that run it on treadle's sockets."""

@@ -1,5 +1,5 @@
 # cython: binding=False
-"""Bodies as applications see them: ``wsgi.input`` and ``wsgi.file_wrapper``."""
+"""Bodies that applications read and return: ``wsgi.input`` and ``wsgi.file_wrapper``."""
 
 import os
 import stat
@@ -11,20 +11,22 @@ __all__ = ["FileWrapper", "Input", "Received"]
 
 
 cdef class Input:
-    """A file to read a body from; it ends where the body does, whatever comes after.
+    """A file object that reads the body of a request, and ends where the body ends.
 
-    Reading waits for what has not come. It raises OSError if the client goes away, sends what is
-    no body, or takes too long.
+    Reading blocks until data arrives. It raises OSError if the client goes away, TimeoutError if
+    the client takes too long, and BadRequest if the body is malformed or too long.
     """
 
     cdef Request request
     cdef object receive
-    cdef object begin           # is called before the first read, or None
-    cdef Py_ssize_t at          # how much of the first chunk was read
+    cdef object begin           # called before the first read, or None
+    cdef Py_ssize_t at          # bytes of the first chunk that were read
 
     def __init__(self, Request request, receive, begin=None):
-        """*receive* waits until more has come, or the request is complete; *begin* is called
-        before the first read.
+        """Read the body of *request*.
+
+        *receive* blocks until more of the body has arrived or the request is complete. *begin* is
+        called before the first read.
         """
         self.request = request
         self.receive = receive
@@ -37,7 +39,10 @@ cdef class Input:
         return 0
 
     def read(self, size=-1):
-        """Up to *size* bytes, fewer only at the end; everything if it is negative or None."""
+        """Read and return *size* bytes, or the rest of the body if *size* is negative or None.
+
+        Returns fewer bytes only at the end of the body.
+        """
         request = self.request
         self.start()
         if size is None or size < 0:
@@ -53,7 +58,10 @@ cdef class Input:
         return self.take(size)
 
     def read1(self, size=-1):
-        """What has come, up to *size* bytes; waits only if that is nothing; b"" at the end."""
+        """Return up to *size* bytes that have arrived; b"" at the end of the body.
+
+        Blocks only if no bytes have arrived.
+        """
         request = self.request
         self.start()
         while not request.body and not request.complete:
@@ -62,13 +70,13 @@ cdef class Input:
         return self.take(there if size is None or size < 0 else min(size, there))
 
     def readinto(self, buffer):
-        """Fill *buffer* as :meth:`read` would; returns how many bytes."""
+        """Read bytes into *buffer* and return how many; they fill it, except at the body's end."""
         data = self.read(len(buffer))
         buffer[:len(data)] = data
         return len(data)
 
     def readline(self, size=-1):
-        """Up to and with the next line feed, *size* bytes at most if it is given."""
+        """Read and return a line, with its line feed; at most *size* bytes if that is given."""
         request = self.request
         self.start()
         most = None if size is None or size < 0 else size
@@ -89,7 +97,7 @@ cdef class Input:
         return self.take(there if most is None else min(there, most))
 
     def readlines(self, hint=None):
-        """All lines; with *hint*, no more once they have that many bytes."""
+        """Read and return all lines; with *hint*, stop once they have that many bytes."""
         lines = []
         total = 0
         for line in self:
@@ -134,9 +142,9 @@ cdef class Input:
 
 
 class Received(RawIOBase):
-    """What a socket receives, after *first*, which it has received already."""
+    """A raw stream of *first*, which was received already, and then of what *sock* receives."""
 
-    #: Whether nothing more is received; nor is the socket shut down.
+    #: If true, the stream receives nothing more. The socket is not shut down.
     ended = False
 
     def __init__(self, first, sock):
@@ -157,7 +165,10 @@ class Received(RawIOBase):
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper``: an iterable over *filelike*; a file is sent by the system itself."""
+    """``wsgi.file_wrapper``: iterates over blocks of *filelike*.
+
+    HTTP/1.1 sends a regular file with the socket's sendfile().
+    """
 
     filelike = None
     block_size = 65536
@@ -178,7 +189,7 @@ class FileWrapper:
         return data
 
     def regular_file(self):
-        """Where it stands in the file and how much follows; None if it is no regular file."""
+        """Return the position in a regular file and the bytes after it; None for other files."""
         try:
             status = os.fstat(self.filelike.fileno())
             at = self.filelike.tell()

@@ -1,4 +1,4 @@
-"""Connections of a server: which protocol each speaks, and how they end."""
+"""Serving the connections of a server, in the protocol that each client speaks, and ending them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from treadle.hub import sleep
 
 __all__ = ["end_connections", "serve"]
 
-#: How long a client that is between two requests may send another, once a server stops.
+#: How long a client may still send a request once the server stops, in seconds.
 _LAST_REQUESTS = 0.06
-#: How often a server that stops looks whether connections have ended, in seconds.
+#: How often a server that stops checks whether its connections have ended, in seconds.
 _LOOK = 0.005
 
 
 def serve(sock: Any, address: Any, server: Any) -> None:
-    """Serve one connection until it ends, in HTTP/1.1 or, if the *server* does, HTTP/2.
+    """Serve one connection until it ends, in HTTP/1.1 or, if *server* supports it, HTTP/2.
 
-    A client chooses HTTP/2 by ALPN, or by what it begins with. *server* has ``handler_class``,
-    if its ``http2`` is true ``stream_class``, and a set of its ``connections``.
+    A client chooses HTTP/2 by ALPN or by the connection preface. *server* has the attributes
+    ``http2``, ``handler_class``, ``connections``, which is a set, and if ``http2`` is true
+    ``stream_class``.
     """
     if server.http2 and _chosen(sock) == "h2":
         serve_http2(sock, address, server)
@@ -37,14 +38,14 @@ def _chosen(sock: Any) -> str | None:
 
 
 def serve_http2(sock: Any, address: Any, server: Any, first: bytes = b"") -> None:
-    """Serve a connection of HTTP/2, of which *first* was received already."""
+    """Serve an HTTP/2 connection; *first* are the bytes that were received already."""
     from treadle.http.http2 import Connection
 
     _handle(Connection(sock, address, server, first), server)
 
 
 def _handle(connection: Any, server: Any) -> None:
-    """Serve it, among the *server*'s ``connections`` meanwhile."""
+    """Serve *connection*, which is in the ``connections`` of *server* while it is served."""
     server.connections.add(connection)
     try:
         connection.handle()
@@ -53,12 +54,13 @@ def _handle(connection: Any, server: Any) -> None:
 
 
 def end_connections(servers: Sequence[Any], left: Callable[[], int], deadline: float) -> None:
-    """Let the connections of *servers* end, those that answer with the answer they are at.
+    """End the connections of *servers*; a connection with a pending response ends after it.
 
-    The servers are ``stopping`` and accept no more. Returns when :func:`time.monotonic` has come to
-    *deadline* or none is *left*.
+    The servers are ``stopping`` and accept no more connections. Returns when *left* returns 0, or
+    at *deadline*, a time of :func:`time.monotonic`.
     """
-    # Who has a connection open may just be sending a request: closing now would lose it.
+    # A client may be sending a request on an open connection now: closing it would lose the
+    # request.
     until = monotonic() + _LAST_REQUESTS
     while left() and monotonic() < until:
         sleep(_LOOK)

@@ -1,15 +1,16 @@
 # cython: binding=False
-"""Counting requests: in C, because it is done for each."""
+"""Counters of requests; compiled, because every request updates them."""
 
 __all__ = ["Counters"]
 
 
 cdef class Counters:
-    """Counts requests in *values*, doubles that may be shared with another process.
+    """Counts requests in *values*, an array of doubles that may be shared with another process.
 
-    At *codes* begin those answered with 1xx to 5xx, at *seconds* is the sum of their times, at
-    *sent* that of their bodies' bytes, and at *buckets* begins a histogram of their times with
-    upper *bounds*.
+    The other arguments are indexes in it. *codes* is the first of five counts of requests, those
+    answered with 1xx to 5xx. *seconds* is the sum of the requests' times, and *sent* the sum of
+    the bytes of their responses' bodies. *buckets* is the first bucket of a histogram of the
+    times, whose upper bounds are *bounds*.
     """
 
     def __init__(self, values, int codes, int seconds, int sent, int buckets, bounds):

@@ -1,4 +1,4 @@
-# Exchanges, for the kinds of applications and the protocols.
+# Exchanges: the base class for the kinds of applications and the protocols.
 
 from treadle.http.counters cimport Counters
 from treadle.http.h1 cimport Request
@@ -9,7 +9,7 @@ cdef class Exchange:
 
     cdef public object client_address, server, application
     cdef readonly object limits, policy
-    # The request that is answered, or was last.
+    # The current request, or the last one.
     cdef readonly Request request
     cdef public bint close_connection
     cdef public object status, response_headers
@@ -18,17 +18,17 @@ cdef class Exchange:
     cdef public long long response_length
     cdef public double time_start, time_finish
     cdef str remote_address, remote_port
-    cdef object context               # what each request of this connection runs in
+    cdef object context               # the contextvars.Context that requests run in
     cdef Counters counters            # the server's, or None
-    cdef object most_body_time        # a limit
+    cdef object most_body_time        # limit for body_time
     cdef object body_time             # seconds left to wait for the body, or None
     cdef HeaderLines lines
     cdef Framing framing
-    cdef long long left               # of a body whose length was told
+    cdef long long left               # bytes still to send, if framing is LENGTH
     cdef bint continued               # 100 was sent
-    cdef object client_error          # what the client did; nothing that the application raises
-    cdef object refusal               # a BadRequest: what it is answered for that, or None
-    cdef bint failed                  # the application has
+    cdef object client_error          # exception caused by the client, not the application
+    cdef object refusal               # the BadRequest to answer for client_error, or None
+    cdef bint failed                  # the application failed
 
     cdef prepare(self, address, server)
     cdef forget_response(self)
@@ -47,11 +47,11 @@ cdef class Exchange:
     cdef answer(self, status)
     cdef report(self, text)
 
-    # Each kind of application's.
+    # Each kind of application implements these.
     cdef begin(self)
     cpdef run_application(self)
 
-    # Each protocol's.
+    # Each protocol implements these.
     cdef await_body(self, Request request)
     cdef bytes head(self, long long known)
     cdef send_both(self, bytes head, bytes data, bint last)

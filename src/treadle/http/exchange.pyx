@@ -1,8 +1,8 @@
 # cython: binding=False
-"""One request and its answer, whatever protocol carries them and whatever application answers.
+"""One request and its response, independent of the protocol and the kind of application.
 
-The methods without an underscore have the names, and are called at the points, of
-gevent.pywsgi's handler, whose subclasses override them.
+The methods without an underscore have the names of methods of gevent.pywsgi's handler, and are
+called at the same points, so that subclasses can override them.
 """
 
 import sys
@@ -31,13 +31,13 @@ __all__ = ["Exchange"]
 
 
 cdef class Exchange:
-    """Has an application answer a request, and gives the answer to a protocol.
+    """Lets an application answer a request, and sends the response with a protocol.
 
-    Subclasses add the kind of application (:class:`treadle.http.wsgi.WSGIExchange`), and theirs the
-    protocol.
+    A subclass implements a kind of application (:class:`treadle.http.wsgi.WSGIExchange`), and its
+    subclasses each implement a protocol.
     """
 
-    #: What is raised for what an application must not do.
+    #: The exception for an application that breaks the rules.
     ApplicationError = AssertionError
 
     cdef prepare(self, address, server):
@@ -54,7 +54,7 @@ cdef class Exchange:
         self.forget_response()
 
     cdef forget_response(self):
-        """Forget the response before."""
+        """Reset the state of the last response."""
         self.status = None
         self.code = 0
         self.response_headers = None
@@ -62,7 +62,7 @@ cdef class Exchange:
         self.response_length = 0
         self.lines = None
         self.framing = NONE
-        self.left = 0  # of a body whose length was told
+        self.left = 0
         self.continued = False
         self.client_error = None
         self.refusal = None
@@ -75,7 +75,7 @@ cdef class Exchange:
         self.body_time = self.most_body_time
         self.begin()
         if self.context is None or len(self.context):
-            # The last request's is used again only if it left nothing there.
+            # The last request's context is used again only if it is still empty.
             current = getcurrent()
             self.context = current.gr_context = self.server.context.copy()
         if self.counters is None:
@@ -95,17 +95,17 @@ cdef class Exchange:
     # -- what a kind of application does
 
     cdef begin(self):
-        """Make what the application is told of the request."""
+        """Prepare what the application gets of the request."""
         raise NotImplementedError
 
     cpdef run_application(self):
-        """Call the application and send what it answers."""
+        """Call the application and send its response."""
         raise NotImplementedError
 
     # -- the request
 
     def _receive_body(self, Request request):
-        """Wait for more of the body of *request*; what :class:`Input` does."""
+        """Wait for more of the body of *request*; :class:`Input` calls this."""
         if self.client_error is not None:
             raise self.client_error
         try:
@@ -129,7 +129,7 @@ cdef class Exchange:
             raise
 
     def _continue(self):
-        """Tell the client that its body is wanted, once."""
+        """Send 100 Continue once, to ask the client for its body."""
         if not self.continued:
             self.continued = True
             self.send_interim("100 Continue", HeaderLines())
@@ -137,7 +137,7 @@ cdef class Exchange:
     # -- the response
 
     cpdef handle_one_response(self):
-        """Run the application and send what it answers."""
+        """Run the application, send its response, and log the request."""
         try:
             try:
                 self.run_application()
@@ -151,7 +151,7 @@ cdef class Exchange:
             self.log_request()
 
     cdef send_part(self, bytes data):
-        """Send *data* as part of the body, after the head if that was not sent."""
+        """Send *data* as part of the body, with the head before it if that was not sent."""
         head = b"" if self.headers_sent else self.head(-1)
         framing = self.framing
         self.response_length += len(data)
@@ -170,7 +170,7 @@ cdef class Exchange:
         self.send_both(head, data, False)
 
     cdef send_whole(self, data):
-        """Send *data*, which is the whole body, and the head."""
+        """Send the head and *data*, which is the whole body."""
         if self.lines is None and not data and self.left_to_itself():
             return
         if self.code == 304 or self.code == 204:
@@ -190,7 +190,7 @@ cdef class Exchange:
         self.report(f"the body has {length} bytes, and its Content-Length says {self.left}")
 
     cdef finish(self):
-        """The application has returned all of the body."""
+        """End the response, after the application has returned all of the body."""
         if not self.headers_sent:
             if self.lines is None and self.left_to_itself():
                 return
@@ -205,15 +205,15 @@ cdef class Exchange:
             self.send_end()
 
     cdef int check_forbidden(self, data) except -1:
-        """Refuse *data* of a body where there can be none, if that is not left out."""
+        """Raise ApplicationError for *data* of a forbidden body, unless the policy omits it."""
         if data and not self.policy.omit_forbidden_body:
             raise self.ApplicationError(f"The {self.code} response must have no body")
         return 0
 
     cdef int delimit(self, long long known) except -1:
-        """Settle how the body is delimited, and add to the head what says so, and the date.
+        """Choose how the body is delimited; add the headers that say so, and the date.
 
-        *known* is the body's length where nothing else says it, or -1.
+        *known* is the length of the body in bytes, if there is no Content-Length, or -1.
         """
         lines = self.lines
         if lines is None or self.status is None:
@@ -229,40 +229,43 @@ cdef class Exchange:
     # -- what a protocol does
 
     cdef bint left_to_itself(self) except -1:
-        """Whether the application may have answered by itself, if it told nobody."""
+        """Return whether an application without start_response() may have answered by itself."""
         return False
 
     cdef await_body(self, Request request):
-        """Wait for more of the body, for ``body_time`` at most: TimeoutError after that.
+        """Wait for more of the body; raise TimeoutError after ``body_time``.
 
-        Raises OSError if none can come, BadRequest if it is not as it must be.
+        Raises OSError if no more can come, and BadRequest if the body is malformed.
         """
         raise NotImplementedError
 
     cdef bytes head(self, long long known):
-        """Make the head, with what delimit() says of the body; what send_both() has to send."""
+        """Make the head, delimit the body with delimit(), and return the bytes for send_both()."""
         raise NotImplementedError
 
     cdef send_both(self, bytes head, bytes data, bint last):
-        """Send a head, if there is one, and part of the body; *last*: nothing follows."""
+        """Send *head*, if it is not empty, and *data* of the body; if *last*, nothing follows."""
         raise NotImplementedError
 
     cdef send_end(self):
-        """Tell the end of the body, of which something was sent."""
+        """Send the end of the body, if no send_both() was the last."""
         raise NotImplementedError
 
     cdef send_interim(self, str status, HeaderLines lines):
-        """Send a head with *status*, before the one of the answer."""
+        """Send an interim response with *status*, before the response itself."""
         raise NotImplementedError
 
     cdef bint is_forgiven(self, error) except -1:
-        """Whether *error*, the client's doing, is no failure of an application that lets it pass."""
+        """Return whether *error*, which the client caused, is not a failure of the application."""
         return True
 
     # -- errors and the log
 
     def handle_error(self, t, v, tb):
-        """Report what the application raised; 500 if the head was not sent, else end it."""
+        """Log an exception of the application and close the connection after the response.
+
+        Answers 500 if the head was not sent.
+        """
         self.failed = True
         self._log_error(t, v, tb)
         self.close_connection = True
@@ -270,11 +273,11 @@ cdef class Exchange:
             self.answer("500 Internal Server Error")
 
     def _log_error(self, typ, value, tb):
-        """Report what the application raised, to the server's error log."""
+        """Write an exception of the application to the server's error log."""
         self.report("".join(traceback.format_exception(typ, value, tb)))
 
     def error_body(self, status):
-        """The text of an answer of the server's own."""
+        """Return the body of an error response that the server itself makes."""
         return f"{status}\n"
 
     cdef answer_client_error(self):
@@ -283,19 +286,19 @@ cdef class Exchange:
             self.answer(self.refusal.status)
 
     cdef refuse(self, error):
-        """Answer what is no request."""
+        """Answer a malformed request with the status of *error*, a BadRequest."""
         self.forget_response()
         self.close_connection = True
         self.answer(error.status)
         self.log_request()
 
     cdef answer(self, status):
-        """Send a short answer of the server's own; the connection ends then."""
+        """Send a short response that the server itself makes; the connection ends after it."""
         body = self.error_body(status).encode("ascii")
         self.status, self.code = status, int(status[:3])
         self.lines = header_lines([("Content-Type", "text/plain; charset=utf-8")], self.code)
         self.client_error = None
-        with suppress(OSError):  # nobody may be there to be told
+        with suppress(OSError):  # the client may be gone
             self.send_whole(body)
 
     cdef report(self, text):
@@ -303,19 +306,19 @@ cdef class Exchange:
         log.write(text if text.endswith("\n") else text + "\n")
 
     cpdef log_request(self):
-        """Write a line about the request and its answer to the server's log."""
+        """Write a line about the request and its response to the server's log."""
         log = self.server.log
         if log is not SILENCE:
             log.write(self.format_request() + "\n")
 
     def format_request(self):
-        """The line that :meth:`log_request` writes."""
+        """Return the line that :meth:`log_request` writes, without its end."""
         raise NotImplementedError
 
 
 cdef bytes as_bytes(data):
     if isinstance(data, str):
         if not data:
-            return b""  # how gevent-websocket asks for the head alone
+            return b""  # gevent-websocket writes "" to send only the head
         raise TypeError(f"a body is made of bytes, not of str like {data[:40]!r}")
     return bytes(memoryview(data))

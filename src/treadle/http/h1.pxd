@@ -30,51 +30,51 @@ cdef class Request:
     cdef readonly str method
     cdef readonly bytes target
     cdef readonly str version
-    # As they came, in order.
+    # Pairs of a name and a value, as received and in order.
     cdef readonly list headers
-    # The same as RFC 3875 names them ("HTTP_HOST"); what comes several times is joined, and
-    # a name with an underscore, which could pass for another's, is left out.
+    # The headers by their RFC 3875 names ("HTTP_HOST"). The values of a repeated header are
+    # joined. A header with an underscore in its name is left out: it could pass for another.
     cdef readonly dict fields
-    # The same of what follows the body; None where there is nothing.
+    # The headers that follow the body, as pairs; None if there are none.
     cdef readonly list trailers
-    # Whether the body has come to its end.
+    # Whether all of the body has arrived.
     cdef readonly bint complete
     cdef readonly bint keep_alive
     cdef readonly bint chunked
-    # The body's length, where the head says it; None where it does not.
+    # The body's length in bytes, if the head has it, or None.
     cdef readonly object length
     cdef readonly bint expects_continue
-    # The protocol that the client would like to change to, in lower case.
+    # The protocol that the client asks to change to, in lower case.
     cdef readonly str upgrade
-    # What has come of the body and was not taken; None where there was nothing.
+    # A deque of chunks of the body that have arrived and were not read; None if none arrived.
     cdef readonly object body
-    # How much of the body has come.
+    # How many bytes of the body have arrived.
     cdef readonly long long body_size
 
 
 # Add a header to the fields.
 cdef int add_field(Request request, bytes name, bytes value) except -1
-# The BadRequest that a request is by its head, or None.
+# Return a BadRequest if the request's head is invalid, or None.
 cdef object fault_of(Request request, bint host_required)
 
 
 cdef class RequestReader:
 
     cdef readonly object limits
-    # Those whose head is complete; of the last one perhaps not all of the body has come.
+    # Requests whose head is complete. The body of the last one may be incomplete.
     cdef readonly list ready
-    # What is wrong with what came after the last of `ready`, or in its body; nothing more is
-    # read then. Whoever waits for the client in vain sets it too.
+    # A BadRequest for what came after the last of `ready`, or in its body; nothing more is
+    # parsed after it. The handler sets it too, when the client does not send a whole head in time.
     cdef public object error
-    # Whether a request has begun whose head is not complete.
+    # Whether a request has begun and its head is incomplete.
     cdef readonly bint in_head
-    # What follows a request that asks for another protocol; None where none does.
+    # The bytes after a request that asks for another protocol; None if no request does.
     cdef readonly bytes rest
-    cdef Request request             # the one that is being read, or was last
+    cdef Request request             # the request that is being read, or the last one
     cdef bint resuming
-    cdef Py_ssize_t head_size        # as far as the parser has told of it
-    cdef Py_ssize_t fed              # bytes since the head began that is not complete
-    cdef Py_ssize_t extension        # the length of what a chunk's size is followed by
+    cdef Py_ssize_t head_size        # bytes of the head, or trailers, that were parsed
+    cdef Py_ssize_t fed              # bytes fed since the incomplete head began
+    cdef Py_ssize_t extension        # length of the extensions of the current chunk
     cdef bint host_required
     cdef Py_ssize_t most_in_head
     cdef Py_ssize_t most_in_trailers
@@ -82,7 +82,7 @@ cdef class RequestReader:
     cdef Py_ssize_t most_headers
     cdef long long most_in_body      # negative: no limit
     cdef llhttp_t parser
-    cdef bytes name, value           # of the header that is being read
+    cdef bytes name, value           # of the header that is being parsed
     cdef void begin(self) noexcept
     cpdef feed(self, bytes data)
     cdef int head_begins(self) except -1

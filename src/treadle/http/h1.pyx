@@ -1,9 +1,8 @@
 # cython: binding=False
 """HTTP/1.1 as a server reads it: bytes in, requests out, no I/O.
 
-llhttp parses, strictly: bare line feeds, folded lines, control characters, conflicting or odd
-lengths and bad chunks are its errors. What it lets pass and a server must not is in
-fault_of().
+llhttp parses strictly: it rejects bare line feeds, folded lines, control characters, conflicting
+or odd lengths and bad chunks. fault_of() rejects what llhttp accepts and a server must not.
 """
 
 from collections import deque
@@ -20,17 +19,20 @@ cdef extern from "Python.h":
 
 __all__ = ["BadRequest", "Request", "RequestReader", "variable"]
 
-# Methods that llhttp knows and that are for proxies and for other versions.
+# Methods that llhttp accepts, but that are for proxies and for other versions of HTTP.
 cdef frozenset NOT_SERVED = frozenset({"CONNECT", "PRI"})
 
-# RFC 3986's characters of a host and a port, but the comma, which would be between two of them.
+# RFC 3986's characters of a host and a port, without the comma, which would separate two hosts.
 cdef bint[128] IN_HOST
 for _at in range(128):
     IN_HOST[_at] = chr(_at).isalnum() or chr(_at) in "-._~!$&'()*+;=%:[]"
 
 
 class BadRequest(Exception):
-    """A request that is answered with *status*, without asking the application; then closed."""
+    """An invalid request, which is answered with *status*; then the connection is closed.
+
+    The exception is raised to an application that reads an invalid body.
+    """
 
     status = ""
     reason = ""
@@ -42,7 +44,7 @@ class BadRequest(Exception):
 
 
 cdef class Request:
-    """One request: its head, and as much of its body as has come and not been taken."""
+    """One request: its head, and the part of its body that has arrived and was not read."""
 
 
     def __cinit__(self):
@@ -52,7 +54,7 @@ cdef class Request:
         self.fields = {}
 
 
-# Beyond llhttp's errors: what the head says that is wrong, and the status that is answered then.
+# Errors of a head that llhttp does not find, and the status that is answered for each.
 
 cdef object fault_of(Request request, bint host_required):
     cdef dict fields = request.fields
@@ -94,7 +96,7 @@ cdef bint is_host(str host) except -1:
     return True
 
 
-# llhttp's methods, by its numbers, as far as they were met.
+# Cache of method names by llhttp's numbers.
 cdef dict METHODS = {}
 
 
@@ -111,13 +113,13 @@ cdef str version_of(llhttp_t *parser):
     return f"{parser.http_major}.{parser.http_minor}"
 
 
-# Header names as they come -> names of RFC 3875; None is left out.
+# Cache: header names as received -> names of RFC 3875. None means that the header is left out.
 cdef dict VARIABLES = {b"Content-Length": "CONTENT_LENGTH", b"Content-Type": "CONTENT_TYPE"}
 cdef Py_ssize_t MANY_NAMES = 4096
 
 
 def variable(bytes name):
-    """What RFC 3875 calls the header *name*; None where two headers could be meant."""
+    """Return the RFC 3875 name of the header *name*; None if it could mean two headers."""
     if name in VARIABLES:
         return VARIABLES[name]
     key = name.decode("latin-1").upper().replace("-", "_")
@@ -131,7 +133,7 @@ def variable(bytes name):
 
 
 cdef str text_of(bytes value):
-    """Without blanks at the end; llhttp took those before it."""
+    """Return *value* as text without blanks at its end; llhttp removed those at its start."""
     cdef const char *data = PyBytes_AS_STRING(value)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
     while size > 0 and data[size - 1] in (c" ", c"\t"):
@@ -161,7 +163,7 @@ cdef inline int add_to_head(RequestReader reader, size_t size) except -1:
 
 
 cdef class RequestReader:
-    """Makes requests of the bytes of one connection."""
+    """Parses the bytes of one connection into requests."""
 
 
     def __init__(self, limits, policy=STRICT):
@@ -181,7 +183,7 @@ cdef class RequestReader:
         self.parser.data = <void *>self
 
     cpdef feed(self, bytes data):
-        """Take what the client sent."""
+        """Parse *data*, the next bytes that the client sent."""
         if self.rest is not None:
             self.rest += data
             return
@@ -203,10 +205,10 @@ cdef class RequestReader:
             self.error = too_large()
 
     def resume(self):
-        """Stay with HTTP/1.1 after a request asked for another protocol, and read its body.
+        """Stay with HTTP/1.1 after a request for another protocol, and read the request's body.
 
-        llhttp takes such a message to end with its head. It begins anew with what it has to know
-        of that head, and goes on with what followed.
+        For llhttp such a request ends with its head. A new parser first gets a head with the
+        same framing headers, then the bytes that followed the original head.
         """
         cdef Request request = self.request
         cdef bytes rest = self.rest
@@ -224,7 +226,7 @@ cdef class RequestReader:
         self.feed(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
         self.feed(rest)
 
-    # -- what the parser calls
+    # -- callbacks of the parser
 
     cdef int head_begins(self) except -1:
         if not self.resuming:
@@ -288,7 +290,7 @@ cdef class RequestReader:
         self.in_head = False
         self.head_size = 0
         self.ready.append(request)
-        return self.parser.upgrade  # 1: what follows is no body
+        return self.parser.upgrade  # 1: no body follows
 
     cdef int add_body(self, bytes data) except -1:
         cdef Request request = self.request
@@ -319,7 +321,8 @@ cdef object too_large():
     return BadRequest("431 Request Header Fields Too Large", "too many headers, or too long ones")
 
 
-# The parser has a reader's address, which outlives it. What they raise goes through it to feed().
+# The parser points to its reader, which outlives it. Exceptions of these callbacks pass through
+# llhttp to feed().
 
 cdef RequestReader reader_of(llhttp_t *parser):
     return <RequestReader>parser.data

@@ -21,31 +21,31 @@ from treadle.http.wsgi cimport WSGIExchange
 
 __all__ = ["Handler"]
 
-# Stands for a connection's request while there is none.
+# The request of a connection that has none.
 cdef Request NO_REQUEST = Request()
 NO_REQUEST.complete = True
 
-# What a client of HTTP/2 begins with that has not asked first (RFC 9113, 3.4).
+# The connection preface of a client that speaks HTTP/2 without asking first (RFC 9113, 3.4).
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 cdef enum:
-    # Received at once, in bytes: of heads, which mostly are short, and of bodies.
+    # The most bytes to receive at once: of heads, which are mostly short, and of bodies.
     HEAD = 16384
     BODY = 65536
-    # Sent at once, so that the time to write is not that of a whole film.
+    # The most bytes to send at once: the write timeout is for one piece, not for the whole body.
     PIECE = 262144
-    # Answers up to this are sent together with their head.
+    # Bodies of up to this size are sent together with their head.
     TOGETHER = 65536
-    # What is read of a body that the application did not want, to keep the connection.
+    # The most bytes to read of a body that the application did not read, to keep the connection.
     WORTH_DRAINING = 262144
-    # How much, and for how many seconds, a connection is read on after an answer that ends it, so
-    # that the client sees the answer and not a reset.
+    # How many bytes, and for how many seconds, to read after a response that ends the connection,
+    # so that the client sees the response and not a reset.
     LINGER_SIZE = 16 << 20
     LINGER_TIME = 2
 
 
 cdef bint asks_for_upgrade(dict fields):
-    # By gevent's rule, which takes half a request for one.
+    # This is gevent's rule: one of the two headers is enough.
     connection, upgrade = fields.get("HTTP_CONNECTION"), fields.get("HTTP_UPGRADE")
     return (connection is not None and connection.lower() == "upgrade") or (
         upgrade is not None and upgrade.lower() == "websocket"
@@ -53,33 +53,33 @@ cdef bint asks_for_upgrade(dict fields):
 
 
 cdef class Handler(WSGIExchange):
-    """Serves the requests of one connection, one after the other."""
+    """Serves the requests of one HTTP/1.1 connection, one after the other."""
 
-    #: Of a client that goes away these are never reported, whatever the policy.
+    #: Numbers of errors that are never reported when the client goes away, whatever the policy.
     ignored_socket_errors = (_EPIPE, _ECONNRESET)
-    #: Whether the first line of a request is what ``read_requestline()``, a subclass's, returns.
+    #: Whether a subclass's ``read_requestline()`` returns the first line of each request.
     reads_requestlines = False
 
     cdef public object socket
     cdef readonly RequestReader reader
-    # Whether it waits for a request; it may be closed then.
+    # Whether the handler waits for a request; the connection may be closed then.
     cdef readonly bint idle
-    cdef SocketState state            # of the socket, if that is a plain one of treadle's
-    cdef object timeout               # of the socket, as it was set last
+    cdef SocketState state            # of the socket, if it is a plain socket of treadle's
+    cdef object timeout               # the socket's timeout, as set last
     cdef object idle_time, write_time # limits
-    cdef object websocket             # what the request asks for, or None
+    cdef object websocket             # the WebSocket that the request asks for, or None
     cdef bint must_linger
-    cdef bint fresh                   # nothing was received
-    cdef bint http2                   # whether the server speaks that
+    cdef bint fresh                   # nothing was received yet
+    cdef bint http2                   # whether the server supports HTTP/2
     cdef bint by_lines                # whether request lines come from read_requestline()
     cdef object file                  # made for rfile, or None
-    # What was received of HTTP/2; the connection is left to another then.
+    # The received start of an HTTP/2 connection, which another object then serves.
     cdef readonly bytes preface
 
     def __init__(self, sock, address, server, rfile=None):
         """*server* has ``application``, ``limits``, ``get_environ()``, ``log`` and ``error_log``.
 
-        *rfile* is gevent's and not needed.
+        *rfile* is an argument of gevent's handler; it is ignored.
         """
         self.request = NO_REQUEST
         self.prepare(address, server)
@@ -87,7 +87,7 @@ cdef class Handler(WSGIExchange):
         self.state = sock._state if type(sock) is treadle_socket else None
         self.reader = RequestReader(server.limits, server.policy)
         self.idle_time, self.write_time = server.limits.idle_time, server.limits.write_time
-        #: Whether it waits for a request; it may be closed then.
+        #: Whether the handler waits for a request; the connection may be closed then.
         self.idle = True
         self.must_linger = False
         self.fresh = True
@@ -114,7 +114,7 @@ cdef class Handler(WSGIExchange):
             self.end()
 
     cpdef handle_one_request(self):
-        """Wait for a request and answer it; False if there is none any more."""
+        """Wait for a request and answer it; return False if no more requests come."""
         request = self.next_request()
         if request is None:
             return False
@@ -139,38 +139,41 @@ cdef class Handler(WSGIExchange):
         return True
 
     def _may_upgrade(self, request):
-        """Whether the application may take the connection over; otherwise HTTP/1.1 goes on."""
+        """Return whether the application may take over the connection; else HTTP/1.1 goes on."""
         return request.upgrade == "websocket" and not request.chunked and not request.length
 
     def switch_protocols(self, headers):
-        """Answer 101 with *headers*. Returns the socket, which carries the other protocol until
-        the application returns, and what the client sent of that already.
+        """Answer 101 with *headers*, and return the socket and the bytes that followed the request.
+
+        The socket carries the other protocol until the application returns. The bytes are the
+        start of that protocol, which the client has already sent.
         """
         self.start_response("101 Switching Protocols", headers)
         self.send(self.head(-1))
-        self.timeout = -1.0  # whoever uses the socket sets its own
+        self.timeout = -1.0  # the user of the socket sets another
         return self.socket, self.reader.rest
 
     def stop(self):
-        """End soon: at once between two requests, a WebSocket with 1001, else with the answer.
+        """End the connection soon: a WebSocket with 1001, an idle connection immediately.
 
-        The server's ``stopping`` is set before, so that no answer keeps the connection.
+        Otherwise the connection ends after the response. The server's ``stopping`` is already
+        set, so that no response keeps the connection alive.
         """
         if self.websocket is not None:
             self.websocket.leave()
         elif self.idle and self.socket is not None:
-            with suppress(OSError):  # it may have ended just now
-                # A TLS socket's own would give up TLS.
+            with suppress(OSError):  # the connection may have just ended
+                # The shutdown() of a TLS socket would drop TLS.
                 _system_socket.shutdown(self.socket, _SHUT_RD)
 
     def blame_client(self, error):
-        """*error* is the client's doing: if the application raises it, nothing is reported."""
+        """Do not report *error*, which the client caused, if the application raises it."""
         self.client_error = error
 
     cdef Request next_request(self):
         reader = self.reader
         if reader.rest is not None:
-            reader.resume()  # nobody changed the protocol
+            reader.resume()  # the application did not change the protocol
         if not reader.ready:
             if reader.error is None:
                 try:
@@ -193,7 +196,7 @@ cdef class Handler(WSGIExchange):
         deadline = None
         self.wait_at_most(self.idle_time)
         if self.request.complete:
-            # Thousands may be idle: what the last request had is not kept for them.
+            # Thousands of connections may be idle: free what the last request and response held.
             self.forget_response()
             self.request = NO_REQUEST
         self.idle = True
@@ -230,7 +233,10 @@ cdef class Handler(WSGIExchange):
             raise reader.error
 
     cdef bytes look_for_preface(self, bytes data):
-        """*data*, with more if it is not yet clear whether HTTP/2 begins with it."""
+        """Set ``preface`` if *data* begins HTTP/2, and return *data* with what else was received.
+
+        Receives more while *data* is only a part of the preface.
+        """
         self.wait_at_most(self.limits.header_time)
         while len(data) < len(PREFACE) and PREFACE.startswith(data):
             more = self.receive(HEAD)
@@ -242,11 +248,11 @@ cdef class Handler(WSGIExchange):
         return data
 
     cdef skip_body(self, Request request):
-        """Read the rest of a body, if that is short, to get at what follows it."""
+        """Read the rest of a body to reach the next request; end the connection if it is long."""
         if request.complete:
             return
         if request.expects_continue and not self.continued and not request.body_size:
-            self.close_connection = True  # nobody knows whether the client will send it
+            self.close_connection = True  # the client may send the body or not
             return
         end = request.body_size + WORTH_DRAINING
         if request.length is not None and request.length > end:
@@ -265,7 +271,7 @@ cdef class Handler(WSGIExchange):
         return self.socket.recv(size)
 
     cdef wait_at_most(self, seconds):
-        """Wait for the client so long from here on."""
+        """Set the socket's timeout to *seconds*."""
         if seconds is self.timeout:
             return
         self.timeout = seconds
@@ -277,13 +283,13 @@ cdef class Handler(WSGIExchange):
     cdef end(self):
         self.methods = None
         sock, self.socket = self.socket, None
-        if sock is None or self.preface:  # somebody took it over
+        if sock is None or self.preface:  # the socket was taken over
             return
         try:
             if self.must_linger or self.reader.error is not None or not self.request.complete:
                 self.linger(sock)
         except OSError:
-            pass  # it is gone
+            pass  # the client is gone
         finally:
             sock.close()
 
@@ -298,17 +304,17 @@ cdef class Handler(WSGIExchange):
                 return
             size += len(data)
 
-    # -- what an exchange needs
+    # -- methods of an exchange
 
     @property
     def rfile(self):
-        """A buffered file of what the client sends beyond the requests that were read."""
+        """A buffered reader of what the client sends after the requests that were parsed."""
         if self.file is None:
             self.file = BufferedReader(Received(self.reader.rest or b"", self.socket))
         return self.file
 
     cdef bytes receive_requestline(self):
-        """What ``read_requestline()`` made of what came, and what came after that."""
+        """Return the line of ``read_requestline()`` and the bytes that were buffered after it."""
         line = self.read_requestline()
         if not line:
             return b""
@@ -340,7 +346,7 @@ cdef class Handler(WSGIExchange):
             self.close_connection = True
         if self.code == 101:
             self.close_connection = True
-            self.wait_at_most(None)  # the other protocol has its own idea of time
+            self.wait_at_most(None)  # the other protocol sets its own timeouts
         elif self.close_connection:
             lines.add(b"Connection: close\r\n", 19)
         elif self.request.version == "1.0":
@@ -379,7 +385,7 @@ cdef class Handler(WSGIExchange):
 
     cdef bint is_forgiven(self, error) except -1:
         if self.policy.forgive_clients or isinstance(error, (BadRequest, TimeoutError)):
-            return True  # what it was refused for, or one of the server's limits
+            return True  # a malformed request, or a time limit
         return error.errno in self.ignored_socket_errors
 
     cdef bint left_to_itself(self) except -1:
@@ -403,7 +409,7 @@ cdef class Handler(WSGIExchange):
                     self.wait_at_most(self.write_time)
                     sent = self.socket.sendfile(wrapper.filelike, at, min(PIECE, end - at))
                     if not sent:
-                        break  # it has become shorter
+                        break  # the file has become shorter
                     at += sent
             except OSError as exc:
                 self.client_error = exc

@@ -1,4 +1,4 @@
-"""HTTP/2 over one connection: h2 parses and keeps its rules, a greenlet answers each stream."""
+"""HTTP/2 connections: h2 implements the protocol, and a greenlet answers each stream."""
 
 from __future__ import annotations
 
@@ -25,41 +25,44 @@ except ImportError as _missing:
 
 __all__ = ["Connection"]
 
-#: Received at once, in bytes.
+#: The most that is received at once, in bytes.
 _CHUNK = 65536
-#: What a client may send of all bodies together before they are looked at; that of one is bounded
-#: by its own window, which is HTTP/2's smallest until the application reads it.
+#: The flow-control window of a connection, in bytes: it bounds all bodies together. Each body is
+#: also bounded by its stream's window, which is HTTP/2's default until the application reads it.
 _CONNECTION_WINDOW = 1 << 24
-#: How much more of a body may be on its way once the application reads it.
+#: By how many bytes a stream's window grows once the application reads the body.
 _READING_WINDOW = 262144
-#: Sent at once, so that other streams have their turn.
+#: The most bytes of a stream to send before a flush, so that other streams have their turn.
 _TURN = 65536
-#: How much, and for how many seconds, a connection is read on after it was ended.
+#: How many bytes, and for how many seconds, to read from a connection after it was ended.
 _LINGER_SIZE = 16 << 20
 _LINGER_TIME = 2.0
 
 
 class _Budget:
-    """How often something may happen: *burst* times at once, *rate* per second for long."""
+    """A rate limit: *burst* times at once, and *rate* times per second in the long run."""
 
     def __init__(self, burst: int, rate: float) -> None:
         self._burst, self._rate = burst, rate
         self._left, self._at = float(burst), monotonic()
 
     def spend(self) -> bool:
-        """It has happened. Whether it may."""
+        """Count one occurrence; return whether it is within the limit."""
         now = monotonic()
         self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1
         self._at = now
         return self._left >= 0
 
     def earn(self, times: int) -> None:
-        """It may happen so many *times* more."""
+        """Allow *times* more occurrences."""
         self._left += times
 
 
 class _Rules(H2Connection):
-    """h2's, but that who opens no more streams still gets answers in its others (RFC 9113, 6.8)."""
+    """h2's connection, except that open streams are still answered after the client's GOAWAY.
+
+    RFC 9113, 6.8, requires that.
+    """
 
     def _receive_goaway_frame(self, frame: Any) -> Any:
         event = h2_events.ConnectionTerminated()
@@ -67,32 +70,35 @@ class _Rules(H2Connection):
 
     @property
     def overlong(self) -> bool:
-        """Whether a frame has begun that is longer than was agreed; h2 waits for all of it."""
+        """Whether the incoming frame is longer than was agreed; h2 would wait for all of it."""
         return len(self.incoming_buffer._data) > self.max_inbound_frame_size + 9
 
 
 class Connection:
-    """Serves the requests of one connection, each in a greenlet."""
+    """Serves the requests of one HTTP/2 connection, each in a greenlet."""
 
     def __init__(self, sock: Any, address: Any, server: Any, first: bytes = b"") -> None:
-        """*server* is as for :class:`treadle.http.http1.Handler`; *first* was received already."""
+        """*first* are bytes that were received already.
+
+        *server* has what :class:`treadle.http.http1.Handler` needs, and ``stream_class``.
+        """
         self.socket = sock
         self.client_address = address
         self.server = server
-        #: What the environments of all requests have in common, once there was one.
+        #: What the environments of all requests have in common; None before the first request.
         self.base_environ: Any = None
         self._limits = server.limits
         self._first = first
         self._streams: dict[int, Stream] = {}
         self._greenlets = Group()
         self._sending = Semaphore(1)
-        self._output = bytearray()  # what comes before that of h2
+        self._output = bytearray()  # is sent before the output of h2
         self._unread = 0
         self._used_at = monotonic()  # when the last stream ended
-        self._leaving = False  # the client was told to open no more streams
-        self._no_more: OSError | None = None  # why nothing comes any more
+        self._leaving = False  # no more streams are opened
+        self._no_more: OSError | None = None  # why nothing more is received
         self._lost: OSError | None = None  # why nothing can be sent
-        # A client that reads slowly tells so in each frame: sending earns that again.
+        # A client that reads in small steps sends many window updates: sending data allows more.
         self._control = _Budget(burst=2000, rate=50)
         self._resets = _Budget(burst=200, rate=20)
         self._h2 = _Rules(H2Configuration(client_side=False, header_encoding=False))
@@ -110,13 +116,13 @@ class Connection:
 
     @property
     def idle(self) -> bool:
-        """Whether no request is answered."""
+        """Whether no request is being answered."""
         return not self._streams
 
     # -- the connection
 
     def handle(self) -> None:
-        """Serve until either end has had enough, then close it."""
+        """Serve until either end ends the connection, then close it."""
         try:
             self._read_all()
             if self._lost is None:
@@ -147,7 +153,7 @@ class Connection:
             stream.wake()
 
     def _read(self) -> bytes:
-        """What comes next; nothing at the end, or after the idle time without a stream."""
+        """Receive data; return b"" at the end, or after the idle time without a stream."""
         idle = self._limits.idle_time
         while True:
             left = idle
@@ -164,7 +170,7 @@ class Connection:
                 continue
 
     def _take(self, data: bytes) -> bool:
-        """Do what the client says. Whether more may come."""
+        """Handle *data* that the client sent; return whether to receive more."""
         try:
             good = all(self._hear(event) for event in self._h2.receive_data(data))
             if self._h2.overlong:
@@ -177,7 +183,7 @@ class Connection:
         return good
 
     def _hear(self, event: Any) -> bool:
-        """Do what *event* asks for. Whether it may."""
+        """Handle *event*; return False if there were too many such events."""
         if isinstance(event, h2_events.RequestReceived):
             self._open(event)
         elif isinstance(event, h2_events.DataReceived) and event.data:
@@ -200,8 +206,8 @@ class Connection:
 
     def _open(self, event: Any) -> None:
         if self._leaving or len(self._streams) >= self._limits.streams:
-            # Also those count that the client has reset and whose application runs still.
-            with suppress(StreamClosedError):  # the client has reset it already
+            # A stream that the client has reset still counts while its application runs.
+            with suppress(StreamClosedError):  # the client has already reset the stream
                 self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = self.server.stream_class(self, event.stream_id, event.headers)
@@ -221,7 +227,7 @@ class Connection:
             self._unread = 0
 
     def _heed(self, event: Any) -> None:
-        """What is not about a request; h2 has answered what must be."""
+        """Handle an event that is not part of a request; h2 has already sent any answer."""
         if isinstance(event, h2_events.WindowUpdated) and event.stream_id:
             if event.stream_id in self._streams:
                 self._streams[event.stream_id].wake()
@@ -239,10 +245,10 @@ class Connection:
         return False
 
     def stop(self) -> None:
-        """Let the client open no more streams; the connection ends with the last one."""
+        """Tell the client to open no more streams; the connection ends with the last one."""
         if not self._leaving:
             self._leaving = True
-            # h2's own would not let us answer those that are open.
+            # After close_connection() of h2 the open streams could not be answered.
             frame = GoAwayFrame(0, last_stream_id=self._h2.highest_inbound_stream_id)
             self._output += self._h2.data_to_send() + frame.serialize()
             with suppress(OSError):
@@ -251,12 +257,12 @@ class Connection:
             self._end_reading()
 
     def _end_reading(self) -> None:
-        # A TLS socket's own would give up TLS.
+        # The shutdown() of a TLS socket would drop TLS.
         with suppress(OSError):
             socket.shutdown(self.socket, SHUT_RD)
 
     def _lose(self, error: OSError) -> None:
-        """Nothing more can be said in any stream."""
+        """Fail all streams with *error*: nothing more can be sent on the connection."""
         if self._lost is None:
             self._lost = error
         for stream in self._streams.values():
@@ -273,14 +279,14 @@ class Connection:
                     break
                 size += len(data)
         except OSError:
-            pass  # it is gone
+            pass  # the client is gone
         finally:
             self.socket.close()
 
-    # -- what streams need
+    # -- methods for streams
 
     def give_credit(self, stream: Stream) -> None:
-        """The application wants more of the body than there is."""
+        """Let the client send more of the body, because the application waits for it."""
         if stream.request.complete or stream.error is not None or self._lost is not None:
             return
         more, stream.unread = stream.unread, 0
@@ -288,12 +294,16 @@ class Connection:
             more += _READING_WINDOW
             stream.wanted = True
         if more:
-            with suppress(ProtocolError):  # it has ended
+            with suppress(ProtocolError):  # the stream has ended
                 self._h2.increment_flow_control_window(more, stream.id)
             self._flush()
 
     def send_headers(self, stream: Stream, fields: list[tuple[bytes, bytes]], end: bool) -> None:
-        """Send a head; *end*: there is nothing else. What follows it at once goes with it."""
+        """Send a head; with *end* nothing follows it.
+
+        Without *end* the head of a final response is only queued: it is sent with the body's
+        first part.
+        """
         self._check(stream)
         self._h2.send_headers(stream.id, fields, end_stream=end)
         stream.ended = end
@@ -301,7 +311,7 @@ class Connection:
             self._flush()
 
     def send_data(self, stream: Stream, data: bytes, end: bool) -> None:
-        """Send part of a body as the client has room for it, with *end* the last."""
+        """Send part of a body as flow control allows; with *end* it is the last part."""
         view = memoryview(data)
         at = turn = 0
         while True:
@@ -337,7 +347,7 @@ class Connection:
             raise self._lost
 
     def finish(self, stream: Stream) -> None:
-        """The stream's greenlet is at its end."""
+        """Forget *stream*, whose greenlet ends, and reset it if it is not complete."""
         del self._streams[stream.id]
         self._used_at = monotonic()
         if self._lost is None and stream.error is None:
@@ -351,12 +361,12 @@ class Connection:
         with suppress(ProtocolError, OSError):
             if not stream.ended:
                 self._h2.reset_stream(stream.id, ErrorCodes.INTERNAL_ERROR)
-            elif not stream.request.complete:  # the client may as well not send the rest
+            elif not stream.request.complete:  # the client need not send the rest
                 self._h2.reset_stream(stream.id, ErrorCodes.NO_ERROR)
             self._flush()
 
     def _flush(self, always: bool = False) -> None:
-        """Send what there is; *always*: also the last words of a connection that is lost."""
+        """Send the pending output; with *always* also the last frames of a lost connection."""
         with self._sending:
             data = bytes(self._output) + self._h2.data_to_send()
             self._output.clear()

@@ -1,4 +1,4 @@
-"""What servers write about requests."""
+"""The formats of access logs, and a log that keeps nothing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ class _Silence:
     """A log that keeps nothing."""
 
     def write(self, text: str) -> None:
-        """Forget *text*."""
+        """Discard *text*."""
 
     def writelines(self, lines: list[str]) -> None:
-        """Forget them."""
+        """Discard *lines*."""
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        """Do nothing: nothing is buffered."""
 
 
 SILENCE = _Silence()
 
-#: What must not stand in a line as it is: it would end it, or its quotes.
+#: Characters that are escaped: those that are not ASCII, and those that could end a line or its
+#: quoted parts.
 _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 256))}
 _ESCAPED |= {ord('"'): '\\"', ord("\\"): "\\\\"}
 
@@ -57,7 +58,7 @@ def _host(handler: Any) -> str:
 
 
 def common(handler: Any) -> str:
-    """NCSA's common log format."""
+    """Return the request's line in NCSA's common log format."""
     user = handler.environ.get("REMOTE_USER") or "-"
     line = _quoted(_request_line(handler))
     size = handler.response_length or "-"
@@ -65,14 +66,14 @@ def common(handler: Any) -> str:
 
 
 def combined(handler: Any) -> str:
-    """The same, with Referer and User-Agent."""
+    """Return the request's line in the common log format, with Referer and User-Agent added."""
     fields = handler.request.fields
     agent, referer = _quoted(fields.get("HTTP_USER_AGENT")), _quoted(fields.get("HTTP_REFERER"))
     return f"{common(handler)} {referer} {agent}"
 
 
 def as_json(handler: Any) -> str:
-    """An object in one line; ``seconds`` is how long the answer took."""
+    """Return the request as a JSON object in one line; ``seconds`` is how long it took."""
     request = handler.request
     fields = request.fields
     return json.dumps(

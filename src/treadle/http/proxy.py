@@ -1,4 +1,4 @@
-"""The PROXY protocol, 1 and 2: a proxy says first whom it forwards a connection for.
+"""The PROXY protocol, versions 1 and 2: a proxy first sends the address of its client.
 
 https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 """
@@ -15,25 +15,25 @@ __all__ = ["BadHeader", "Proxies", "receive"]
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
-#: What the second version begins with; the first one's shortest line is longer.
+#: The start of a version 2 header; the shortest line of version 1 is longer.
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-#: The longest line of the first version, with its end.
+#: The longest line of version 1 with its end, in bytes.
 _LONGEST_LINE = 107
-#: The longest header of the second version that is taken; addresses have up to 216.
+#: The longest header of version 2 that is accepted, in bytes; addresses have up to 216.
 _LONGEST = 4096
 #: By family and transport: the bytes of both addresses and ports, and of the first address.
 _SIZES = {0x11: (12, 4), 0x21: (36, 16), 0x31: (216, 0)}
 
 
 class BadHeader(OSError):
-    """What a proxy sent is no header of the PROXY protocol."""
+    """Raised if what a proxy sent is not a valid header of the PROXY protocol."""
 
 
 class Proxies:
-    """Those addresses that are believed: ``address in proxies``.
+    """The set of trusted addresses: ``address in proxies`` tells whether one is trusted.
 
-    They are given as addresses or networks ("10.0.0.0/8"), "unix" for whoever connects to a Unix
-    socket, "*" for everybody. Raises ValueError for anything else.
+    *allowed* contains addresses or networks ("10.0.0.0/8"), "unix" for all clients of a Unix
+    socket, or "*" for all addresses. Raises ValueError for anything else.
     """
 
     def __init__(self, allowed: Iterable[str]) -> None:
@@ -54,10 +54,11 @@ class Proxies:
 
 
 def receive(sock: Any, seconds: float | None) -> Address | None:
-    """Receive a header, and nothing of what follows it, within *seconds*.
+    """Receive a header within *seconds*, and nothing of what follows it.
 
-    Returns the client's address as a socket's is, or None where the header does not say it: then
-    the connection is the proxy's own. Raises :class:`BadHeader`, TimeoutError or another OSError.
+    Returns the client's address, in the form of a socket's, or None if the header does not contain
+    one: then the proxy itself is the client. Raises :class:`BadHeader`, TimeoutError or another
+    OSError.
     """
     reader = _Reader(sock, seconds)
     start = reader.exactly(len(_SIGNATURE))
@@ -76,7 +77,7 @@ def receive(sock: Any, seconds: float | None) -> Address | None:
 
 
 class _Reader:
-    """Receives as many bytes as are asked for, all of them within *seconds*."""
+    """Receives exact numbers of bytes, all of them within *seconds*."""
 
     def __init__(self, sock: Any, seconds: float | None) -> None:
         self._sock = sock
@@ -96,7 +97,7 @@ class _Reader:
 
 
 def version_1(line: bytes) -> Address | None:
-    """The address in *line*, which has its end."""
+    """Return the client's address in *line*, a version 1 header with its line end, or None."""
     if len(line) > _LONGEST_LINE:
         raise BadHeader(f"a line of {len(line)} bytes")
     words = line.removesuffix(b"\r\n").split(b" ")
@@ -122,10 +123,14 @@ def _port(word: bytes) -> int:
 
 
 def version_2(version: int, transport: int, rest: bytes) -> Address | None:
-    """The address in a header with these three: its version and command, family, and the rest."""
+    """Return the client's address in a version 2 header, or None.
+
+    *version* is its byte of version and command, *transport* its byte of family and transport, and
+    *rest* what follows the length.
+    """
     if version not in (0x20, 0x21):
         raise BadHeader(f"version and command {version:#x}")
-    if version == 0x20 or transport == 0:  # its own, or of an unknown kind
+    if version == 0x20 or transport == 0:  # the proxy's own connection, or of an unknown kind
         return None
     if transport not in _SIZES:
         raise BadHeader(f"family and transport {transport:#x}")
@@ -141,7 +146,7 @@ def version_2(version: int, transport: int, rest: bytes) -> Address | None:
 
 
 def _check_extensions(data: bytes) -> None:
-    """They are not needed here, but must fill the rest."""
+    """Raise BadHeader unless the extensions fill *data*; their contents are not used."""
     while data:
         size = 3 + int.from_bytes(data[1:3], "big")
         if len(data) < size:

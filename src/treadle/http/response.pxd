@@ -2,14 +2,14 @@
 
 
 cdef enum Framing:
-    # How a client knows where the body ends: there is none; its length is in the head; it comes in
-    # chunks; the connection ends with it.
+    # How a client knows where the body ends: there is no body; its length is in the head; it is
+    # chunked; the connection ends after it.
     NONE, LENGTH, CHUNKED, CLOSE
 
 
 cdef class Status:
     cdef int code
-    cdef bytes line                  # of HTTP/1.1, with its end
+    cdef bytes line                  # status line of HTTP/1.1, with its end
 
 
 cdef class HeaderLines:
@@ -22,14 +22,14 @@ cdef class HeaderLines:
     cdef int add_length(self, long long length) except -1
     cdef int add_date(self) except -1
     cdef bytes text(self)
-    # After *first*, and with the empty line that ends a head.
+    # Return *first*, the lines, and the empty line that ends a head.
     cdef bytes head(self, bytes first)
 
 
 cdef Status status_of(status)
 cdef HeaderLines header_lines(headers, int code)
-# Settle how the body is delimited, and add the header that says so. *known* is the body's length
-# where all of it is there, or -1.
+# Choose how the body is delimited, and add the header that says so. *known* is the body's length
+# in bytes if that is known, or -1.
 cdef Framing frame(str method, str version, int code, HeaderLines lines, long long known) except *
-# One after the other.
+# Return *first* followed by *second*.
 cdef bytes joined(bytes first, bytes second)

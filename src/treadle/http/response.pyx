@@ -1,5 +1,5 @@
 # cython: binding=False
-"""HTTP/1.1 as a server writes it: heads, and how a body is delimited; no I/O."""
+"""HTTP/1.1 as a server writes it: heads, and how a body is delimited, without I/O."""
 
 import re
 from email.utils import formatdate
@@ -24,7 +24,7 @@ __all__ = ["HeaderLines", "Status"]
 _STATUS = re.compile(r"[1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*").fullmatch
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
-# What a header concerns. HOP: two neighbours (RFC 9110, 7.6.1), for whom the server speaks
+# The kinds of headers. HOP: a hop-by-hop header (RFC 9110, 7.6.1), which only the server may send
 # (PEP 3333).
 cdef enum:
     PLAIN, CONTENT_LENGTH, DATE, CONNECTION, HOP
@@ -39,7 +39,7 @@ cdef dict SPECIAL = {
     "trailer": HOP,
     "transfer-encoding": HOP,
 }
-# What names concern that were checked, and statuses that were.
+# Caches of what was checked: the kind of each header name, and each status.
 cdef dict NAMES = {}
 cdef dict STATUSES = {}
 cdef Py_ssize_t MANY_NAMES = 4096
@@ -50,16 +50,17 @@ cdef class Status:
 
 
 cdef object split_by(str place, str text):
-    """The error of *text* that would split a response in two; None if it would not."""
+    """Return an error if *text* would split a response in two, or None."""
     if "\r" in text or "\n" in text:
-        # gevent's arguments, which programs tell it by.
+        # These are gevent's arguments, by which programs recognize the error.
         return ValueError(f"carriage return or newline in {place}", text)
     return None
 
 
 cdef Status status_of(status):
-    """What *status* says; raises ValueError, UnicodeError if it is no str, unless
-    it is like "200 OK".
+    """Return the Status for *status*, a str like "200 OK".
+
+    Raises UnicodeError if it is not a str, and ValueError if it is malformed.
     """
     if not isinstance(status, str):
         raise UnicodeError(f"a status must be a str like '200 OK', not {status!r}")
@@ -79,7 +80,7 @@ cdef Status status_of(status):
 
 
 cdef int kind_of(object name) except -1:
-    """What the header *name* concerns; raises ValueError for what is no name."""
+    """Return the kind of the header *name*; raise ValueError if it is not a valid name."""
     if not isinstance(name, str):
         raise UnicodeError(f"the name of a header must be a str, not {name!r}")
     cdef PyObject *known = borrowed_item(NAMES, name)
@@ -96,10 +97,10 @@ cdef int kind_of(object name) except -1:
 
 
 cdef long long length_of(value) except -1:
-    # Checked before: its characters are bytes.
+    # check_value() was called before, so each character is one byte.
     cdef const unsigned char *data = PyUnicode_1BYTE_DATA(value)
     cdef Py_ssize_t at, size = PyUnicode_GET_LENGTH(value)
-    cdef bint good = 0 < size <= 18  # digits: what fits
+    cdef bint good = 0 < size <= 18  # digits: a long long can hold that many
     cdef long long length = 0
     for at in range(size if good else 0):
         good = good and c"0" <= data[at] <= c"9"
@@ -126,7 +127,7 @@ cdef int check_value(object name, object value) except -1:
 
 
 cdef class HeaderLines:
-    """Checked headers: lines with their ends, and those of them that matter here."""
+    """Checked headers: their lines, and the values of those that the server needs."""
 
     def __cinit__(self):
         self.length = -1
@@ -168,16 +169,16 @@ cdef class HeaderLines:
 
 
 cdef int add_text(HeaderLines lines, text) except -1:
-    # Its characters were checked: none is beyond Latin-1.
+    # The text was checked: all its characters are Latin-1.
     return lines.add(<const char *>PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text))
 
 
 cdef HeaderLines header_lines(headers, int code):
-    """Check *headers* and write them down; raises ValueError for what is wrong, of its kinds
-    UnicodeError for what is not a str of latin-1 characters.
+    """Check *headers* and return their lines.
 
-    Those that concern the connection are left out, as gunicorn does, except when it changes
-    protocols (*code* 101).
+    Raises ValueError for an invalid header: UnicodeError, a subclass, if it is not a str of
+    latin-1 characters. Headers that concern the connection are left out, as gunicorn does, unless
+    the response changes the protocol (*code* 101).
     """
     found = HeaderLines()
     for name, value in headers:
@@ -192,7 +193,7 @@ cdef HeaderLines header_lines(headers, int code):
 
 
 cdef bint special(HeaderLines found, int kind, value, int code) except -1:
-    """Note what a header says that matters here. Whether it is sent."""
+    """Note the value of a header that is not PLAIN; return whether to send it."""
     if kind == CONTENT_LENGTH:
         length = length_of(value)
         if found.length >= 0:
@@ -215,7 +216,7 @@ cdef Framing frame(str method, str version, int code, HeaderLines lines, long lo
     if code < 200 or code == 204 or code == 304:
         return NONE
     if method == "HEAD":
-        # An empty answer to it tells nothing of the length.
+        # An empty response to HEAD says nothing of the length.
         if known > 0 and lines.length < 0:
             lines.add_length(known)
         return NONE
@@ -235,7 +236,7 @@ cdef bytes dated_line = b""
 
 
 cdef bytes date_line():
-    """The header Date, for now."""
+    """Return the line of a Date header with the current time."""
     global dated, dated_line
     cdef time_t at = time(NULL)
     if at != dated:

@@ -1,5 +1,5 @@
 # cython: binding=False
-"""One stream of an HTTP/2 connection: a request and its answer."""
+"""One stream of an HTTP/2 connection: a request and its response."""
 
 from collections import deque
 
@@ -13,31 +13,34 @@ from treadle.http.wsgi cimport WSGIExchange
 
 __all__ = ["Stream"]
 
-# Each of a method, by its characters (RFC 9110, 5.6.2).
+# The characters that a method consists of (RFC 9110, 5.6.2).
 cdef frozenset TOKEN = frozenset(
     b"!#$%&'*+-.^_`|~0123456789" + bytes(range(65, 91)) + bytes(range(97, 123))
 )
 
 
 cdef class Stream(WSGIExchange):
-    """What the connection's greenlet hears of a stream, and what its own does about it."""
+    """Serves one HTTP/2 stream, which is a request and its response.
+
+    The connection's greenlet passes on what the client sends. The stream's own greenlet answers.
+    """
 
     cdef readonly object connection
     cdef readonly int id
-    # Why nothing more can come or be sent, an OSError, or None.
+    # The OSError because of which nothing more can be received or sent, or None.
     cdef readonly object error
     # Whether END_STREAM was sent.
     cdef public bint ended
-    # Bytes of the body that the client was not given credit for again.
+    # Bytes of the body for which the client has not got new flow-control credit.
     cdef public long long unread
     # Whether the application has asked for the body.
     cdef public bint wanted
-    cdef object changed               # an Event: more came, or may be sent, or there is an error
-    cdef object fault                 # what is wrong with the body, a BadRequest, or None
-    cdef list fields                  # of a head that was not sent
+    cdef object changed               # Event: more arrived, more may be sent, or an error
+    cdef object fault                 # the BadRequest for an invalid body, or None
+    cdef list fields                  # of a head that is to be sent
 
     def __init__(self, connection, int id, list headers):
-        """*headers* are the request's, pairs of bytes; others have checked their names."""
+        """*headers* are the request's headers, pairs of bytes; h2 has checked their names."""
         self.prepare(connection.client_address, connection.server)
         self.base_environ = connection.base_environ
         self.connection, self.id = connection, id
@@ -45,10 +48,10 @@ cdef class Stream(WSGIExchange):
         self.request = Request()
         self.refusal = self.read_head(headers)
 
-    # -- what the connection hears
+    # -- called by the connection's greenlet
 
     cdef object read_head(self, list headers):
-        """Fill the request. What is wrong with it, or None."""
+        """Fill the request from *headers*; return a BadRequest if it is invalid, or None."""
         request, limits = self.request, self.limits
         request.version, request.keep_alive = "2", True
         authority = None
@@ -92,7 +95,7 @@ cdef class Stream(WSGIExchange):
         return BadRequest("413 Content Too Large", f"the body is longer than {most} bytes")
 
     def add_body(self, bytes data, size):
-        """*data* of the body came, which took *size* bytes of the client's credit."""
+        """Add *data* to the body; *size* is how many bytes of the client's credit it used."""
         request = self.request
         self.unread += size
         request.body_size += len(data)
@@ -104,13 +107,13 @@ cdef class Stream(WSGIExchange):
         self.changed.set()
 
     def add_trailers(self, list headers):
-        """The body is followed by *headers*."""
+        """Note *headers*, the trailers that follow the body."""
         if len(headers) > self.limits.header_count:
             self.fault = BadRequest("431 Request Header Fields Too Large", "too many trailers")
         self.request.trailers = headers
 
     def end_body(self):
-        """The body has ended."""
+        """Note that the body has ended; check its length."""
         request = self.request
         if request.length is not None and request.length != request.body_size:
             self.fault = BadRequest("400 Bad Request", "a body of another length than it says")
@@ -119,22 +122,22 @@ cdef class Stream(WSGIExchange):
         self.changed.set()
 
     def fail(self, error):
-        """Nothing more comes, or can be sent, because of *error*."""
+        """End the stream with *error*: nothing more can be received or sent."""
         if self.error is None:
             self.error = error
             self.changed.set()
 
     def wake(self):
-        """Let who waits to send look again."""
+        """Wake the greenlet that waits to send, so that it checks again."""
         self.changed.set()
 
-    # -- what its own greenlet does
+    # -- called by the stream's own greenlet
 
     def handle(self):
         """Answer the request."""
         self.time_start = now() / 1e9
         if self.refusal is None and not self.request.body_size:
-            self.refusal = self.fault  # there will be no body
+            self.refusal = self.fault  # no body will arrive
         try:
             if self.refusal is not None:
                 self.refuse(self.refusal)
@@ -146,7 +149,7 @@ cdef class Stream(WSGIExchange):
             self.connection.finish(self)
 
     def pause(self, seconds):
-        """Wait for a change; raises what has gone wrong, TimeoutError after *seconds*."""
+        """Wait for a change; raise the stream's error, or TimeoutError after *seconds*."""
         if self.error is None and not self.changed.wait(seconds):
             raise TimeoutError(f"nothing came of the client for {seconds} seconds")
         self.changed.clear()

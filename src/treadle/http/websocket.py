@@ -1,4 +1,4 @@
-"""WebSocket as far as it needs no I/O: the handshake (RFC 6455), and compression (RFC 7692)."""
+"""The parts of WebSocket without I/O: the handshake (RFC 6455) and compression (RFC 7692)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ except ImportError as _missing:
 
 __all__ = ["VERSION", "Deflate", "accept_headers", "is_handshake", "listed"]
 
-#: The only one there is (RFC 6455, 4.4).
+#: The only version of the protocol (RFC 6455, 4.4).
 VERSION = "13"
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def listed(value: str) -> list[str]:
-    """The items of a header that is a list, without blanks."""
+    """Return the items of a comma-separated header *value*, without blanks around them."""
     return [item for each in value.split(",") if (item := each.strip())]
 
 
 def is_handshake(environ: Mapping[str, Any]) -> bool:
-    """Whether a request that asks for a WebSocket does so rightly (RFC 6455, 4.2.1)."""
+    """Return whether a request for a WebSocket is a valid handshake (RFC 6455, 4.2.1)."""
     try:
         key = b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", ""), validate=True)
     except (binascii.Error, ValueError):
@@ -43,7 +43,7 @@ def is_handshake(environ: Mapping[str, Any]) -> bool:
 
 
 def accept_headers(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The headers of the answer that a handshake has to have."""
+    """Return the headers that the response to a handshake must have."""
     key = environ["HTTP_SEC_WEBSOCKET_KEY"].encode("ascii")
     accept = b64encode(sha1(key + _GUID).digest()).decode("ascii")
     return [
@@ -54,25 +54,26 @@ def accept_headers(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 class Deflate(Extension):
-    """permessage-deflate at the server's end.
+    """The extension permessage-deflate, for the server's end.
 
-    wsproto's own has no bound on what a message becomes, and forgets that a message is compressed
-    when a ping comes between its frames.
+    wsproto's own class does not bound the size of a decompressed message, and forgets that a
+    message is compressed when a ping comes between its frames.
     """
 
     name = "permessage-deflate"
-    #: With these a connection takes some 50 KiB for both directions, by default it would be 300.
+    #: zlib's window bits and memory level. With these a connection takes about 50 KiB for both
+    #: directions; with zlib's defaults it would take 300 KiB.
     BITS = 12
     MEMORY = 5
-    #: Shorter messages are sent as they are.
+    #: Messages with fewer bytes are not compressed.
     WORTH = 64
-    #: What zlib's end of a block stands for, which frames leave out.
+    #: What zlib appends at a sync flush; messages leave it out.
     _TAIL = b"\x00\x00\xff\xff"
 
     def __init__(self, parameters: Mapping[str, str | None], most: int | None) -> None:
-        """*parameters* are those of an offer, *most* the longest message in bytes.
+        """*parameters* are those of an offer; *most* is the longest message in bytes, or None.
 
-        Raises ValueError for parameters that there must not be.
+        Raises ValueError for invalid parameters.
         """
         self._most = most
         self._keep_reading = "client_no_context_takeover" not in parameters
@@ -85,7 +86,7 @@ class Deflate(Extension):
                     raise ValueError(f"{name} has no value")
                 agreed.append(name)
             elif name == "server_max_window_bits":
-                # zlib can compress with 9 at least.
+                # zlib needs at least 9 bits to compress.
                 self._write_bits = min(_window_bits(value, least=9), self.BITS)
             elif name == "client_max_window_bits":
                 bits = 15 if value is None else _window_bits(value, least=8)
@@ -94,18 +95,21 @@ class Deflate(Extension):
             else:
                 raise ValueError(f"{name} is no parameter")
         agreed.append(f"server_max_window_bits={self._write_bits}")
-        #: What the answer's header says.
+        #: The value of Sec-WebSocket-Extensions in the response.
         self.agreed = "; ".join(agreed)
         self._reading: Any = None
         self._writing: Any = None
-        self._compressed: bool | None = None  # the message that comes; None between two
-        self._size = 0  # of what has come of it
-        self._control = False  # whether the frame that comes is one
-        self._compressing = False  # the message that is sent
+        self._compressed: bool | None = None  # whether the incoming message is; None between two
+        self._size = 0  # bytes of the incoming message so far
+        self._control = False  # whether the incoming frame is a control frame
+        self._compressing = False  # whether the outgoing message is compressed
 
     @classmethod
     def agree(cls, header: str, most: int | None) -> Deflate | None:
-        """For the first offer in Sec-WebSocket-Extensions that can be met, if there is one."""
+        """Return the extension for the first acceptable offer, or None.
+
+        *header* is the client's Sec-WebSocket-Extensions; *most* is the longest message in bytes.
+        """
         for offer in listed(header):
             name, *rest = (part.strip() for part in offer.split(";"))
             if name != cls.name:
@@ -115,18 +119,18 @@ class Deflate(Extension):
                 key, equals, value = each.partition("=")
                 parameters[key.strip()] = value.strip().strip('"') if equals else None
             try:
-                if len(parameters) == len(rest):  # none comes twice
+                if len(parameters) == len(rest):  # no parameter is repeated
                     return cls(parameters, most)
             except ValueError:
                 pass
         return None
 
     def enabled(self) -> bool:
-        """wsproto asks."""
+        """Return True: the extension is in use. wsproto calls this method."""
         return True
 
     def offer(self) -> bool | str:
-        """A server offers nothing."""
+        """Return False: a server does not offer extensions."""
         return False
 
     def frame_inbound_header(
@@ -136,7 +140,7 @@ class Deflate(Extension):
         rsv: RsvBits,
         payload_length: int,
     ) -> CloseReason | RsvBits:
-        """A frame begins; the first one of a message says whether that is compressed."""
+        """Handle the start of a frame; a message's first frame says whether it is compressed."""
         self._control = opcode.iscontrol()
         first = not self._control and opcode is not Opcode.CONTINUATION
         if rsv.rsv1 and not first:
@@ -148,13 +152,13 @@ class Deflate(Extension):
     def frame_inbound_payload_data(
         self, proto: FrameDecoder | FrameProtocol, data: bytes
     ) -> bytes | CloseReason:
-        """Part of a frame."""
+        """Return *data*, part of a frame; decompressed if its message is compressed."""
         return self._inflate(data) if self._compressed and not self._control else data
 
     def frame_inbound_complete(
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
-        """A frame has ended, with *fin* its message too."""
+        """Handle the end of a frame, with *fin* also of its message; return the last data."""
         if self._control or not fin:
             return None
         compressed, self._compressed = self._compressed, None
@@ -179,7 +183,7 @@ class Deflate(Extension):
                 return CloseReason.MESSAGE_TOO_BIG
             if not self._reading.eof:
                 break
-            # A block that says it is the last one; what follows begins anew.
+            # A final block ends the deflate stream; the data after it starts a new one.
             data, self._reading = self._reading.unused_data, None
         return b"".join(parts)
 
@@ -191,7 +195,7 @@ class Deflate(Extension):
         data: bytes,
         fin: bool,
     ) -> tuple[RsvBits, bytes]:
-        """Compress what is sent, if it is worth it."""
+        """Return the frame's bits and *data*, compressed unless the message is short."""
         if opcode.iscontrol():
             return rsv, data
         if opcode is not Opcode.CONTINUATION:

@@ -4,10 +4,11 @@ from treadle.http.exchange cimport Exchange
 cdef class WSGIExchange(Exchange):
 
     cdef public object environ, result, wsgi_input
-    # start_response, write, _receive_body and _early_hints as bound() makes them once, not for
-    # each request; None before the first request and after the last, since they refer to this.
+    # The bound methods start_response, write, _receive_body and _early_hints, which bound() makes
+    # once and not for each request. None before the first request and after the last: they refer
+    # to this object, which is a reference cycle.
     cdef tuple methods
-    cdef object base_environ          # of every request of this connection
+    cdef object base_environ          # what the environments of all requests contain
     cdef bint input_is_body           # the policy's
 
     cdef tuple bound(self)
@@ -15,6 +16,6 @@ cdef class WSGIExchange(Exchange):
     cdef connection_environ(self)
     cpdef process_result(self)
 
-    # What a protocol may do.
+    # A protocol may override these.
     cdef offer_upgrade(self, environ)
     cdef bint send_file(self, wrapper) except -1

@@ -1,5 +1,5 @@
 # cython: binding=False
-"""What WSGI (PEP 3333) makes of an exchange: an environment, start_response() and a body."""
+"""WSGI (PEP 3333) for an exchange: the environment, start_response() and the body."""
 
 from urllib.parse import unquote_to_bytes
 
@@ -15,7 +15,7 @@ from treadle.http.response cimport header_lines, status_of
 
 __all__ = ["WSGIExchange"]
 
-# What every request's environment has of its own.
+# The keys of the environment whose values are each request's own.
 cdef tuple OF_REQUESTS = (
     "REMOTE_ADDR", "REMOTE_PORT", "REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "REQUEST_URI",
     "RAW_URI", "SERVER_PROTOCOL", "wsgi.input", "wsgi.early_hints",
@@ -48,7 +48,7 @@ cdef class WSGIExchange(Exchange):
     # -- the request
 
     cpdef get_environ(self):
-        """PEP 3333's environment of the request."""
+        """Return the WSGI environment of the request (PEP 3333)."""
         request = self.request
         if self.base_environ is None:
             self.base_environ = self.connection_environ()
@@ -80,17 +80,20 @@ cdef class WSGIExchange(Exchange):
             self.offer_upgrade(environ)
         if type(base) is dict:
             return environ
-        found = base.copy()  # of the server's own class
+        found = base.copy()  # keeps the class that the server chose
         found.update(environ)
         return found
 
     cdef connection_environ(self):
-        """What all requests have; one object for all connections, where it is the same."""
+        """Return what the environments of all requests contain.
+
+        Connections share one object if theirs are equal.
+        """
         environ = self.server.get_environ()
         environ["wsgi.input_terminated"] = True
         environ["wsgi.file_wrapper"] = FileWrapper
         for name in OF_REQUESTS:
-            environ.setdefault(name, "")  # so that a copy has the room for them
+            environ.setdefault(name, "")  # so that a copy has room for them
         shared = getattr(self.server, "shared_environ", None)
         if shared is not None and type(shared) is type(environ) and shared == environ:
             return shared
@@ -111,7 +114,10 @@ cdef class WSGIExchange(Exchange):
                     close()
 
     def start_response(self, status, headers, exc_info=None):
-        """PEP 3333's; nothing is sent before there is a body, or its end."""
+        """Set the status and the headers; return :meth:`write` (PEP 3333).
+
+        Nothing is sent before the body begins or ends.
+        """
         if exc_info is not None:
             try:
                 if self.headers_sent:
@@ -120,7 +126,7 @@ cdef class WSGIExchange(Exchange):
                 exc_info = None
         elif self.status is not None:
             if self.code == 101 and self.headers_sent:
-                return self.bound()[1]  # frameworks answer always, and a WebSocket has no answer
+                return self.bound()[1]  # a framework answers after a WebSocket too: ignored
             raise self.ApplicationError("start_response() was called already")
         code = status_of(status).code
         self.lines = header_lines(headers, code)
@@ -129,13 +135,13 @@ cdef class WSGIExchange(Exchange):
         return self.bound()[1]
 
     def write(self, data):
-        """Send *data* as part of the body, after the head if that was not sent."""
+        """Send *data* as part of the body, with the head before it if that was not sent."""
         if self.code == 304 or self.code == 204:
             self.check_forbidden(data)
         self.send_part(data if type(data) is bytes else as_bytes(data))
 
     cpdef process_result(self):
-        """Send what the application returned."""
+        """Send the body that the application returned."""
         result = self.result
         if self.code == 101 and self.headers_sent:
             return
@@ -151,22 +157,25 @@ cdef class WSGIExchange(Exchange):
         self.finish()
 
     def _early_hints(self, headers):
-        """``wsgi.early_hints``: send these, mostly Link, before the answer is known (RFC 8297)."""
+        """``wsgi.early_hints``: send *headers*, mostly Link, before the response (RFC 8297)."""
         if self.request.version != "1.0" and not self.headers_sent:
             self.send_interim("103 Early Hints", header_lines(headers, 103))
 
-    # -- what a protocol may do
+    # -- methods that a protocol may override
 
     cdef offer_upgrade(self, environ):
-        """Put into *environ* what the application may take of a change that may be asked for."""
+        """Add to *environ* what the application needs to change to the protocol asked for."""
 
     cdef bint send_file(self, wrapper) except -1:
-        """Let the system send a regular file; False if it is none, or cannot."""
+        """Let the system send a regular file; return False if that is not possible."""
         return False
 
 
 cdef str origin_form(str target, dict environ):
-    """From "http://host/path"; such a target's host is the one that counts (RFC 9112, 3.2)."""
+    """Return path and query of an absolute *target*, "http://host/path".
+
+    Its host replaces HTTP_HOST in *environ* (RFC 9112, 3.2).
+    """
     _, _, rest = target.partition("://")
     end = min([at for at in (rest.find("/"), rest.find("?")) if at >= 0], default=len(rest))
     environ["HTTP_HOST"] = rest[:end].rpartition("@")[2]

@@ -1,1 +1,1 @@
-"""``treadle serve``: WSGI applications in production; workers, and a supervisor that keeps them."""
+"""``treadle serve``: serves WSGI applications in worker processes that a supervisor manages."""

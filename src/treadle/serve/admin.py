@@ -1,4 +1,4 @@
-"""What monitoring asks: whether it lives, whether it serves, and how much."""
+"""HTTP endpoints for monitoring: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["AdminServer"]
 
 
 class AdminServer(WSGIServer):
-    """Answers /livez, /readyz and /metrics for a supervisor, in its own process."""
+    """Answers /livez, /readyz and /metrics in the supervisor's process."""
 
     policy = STRICT
 

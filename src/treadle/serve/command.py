@@ -14,7 +14,7 @@ __all__ = ["serve"]
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Patch the standard library and serve; returns the exit status."""
+    """Patch the standard library and serve; return the exit status."""
     try:
         settings = read_settings(options)
         if settings.chdir:

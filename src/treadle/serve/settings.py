@@ -1,4 +1,7 @@
-"""The settings of ``treadle serve``: defaults, then a file, the environment, and flags."""
+"""The settings of ``treadle serve``, from defaults, a file, the environment and flags.
+
+Each of these sources overrides those before it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ ACCESS_FORMATS = ("common", "combined", "json")
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used; the text names it and says what to write."""
+    """Raised for an invalid setting; the message names the setting and says what to write."""
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -28,7 +31,11 @@ def _setting(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of them; times are in seconds, sizes in bytes, and 0 turns a limit off."""
+    """All settings of ``treadle serve``; times are in seconds, sizes in bytes.
+
+    0 turns off ``timeout``, ``max_requests``, ``limit_concurrency``, ``limit_request_body``, the
+    limits on connections, and the times that a client may take.
+    """
 
     app: str = _setting("", "MODULE:APPLICATION, or MODULE:FACTORY() to call it")
     bind: list[str] = field(
@@ -79,7 +86,7 @@ class Settings:
     admin: str = _setting("", "HOST:PORT or unix:PATH for /livez, /readyz and /metrics")
 
     def limits(self) -> Limits:
-        """What a client may ask for."""
+        """Return the limits for clients."""
         return Limits(
             request_line=self.limit_request_line,
             header_count=self.limit_request_fields,
@@ -106,7 +113,10 @@ def _kind(name: str) -> type:
 
 
 def _converted(name: str, value: Any, where: str) -> Any:
-    """*value* as the setting *name* has it; SettingsError names both where it is none."""
+    """Return *value* converted to the type of the setting *name*.
+
+    Raises SettingsError if the value is not valid; *where* names the value's source in it.
+    """
     kind = _kind(name)
     try:
         if isinstance(value, str) and kind is not str:
@@ -138,7 +148,7 @@ def _from_text(kind: type, text: str) -> Any:
 
 
 def from_file(path: str) -> dict[str, Any]:
-    """The settings of a TOML file: at its top, or in the table ``tool.treadle.serve``."""
+    """Read settings from a TOML file: from its table ``tool.treadle.serve``, else its top level."""
     try:
         with Path(path).open("rb") as file:
             table: dict[str, Any] = tomllib.load(file)
@@ -155,7 +165,11 @@ def from_file(path: str) -> dict[str, Any]:
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """``TREADLE_SERVE_`` and a name in capitals; WEB_CONCURRENCY and PORT, as hosts set them."""
+    """Read settings from variables: ``TREADLE_SERVE_`` and a setting's name in capitals.
+
+    WEB_CONCURRENCY and PORT, which hosting platforms set, give ``workers`` and ``bind`` unless
+    such a variable does.
+    """
     found: dict[str, Any] = {}
     if environ.get("WEB_CONCURRENCY"):
         found["workers"] = _converted("workers", environ["WEB_CONCURRENCY"], "WEB_CONCURRENCY")
@@ -169,7 +183,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting; what is not given is not in the result."""
+    """Add a flag for each setting to *parser*; flags that are not given set nothing."""
     parser.add_argument("app", nargs="?", help=FIELDS["app"].metadata["help"])
     parser.add_argument("--config", metavar="FILE", help="a TOML file of settings")
     for name, each in FIELDS.items():
@@ -189,7 +203,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Put them together; raises SettingsError for the first that cannot be used."""
+    """Combine the settings of all sources; raise SettingsError for the first invalid one."""
     found: dict[str, Any] = {}
     config = options.config or environ.get("TREADLE_SERVE_CONFIG")
     if config:
@@ -221,7 +235,7 @@ def _check(settings: Settings) -> None:
 
 
 def parse(arguments: Sequence[str]) -> Settings:
-    """The settings of a command line; for tests and programs."""
+    """Return the settings for the command line *arguments*; for tests and programs."""
     parser = argparse.ArgumentParser(prog="treadle serve")
     add_flags(parser)
     return read_settings(parser.parse_args(list(arguments)))

@@ -1,4 +1,4 @@
-"""What workers count, in memory that they share with their supervisor."""
+"""Counters of the workers, in memory that they share with the supervisor."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from treadle.http.counters import Counters
 
 __all__ = ["BUCKETS", "Board", "Slot"]
 
-#: Upper bounds of the latency histogram, in seconds. A request is counted in the first that holds
-#: it, what is longer in none; reports add them up.
+#: Upper bounds of the latency histogram, in seconds. A request is counted only in the first bucket
+#: that holds it, and in none if it took longer; the metrics' cumulative buckets are sums of these.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NAMES = (
     "pid",
-    "beat",  # when the worker's loop last turned, by the monotonic clock
-    "ready",  # 1 once it serves
+    "beat",  # time of the worker's last heartbeat, by the monotonic clock
+    "ready",  # 1 while the worker serves
     "connections",
     "connections_total",
     "refused_total",  # connections and requests over a limit
@@ -39,13 +39,13 @@ _COUNTED = ("requests_1xx", "seconds_sum", "sent_bytes_total", f"le_{BUCKETS[0]}
 
 
 class Slot:
-    """The numbers of one worker: an array of doubles, by name or by place."""
+    """The numbers of one worker: an array of doubles, indexed by name."""
 
     def __init__(self, values: Any) -> None:
         self.values = values
 
     def counters(self) -> Counters:
-        """What counts requests in it."""
+        """Return a :class:`Counters` that counts requests in this slot."""
         codes, seconds, sent, buckets = (_AT[name] for name in _COUNTED)
         return Counters(self.values, codes, seconds, sent, buckets, BUCKETS)
 
@@ -56,19 +56,19 @@ class Slot:
         self.values[_AT[name]] = value
 
     def add(self, name: str, amount: float = 1) -> None:
-        """Count *amount* more."""
+        """Add *amount* to the number *name*."""
         self.values[_AT[name]] += amount
 
     def clear(self) -> None:
-        """Begin at 0, for another worker."""
+        """Set all numbers to 0, for the next worker."""
         for at in range(_SIZE):
             self.values[at] = 0.0
 
 
 class Board:
-    """The slots of all workers, and what those that are gone had counted."""
+    """The slots of all workers, and the totals of workers that have ended."""
 
-    #: Of these the sum goes on when a worker ends.
+    #: The numbers whose totals keep the counts of workers that have ended.
     LASTING = tuple(
         name for name in _NAMES if name.endswith(("_total", "_sum", "xx")) or name.startswith("le_")
     )
@@ -81,21 +81,21 @@ class Board:
         self._gone = dict.fromkeys(self.LASTING, 0.0)
 
     def retire(self, slot: Slot) -> None:
-        """Keep what a worker counted that has ended, and clear its slot for the next."""
+        """Keep the counts of a worker that has ended, and clear its slot for the next worker."""
         for name in self.LASTING:
             self._gone[name] += slot[name]
         slot.clear()
 
     def total(self, name: str) -> float:
-        """Over all workers, and those before."""
+        """Return the sum of *name* over all workers, with those that have ended."""
         return sum(slot[name] for slot in self.slots) + self._gone.get(name, 0.0)
 
     def ready(self) -> int:
-        """How many workers serve."""
+        """Return how many workers serve."""
         return sum(slot["ready"] == 1 for slot in self.slots)
 
     def prometheus(self) -> Iterator[str]:
-        """The lines of the text format, version 0.0.4."""
+        """Yield the metrics as lines of Prometheus's text format, version 0.0.4."""
         yield "# TYPE treadle_workers gauge"
         yield f"treadle_workers {self.ready()}"
         for name, kind in (

@@ -1,4 +1,4 @@
-"""The supervisor: keeps workers running, replaces them, and ends with them."""
+"""The supervisor process: it starts, watches, replaces and stops the workers."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ from treadle.serve.worker import LogFile, Worker, source_files
 
 __all__ = ["Supervisor"]
 
-#: The least time, in seconds, from one start of a worker to the next that replaces it: a worker
-#: that cannot even start must not keep the machine busy.
+#: The minimum time, in seconds, from the start of a worker that fails to the start of its
+#: replacement: a worker that always fails at its start must not keep the machine busy.
 RESTART_DELAY = 0.5
-#: A worker that is to replace another has this long to become ready.
+#: How long a new worker may take to become ready, in seconds.
 READY_TIMEOUT = 60.0
-#: Descriptors that a worker needs besides its clients' connections.
+#: File descriptors that a worker needs besides those of its clients' connections.
 SPARE_DESCRIPTORS = 1024
-#: How often source files are looked at with --reload, in seconds.
+#: How often a worker checks its source files for changes with --reload, in seconds.
 RELOAD_INTERVAL = 0.5
-#: The system's number for it; the socket module has no name.
+#: Linux's number for this socket option; the socket module does not define it.
 SO_ATTACH_FILTER = 26
-#: Exit status of a worker that cannot load the application; starting it again would not help.
+#: Exit status of a worker that cannot load the application; a restart would not help.
 CANNOT_LOAD = 3
 
 
 class Child:
-    """A worker process, seen from the supervisor."""
+    """A worker process, as the supervisor tracks it."""
 
     def __init__(self, pid: int, at: int, slot: Slot) -> None:
         self.pid, self.at, self.slot = pid, at, slot
@@ -64,7 +64,7 @@ class Child:
         self.stopping = False
 
     def signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send the signal *number* to the worker, unless it has ended."""
         if not self.ended.is_set():
             os.kill(self.pid, number)
 
@@ -72,26 +72,29 @@ class Child:
 class Supervisor:
     """Runs the workers of *settings* until it is told to stop.
 
-    SIGTERM and SIGINT end it gracefully, SIGQUIT at once; SIGHUP replaces all workers, one after
-    the other, without a request lost; SIGUSR1 reopens the log files.
+    SIGTERM and SIGINT stop it gracefully, SIGQUIT immediately. SIGHUP replaces all workers, one
+    after the other, without losing a request. SIGUSR1 reopens the log files.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.board = Board(settings.workers + 1)  # one more while a worker is replaced
-        self.children: dict[int, Child] = {}  # by the place of their slot
+        self.children: dict[int, Child] = {}  # by the index of their slot
         self.stopping = False
         self.errors = LogFile(settings.error_log, 2)
         self.status = 0
         self._wake = Event()
-        self._reloads = 0  # asked for and not done
-        self._sockets: list[list[Any]] = []  # for each address, one for all or one for each
+        self._reloads = 0  # requested and not done
+        self._sockets: list[list[Any]] = []  # per address: one, or one per worker
         self._fast = False
 
     # -- life
 
     def run(self) -> int:
-        """Serve; returns the exit status."""
+        """Serve until told to stop; return the exit status.
+
+        Raises SettingsError if an address cannot be listened on.
+        """
         settings = self.settings
         _raise_descriptor_limit(settings.worker_connections + SPARE_DESCRIPTORS)
         self._sockets = [self._listen(address) for address in settings.bind]
@@ -120,7 +123,7 @@ class Supervisor:
         return self.status
 
     def addresses(self) -> list[str]:
-        """Where it listens."""
+        """Return the addresses that the supervisor listens on: HOST:PORT or unix:PATH."""
         found = []
         for sockets in self._sockets:
             name = sockets[0].getsockname()
@@ -161,7 +164,7 @@ class Supervisor:
     # -- sockets
 
     def _listen(self, text: str) -> list[Any]:
-        """The listening sockets of one address: one, or with reuse_port one for each worker."""
+        """Return the listening sockets of one address: one, or one per worker with reuse_port."""
         settings = self.settings
         try:
             family, address = parse_address(text)
@@ -183,7 +186,7 @@ class Supervisor:
                 listener.listen(settings.backlog)
             except OSError as exc:
                 raise SettingsError(f"bind: cannot listen on {text}: {exc}") from exc
-            address = listener.getsockname()  # where port 0 was asked for, the rest share one
+            address = listener.getsockname()  # after port 0: the other sockets share this port
             found.append(listener)
         return found
 
@@ -217,12 +220,12 @@ class Supervisor:
         return child
 
     def _become_worker(self, at: int, slot: Slot) -> None:
-        """What the child does; never returns."""
+        """Run the worker in the forked child process; never return."""
         status = 1
         try:
             for number in (signal.SIGHUP, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is for the supervisor
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
             listeners = [each[at % len(each)] for each in self._sockets]
             worker = Worker(self.settings, listeners, slot)
             signal.signal(signal.SIGTERM, lambda number, frame: worker.stop_event.set())
@@ -245,7 +248,7 @@ class Supervisor:
             os._exit(status)
 
     def _wait_for(self, child: Child) -> None:
-        """Reap a worker, and replace it if it should not have ended."""
+        """Wait until a worker ends, and start another unless it was told to stop."""
         _, status = treadle_os.waitpid(child.pid, 0)
         child.status = os.waitstatus_to_exitcode(status)
         child.ended.set()
@@ -254,7 +257,7 @@ class Supervisor:
         if child.stopping or self.stopping:
             return
         if child.status == 0:
-            self._start(self._free_place(child.at))  # it had served its number of requests
+            self._start(self._free_place(child.at))  # it has served max_requests
             return
         others_serve = any(each.slot["ready"] for each in self.children.values())
         if child.status == CANNOT_LOAD and not self.settings.reload and not others_serve:
@@ -267,12 +270,12 @@ class Supervisor:
             self._start(child.at)
 
     def _free_place(self, wanted: int) -> int:
-        """A slot that no worker has: *wanted*, or the one that is there for replacements."""
+        """Return the index of a free slot: *wanted*, or else the spare one for replacements."""
         taken = set(self.children)
         return wanted if wanted not in taken else min(set(range(len(self.board.slots))) - taken)
 
     def _watch(self) -> None:
-        """Kill workers whose loop does not turn any more."""
+        """Kill workers whose last heartbeat is longer ago than ``timeout``."""
         timeout = self.settings.timeout
         while True:
             sleep(min(1.0, timeout / 4) if timeout else 3600)
@@ -283,7 +286,7 @@ class Supervisor:
                     child.signal(signal.SIGKILL)
 
     def _replace_all(self) -> None:
-        """One after the other: the new one serves before the old one stops."""
+        """Replace the workers one after the other: a new one serves before the old one stops."""
         for old in list(self.children.values()):
             if self.stopping:
                 return
@@ -319,7 +322,7 @@ class Supervisor:
         for child in children:
             child.stopping = True
             child.signal(signal.SIGKILL if self._fast else signal.SIGTERM)
-        self._clean_up()  # the workers still have the sockets, until nobody waits there
+        self._clean_up()  # workers keep the sockets until no connection is pending
         deadline = monotonic() + self.settings.graceful_timeout + 1
         for child in children:
             while not child.ended.wait(0.2):
@@ -332,7 +335,7 @@ def _reason(status: int) -> str:
 
 
 def _raise_descriptor_limit(count: int) -> None:
-    """Let a worker open *count* descriptors, or as many as the system allows it."""
+    """Raise the limit of open file descriptors to *count*, or as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         count = min(count, hard)
@@ -341,9 +344,10 @@ def _raise_descriptor_limit(count: int) -> None:
 
 
 def _refuse(listener: Any) -> None:
-    """Let nobody connect any more who has not yet.
+    """Drop new connection attempts to *listener*, but keep the pending connections.
 
-    Closing would reset those that wait to be accepted; the workers take them first.
+    Closing the socket would reset the pending connections; the workers accept them first. Does
+    nothing on other systems than Linux, or for a Unix socket.
     """
     if sys.platform == "linux" and listener.family != AF_UNIX:
         # A filter of one instruction, which drops every packet.
@@ -353,7 +357,7 @@ def _refuse(listener: Any) -> None:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a Unix socket that nobody listens on."""
+    """Remove the Unix socket at *path* if no process listens on it."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
@@ -367,7 +371,7 @@ def _remove_stale(path: str) -> None:
 
 
 def _watch_sources(supervisor: int) -> None:
-    """In a worker: have all replaced when the source of something imported changes."""
+    """Run in a worker: have all workers replaced when the source of an imported module changes."""
     known = source_files()
     while True:
         sleep(RELOAD_INTERVAL)

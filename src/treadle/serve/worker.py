@@ -28,13 +28,16 @@ from treadle.serve.stats import Slot
 
 __all__ = ["LogFile", "Worker", "load_application"]
 
-#: How often a worker says that its loop turns, in seconds.
+#: The interval between two heartbeats of a worker, in seconds.
 BEAT = 1.0
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 def load_application(text: str) -> Any:
-    """What ``module:name`` means, or ``module:name()``, which is called for it."""
+    """Return the application ``module:name``, or what ``module:name()`` returns.
+
+    Raises SettingsError if the module or the name does not exist or the result is not callable.
+    """
     module_name, _, name = text.partition(":")
     called = name.endswith("()")
     try:
@@ -58,7 +61,10 @@ def load_application(text: str) -> Any:
 
 
 class LogFile:
-    """A file that lines are appended to, whole, by any number of processes; "-" is *standard*."""
+    """A log file to which any number of processes append whole lines.
+
+    The path "-" stands for the file descriptor *standard*.
+    """
 
     def __init__(self, path: str, standard: int) -> None:
         self._path, self._standard = path, standard
@@ -66,7 +72,7 @@ class LogFile:
         self.reopen()
 
     def reopen(self) -> None:
-        """Open it anew, as after it was renamed."""
+        """Open the file again, for example after it was renamed."""
         if self._path == "-":
             return
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -85,11 +91,11 @@ class LogFile:
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        """Do nothing: writes are not buffered."""
 
 
 class _Logged:
-    """Logged as the settings say."""
+    """Mixin that formats access log lines as the settings say."""
 
     server: Any
 
@@ -99,7 +105,7 @@ class _Logged:
 
 
 class _Gated(_Logged):
-    """Admitted to the application in turn."""
+    """Mixin that limits concurrent requests in the application; the others wait in a queue."""
 
     application: Any
 
@@ -118,23 +124,23 @@ class _Gated(_Logged):
 
 
 class ServeHandler(_Logged, Handler):
-    """A connection of HTTP/1.1."""
+    """Serves an HTTP/1.1 connection."""
 
 
 class GatedHandler(_Gated, Handler):
-    """The same, where the number of requests at once is limited."""
+    """Serves an HTTP/1.1 connection; the number of concurrent requests is limited."""
 
 
 class ServeStream(_Logged, Stream):
-    """A request of HTTP/2."""
+    """Serves an HTTP/2 request."""
 
 
 class GatedStream(_Gated, Stream):
-    """The same, where the number of requests at once is limited."""
+    """Serves an HTTP/2 request; the number of concurrent requests is limited."""
 
 
 def overloaded(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """What is answered while too many requests wait."""
+    """WSGI application that answers 503, for requests that find the queue full."""
     headers = [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")]
     start_response("503 Service Unavailable", headers)
     return [b"503 Service Unavailable\n"]
@@ -172,12 +178,12 @@ class WorkerServer(WSGIServer):
             self.handler_class, self.stream_class = GatedHandler, GatedStream
 
     def full(self) -> bool:
-        """Whether nothing more may be accepted for now."""
+        """Return whether the worker has reached its limit of connections."""
         limit = self.limits.connections
         return limit is not None and self.worker.connections >= limit
 
     def do_handle(self, *args: Any) -> None:
-        """Serve a connection in a greenlet, unless its address has too many."""
+        """Serve a connection in a greenlet; answer 503 if its address has too many."""
         sock, address = args
         host = self._host(address)
         limit = self.limits.connections_per_address
@@ -193,7 +199,7 @@ class WorkerServer(WSGIServer):
         super().do_handle(*args)
 
     def do_close(self, *args: Any) -> None:
-        """Close a connection, and count it no more."""
+        """Close a connection and stop counting it."""
         super().do_close(*args)
         host = self._host(args[1])
         self.worker.connections -= 1
@@ -202,22 +208,28 @@ class WorkerServer(WSGIServer):
             del self.of_address[host]
 
     def _host(self, address: Any) -> str:
-        """What connections are counted by; "" for what is not: all come from a proxy's one."""
+        """Return the host by which connections are limited, or "" for no limit.
+
+        Behind a proxy there is none, since all connections come from the proxy's address.
+        """
         return "" if self.proxies is not None or not isinstance(address, tuple) else address[0]
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
-        """Shake hands in the time that a head may take, then serve; others are not reported."""
+        """Do the TLS handshake within the limit ``header_time``, then serve the connection.
+
+        A failed handshake is counted and not logged.
+        """
         client_socket.settimeout(self.limits.header_time)
         try:
             client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
-        except OSError:  # ssl.SSLError is one: probes, old clients, plain HTTP
+        except OSError:  # includes ssl.SSLError: probes, old clients, plain HTTP
             self.slot.add("refused_total")
             return
         with client:
             self.handle(client, address)
 
     def wait_in_queue(self) -> bool:
-        """Wait for a place in the application; False if too many do."""
+        """Wait until the application may take the request; return False if the queue is full."""
         limit = self.limits.queue
         if limit is not None and self.worker.queued >= limit:
             return False
@@ -232,11 +244,11 @@ class WorkerServer(WSGIServer):
         return True
 
     def accept_rest(self) -> None:
-        """Take what is connected already, then close the listening socket."""
+        """Accept the pending connections, then close the listening socket."""
         self.stop_accepting()
         listener = self.socket
         listener.settimeout(0)
-        with suppress(OSError):  # BlockingIOError, when nobody is left
+        with suppress(OSError):  # BlockingIOError when none is pending
             while True:
                 sock, address = listener.accept()
                 sock.settimeout(None)
@@ -277,7 +289,7 @@ class Worker:
         self.stop()
 
     def reopen_logs(self) -> None:
-        """Open the log files anew."""
+        """Reopen the log files."""
         for log in (self.errors, self.access):
             if isinstance(log, LogFile):
                 log.reopen()
@@ -290,11 +302,11 @@ class Worker:
             slot["queued"] = self.queued
             slot["requests_active"] = self.counters.active
             if os.getppid() != supervisor:
-                self.stop_event.set()  # nobody is left to stop it
+                self.stop_event.set()  # the supervisor has ended
             sleep(BEAT)
 
     def stop(self) -> None:
-        """Answer what was asked, then end; what takes too long is cut off."""
+        """Finish the pending requests, for at most ``graceful_timeout``, and stop serving."""
         deadline = monotonic() + self.settings.graceful_timeout
         self.slot["ready"] = 0
         for server in self.servers:
@@ -304,7 +316,7 @@ class Worker:
 
 
 def tls_context(settings: Settings) -> Any:
-    """The context for TLS, or None."""
+    """Return the TLS context of the server, or None if it has no certificate."""
     if not settings.certfile:
         return None
     import ssl
@@ -313,7 +325,7 @@ def tls_context(settings: Settings) -> Any:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(certfile, keyfile or None)
-        except OSError as exc:  # ssl.SSLError is one
+        except OSError as exc:  # includes ssl.SSLError
             raise SettingsError(f"certfile {certfile!r}: {exc}") from exc
         context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
         return context
@@ -335,7 +347,7 @@ def tls_context(settings: Settings) -> Any:
 
 
 def source_files() -> dict[str, float]:
-    """The files of all imported modules, and when each was changed."""
+    """Return the source files of all imported modules and the time of each one's last change."""
     found: dict[str, float] = {}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
