@@ -1,1 +1,1 @@
-"""treadle beside its peers, measured in one run: `python -m benchmarks` (see README.md here)."""
+"""Measures treadle and its peers in one run: `python -m benchmarks` (see README.md here)."""

@@ -1,4 +1,4 @@
-"""The command: measure, print the report, keep it."""
+"""The command `python -m benchmarks`: measures, prints the report and saves it."""
 
 from __future__ import annotations
 

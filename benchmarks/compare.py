@@ -1,10 +1,10 @@
-"""Another checkout of treadle beside this one, in one run: is a change slower or quicker?
+"""Measures another checkout of treadle and this one in one run, to see the effect of a change.
 
     python -m benchmarks.compare ROOT PYTHON [--only ROW ...] [--repeat N]
 
 ROOT is the other checkout, PYTHON an interpreter that has its build installed. The two take turns
-(A B A B ...), each sample in a fresh process, on a processor of its own where there are two. The
-ratio of the fastest samples is what counts: noise only ever adds time. It is above 1 where this
+(A B A B ...). Each sample is a fresh process, on a processor of its own where there are two. The
+ratio of the fastest samples is what counts, because noise only adds time. It is above 1 where this
 checkout is slower.
 """
 
@@ -25,7 +25,7 @@ CONTESTANT = "treadle"
 
 
 def sample(root: Path, python: str, contestant: str, row: str, count: int) -> float:
-    """Seconds of processor time per operation."""
+    """Take one sample; return seconds of processor time per operation."""
     call = "sleepers" if row.startswith("sleepers") else row
     command = [python, "-m", "benchmarks.worker", contestant, "--call", call, "--count", str(count)]
     if os.cpu_count() != 1:

@@ -1,4 +1,4 @@
-"""What the figures depend on: machine, kernel, interpreter and the source's revision."""
+"""Describes what the figures depend on: machine, kernel, interpreter and source revision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run itself: every row in turn, its contestants interleaved (A B C A B C ...)."""
+"""Measures one row after the other, with interleaved contestants (A B C A B C ...)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ def measure(
     repeat: int,
     progress: Callable[[str], None],
 ) -> None:
-    """Fill `results`. Noise of the machine that lasts longer than a sample hits all alike."""
+    """Take all samples and store them in `results`.
+
+    The contestants of a row take turns, so that noise that lasts longer than a sample affects all
+    of them alike.
+    """
     for row in rows:
         if sampler.quick and not row.quick:
             continue

@@ -1,4 +1,4 @@
-"""The results as a picture. Needs matplotlib, which nothing else here does."""
+"""Draws the results as a plot. Only the plots need matplotlib."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Line = tuple[str, Figure]
 
 
 def draw(results: Results, path: Path) -> None:
-    """Write a PNG: each row's figures relative to gevent's log scale, and treadle's goal."""
+    """Write a PNG: each row's figures relative to gevent's on a log scale, and treadle's goal."""
     matplotlib.use("Agg")
     lines = [(row.name, f) for row in ROWS if row.name in results.entries for f in row.figures]
     lines = [line for line in lines if results.median(line[0], BASE, line[1])]

@@ -1,4 +1,4 @@
-"""Processor time of a process and of all that it started, from /proc."""
+"""Reads the processor time of a process and of its descendants from /proc."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def family(pid: int) -> list[int]:
-    """The process and its descendants."""
+    """Return the ids of the process and its descendants."""
     found = [pid]
     for member in found:
         for task in Path(f"/proc/{member}/task").iterdir():
@@ -16,7 +16,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The processor time that its family took so far."""
+    """Return the processor time of a process and its descendants so far, in seconds."""
     ticks = 0
     for member in family(pid):
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Results as text: Markdown tables that also read well in a terminal."""
+"""Renders results as Markdown tables that also read well in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Line = tuple[str, Figure]
 
 
 def render(results: Results) -> str:
-    """The whole report: what was measured where, medians, ratios with verdicts, notes."""
+    """Return the whole report: facts about the run, medians, ratios with targets, notes."""
     lines = list(_lines(results))
     contestants = [name for name in NAMES if name in results.versions]
     parts = [
@@ -82,7 +82,7 @@ def _notes(results: Results) -> Iterator[str]:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """`1.4e-06, "s"` as "1.40 us"; bytes in KiB; "-" for nothing."""
+    """Format a value: seconds as "1.4 us" or the like, bytes in KiB, None as "-"."""
     if value is None:
         return "-"
     if unit == "B":

@@ -1,4 +1,4 @@
-"""What a run found: samples by row and contestant, their medians, and whether they meet targets."""
+"""The results of a run: samples by row and contestant, medians, and whether targets are met."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TREADLE = "treadle"
 
 @dataclass
 class Entry:
-    """A contestant at a row: its samples, or a note that says why there are none."""
+    """The samples of a contestant in a row, or a note that says why there are none."""
 
     samples: list[dict[str, float]] = field(default_factory=list)
     note: str = ""
@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass
 class Results:
-    """`entries[row][contestant]`, and what the reader needs to judge them by."""
+    """The entries of a run, as `entries[row][contestant]`, and facts about the run."""
 
     date: str
     machine: dict[str, str]
@@ -39,17 +39,17 @@ class Results:
         return entry.median(figure.key) if entry else None
 
     def ratio(self, row: str, peer: str, figure: Figure) -> float | None:
-        """treadle's figure divided by the peer's; None unless both have one."""
+        """Return treadle's figure divided by the peer's; None unless both have one."""
         own, theirs = self.median(row, TREADLE, figure), self.median(row, peer, figure)
         return own / theirs if own is not None and theirs else None
 
     def goal(self, row: str, figure: Figure) -> float | None:
-        """The figure treadle must not exceed; None while a peer that sets it has no figure."""
+        """Return the figure that treadle must not exceed; None if a target's peer has no figure."""
         limits = [self._limit(row, figure, target) for target in figure.targets]
         return None if None in limits else min(limit for limit in limits if limit is not None)
 
     def met(self, row: str, figure: Figure) -> bool | None:
-        """Whether treadle reaches its goal; None if that cannot be told."""
+        """Return whether treadle reaches its goal; None if a figure is missing."""
         own, goal = self.median(row, TREADLE, figure), self.goal(row, figure)
         return None if own is None or goal is None else own <= goal
 

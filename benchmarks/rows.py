@@ -1,4 +1,4 @@
-"""What is measured: one entry per row, with who takes part and the targets treadle must reach."""
+"""Defines what is measured: for each row its contestants and the targets treadle must reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Unit = Literal["s", "B"]
 
 @dataclass(frozen=True)
 class Target:
-    """treadle's figure is at most `ratio` times the peer's, or at most `limit` without a peer."""
+    """A target: at most `ratio` times the peer's figure, or at most `limit` without a peer."""
 
     peer: str | None = None
     ratio: float = 1.0
@@ -22,7 +22,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number that a row yields: `key` names it in the samples, `unit` is seconds or bytes."""
+    """One figure of a row: `key` is its name in the samples, `unit` is seconds or bytes."""
 
     key: Literal["wall", "cpu", "rss"]
     title: str
@@ -32,7 +32,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """`count` operations make one measurement; `quick` is the count under --quick (0: left out)."""
+    """A row: `count` operations are one measurement.
+
+    `quick` is the count under --quick; with 0 the row is left out there.
+    """
 
     name: str
     kind: Kind
@@ -44,7 +47,7 @@ class Row:
     needs_memory: int = 0
 
 
-# Threads have neither a Timeout nor room for 100,000 sleepers.
+# The standard library has no Timeout for threads, and 100,000 sleeping threads are too many.
 TASKS = ("treadle", "gevent", "asyncio", "uvloop")
 ALL = (*TASKS, "threads")
 
@@ -60,7 +63,7 @@ def _sleepers(name: str, count: int, quick: int, max_repeat: int, needs_memory: 
     return Row(name, "sleepers", count, quick, (time, memory), TASKS, max_repeat, needs_memory)
 
 
-# gevent's million sleepers take 8 GiB of resident memory; the rest is room for the machine.
+# A million sleepers take 8 GiB of resident memory with gevent; the rest is for the system.
 ROOM_FOR_A_MILLION = 12 * 1024**3
 
 ROWS = (

@@ -1,4 +1,4 @@
-"""One sample: a contestant at a row, in a fresh process of its own."""
+"""Takes one sample: measures a contestant in a row, in a fresh process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Missing(Exception):
 
 
 class Failed(Exception):
-    """The contestant should have given a figure and did not; the text says why."""
+    """The contestant takes part in this row but gave no figure; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sampler:
     programs: Path
 
     def take(self, row: Row, contestant: str) -> Sample:
-        """Measure. Raises Missing or Failed."""
+        """Return a sample of a contestant in a row. Raises Missing or Failed."""
         count = row.quick if self.quick else row.count
         if row.kind == "echo":
             return self._echo(contestant, count)
@@ -114,7 +114,10 @@ class Sampler:
 
 
 def make_certificates(folder: Path) -> tuple[Path, Path]:
-    """The authority, and a certificate for localhost with its key, made once. Raises Missing."""
+    """Return the files of a certificate authority, and of a localhost certificate with its key.
+
+    They are made at the first call. Raises Missing without trustme.
+    """
     authority, certificate = folder / "authority.pem", folder / "localhost.pem"
     if trustme is None:
         raise Missing("the certificates are made with trustme, which is not installed")

@@ -1,9 +1,10 @@
-"""The load for TLS echo, a closed loop over many connections of the standard library's.
-
-Every connection sends a message, and, once all of it came back, the next. As in echo_load.c the
-CPU clock of the server's process is read after `warmup` messages and again after `messages` more.
+"""The load for TLS echo: a closed loop over many connections of the standard library.
 
     python -m benchmarks.tls_load AUTHORITY PORT SERVER_PID CONNECTIONS SIZE WARMUP MESSAGES
+
+Every connection sends a message, waits for all of it to come back and sends the next. As in
+echo_load.c, the CPU clock of the server's process is read after WARMUP messages and again after
+MESSAGES more. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Connection:
         self.socket.sendall(self.message)
 
     def receive(self) -> None:
-        """Wait for the whole echo; SystemExit unless it is the message."""
+        """Wait for the whole echo; raise SystemExit if it differs from the message."""
         echo = b""
         while len(echo) < len(self.message):
             part = self.socket.recv(len(self.message) - len(echo))
@@ -39,7 +40,10 @@ class Connection:
 
 
 def cpu_clock(pid: int) -> int:
-    """What clock_getcpuclockid() returns on Linux for a process, which Python does not offer."""
+    """Return the CPU clock of a process, as clock_getcpuclockid() does on Linux.
+
+    time.pthread_getcpuclockid() is for threads only.
+    """
     return (~pid << 3) | 2
 
 

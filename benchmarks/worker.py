@@ -1,7 +1,7 @@
-"""The child process: measures one contestant at one row, or serves echo for it.
+"""The child process: measures one contestant in one row, or runs its echo server.
 
-It prints one JSON line: {"version": ..., "sample": {...}} or {"missing": why}. A server prints
-{"version": ..., "port": ...} and runs until it is killed.
+It prints one line of JSON: {"version": ..., "sample": {...}} or {"missing": reason}. A server
+prints {"version": ..., "port": ...} and runs until it is killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Sample = dict[str, float]
 
 
 def measure_calls(call: Call, count: int) -> Sample:
-    """Seconds per operation in the fastest of a few slices: the one least disturbed by others."""
+    """Return seconds per operation in the fastest slice, which was least disturbed."""
     call(count)
     slices = []
     for _ in range(SLICES):
@@ -34,7 +34,7 @@ def measure_calls(call: Call, count: int) -> Sample:
 
 
 def measure_sleepers(call: Call, count: int) -> Sample:
-    """Seconds and resident bytes for each sleeper, from its spawning until all sleep."""
+    """Return seconds and bytes of resident memory per sleeper, from spawning until all sleep."""
     call(10)
     gc.collect()
     before, wall, cpu = _resident_bytes(), time.perf_counter(), time.process_time()

@@ -1,9 +1,9 @@
-"""Run gevent's own tests on gevent, then on treadle, and say what is lost.
+"""Run gevent's own tests on gevent, then on treadle, and report which pass on gevent only.
 
-Fails if a test is lost that ``internals.py`` does not name, if one passes that it names, if less
-than 97 % pass, or if gevent's public names are not those that are recorded. A module with a
-surprise is run once more, alone: its tests have 2 s each, which is little where two modules share
-the machine.
+Such tests are called lost. The run fails if a test is lost that ``internals.py`` does not list, if
+one passes that it lists, if less than 97 % pass, or if gevent's public names are not those that are
+recorded. A module with an unexpected result is run once more, alone: its tests have 2 s each, which
+may be too short while two modules share the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from conformance.table import listed_by, unrecorded
 
 
 class Run:
-    """What is measured, and where."""
+    """Runs test modules in the two environments."""
 
     def __init__(self, environments: dict[str, Environment], fresh: bool) -> None:
         self.gevent, self.treadle = environments["gevent"], environments["treadle"]
@@ -35,7 +35,7 @@ class Run:
         return self.told(Row(module, expected, self.on_treadle(module)))
 
     def again(self, row: Row) -> Row:
-        """Run the module on treadle once more, if there was a surprise."""
+        """Run the module on treadle once more if it had an unexpected result."""
         if not row.surprises:
             return row
         print(f"{row.module} again, alone: {', '.join(row.surprises)}", flush=True)
@@ -46,7 +46,7 @@ class Run:
         return run_module(self.treadle, self.tests, module, self.prefix)
 
     def told(self, row: Row) -> Row:
-        """Print what came of a module."""
+        """Print the result of a module, and return it."""
         print(row.line(), flush=True)
         return row
 

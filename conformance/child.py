@@ -1,8 +1,9 @@
-"""Runs one test module as ``__main__`` and writes down what becomes of each test.
+"""Runs one test module as ``__main__`` and records the result of each test.
 
     python child.py RESULTS MODULE
 
-RESULTS gets a line of JSON per step, so that what a module did before it hung or crashed is known.
+Each step appends a line of JSON to the file RESULTS, so that the file shows how far a module got
+before it hung or crashed.
 """
 
 import json
@@ -13,11 +14,11 @@ import sys
 import unittest
 
 results, module = sys.argv[1:]
-# A shell that runs us in the background has SIGINT ignored, and so would every child of ours.
+# A shell that runs this in the background ignores SIGINT, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 pid = os.getpid()
 log = os.open(results, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-# Out of the way of tests that look at the lowest descriptors.
+# A high number, since some tests look at the lowest descriptors.
 os.dup2(log, 900, inheritable=False)
 os.close(log)
 

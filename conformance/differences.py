@@ -1,7 +1,6 @@
-"""Where treadle's public API differs from gevent's, and why: what the table is made of.
+"""Where treadle's public API differs from gevent's, and why: the source of the table in docs.
 
-What stands here under no name is the same. A class that is dropped takes its attributes along, a
-module its names.
+A name that is not listed here is the same. If a class is dropped, so are its attributes.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ from typing import NamedTuple
 
 
 class Behaviour(NamedTuple):
-    """Something that works otherwise though it is called in the same way."""
+    """A behaviour that differs though the call is the same."""
 
     title: str
     gevent: str
     treadle: str
     what_to_do: str
-    #: The public names that it is about.
+    #: The public names that have this behaviour.
     names: tuple[str, ...] = ()
 
 
-# Reasons that several names have.
+# Reasons that several names share.
 
 BY_POSITION = (
     "takes its arguments by position only, as the standard library's does: pass them by position"
@@ -50,7 +49,7 @@ ONE_STEP = (
 OWN_LOCK = "a lock of its own in the compiled core, not a semaphore: same methods"
 REUSE = "None by default, which means the same: set, but for Windows"
 
-#: The modules that `treadle` has under the alias alone: nothing else than gevent has their names.
+#: The modules that exist under the alias only: treadle itself has no modules of these names.
 ONLY_UNDER_ALIAS = (
     "gevent.ares",
     "gevent.builtins",
@@ -109,7 +108,7 @@ NOT_BORROWED = {
     "gevent.timeout": "get_hub",
 }
 
-#: Functions of gevent's that hand on whatever else they are given to another that is the same here.
+#: Functions of gevent's that pass on further arguments to another function that is the same here.
 PASSED_ON = {
     "gevent.fileobject.FileObjectBlock",
     "gevent.pool.GroupMappingMixin.imap",
@@ -119,14 +118,14 @@ PASSED_ON = {
     "gevent.threadpool.ThreadPoolExecutor.shutdown",
 }
 
-#: The versions of Python from which, and before which, names exist that go with the standard
-#: library's.
+#: Names that exist in some versions of Python only, as in the standard library: from the first
+#: version, and before the second.
 ONLY_WITH = {
     "gevent.ssl.wrap_socket": ((3, 0), (3, 12)),
     "gevent.thread.start_joinable_thread": ((3, 13), (4, 0)),
 }
 
-#: Names that exist, with what is different and what to do.
+#: Names that exist but differ: what is different, and what to do.
 DIFFERENT = {
     "gevent": {
         "config.ares_servers": "another name of `config.resolver_nameservers`, and its variable",
@@ -241,7 +240,7 @@ DIFFERENT = {
     },
 }
 
-#: Names that do not exist, with why, and what to use. A module stands for itself as "".
+#: Names that do not exist: why, and what to use instead.
 DROPPED = {
     "gevent": {
         "config.trace_malloc": "the interpreter reads PYTHONTRACEMALLOC itself: ask `tracemalloc`",

@@ -1,4 +1,4 @@
-"""The two environments of a run: one with gevent, one with everything but gevent."""
+"""The two environments of a run: one with gevent, one with the same packages except gevent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HOME = ROOT / "build" / "conformance" / VERSION
 SITE = Path("lib", f"python{VERSION}", "site-packages")
 
 GEVENT = "gevent==26.9.0"
-#: What gevent's tests use if it is there, and the resolvers of both.
+#: Packages that gevent's tests use if they are installed, and those of the resolvers of both.
 ALSO = ["psutil", "requests", "objgraph", "zope.interface", "zope.event", "dnspython<3", "pycares"]
-#: What treadle's own parts need.
+#: Packages that parts of treadle need.
 ALSO += ["wsproto", "h2"]
 
 
@@ -41,7 +41,10 @@ class Environment:
         return self.folder / SITE
 
     def make(self, requirements: list[str]) -> bool:
-        """Create it and install into it; False if that was done before with the same list."""
+        """Create the environment and install *requirements* in it.
+
+        Returns False if that was done before with the same requirements.
+        """
         stamp = self.folder / "requirements"
         wanted = "\n".join(requirements)
         if stamp.exists() and stamp.read_text() == wanted:
@@ -53,14 +56,17 @@ class Environment:
         return True
 
     def installed(self) -> list[str]:
-        """What is installed, as requirements."""
+        """Return the installed packages as requirements."""
         command = [str(self.python), "-m", "pip", "--disable-pip-version-check", "freeze"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return done.stdout.splitlines()
 
 
 def treadle_package() -> Path:
-    """The package that this interpreter imports, or the one in the source tree, built in place."""
+    """Return the folder of the treadle that this interpreter imports, or of the source tree's.
+
+    Raises SystemExit if it is not built for this interpreter.
+    """
     found = importlib.util.find_spec("treadle")
     package = ROOT / "src" / "treadle" if found is None else Path(str(found.origin)).parent
     if not (package / "_core" / f"hub{sysconfig.get_config_var('EXT_SUFFIX')}").exists():
@@ -72,12 +78,12 @@ def treadle_package() -> Path:
 
 
 def prepare(package: Path) -> dict[str, Environment]:
-    """Make both environments; *package* is where treadle is."""
+    """Make both environments and return them by name; *package* is the folder of treadle."""
     gevent, treadle = Environment("gevent"), Environment("treadle")
     if gevent.make([GEVENT, *ALSO]) or not (treadle.folder / "requirements").exists():
-        # The very versions that gevent runs with; gevent itself must be out of reach.
+        # The versions that gevent runs with. gevent itself must not be importable.
         treadle.make([line for line in gevent.installed() if not line.startswith("gevent==")])
-    # By a link: of where treadle is nothing else may be imported.
+    # A link, since nothing else in the folder that contains treadle may be importable.
     link = treadle.site / "treadle"
     link.unlink(missing_ok=True)
     link.symlink_to(package, target_is_directory=True)

@@ -1,10 +1,10 @@
-"""What of gevent's suite is not run, and what of the rest is lost, and why."""
+"""Lists the modules of gevent's suite that are not run, the tests that are lost, and why."""
 
 from __future__ import annotations
 
 import sys
 
-#: Modules about gevent's own insides: not run.
+#: Modules about gevent's internals, which are not run.
 MODULES = {
     "test___ident": "gevent._ident, a private module, compiled or not",
     "test___monitor": "gevent._monitor, the private thread behind monitor_thread",
@@ -28,7 +28,7 @@ POPEN_FDS = "replaces private functions by which gevent's Popen closes descripto
 TWO_LENGTHS = "a Content-Length beside chunks: two requests for a proxy that takes the other"
 REPAIRED = "wants a warning about an early reference that treadle repairs"
 
-#: Single tests of other modules that are lost, and why: counted, never expected to pass.
+#: Single tests of other modules that are lost, and why: they count, but must not pass.
 TESTS = {
     "test__destroy": {
         "TestDestroyHub.test_destroy_hub": "a new hub takes libev's default loop; treadle's dies",
@@ -125,7 +125,7 @@ TESTS = {
 INITIAL = "wants a thread that was not started to be called stopped; CPython calls it initial"
 DUMMY_GONE = "looks for the dummy thread of a thread that has ended; CPython forgets it then"
 
-#: The same, on one CPython alone.
+#: Tests that are lost on one version of CPython only, and why.
 TESTS_OF_VERSION: dict[tuple[int, int], dict[str, dict[str, str]]] = {
     (3, 13): {
         "test__threading_2": {
@@ -143,6 +143,6 @@ TESTS_OF_VERSION: dict[tuple[int, int], dict[str, dict[str, str]]] = {
 
 
 def known_losses(module: str) -> dict[str, str]:
-    """The tests of a module that are lost on this interpreter, and why."""
+    """Return the tests of a module that are lost on this version of CPython, and why."""
     of_version = TESTS_OF_VERSION.get(sys.version_info[:2], {})
     return TESTS.get(module, {}) | of_version.get(module, {})

@@ -1,9 +1,11 @@
-"""Lists what ``gevent`` offers here, be it gevent's wheel or treadle under the alias. Run by path:
+"""Lists the names of the ``gevent`` that is importable: gevent's wheel, or treadle by its alias.
 
-    python listing.py                what gevent offers, as JSON
-    python listing.py RECORDED       what there is under the names of such a listing
+The script is run by its path and prints JSON:
 
-Facts alone are written down: names, kinds, parameters, plain values, bases of classes.
+    python listing.py                the public names of gevent
+    python listing.py RECORDED       the entries of the names in such a listing
+
+An entry holds facts only: kind, parameters, plain value, bases of a class.
 """
 
 import ast
@@ -21,14 +23,14 @@ from types import BuiltinFunctionType, ModuleType
 from types import ClassMethodDescriptorType as ClassMethodDescriptor
 from typing import Any
 
-#: Subpackages that no program imports: tests, and the bindings of two event loops.
+#: Subpackages that programs do not import: tests, and the bindings of two event loops.
 NOT_FOR_PROGRAMS = {"tests", "testing", "libev", "libuv"}
-#: The methods with underscores that programs reach by syntax.
+#: The methods with underscores that programs call by syntax.
 PROTOCOLS = {
     f"__{name}__"
     for name in ("enter", "exit", "iter", "next", "len", "call", "contains", "getitem")
 }
-#: Whose classes' sources are read.
+#: The packages whose stubs and docstrings are read for parameters.
 OURS = {"gevent", "treadle"}
 PLAIN = (bool, int, float, str, bytes, type(None))
 
@@ -40,7 +42,7 @@ Listing = dict[str, dict[str, Entry]]
 
 
 def public_modules() -> Iterator[str]:
-    """The modules of gevent that programs may import."""
+    """Yield the names of the modules of gevent that programs may import."""
     yield "gevent"
     for found in pkgutil.walk_packages(importlib.import_module("gevent").__path__, "gevent."):
         parts = found.name.split(".")
@@ -49,7 +51,7 @@ def public_modules() -> Iterator[str]:
 
 
 def source_of(module: str) -> Path:
-    """A module's source, which gevent's wheel has of compiled ones too."""
+    """Return the path of a module's source; gevent's wheel has those of compiled modules too."""
     path = Path(importlib.import_module("gevent").__path__[0], *module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -60,7 +62,7 @@ def syntax(path: Path) -> ast.Module:
 
 
 def made_in(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """The names that statements bind, other than by importing."""
+    """Yield the names that statements bind, except by imports."""
     for node in body:
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
@@ -74,13 +76,13 @@ def made_in(body: Iterable[ast.stmt]) -> Iterator[str]:
 
 
 def made_by(module: str) -> set[str]:
-    """The names that a module's source binds, other than by importing."""
+    """Return the names that a module's source binds, except by imports."""
     source = source_of(module)
     return set(made_in(syntax(source).body)) if source.exists() else set()
 
 
 def standard(module: str, name: str, value: Any) -> bool:
-    """Whether a module passes on what the standard library's module of its name has."""
+    """Return whether *value* is that of the same name in the corresponding standard module."""
     try:
         model = importlib.import_module(module.partition(".")[2])
     except (ImportError, ValueError):
@@ -89,7 +91,7 @@ def standard(module: str, name: str, value: Any) -> bool:
 
 
 def public_names(module: str) -> Iterator[str]:
-    """What ``__all__`` names or the module makes, the standard library's names left out."""
+    """Yield the names in ``__all__`` or bound by the module, except the standard library's."""
     loaded = importlib.import_module(module)
     listed = set(getattr(loaded, "__all__", None) or ())
     made = made_by(module)
@@ -100,7 +102,7 @@ def public_names(module: str) -> Iterator[str]:
 
 
 def borrowed_names(module: str) -> Iterator[str]:
-    """What the module has imported of other modules of gevent for its own use."""
+    """Yield the names that a module imports from other modules of gevent for its own use."""
     public = set(public_names(module))
     for name, value in sorted(vars(importlib.import_module(module)).items()):
         if not name.startswith("_") and name not in public and belongs_to_gevent(value):
@@ -108,7 +110,7 @@ def borrowed_names(module: str) -> Iterator[str]:
 
 
 def home(value: Any) -> str:
-    """The module that a value names as its own; empty for plain data."""
+    """Return the ``__module__`` of a value; empty for plain data."""
     named = getattr(value, "__module__", None)
     return named if isinstance(named, str) else ""
 
@@ -117,17 +119,17 @@ def belongs_to_gevent(value: Any) -> bool:
     return not isinstance(value, ModuleType) and home(value).partition(".")[0] == "gevent"
 
 
-# What a name stands for.
+# The entries of names.
 
 
 def pickled(value: Any) -> Entry:
-    """By what name gevent's own classes and functions are pickled."""
+    """Return an entry with the name by which a class or function of gevent's is pickled."""
     name = getattr(value, "__qualname__", "")
     return {"pickled": f"{home(value)}:{name}"} if belongs_to_gevent(value) and name else {}
 
 
 def describe(value: Any) -> Entry:
-    """What is noted of a module's attribute."""
+    """Return the entry of a module's attribute."""
     if isinstance(value, type):
         return {
             "kind": "class",
@@ -141,7 +143,7 @@ def describe(value: Any) -> Entry:
 
 
 def describe_member(owner: type, name: str) -> Entry | None:
-    """What is noted of a class's attribute; None if it has none of that name."""
+    """Return the entry of a class's attribute; None if the class has none of that name."""
     found = inspect.getattr_static(owner, name, owner)
     if found is owner:
         return {"kind": "attribute"} if name in instance_attributes(owner) else None
@@ -159,7 +161,7 @@ def describe_member(owner: type, name: str) -> Entry | None:
 
 
 def members(owner: type) -> Iterator[str]:
-    """The public attributes that gevent's classes give to a class and its instances."""
+    """Yield the public attributes that a class and its instances have from gevent's classes."""
     ours = [kind for kind in owner.__mro__ if home(kind).partition(".")[0] == "gevent"]
     names = {name for kind in ours for name in vars(kind)} | instance_attributes(owner, True)
     for name in sorted(names):
@@ -169,7 +171,10 @@ def members(owner: type) -> Iterator[str]:
 
 @cache
 def instance_attributes(owner: type, of_gevent: bool = False) -> set[str]:
-    """What the methods of a class, as far as it is written in Python, assign to ``self``."""
+    """Return the attributes that a class's methods written in Python assign to ``self``.
+
+    With *of_gevent*, only the methods of gevent's classes count.
+    """
     return {
         node.attr
         for kind in owner.__mro__
@@ -183,13 +188,13 @@ def instance_attributes(owner: type, of_gevent: bool = False) -> set[str]:
 
 
 def class_syntax(kind: type) -> ast.ClassDef | None:
-    """The source of a class that is written in Python."""
+    """Return the syntax tree of a class that is written in Python; None for a compiled one."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
     return find_class(Path(file), kind.__name__) if file.endswith(".py") else None
 
 
 def class_stub(kind: type) -> ast.ClassDef | None:
-    """What the stub beside a compiled module says of a class."""
+    """Return the syntax tree of a class in the stub beside a compiled module, or None."""
     stub = stub_of(kind.__module__)
     return find_class(stub, kind.__name__) if stub else None
 
@@ -211,7 +216,7 @@ def stub_of(module: str) -> Path | None:
 
 
 def parameters_in(body: Iterable[ast.stmt], name: str) -> Signature | None:
-    """The parameters of a function that statements define; the first, if it has variants."""
+    """Return the parameters of the first function called *name* that statements define."""
     for node in body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return read(f"({ast.unparse(node.args)})")
@@ -219,7 +224,10 @@ def parameters_in(body: Iterable[ast.stmt], name: str) -> Signature | None:
 
 
 def plain(value: Any) -> Entry:
-    """The value, if its text says all of it; large numbers are the process's, as of a thread."""
+    """Return an entry with the value, if it is plain data.
+
+    Large numbers are left out: they depend on the process, as that of a thread does.
+    """
     if type(value) not in PLAIN or (isinstance(value, int) and abs(value) >> 32):
         return {}
     return {"value": repr(value)}
@@ -244,7 +252,10 @@ def method_parameters(owner: type, name: str, method: Any) -> Signature | None:
 
 
 def constructor(kind: type) -> Signature | None:
-    """The parameters a class is called with: as it says, as its first line of text, as its stub."""
+    """Return the parameters that a class is called with.
+
+    They come from its signature, from the first line of its docstring or from its stub.
+    """
     found = signature(kind)
     if found is not None:
         return found
@@ -263,7 +274,7 @@ def constructor(kind: type) -> Signature | None:
 
 
 def read(text: str) -> Signature:
-    """The parameters that a text such as ``(a, b=1)`` tells."""
+    """Return the parameters in a text such as ``(a, b=1)``."""
     tree = ast.parse(f"def f{text}: pass")
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
@@ -293,7 +304,11 @@ def without_self(found: Signature | None) -> Signature | None:
 
 
 def noted(found: Signature | None) -> Entry:
-    """A signature as text: no annotations, no private parameters, ``...`` for other defaults."""
+    """Return an entry with a signature as text.
+
+    Annotations and private parameters with a default are left out. A default that is not plain data
+    is ``...``.
+    """
     if found is None:
         return {}
     parameters = [
@@ -311,11 +326,11 @@ def shown(default: Any) -> Any:
     return ...
 
 
-# The whole.
+# The whole listing.
 
 
 def settings() -> dict[str, Entry]:
-    """What ``gevent.config`` holds, and the environment variables that it is read from."""
+    """Return the entries of the settings in ``gevent.config``, with their environment variables."""
     config = importlib.import_module("gevent._config").config
     return {f"config.{name}": setting(each) for name, each in sorted(config.settings.items())}
 
@@ -326,7 +341,7 @@ def setting(of: Any) -> Entry:
 
 
 def entries(module: ModuleType, names: Iterable[str]) -> dict[str, Entry]:
-    """The entries of those of the names, be they dotted, that a module has."""
+    """Return the entries of those names, which may be dotted, that exist in a module."""
     found: dict[str, Entry] = {}
     for name in names:
         outer, _, inner = name.partition(".")
@@ -341,14 +356,17 @@ def entries(module: ModuleType, names: Iterable[str]) -> dict[str, Entry]:
 
 
 class Offer:
-    """What gevent's wheel offers: each thing at its home, other public names as names of it."""
+    """The public names of gevent's wheel.
+
+    Each object is listed once, in its home module. Its other public names refer to that.
+    """
 
     def __init__(self) -> None:
         self.names = {module: list(public_names(module)) for module in public_modules()}
         self.homes = {id(value): f"{module}.{name}" for module, name, value in self.ranked()}
 
     def ranked(self) -> Iterator[tuple[str, str, Any]]:
-        """The public things of gevent, the name that is a thing's own after its other names."""
+        """Yield module, name and value of gevent's public objects; an object's own name is last."""
         found = [
             (module, name, getattr(importlib.import_module(module), name))
             for module, names in self.names.items()
@@ -363,12 +381,12 @@ class Offer:
         return (item for item in sorted(found, key=rank) if belongs_to_gevent(item[2]))
 
     def inherited(self, owner: type) -> set[str]:
-        """The attributes that a class has of others that are listed themselves."""
+        """Return the attributes that a class inherits from classes that are listed too."""
         listed = [base for base in owner.__mro__[1:] if id(base) in self.homes]
         return {name for base in listed for name in members(base)}
 
     def nameable_bases(self, owner: type) -> list[type]:
-        """The bases of a class that are another package's, or listed themselves."""
+        """Return the bases of a class that belong to another package or are listed too."""
         bases = owner.__mro__[1:-1]
         return [base for base in bases if id(base) in self.homes or not belongs_to_gevent(base)]
 
@@ -399,7 +417,10 @@ class Offer:
 
 
 def reached(recorded: Listing) -> Listing:
-    """What there is under the names of a listing; settings may have several."""
+    """Return the entries that exist under the names of a recorded listing.
+
+    A setting may have several names.
+    """
     listing: Listing = {}
     for name, wanted in recorded.items():
         try:
@@ -419,7 +440,7 @@ def reached(recorded: Listing) -> Listing:
 
 
 def named(module: ModuleType, name: str, of: str) -> Entry:
-    """An entry that says whether two names are of one thing."""
+    """Return an entry that refers to *of* if both names are of the same object."""
     owner, _, other = of.rpartition(".")
     same = getattr(importlib.import_module(owner), other, None) is getattr(module, name)
     return {"kind": "name", **({"of": of} if same else {})}

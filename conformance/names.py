@@ -1,4 +1,4 @@
-"""Which of gevent's public names treadle has: same, different or dropped."""
+"""Classifies gevent's public names: the same in treadle, different or dropped."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from conformance.differences import (
 from conformance.listing import Entry, Listing
 from conformance.signatures import refusals
 
-#: What gevent's wheel offers, written by ``python -m conformance.table --record``.
+#: The listing of gevent's wheel, written by ``python -m conformance.table --record``.
 RECORDED = Path(__file__).with_name("gevent_names.json")
 
 SAME, OTHERWISE, GONE = "same", "different", "dropped"
-#: Which kinds serve where gevent has another; of what it imports for its own use nothing is asked.
+#: Kind of a name in gevent -> the kinds that treadle may have instead, if more than the same one.
+#: For a name that gevent's module imports for its own use, any kind will do.
 CALLABLE = {"class", "function", "method"}
 STANDS_FOR = {
     "attribute": {"attribute", "class"},
@@ -34,13 +35,13 @@ STANDS_FOR = {
 
 
 def recorded() -> Listing:
-    """The names of gevent's wheel."""
+    """Return the recorded listing of gevent's wheel."""
     listing: Listing = json.loads(RECORDED.read_text())
     return listing
 
 
 def behaviours() -> dict[str, str]:
-    """The names that behaviours are about, each with their titles."""
+    """Return the names with a different behaviour, each with the titles of its behaviours."""
     titles: dict[str, list[str]] = {}
     for each in BEHAVIOURS:
         for name in each.names:
@@ -52,7 +53,7 @@ _BEHAVIOURS = behaviours()
 
 
 def classify(module: str, name: str, entry: Entry) -> tuple[str, str]:
-    """The class of a recorded name, and the reason unless it is the same."""
+    """Return the class of a recorded name, and the reason unless the class is "same"."""
     reason = DIFFERENT.get(module, {}).get(name, "")
     if entry["kind"] == "name" and not reason:
         kind, _ = _classify(*entry["of"].rpartition(".")[::2])
@@ -75,7 +76,7 @@ def _classify(module: str, name: str) -> tuple[str, str]:
 
 
 def differences(name: str, theirs: Entry, ours: Entry) -> Iterator[str]:
-    """In what an entry of gevent's and the one of treadle's under its name differ."""
+    """Yield the differences between gevent's and treadle's entry of a name."""
     if ours["kind"] not in STANDS_FOR.get(theirs["kind"], {theirs["kind"]}):
         yield f"is a {ours['kind']}, not a {theirs['kind']}"
     if "of" in theirs and theirs["of"] != ours.get("of"):
@@ -104,13 +105,13 @@ def _number(text: str) -> float | None:
 
 
 def is_here(full: str) -> bool:
-    """Whether a name goes with this version of Python."""
+    """Return whether a name exists with this version of Python."""
     since, until = ONLY_WITH.get(full, ((3, 0), (4, 0)))
     return since <= sys.version_info < until
 
 
 def problems(listing: Listing, found: Listing) -> Iterator[str]:
-    """What is wrong with the classes of the recorded names, by what treadle has under them."""
+    """Yield what is wrong: with ``differences.py``, and with treadle's entries of the names."""
     for table in (DIFFERENT, DROPPED):
         for module, names in table.items():
             for name, reason in names.items():
@@ -144,7 +145,7 @@ def _problems_of(module: str, name: str, theirs: Entry, ours: Entry | None) -> I
 
 
 def home_of(full: str, listing: Listing) -> tuple[str, str]:
-    """The module of a full name, and the name in it."""
+    """Return the module of a full name, and the name in it."""
     parts = full.split(".")
     for end in range(len(parts) - 1, 0, -1):
         if ".".join(parts[:end]) in listing:

@@ -1,4 +1,4 @@
-"""What a run found, in words and numbers."""
+"""Renders the results of a run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from conformance.internals import known_losses
 from conformance.run import Outcome
 
-#: How many of the tests that pass on gevent must pass on treadle.
+#: The share of the tests that pass on gevent which must pass on treadle.
 WANTED = 0.97
 
 
 @dataclass(frozen=True)
 class Row:
-    """One module on both."""
+    """The results of one module on gevent and on treadle."""
 
     module: str
     gevent: Outcome
@@ -22,7 +22,7 @@ class Row:
 
     @property
     def lost(self) -> list[str]:
-        """The tests that pass on gevent and not on treadle."""
+        """The tests that pass on gevent but not on treadle."""
         return sorted(self.gevent.passed - self.treadle.passed)
 
     @property
@@ -31,7 +31,7 @@ class Row:
 
     @property
     def surprises(self) -> list[str]:
-        """What is lost and not known to be, and what is known to be lost and is not."""
+        """The tests that are lost but not listed as lost, or listed as lost but pass."""
         lost = {_name(test) for test in self.lost}
         expected = {_name(test) for test in self.gevent.passed}
         return sorted(lost ^ (known_losses(self.module).keys() & expected))
@@ -42,7 +42,7 @@ class Row:
         return f"{self.module:<46}{count:>9}  {ending}".rstrip()
 
     def losses(self) -> Iterator[str]:
-        """A line for each lost test, with its reason if it is a known one."""
+        """Yield a line for each lost test, with the reason if it is a known loss."""
         for test in self.lost:
             result = self.treadle.tests.get(test, "absent")
             result = "did not end" if result == "started" else result
@@ -50,7 +50,7 @@ class Row:
             yield f"{self.module} {_name(test)}: {result}" + (f" ({reason})" if reason else "")
 
     def faults(self) -> Iterator[str]:
-        """A line for each surprise."""
+        """Yield a line for each surprise."""
         lost = {_name(test) for test in self.lost}
         for name in self.surprises:
             what = "lost, and not named" if name in lost else "named, and not lost:"
@@ -66,7 +66,7 @@ def _total(rows: list[Row]) -> tuple[int, int]:
 
 
 def table(rows: list[Row]) -> str:
-    """The table of all modules, what is lost, and the total."""
+    """Return the table of all modules, the lost tests and the total."""
     lines = ["", "passed on treadle of those that pass on gevent", ""]
     lines += [row.line() for row in rows]
     lost = [line for row in rows for line in row.losses()]
@@ -78,7 +78,10 @@ def table(rows: list[Row]) -> str:
 
 
 def faults(rows: list[Row], whole: bool) -> list[str]:
-    """Why the run has failed, if it has; the share counts where it is one of all modules."""
+    """Return why the run has failed, or an empty list.
+
+    The share of tests that pass counts only in a run of all modules: if *whole* is true.
+    """
     found = [line for row in rows for line in row.faults()]
     kept, total = _total(rows)
     if whole and kept < WANTED * total:

@@ -1,4 +1,4 @@
-"""Runs test modules, each in a process of its own, and reads what they wrote down."""
+"""Runs test modules, each in a process of its own, and reads the results that they record."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 from conformance.environment import HOME, Environment
 
-#: Seconds that a module may take; as gevent's own runner has it.
+#: Seconds that a module may take: the limit of gevent's own runner.
 TIME_LIMIT = 100
-#: The name that the exit status of a script without test cases goes by.
+#: The test name that stands for the exit status of a script without test cases.
 SCRIPT = "(script)"
-#: So that no test depends on what the network outside answers.
+#: Runs a command without an outside network, so that no test depends on one.
 ONLY_LOOPBACK = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 
 
 @dataclass
 class Outcome:
-    """What became of the tests of one module."""
+    """The results of the tests of one module."""
 
     #: Test id -> "passed", "failed", "skipped", "expected failure" or "started" (it never ended).
     tests: dict[str, str] = field(default_factory=dict)
-    #: The exit status; negative: a signal's number; None: it took longer than the limit.
+    #: The exit status; negative: the signal that ended the process; None: stopped after TIME_LIMIT.
     status: int | None = None
 
     @property
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def ending(self) -> str:
-        """Why the process ended, if that was no ordinary end."""
+        """Why the process ended, or "" for an ordinary end."""
         if self.status is None:
             return f"stopped after {TIME_LIMIT} s"
         if self.status < 0:
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def isolation() -> list[str]:
-    """The prefix of commands that gives them a network of their own, where that is allowed."""
+    """Return a command prefix for a network of its own; empty if the system does not allow that."""
     if shutil.which("unshare") and shutil.which("ip"):
         done = subprocess.run([*ONLY_LOOPBACK, "true"], capture_output=True)
         if done.returncode == 0:
@@ -56,12 +56,12 @@ def isolation() -> list[str]:
 
 
 def modules(tests: Path) -> list[str]:
-    """The names of the test modules in a folder."""
+    """Return the names of the test modules in a folder."""
     return sorted(path.stem for path in tests.glob("test__*.py"))
 
 
 def run_module(environment: Environment, tests: Path, module: str, prefix: list[str]) -> Outcome:
-    """Run one module of the folder *tests*; its output is kept beside its results."""
+    """Run one module of the folder *tests*; keep its output and its results in files."""
     folder = HOME / "results" / environment.name
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{module}.jsonl"
@@ -89,7 +89,7 @@ def run_module(environment: Environment, tests: Path, module: str, prefix: list[
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            # What a test left behind is stopped too.
+            # Processes that a test left behind are killed too.
             if process.poll() is None or status:
                 _kill_session(process.pid)
             process.wait()
@@ -110,13 +110,13 @@ def _read(log: Path) -> dict[str, str]:
     if log.exists():
         for line in log.read_text().splitlines():
             test, what = json.loads(line)
-            # A failure in a sub-test or in the clean-up is not undone by what comes after it.
+            # A later result does not replace a failure in a sub-test or in the clean-up.
             if tests.get(test) != "failed":
                 tests[test] = what
     return tests
 
 
 def kept(environment: Environment, module: str) -> Outcome | None:
-    """The results of an earlier run, if there are any."""
+    """Return the results of an earlier run, or None."""
     path = HOME / "results" / environment.name / f"{module}.json"
     return Outcome(**json.loads(path.read_text())) if path.exists() else None

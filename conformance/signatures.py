@@ -1,4 +1,4 @@
-"""Whether a function can be called in every way in which another can."""
+"""Checks that a function can be called in every way in which another can."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from inspect import Parameter, Signature
 
 from conformance.listing import read
 
-#: What passes on whatever it is given says nothing of what it takes.
+#: Signatures of functions that pass on all arguments: they do not tell which are accepted.
 SAYS_NOTHING = ("(*args)", "(*args, **kwargs)")
 
 
 def refusals(theirs: str, ours: str) -> list[str]:
-    """The calls that *theirs* allows and *ours* does not, and the defaults that differ."""
+    """Return the calls that *theirs* allows and *ours* does not, and the defaults that differ."""
     if theirs in SAYS_NOTHING:
         return []
     wanted, given = Parameters(read(theirs)), Parameters(read(ours))
@@ -20,7 +20,7 @@ def refusals(theirs: str, ours: str) -> list[str]:
 
 
 class Parameters:
-    """The parameters of a function, by how they can be given."""
+    """The parameters of a function, by how a caller can pass them."""
 
     def __init__(self, signature: Signature) -> None:
         parameters = list(signature.parameters.values())
@@ -33,7 +33,7 @@ class Parameters:
         self.names = {each.name: each for each in parameters if each.kind in by_name}
 
     def unplaced(self, wanted: Parameters) -> Iterator[str]:
-        """What cannot be given by its place."""
+        """Yield the *wanted* parameters that cannot be passed by position."""
         for place, each in enumerate(wanted.places):
             if place < len(self.places):
                 yield from _default(each, self.places[place])
@@ -43,7 +43,7 @@ class Parameters:
             yield "takes no * arguments"
 
     def unnamed(self, wanted: Parameters) -> Iterator[str]:
-        """What cannot be given by its name."""
+        """Yield the *wanted* parameters that cannot be passed by name."""
         for name, each in wanted.names.items():
             ours = self.names.get(name)
             if ours is None:
@@ -57,7 +57,7 @@ class Parameters:
             yield "takes no ** arguments"
 
     def required_beyond(self, wanted: Parameters) -> Iterator[str]:
-        """What has to be given and is not among what is *wanted*."""
+        """Yield the required parameters that are not among the *wanted* ones."""
         beyond = [] if wanted.any_places else self.places[len(wanted.places) :]
         beyond += [
             each

@@ -1,7 +1,7 @@
 """Writes the table of gevent's names into the documentation: ``python -m conformance.table``.
 
-With ``--record`` the names of gevent's wheel are listed anew before that, in an environment of its
-own; with ``--check`` they are compared with what is recorded, and nothing is written.
+With ``--record`` the names of gevent's wheel are first listed again, in an environment of its own.
+With ``--check`` they are only compared with the recorded ones, and nothing is written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from conformance.environment import ALSO, GEVENT, ROOT, Environment
 from conformance.listing import Listing
 from conformance.names import GONE, OTHERWISE, RECORDED, SAME, classify, recorded
 
-#: The CPython whose gevent is recorded.
+#: The version of CPython for which gevent's names are recorded.
 RECORDED_BY = (3, 11)
 TABLE = ROOT / "docs" / "gevent.md"
 
@@ -79,7 +79,7 @@ def counts(names: Listing) -> Iterator[str]:
 
 
 def section(module: str, names: Listing) -> Iterator[str]:
-    """The lines about one module."""
+    """Yield the lines about one module."""
     yield f"\n## `{module}`\n"
     classes = {name: classify(module, name, entry) for name, entry in names[module].items()}
     others = {name: found for name, found in classes.items() if found[0] != SAME}
@@ -96,7 +96,7 @@ def section(module: str, names: Listing) -> Iterator[str]:
 
 
 def _together(others: dict[str, tuple[str, str]]) -> list[tuple[tuple[str, str], list[str]]]:
-    """Names that have the same reason, in the order of the first of each."""
+    """Group the names that have the same class and reason, in the order of the first of each."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, found in others.items():
         groups.setdefault(found, []).append(name)
@@ -104,7 +104,7 @@ def _together(others: dict[str, tuple[str, str]]) -> list[tuple[tuple[str, str],
 
 
 def _by_class(names: list[str]) -> str:
-    """The names as a text, with the attributes of a class in brackets after it."""
+    """Return the names as text, with the attributes of a class in brackets after it."""
     attributes: dict[str, list[str]] = {}
     for name in names:
         outer, _, inner = name.partition(".")
@@ -116,7 +116,7 @@ def _by_class(names: list[str]) -> str:
 
 
 def table() -> str:
-    """The whole document."""
+    """Return the whole document."""
     names = recorded()
     head = HEAD.format(
         release=GEVENT.replace("==", " "),
@@ -129,20 +129,23 @@ def table() -> str:
 
 
 def listed_by(python: Path) -> str:
-    """What the gevent of an environment offers, as it is recorded."""
+    """Return the listing of the gevent in an environment, as JSON."""
     command = [str(python), listing.__file__]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def of_the_wheel() -> str:
-    """What gevent's wheel offers, installed in the environment that its tests run in."""
+    """Return the listing of gevent's wheel, installed in the environment that its tests run in."""
     environment = Environment("gevent")
     environment.make([GEVENT, *ALSO])
     return listed_by(environment.python)
 
 
 def unrecorded(listed: str) -> list[str]:
-    """What is wrong, if what a gevent offers is not what is recorded; by this CPython, if any."""
+    """Return an error message if *listed* is not the recorded listing, else an empty list.
+
+    Nothing is compared on another version of CPython than the recorded one.
+    """
     if sys.version_info[:2] != RECORDED_BY or listed == RECORDED.read_text():
         return []
     return ["gevent's names are not those recorded: python -m conformance.table --record"]

@@ -1,8 +1,8 @@
-"""Who takes part, and how to load one in a process of its own.
+"""The contestants, and how to load one in a process of its own.
 
-A contestant offers calls (row name -> function of an operation count) and an echo server, which
-announces the port it listens on and serves for ever, over TLS if it is given the path of a
-certificate with its key. What its users cannot do it leaves out.
+A contestant has calls (row name -> function of an operation count) and an echo server. The server
+announces the port that it listens on and serves for ever, over TLS if it gets the path of a
+certificate with its key. Calls that a contestant does not support are missing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Contestant:
 
 
 def load(name: str) -> Contestant:
-    """The contestant called `name`. Raises ImportError if its package is not installed."""
+    """Return the contestant called `name`. Raises ImportError if its package is not installed."""
     package, _, variant = name.partition(" ")
     module = import_module(f"{__name__}.{_HOMES[package]}")
     contestant: Contestant = module.load(package, variant)
@@ -54,10 +54,10 @@ _HOMES = {
 
 
 def package_version(package: str) -> str:
-    """The version a package gives itself; the standard library's is Python's."""
+    """Return the version of a package; for the standard library, that of CPython."""
     own = getattr(import_module(package), "__version__", None)
     return str(own) if own else f"CPython {platform.python_version()}"
 
 
 def nothing(*_args: object) -> None:
-    """What every spawned task does."""
+    """Do nothing: the work of every spawned task."""

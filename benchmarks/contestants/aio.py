@@ -1,4 +1,4 @@
-"""asyncio and uvloop: the same coroutines on either loop."""
+"""asyncio and uvloop: the same coroutines run on either event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""treadle and gevent: the same lines for both, since they share an API."""
+"""treadle and gevent: both run the same code, since they share an API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load(package: str, _variant: str) -> Contestant:
 
 
 def _part(package: str, name: str) -> Any:
-    # Imported at the first, untimed call; afterwards a look-up in sys.modules.
+    # Imported by the first call, which is not timed; later calls only look into sys.modules.
     return import_module(f"{package}.{name}")
 
 

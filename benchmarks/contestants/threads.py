@@ -1,4 +1,4 @@
-"""Native threads, as the standard library offers them."""
+"""Native threads of the standard library."""
 
 from __future__ import annotations
 

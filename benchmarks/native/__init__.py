@@ -1,4 +1,4 @@
-"""The C programs of the echo row, compiled on demand."""
+"""Compiles the C programs of the echo row on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NoCompiler(Exception):
 
 
 def build(name: str, folder: Path) -> Path:
-    """Compile `name`.c into `folder` with $CC (or cc), unless that is done; return the program."""
+    """Return the program `name` in `folder`, compiled from `name`.c with $CC (or cc) if needed."""
     program = folder / name
     if program.exists():
         return program

@@ -1,6 +1,6 @@
 /* The load for echo, a closed loop: every connection sends a message, waits for all of it to come
- * back, checks it and sends the next. After `warmup` messages it reads the CPU clock of the server
- * process, after `messages` more it reads it again, prints one JSON line and ends.
+ * back, checks it and sends the next. After WARMUP messages the program reads the CPU clock of the
+ * server process. After MESSAGES more it reads the clock again, prints one line of JSON and ends.
  *
  *   echo_load PORT SERVER_PID CONNECTIONS SIZE WARMUP MESSAGES */
 #include <arpa/inet.h>
@@ -55,7 +55,7 @@ static void open_connection(struct connection *c, int port, int poller, unsigned
         fail("connect");
 }
 
-/* Takes what has arrived; true once the whole message is back. */
+/* Receives what has arrived; returns 1 once the whole message is back, else 0. */
 static int receive(struct connection *c, long size)
 {
     char chunk[MAX_SIZE];

@@ -1,4 +1,4 @@
-/* The floor for echo: level-triggered epoll, recv and send on one thread.
+/* The lower bound for echo: level-triggered epoll, recv and send on one thread.
  * Prints its port and serves on 127.0.0.1 until it is killed. */
 #define _GNU_SOURCE /* accept4 */
 #include <arpa/inet.h>
@@ -44,7 +44,7 @@ static void echo(int fd)
     ssize_t got = recv(fd, chunk, sizeof chunk, 0);
     if (got < 0 && errno == EAGAIN)
         return;
-    /* The clients wait for the whole echo before they send again: it always fits the send buffer. */
+    /* A client waits for the whole echo before it sends again: the echo fits the send buffer. */
     if (got <= 0 || send(fd, chunk, got, MSG_NOSIGNAL) != got)
         close(fd);
 }

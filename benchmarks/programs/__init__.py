@@ -1,1 +1,1 @@
-"""Real programs under gevent and under treadle, side by side: ``python -m benchmarks.programs``."""
+"""Measures real programs on gevent and on treadle: ``python -m benchmarks.programs``."""

@@ -1,7 +1,9 @@
-"""python -m benchmarks.programs [--only ROW ...] [--repeat N] [--quick] [--output FOLDER]
+"""Measures real programs on gevent and on treadle.
+
+    python -m benchmarks.programs [--only ROW ...] [--repeat N] [--quick] [--output FOLDER]
 
 Each sample is a fresh process, on a processor of its own where there are two; gevent and treadle
-take turns. What is printed is kept in results/, with the machine and the versions.
+take turns. The report is printed and kept in results/, with the machine and the versions.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from .samples import Failed
 
 plot = import_module(".plot", __package__) if find_spec("matplotlib") else None
 
-#: row -> contestant -> what it found: "cpu" and "wall" in seconds a unit, or a "note".
+#: row -> contestant -> medians "cpu" and "wall" in seconds per unit, or a "note".
 Found = dict[str, dict[str, dict[str, float | str]]]
 
 
 def measure(row: Row, repeat: int, amount: int) -> dict[str, dict[str, float | str]]:
-    """The medians of both at one row."""
+    """Return the medians of both contestants in one row."""
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in NAMES}
     notes: dict[str, str] = {}
     with row.peer() as peer:
@@ -53,7 +55,7 @@ def measure(row: Row, repeat: int, amount: int) -> dict[str, dict[str, float | s
 
 
 def render(found: Found) -> str:
-    """A Markdown table: processor time and throughput, side by side."""
+    """Return a Markdown table of processor time and throughput."""
     lines = [
         "| program | unit | CPU a unit: gevent | treadle | ratio "
         "| units/s: gevent | treadle | ratio |",

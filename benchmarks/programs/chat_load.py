@@ -1,4 +1,4 @@
-"""python -m benchmarks.programs.chat_load PORT CONNECTIONS SECONDS: clients of the chat."""
+"""Clients of the chat: python -m benchmarks.programs.chat_load PORT CONNECTIONS SECONDS."""
 
 import json
 import socket
@@ -6,12 +6,12 @@ import sys
 
 from ..web.websocket_load import connect, load, message
 
-#: An event that wants an acknowledgement, and that.
+#: An event that asks for an acknowledgement, and its acknowledgement.
 TEXT, ANSWER = b'421["wait",5,0]', b"431[5]"
 
 
 def join(port: int) -> socket.socket:
-    """A connection that Engine.IO and Socket.IO have welcomed."""
+    """Return a connection after the handshakes of Engine.IO and Socket.IO."""
     sock = connect(port, b"/socket.io/?EIO=4&transport=websocket")
     assert b'0{"sid"' in sock.recv(4096)
     sock.sendall(message(b"40"))

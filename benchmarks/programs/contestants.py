@@ -1,4 +1,4 @@
-"""Who takes part: how each runs a program that is written for gevent, and on which processor."""
+"""The contestants: how each runs a program that is written for gevent, and on which processor."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ GEVENT, TREADLE = "gevent", "treadle"
 NAMES = (GEVENT, TREADLE)
 APPS = Path(__file__).parents[2] / "tests" / "programs" / "apps"
 
-#: What is measured runs on the first processor, what it talks to on the others if there are any.
+#: The measured program runs on the first processor; its peers run on the others if there are any.
 MEASURED, *OTHERS = sorted(os.sched_getaffinity(0))
 
 
 def make_room() -> None:
-    """Leave the first processor to what is measured."""
+    """Move this process to the other processors: the first is for the measured program."""
     os.sched_setaffinity(0, OTHERS or [MEASURED])
 
 
 def command(who: str, *arguments: object) -> list[str]:
-    """``python ARGUMENT ...``, as this contestant runs it."""
+    """Return the command by which a contestant runs ``python ARGUMENT ...``."""
     through = ["-m", "treadle", "run", "--gevent"] if who == TREADLE else []
     held = ["taskset", "-c", str(MEASURED)]
     return [*held, sys.executable, *through, *map(str, arguments)]
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """The programs' environment: they find each other's modules."""
+    """Return the programs' environment variables, in which they find each other's modules."""
     path = [str(APPS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)} | (extra or {})

@@ -1,4 +1,7 @@
-"""python -m benchmarks.programs.job_load COUNT: have Celery's worker do jobs, and say how long."""
+"""Has Celery's worker do COUNT jobs and prints how many seconds that took.
+
+python -m benchmarks.programs.job_load COUNT
+"""
 
 import sys
 import time

@@ -1,4 +1,7 @@
-"""Users of a site who never wait, and what serving them took between start and stop."""
+"""Locust users that do not wait between requests, and a report of what the requests cost.
+
+The report covers the time between the start of all users and the stop of the test.
+"""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Each program's processor time and throughput under treadle, relative to gevent's, as a plot."""
+"""Draws each program's processor time and throughput on treadle, relative to gevent, as a plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .contestants import GEVENT, NAMES, TREADLE
 
 
 def draw(found: dict[str, Any], date: str, path: Path) -> None:
-    """Write a PNG: two bars for each program that both ran."""
+    """Write a PNG: two bars for each program that ran on both."""
     matplotlib.use("Agg")
     rows = [row for row, both in found.items() if not any("note" in both[who] for who in NAMES)]
     figure, axes = pyplot.subplots(figsize=(8, 1.5 + 0.5 * len(rows)), layout="constrained")

@@ -1,4 +1,4 @@
-"""What is measured: one row for each program."""
+"""Defines what is measured: one row for each program."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from . import samples
 
 @dataclass(frozen=True)
 class Row:
-    """``take(who=, peer=, amount=)`` makes a sample.
+    """A row: ``take(who=, peer=, amount=)`` takes a sample of its program.
 
-    *amount* is a number of units, or of seconds if *timed*; *peer* starts what the program talks
-    to. *packages* are those whose versions matter.
+    *amount* is a number of units, or of seconds if *timed* is true. *peer* starts the server that
+    the program talks to. *packages* are those whose versions the report lists.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Row:
     packages: tuple[str, ...] = ()
 
     def small(self) -> int:
-        """The amount for a quick look."""
+        """Return the amount for ``--quick``."""
         return 1 if self.timed else max(self.amount // 10, samples.CONNECTIONS)
 
 

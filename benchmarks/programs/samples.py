@@ -1,4 +1,4 @@
-"""One sample of each kind of program: its work, the processor time that took, and the seconds."""
+"""Takes a sample of each kind of program: units of work, processor time and elapsed time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 
 class Sample(NamedTuple):
-    """*units* of work took *cpu* seconds of the measured program, and *wall* seconds."""
+    """A sample: *units* of work took *cpu* seconds of processor time and *wall* seconds."""
 
     units: float
     cpu: float
@@ -40,7 +40,7 @@ class Failed(Exception):
 def client(
     program: str, *extra: str, who: str, peer: str | SecureShell | None, amount: int
 ) -> Sample:
-    """A program of tests/programs/apps that makes *amount* calls, CONNECTIONS of them at once."""
+    """Measure a program of tests/programs/apps that makes *amount* calls, CONNECTIONS at a time."""
     if isinstance(peer, SecureShell):
         extra = (str(peer.private_key), str(peer.known_hosts))
         peer = peer.url
@@ -52,7 +52,7 @@ def client(
 
 
 def locust(*, who: str, peer: str, amount: int) -> Sample:
-    """Users who do not wait, for *amount* seconds."""
+    """Measure Locust with users that do not wait, for *amount* seconds."""
     users = ["-u", CONNECTIONS, "-r", CONNECTIONS, "-t", f"{amount}s", "-H", peer]
     file = Path(__file__).with_name("locust_load.py")
     printed = _output(command(who, "-m", "locust", "-f", file, "--headless", *users))
@@ -63,7 +63,7 @@ def locust(*, who: str, peer: str, amount: int) -> Sample:
 
 
 def django(*, who: str, peer: str, amount: int) -> Sample:
-    """Django under pywsgi, asked by wrk for *amount* seconds."""
+    """Measure Django under pywsgi, with wrk's requests for *amount* seconds."""
     port = free_port()
     started = command(who, APPS / "django_server.py", "gevent", port)
     with _running(started, port, {"DATABASE_URL": peer}) as server:
@@ -71,7 +71,7 @@ def django(*, who: str, peer: str, amount: int) -> Sample:
 
 
 def gunicorn(*, who: str, peer: None, amount: int) -> Sample:
-    """Flask under gunicorn with the contestant's worker, asked by wrk for *amount* seconds."""
+    """Measure Flask under gunicorn with the contestant's worker, by wrk for *amount* seconds."""
     port = free_port()
     worker = "gevent" if who == GEVENT else "treadle.gunicorn.Worker"
     started = command(
@@ -82,7 +82,7 @@ def gunicorn(*, who: str, peer: None, amount: int) -> Sample:
 
 
 def chat(*, who: str, peer: None, amount: int) -> Sample:
-    """Flask-SocketIO, sent events by CONNECTIONS clients for *amount* seconds."""
+    """Measure Flask-SocketIO with events from CONNECTIONS clients, for *amount* seconds."""
     port = free_port()
     load = [sys.executable, "-m", "benchmarks.programs.chat_load", port, CONNECTIONS, amount]
     with _running(command(who, APPS / "chat.py", port), port) as server:
@@ -95,12 +95,12 @@ def chat(*, who: str, peer: None, amount: int) -> Sample:
 
 
 def celery(*, who: str, peer: str, amount: int) -> Sample:
-    """Celery's worker with the contestant's pool, given *amount* jobs."""
+    """Measure Celery's worker with the contestant's pool and *amount* jobs."""
     worker = ["-m", "celery", "-A", "jobs", "worker", "-P", who, "-c", CONNECTIONS]
     queue = {"REDIS_URL": peer}
     put_in = [sys.executable, "-m", "benchmarks.programs.job_load"]
     with _started(command(who, *worker, "--loglevel", "ERROR"), queue) as (server, _):
-        _output([*put_in, str(CONNECTIONS)], queue)  # until it is ready
+        _output([*put_in, str(CONNECTIONS)], queue)  # warms up, and waits until the worker is ready
         before = cpu_seconds(server.pid)
         wall = float(_output([*put_in, str(amount)], queue))
         return Sample(amount, cpu_seconds(server.pid) - before, wall)
@@ -119,7 +119,10 @@ def _asked_by_wrk(server: subprocess.Popen[bytes], url: str, seconds: int) -> Sa
 
 
 def _output(arguments: Sequence[str], variables: dict[str, str] | None = None) -> str:
-    """What a program printed; Failed unless it ends well and in time."""
+    """Return what a program prints.
+
+    Raises Failed for a bad exit status, subprocess.TimeoutExpired after PATIENCE seconds.
+    """
     done = subprocess.run(
         arguments,
         cwd=ROOT,
@@ -138,7 +141,7 @@ def _output(arguments: Sequence[str], variables: dict[str, str] | None = None) -
 def _started(
     arguments: Sequence[str], variables: dict[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """A server and its log; it and what it started end with the context."""
+    """Start a server and yield it with its log; end it and its child processes afterwards."""
     with tempfile.NamedTemporaryFile() as log:
         server = subprocess.Popen(
             arguments,
@@ -168,7 +171,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 def _running(
     arguments: Sequence[str], port: int, variables: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that listens on *port*, with all its workers."""
+    """Start a server and yield it once it listens on *port* with all its workers."""
     with _started(arguments, variables) as (server, log):
         wait_until_listening(server, port, Path(log.name))
         time.sleep(1)

@@ -1,1 +1,1 @@
-"""Web servers side by side: ``python -m benchmarks.web``."""
+"""Measures web servers side by side: ``python -m benchmarks.web``."""

@@ -1,7 +1,9 @@
-"""python -m benchmarks.web [--only ROW ...] [--server NAME ...] [--seconds N] [--repeat N]
+"""Measures web servers side by side.
 
-The load is made by wrk (Debian's package), held to the other processor while one is measured on
-one. What is printed is kept in results/, with the machine and the versions.
+    python -m benchmarks.web [--only ROW ...] [--server NAME ...] [--seconds N] [--repeat N]
+
+wrk (Debian's package) makes the load. It runs on the other processor where a server is measured on
+one. The report is printed and kept in results/, with the machine and the versions.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ WEBSOCKET_LOAD = Path(__file__).with_name("websocket_load.py")
 
 
 def measure(row: str, name: str, seconds: int, tls: tuple[str, str]) -> dict[str, float]:
-    """One sample: requests a second, processor time of each, latencies."""
+    """Take one sample of a server: requests, requests per second, processor time, latencies."""
     path, connections, script, secure, workers = ROWS[row]
     websocket = path == "/websocket"
     cpus = "0" if workers == 1 else "0,1"
@@ -76,7 +78,7 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 def read_wrk(text: str) -> dict[str, float]:
-    """The figures in what wrk printed."""
+    """Return the figures in the output of wrk."""
     found = {"requests": float(re.search(r"(\d+) requests in", text)[1])}
     found["rate"] = float(re.search(r"Requests/sec: +([\d.]+)", text)[1])
     for share in ("50", "99"):
@@ -92,7 +94,7 @@ def read_wrk(text: str) -> dict[str, float]:
 
 
 def render(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Markdown: for each row a table of the servers."""
+    """Return Markdown with a table of the servers for each row."""
     parts = []
     for row, servers in found.items():
         lines = [
@@ -146,7 +148,7 @@ def main() -> int:
 
 
 def samples(row: str, names: list[str], options: argparse.Namespace, tls: tuple[str, str]) -> dict:
-    """The medians of every server at one row; they take turns."""
+    """Return the medians of every server in one row; the servers take turns."""
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     notes: dict[str, dict] = {}
     for _ in range(options.repeat):

@@ -1,4 +1,4 @@
-"""The application that is served, for WSGI and for ASGI: one path for each row."""
+"""The application that the servers run, for WSGI and for ASGI: one path for each kind of row."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The requests a second of each server, row by row, as a picture."""
+"""Draws the requests per second of each server in each row as a plot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib import pyplot
 
 
 def draw(found: dict, date: str, path: Path) -> None:
-    """Write a PNG: bars relative to treadle serve's."""
+    """Write a PNG with bars relative to treadle serve's."""
     matplotlib.use("Agg")
     rows = [row for row, servers in found.items() if "rate" in servers.get("treadle serve", {})]
     names = list(dict.fromkeys(name for servers in found.values() for name in servers))

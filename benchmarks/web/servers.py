@@ -1,4 +1,4 @@
-"""Who takes part, and how each is started on a port with a number of workers."""
+"""The web servers, and how to start each on a port with a number of workers."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ WSGIServer(address, app, log=None, handler_class=WSGIHandler).serve_forever()
 GEVENT_WEBSOCKET = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 
 Tls = tuple[str, str] | None
-#: The command for a port, workers, TLS files and whether WebSockets are asked for; [] where there
-#: is none.
+#: Returns the command for a port, a number of workers, TLS files and whether WebSockets are needed;
+#: [] if the server does not support that.
 Command = Callable[[int, int, Tls, bool], list[str]]
 
 
@@ -103,7 +103,7 @@ SERVERS: dict[str, tuple[str, Command]] = {
 
 
 def versions() -> dict[str, str]:
-    """The versions of those that are installed."""
+    """Return the versions of the servers that are installed."""
     found = {}
     for name, (distribution, _) in SERVERS.items():
         try:
@@ -115,7 +115,7 @@ def versions() -> dict[str, str]:
 
 
 class Running:
-    """A server while it runs, held to the processors *cpus*."""
+    """A running server, held to the processors *cpus*."""
 
     def __init__(
         self, name: str, workers: int, cpus: str, tls: Tls = None, websocket: bool = False
@@ -137,7 +137,7 @@ class Running:
         while time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                time.sleep(1)  # for all its workers
+                time.sleep(1)  # until all its workers are ready
                 return
             except OSError:
                 time.sleep(0.05)
@@ -145,7 +145,7 @@ class Running:
         raise TimeoutError(f"{name} does not start: {' '.join(command)}")
 
     def cpu_seconds(self) -> float:
-        """The processor time of all its processes so far."""
+        """Return the processor time of all its processes so far, in seconds."""
         return cpu_seconds(self.process.pid)
 
     def stop(self) -> None:

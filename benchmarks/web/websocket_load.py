@@ -1,7 +1,9 @@
-"""python websocket_load.py PORT CONNECTIONS SECONDS: what wrk does, for WebSocket echo.
+"""The load for WebSocket echo, in place of wrk: a closed loop over many connections.
 
-A closed loop: every connection sends a message of 125 bytes, waits for all of it to come back and
-sends the next. Prints one line of JSON.
+    python websocket_load.py PORT CONNECTIONS SECONDS
+
+Every connection sends a message of 125 bytes, waits for all of it to come back and sends the next.
+Prints one line of JSON.
 """
 
 import json
@@ -18,7 +20,7 @@ HANDSHAKE = (
 
 
 def message(text: bytes) -> bytes:
-    """Text of a client, at most 125 bytes; masked with zeros, as the protocol lets it choose."""
+    """Return a client's text message of at most 125 bytes, with a mask of zeros."""
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
@@ -28,7 +30,7 @@ def connect(port: int, target: bytes) -> socket.socket:
     sock.sendall(HANDSHAKE % target)
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
-        part = sock.recv(1)  # what follows is the caller's
+        part = sock.recv(1)  # one byte at a time: what follows the head is for the caller
         if not part:
             raise SystemExit(f"no WebSocket here: {answer!r}")
         answer += part
@@ -40,7 +42,10 @@ def connect(port: int, target: bytes) -> socket.socket:
 def load(
     sockets: list[socket.socket], text: bytes, answer: bytes, seconds: float
 ) -> dict[str, float]:
-    """Send *text* and get *answer*, on all *sockets*; counts, and latencies in seconds."""
+    """Send *text* and expect *answer* on all *sockets* for *seconds*.
+
+    Returns counts, the requests per second, and latencies in seconds.
+    """
     ask, expected = message(text), bytes([0x81, len(answer)]) + answer
     poller = selectors.EpollSelector()
     for sock in sockets:

@@ -1,8 +1,8 @@
-"""Imported by each interpreter of the treadle environment at its start (a ``.pth`` file says so).
+"""Makes ``import gevent`` import treadle; a ``.pth`` file of the environment imports this at start.
 
-The first ``import gevent`` then means treadle. Only ``gevent.tests`` and ``gevent.testing`` come
-from gevent's wheel, which is installed in the other environment. Nothing is imported here that an
-interpreter has not at its start: tests measure what is, and how long their children take.
+Only ``gevent.tests`` and ``gevent.testing`` come from gevent's wheel, which is installed in the
+other environment. This module imports nothing that an interpreter has not imported at its start:
+tests check which modules are imported, and how long their child processes take.
 """
 
 import sys
@@ -25,7 +25,7 @@ class WheelFinder:
             import treadle.compat
 
             treadle.compat.install(imports=False)
-            # In front again, for gevent.tests.
+            # install() put its finder first; this one must come before it for gevent.tests.
             sys.meta_path.remove(self)
             sys.meta_path.insert(0, self)
             return sys.meta_path[1].find_spec(fullname, path, target)

@@ -1,4 +1,4 @@
-"""The loop and what it is made of: what gevent.core offers."""
+"""The event loop and its watchers: the API of gevent.core."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = [
     "time",
 ]
 
-#: The class of what ``run_callback`` returns.
+#: The class of the objects that ``run_callback`` returns.
 callback = Callback
 
 
 class loop(Loop):
-    """A hub's callbacks and watchers; ``get_hub().loop`` is the current thread's.
+    """An event loop with its callbacks and watchers; ``get_hub().loop`` is the current thread's.
 
-    ``loop(default=False)`` makes one that belongs to no hub and runs in :meth:`run`; *flags* may
-    name its poller.
+    ``loop(default=False)`` makes a loop that belongs to no thread and runs only in :meth:`run`;
+    *flags* may name its poller.
     """
 
     def __init__(
@@ -44,25 +44,25 @@ class loop(Loop):
             hub = PrivateHub(flags)
         super().__init__(hub)
 
-    #: About the shortest time that a timer waits, in seconds.
+    #: The approximate resolution of timers, in seconds.
     approx_timer_resolution = 0.00001
 
     def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> Signal:
-        """A watcher of signal *signum*, for the main thread.
+        """Return a watcher of signal *signum*, for the main thread.
 
-        Raises ValueError for what is no signal's number.
+        Raises ValueError if *signum* is not the number of a signal.
         """
         return Signal(self, signum, ref, priority)
 
     def child(self, pid: int, trace: int = 0, ref: bool = True) -> Child:
-        """A watcher that reaps child process *pid*; 0 for any child.
+        """Return a watcher that reaps the child process *pid*, or any child if *pid* is 0.
 
         Raises TypeError unless this is the main thread's loop.
         """
         return Child(self, pid, trace, ref)
 
     def fork(self, ref: bool = True, priority: int | None = None) -> Fork:
-        """A watcher that calls in forked children."""
+        """Return a watcher that calls its callback in forked child processes."""
         return Fork(self, ref, priority)
 
     def stat(
@@ -72,45 +72,45 @@ class loop(Loop):
         ref: bool = True,
         priority: int | None = None,
     ) -> Stat:
-        """A watcher that looks every *interval* seconds whether the file at *path* changed."""
+        """Return a watcher that checks every *interval* seconds whether a file has changed."""
         return Stat(self, path, interval, ref, priority)
 
     def install_sigchld(self) -> None:
-        """Does nothing: child watchers set the handler while they need it."""
+        """Do nothing: child watchers install the SIGCHLD handler while they need it."""
 
     def reset_sigchld(self) -> None:
-        """Does nothing, as :meth:`install_sigchld`."""
+        """Do nothing: child watchers remove the SIGCHLD handler themselves."""
 
 
-# gevent's name from before Python had the keyword.
+# gevent's name from before ``async`` was a keyword.
 setattr(loop, "async", loop.async_)
 
 
 def supported_backends() -> list[str]:
-    """The pollers that work here, the best first."""
+    """Return the names of the pollers that work on this system, the best first."""
     return pollers.names()
 
 
 def recommended_backends() -> list[str]:
-    """The pollers that new hubs may get unless told otherwise: all that work here."""
+    """Return the names of the pollers that new hubs use by default: all that work here."""
     return supported_backends()
 
 
 def embeddable_backends() -> list[str]:
-    """The pollers whose loop another loop can watch, by :meth:`loop.fileno`."""
+    """Return the names of the pollers whose :meth:`loop.fileno` another loop can watch."""
     return [name for name in supported_backends() if name != "select"]
 
 
 def get_version() -> str:
-    """The name and version of the engine."""
+    """Return the name and version of the engine."""
     return f"treadle-{__version__}"
 
 
 def get_header_version() -> str:
-    """The same: what was built against what runs is gevent's question about libev."""
+    """Return the name and version of the engine; in gevent, the version of libev's header."""
     return get_version()
 
 
 def time() -> float:
-    """The loops' time in seconds, of no particular beginning."""
+    """Return the time of the event loops' monotonic clock, in seconds."""
     return monotonic() / 1e9

@@ -1,13 +1,13 @@
-"""What treadle tells subscribers of: gevent.events' events.
+"""The events that treadle publishes: the API of gevent.events.
 
 Append a function of one argument to :data:`subscribers`; it is called with every event. Installed
 packages may instead name a function in an entry-point group: an event whose ``ENTRY_POINT_NAME`` is
-``gevent.plugins.monkey.did_patch_all`` calls what stands in
-``treadle.plugins.monkey.did_patch_all``, and where ``import gevent`` means treadle, also what
-stands in the group of gevent's name.
+``gevent.plugins.monkey.did_patch_all`` calls the functions in the group
+``treadle.plugins.monkey.did_patch_all``, and where ``import gevent`` means treadle, also those in
+the group with gevent's name.
 
-Under the alias ``gevent.events`` also has gevent's zope interfaces (``IGeventPatchEvent`` and so
-on), where the package zope.interface is installed.
+Under the alias, ``gevent.events`` also has gevent's zope interfaces (``IGeventPatchEvent`` and so
+on) if the package zope.interface is installed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ __all__ = [
 ]
 
 try:
-    # gevent's are these; who subscribed to them there gets treadle's events as well.
+    # gevent.events uses these, so that zope.event's subscribers get treadle's events as well.
     from zope.event import notify, subscribers
 except ImportError:
-    #: Called with each event, in order; what one raises goes to whoever notifies.
+    #: Called with each event, in order; an exception propagates to the caller of :func:`notify`.
     subscribers = []
 
     def notify(event: object) -> None:
@@ -47,33 +47,33 @@ except ImportError:
             subscriber(event)
 
 
-#: Under which packages' names plug-ins are looked for; the alias adds gevent's.
+#: The package names in whose entry-point groups plug-ins are looked for; the alias adds gevent.
 plugin_owners = ["treadle"]
 
 
 def notify_and_call_entry_points(event: Any) -> None:
-    """Call all subscribers, then what installed packages name in the event's group."""
+    """Call all subscribers, then the functions in the event's entry-point groups."""
     notify(event)
     topic = event.ENTRY_POINT_NAME.partition(".")[2]
     for owner in plugin_owners:
         for plugin in _entry_points().select(group=f"{owner}.{topic}"):
-            if plugin.module.partition(".")[0] != "gevent":  # what the real gevent tells itself
+            if plugin.module.partition(".")[0] != "gevent":  # skip the plug-ins of gevent itself
                 plugin.load()(event)
 
 
 @functools.cache
 def _entry_points() -> Any:
-    from importlib.metadata import entry_points  # imports much, for whoever patches only
+    from importlib.metadata import entry_points  # a large import that only patching needs
 
     return entry_points()
 
 
 class DoNotPatch(BaseException):
-    """Raised by a subscriber of a will-patch event to keep that from being patched."""
+    """Raised by a subscriber of a will-patch event to prevent the patching."""
 
 
 class GeventPatchEvent:
-    """Something is patched: *target* gets what *source* has."""
+    """Base of the events about patching: *target* gets attributes of *source*."""
 
     def __init__(self, source: Any, target: Any) -> None:
         self.source = source
@@ -84,11 +84,11 @@ class GeventPatchEvent:
 
 
 class GeventWillPatchEvent(GeventPatchEvent):
-    """Something is about to be patched; :class:`DoNotPatch` prevents it."""
+    """Base of the events before patching; a subscriber prevents it with :class:`DoNotPatch`."""
 
 
 class GeventDidPatchEvent(GeventPatchEvent):
-    """Something has been patched."""
+    """Base of the events after patching."""
 
 
 class GeventWillPatchModuleEvent(GeventWillPatchEvent):
@@ -127,7 +127,7 @@ class _PatchAllEvent(GeventPatchEvent):
 
     @property
     def patch_all_kwargs(self) -> dict[str, Any]:
-        """A copy of its other keyword arguments."""
+        """A copy of the other keyword arguments of ``patch_all()``."""
         return self._kwargs.copy()
 
     def __repr__(self) -> str:
@@ -135,17 +135,17 @@ class _PatchAllEvent(GeventPatchEvent):
 
 
 class GeventWillPatchAllEvent(_PatchAllEvent, GeventWillPatchEvent):
-    """``patch_all()`` begins; :class:`DoNotPatch` makes it do nothing."""
+    """``patch_all()`` begins; a subscriber prevents it with :class:`DoNotPatch`."""
 
     ENTRY_POINT_NAME = "gevent.plugins.monkey.will_patch_all"
 
     def will_patch_module(self, module_name: str) -> Any:
-        """Whether the module of this name is going to be patched."""
+        """Return whether the module of this name is going to be patched."""
         return self._arguments.get(module_name)
 
 
 class GeventDidPatchBuiltinModulesEvent(_PatchAllEvent, GeventDidPatchEvent):
-    """``patch_all()`` has patched the standard library: the time to patch other packages."""
+    """``patch_all()`` has patched the standard library; subscribers may patch other packages."""
 
     ENTRY_POINT_NAME = "gevent.plugins.monkey.did_patch_builtins"
 
@@ -157,7 +157,7 @@ class GeventDidPatchAllEvent(_PatchAllEvent, GeventDidPatchEvent):
 
 
 class PeriodicMonitorThreadStartedEvent:
-    """A hub has started its *monitor*; functions may be added to that."""
+    """A hub has started its *monitor* thread; subscribers may add functions to it."""
 
     ENTRY_POINT_NAME = "gevent.plugins.hub.periodic_monitor_thread_started"
 
@@ -166,9 +166,10 @@ class PeriodicMonitorThreadStartedEvent:
 
 
 class EventLoopBlocked:
-    """*greenlet* has not waited for about *blocking_time* seconds; *info* are lines about it.
+    """*greenlet* has blocked its event loop for about *blocking_time* seconds.
 
-    Published in the monitor's native thread. *info* may be changed.
+    *info* is a list of lines about it, which subscribers may change. The event is published in the
+    monitor's native thread.
     """
 
     def __init__(
@@ -194,11 +195,17 @@ class _MemoryEvent:
 
 
 class MemoryUsageThresholdExceeded(_MemoryEvent):
-    """The process uses more bytes than allowed, and more than when that was said last."""
+    """The process uses more memory than allowed, and more than at the monitor's previous check.
+
+    *mem_usage* and *max_allowed* are in bytes.
+    """
 
 
 class MemoryUsageUnderThreshold(_MemoryEvent):
-    """The process uses no more bytes than allowed, after it did: *max_usage* of them."""
+    """The process uses no more memory than allowed, after it did at the monitor's previous check.
+
+    *mem_usage*, *max_allowed* and *max_usage* are in bytes; *max_usage* is the previous usage.
+    """
 
     def __init__(self, mem_usage: int, max_allowed: int, memory_info: Any, max_usage: int) -> None:
         super().__init__(mem_usage, max_allowed, memory_info)

@@ -1,4 +1,4 @@
-"""The exceptions of treadle's own, with gevent's names and bases."""
+"""treadle's own exceptions, with gevent's names and bases."""
 
 from greenlet import GreenletExit
 
@@ -12,31 +12,31 @@ __all__ = [
 
 
 class LoopExit(Exception):
-    """Raised in the main greenlet when it waits and nothing can ever wake any greenlet.
+    """Raised in the main greenlet when it waits and no event can ever wake any greenlet.
 
-    The text names each greenlet that waits, and for what.
+    The text names each greenlet that waits, and what it waits for.
     """
 
 
 class BlockingSwitchOutError(AssertionError):
-    """Something blocking was called in the hub greenlet, where callbacks run.
+    """A function that may block was called in the hub greenlet, where callbacks run.
 
-    Spawn a greenlet for it instead.
+    Spawn a greenlet that calls it instead.
     """
 
 
 class InvalidSwitchError(AssertionError):
-    """A parked greenlet was switched to by something other than what it waits for."""
+    """A waiting greenlet was switched to by something other than what it waits for."""
 
 
 class ConcurrentObjectUseError(AssertionError):
-    """Two greenlets used an object at once that serves one at a time."""
+    """Two greenlets used an object at the same time that supports only one."""
 
 
 class HubDestroyed(GreenletExit):
-    """Ends a hub's greenlet when the hub is destroyed.
+    """Raised in a hub's greenlet to end it when the hub is destroyed.
 
-    ``destroy_loop`` tells whether its loop goes with it.
+    ``destroy_loop`` says whether the hub's loop is destroyed too.
     """
 
     def __init__(self, destroy_loop: bool | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The cooperative part of the standard library's fcntl module: locks on files."""
+"""The cooperative functions of the standard library's fcntl module: file locks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _native_lockf = _fcntl.lockf
 
 @_builtin
 def flock(fd: Any, operation: int, /) -> None:
-    """:func:`fcntl.flock`; if somebody has the lock, a thread waits for it."""
+    """:func:`fcntl.flock`; while the file is locked, a native thread waits for the lock."""
     _lock(_native_flock, fd, operation)
 
 
 @_builtin
 def lockf(fd: Any, cmd: int, len: int = 0, start: int = 0, whence: int = 0, /) -> None:
-    """:func:`fcntl.lockf`; if somebody has the lock, a thread waits for it."""
+    """:func:`fcntl.lockf`; while the file is locked, a native thread waits for the lock."""
     _lock(_native_lockf, fd, cmd, len, start, whence)
 
 
@@ -38,9 +38,11 @@ def _lock(call: _Callable[..., None], fd: Any, operation: int, *place: int) -> N
         return call(fd, operation, *place)
     try:
         return call(fd, operation | _fcntl.LOCK_NB, *place)
-    except (BlockingIOError, PermissionError):  # POSIX allows lockf() either
+    except (BlockingIOError, PermissionError):  # POSIX allows either error for lockf()
         pass
-    end: dict[str, str] = {}  # who comes first, the lock or the end of the greenlet's patience
+    # Set once, by what comes first: the thread has the lock, or the greenlet was interrupted. If
+    # both happen, the second one to set it releases the lock.
+    end: dict[str, str] = {}
 
     def wait() -> None:
         call(fd, operation, *place)

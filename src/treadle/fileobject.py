@@ -1,4 +1,4 @@
-"""Files that let other greenlets run while they wait: what gevent.fileobject offers."""
+"""Files whose calls switch to other greenlets while they wait: the API of gevent.fileobject."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _is_regular(file: Any) -> bool:
 
 
 class FileObjectBlock:
-    """A file whose calls block the thread; what the others are made upon.
+    """A file whose calls block the thread; the base class of the other file classes.
 
-    *fobj* is a descriptor, a path, or a file, of which the descriptor is taken; the other arguments
-    are those of :func:`open`. *close* and *bufsize* are gevent's older names of *closefd* and
+    *fobj* is a file descriptor, a path, or a file whose descriptor is used. The other arguments are
+    those of :func:`open`. *close* and *bufsize* are gevent's older names of *closefd* and
     *buffering*. With *closefd* false, :meth:`close` leaves *fobj* open.
     """
 
@@ -52,7 +52,7 @@ class FileObjectBlock:
         is_file = hasattr(fobj, "fileno")
         is_path = not is_file and not isinstance(fobj, int)
         self._owner = fobj if is_file and closes else None
-        self._kept = fobj  # its descriptor must live as long as this
+        self._kept = fobj  # a reference, since its descriptor must stay open as long as this file
         self._io: Any = self._cooperating(
             open(  # noqa: SIM115
                 fobj.fileno() if is_file else fobj,
@@ -70,26 +70,26 @@ class FileObjectBlock:
 
     @property
     def io(self) -> Any:
-        """The standard library's file beneath, whose methods this has."""
+        """The underlying file of the standard library, whose methods this object offers."""
         return self._io
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_io", "name"):  # the file could not be opened; or has no name
+        if name in ("_io", "name"):  # the file was not opened, or has no name
             raise AttributeError(name)
         return getattr(self._io, name)
 
     @property
     def name(self) -> Any:
-        """The path or the descriptor that it was made with; the name of the file, if it has one."""
+        """The path or descriptor that this object was made from, or the name of that file."""
         return self._kept.name if hasattr(self._kept, "fileno") else self._kept
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the file is closed."""
         return bool(self._io.closed)
 
     def close(self) -> None:
-        """Flush and close it; who waits for it gets an OSError (EBADF)."""
+        """Flush and close the file; a greenlet that waits for it gets OSError (EBADF)."""
         owner, self._owner = self._owner, None
         try:
             self._io.close()
@@ -124,16 +124,16 @@ class FileObjectBlock:
 
 
 class FileObjectPosix(FileObjectBlock):
-    """A file over a pipe, a terminal or another descriptor that can be waited for.
+    """A file over a pipe, a terminal or another descriptor that can be polled.
 
-    The descriptor stays a blocking one, because O_NONBLOCK would hold for all processes that share
-    it, as those of a shell share standard input. Regular files are always ready: their calls
-    block the thread while the disk works; :class:`FileObjectThread` is for them.
+    The descriptor stays a blocking one, because O_NONBLOCK would apply to all processes that share
+    it, as the processes of a shell share standard input. A regular file is always ready, so its
+    calls block the thread during disk I/O: use :class:`FileObjectThread` for it.
     """
 
     @property
     def fileio(self) -> Any:
-        """The file beneath, without buffers and encodings."""
+        """The underlying raw file, without buffer and encoding."""
         file = getattr(self._io, "buffer", self._io)
         return getattr(file, "raw", file)
 
@@ -142,21 +142,21 @@ class FileObjectPosix(FileObjectBlock):
 
 
 class FileObjectThread(FileObjectBlock):
-    """A file whose calls are made in threads: *threadpool*'s, or else treadle's own for files.
+    """A file whose calls run in native threads: those of *threadpool*, or treadle's own.
 
-    One at a time, unless *lock* is false. Those threads do nothing else: neither what a program
-    gives the hub's pool nor look-ups of names hold files up.
+    The calls run one at a time unless *lock* is false. treadle's own threads for files do nothing
+    else: neither the tasks of the hub's thread pool nor DNS lookups delay a file.
     """
 
     def __init__(
         self, *args: Any, lock: bool = True, threadpool: Any = None, **kwargs: Any
     ) -> None:
-        #: Held while a call is made.
+        #: Held during a call.
         self.lock: Any = Semaphore() if lock else DummySemaphore()
         super().__init__(*args, **kwargs)
         if threadpool is None:
             threadpool = files if _is_regular(self._io) else waits
-        #: In whose threads the calls are made.
+        #: The pool in whose threads the calls run.
         self.threadpool: Any = threadpool
 
     def __getattr__(self, name: str) -> Any:
@@ -164,7 +164,7 @@ class FileObjectThread(FileObjectBlock):
         return self._in_thread(value) if callable(value) and name != "fileno" else value
 
     def close(self) -> None:
-        """Flush and close it, once the call that is going on has ended."""
+        """Flush and close the file, after the call that is running has ended."""
         self._in_thread(super().close)()
 
     def _in_thread(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -176,6 +176,6 @@ class FileObjectThread(FileObjectBlock):
         return call
 
 
-#: The class for whatever descriptor comes, by ``treadle.config.fileobject``; waits without a thread
-#: unless that says otherwise.
+#: The class for files of any kind, which ``treadle.config.fileobject`` chooses. By default one that
+#: waits without a thread.
 FileObject: type[FileObjectBlock] = config.fileobject

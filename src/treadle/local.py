@@ -1,4 +1,4 @@
-"""Attributes that each greenlet has for itself: what gevent.local offers."""
+"""Greenlet-local attributes: the API of gevent.local."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ __all__ = ["local"]
 def all_local_dicts_for_greenlet(
     greenlet: _greenlet.greenlet,
 ) -> list[tuple[tuple[type, int], dict[str, Any]]]:
-    """What debugging tools ask: ``((class, id), attributes)`` of each local of a greenlet."""
+    """Return ``((class, id), attributes)`` for each local object that *greenlet* has used.
+
+    Debugging tools call this.
+    """
     return core_local.dictionaries_of(greenlet)
 
 
 class local(core_local.local):
-    """An object whose attributes are each greenlet's, and each native thread's, own.
+    """An object with separate attributes for each greenlet and each native thread.
 
     A subclass's ``__init__`` is called once in each greenlet that uses the object, with the
-    arguments it was made with. What ``__slots__`` names is shared. The attributes go when their
-    greenlet ends.
+    arguments that the object was made with. Attributes in ``__slots__`` are shared. A greenlet's
+    attributes are freed when it ends.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""Locks and semaphores for greenlets and native threads: gevent.lock's, and Condition."""
+"""Locks and semaphores for greenlets and native threads: the API of gevent.lock, and Condition."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ __all__ = ["BoundedSemaphore", "Condition", "DummySemaphore", "RLock", "Semaphor
 class Semaphore(core_locks.Semaphore):
     """A counter of permits: ``acquire()`` takes one, ``release()`` gives one back.
 
-    *value* is how many there are at first; ValueError if it is negative. Permits go to those who
-    wait in the order they came. *hub* is accepted for gevent's sake.
+    *value* is the initial number of permits; a negative one raises ValueError. Waiters get permits
+    in the order in which they began to wait. *hub* is accepted for gevent's sake.
     """
 
     __slots__ = ()
 
 
 class BoundedSemaphore(core_locks.BoundedSemaphore):
-    """A semaphore that raises ValueError when more is released than there was at first."""
+    """A semaphore whose ``release()`` raises ValueError above the initial number of permits."""
 
     __slots__ = ()
 
 
 class RLock(core_locks.RLock):
-    """A lock that its owner, a greenlet or thread, may acquire several times."""
+    """A lock that its owner, a greenlet or a thread, may acquire several times."""
 
     __slots__ = ()
 
 
 class Condition(core_locks.Condition):
-    """:class:`threading.Condition`'s interface; *lock* is an :class:`RLock` unless given."""
+    """A condition variable like :class:`threading.Condition`; *lock* is a new RLock by default."""
 
     __slots__ = ()
 
 
 class DummySemaphore:
-    """A semaphore with permits without end, where one is asked for and none is needed."""
+    """A semaphore with unlimited permits, for code that requires one where none is needed."""
 
     def __init__(self, value: int | None = None) -> None:
-        """*value* is ignored."""
+        """Accept and ignore *value*."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
     def locked(self) -> bool:
-        """Never."""
+        """Return False: there is always a permit."""
         return False
 
     def ready(self) -> bool:
-        """Always."""
+        """Return True: there is always a permit."""
         return True
 
     def release(self) -> None:
         """Do nothing."""
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """Always True."""
+        """Return True at once."""
         return True
 
     def wait(self, timeout: float | None = None) -> int:

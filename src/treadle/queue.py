@@ -1,4 +1,4 @@
-"""Queues between greenlets and threads: what gevent.queue offers."""
+"""Queues between greenlets and threads: the API of gevent.queue."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ if sys.version_info >= (3, 13):
 else:
 
     class ShutDown(Exception):
-        """Raised by put() and get() of a queue that was shut down."""
+        """Raised by put(), and by get() of an empty queue, after the queue was shut down."""
 
 
 core_queues.full_class = Full
 core_queues.shutdown_class = ShutDown
 
 
-# Of several bases the compiled one stands first: it decides how the object is built.
+# Where a class has several bases, the compiled one comes first: it decides how the object is built.
 
 
 class SimpleQueue(core_queues.SimpleQueue[T]):
-    """First in, first out; at most *maxsize* items, or any number if that is None.
+    """A first-in, first-out queue of at most *maxsize* items, or any number if that is None.
 
-    Begins with *items*. Iterating gets items until one is ``StopIteration``. As with the standard
-    library's queues, subclasses may override ``_init``, ``_qsize``, ``_put`` and ``_get``.
+    It starts with *items*. Iteration gets items until one is ``StopIteration``. As with the
+    standard library's queues, subclasses may override ``_init``, ``_qsize``, ``_put`` and ``_get``.
     """
 
     __slots__ = ()
 
 
 class Queue(core_queues.Queue[T], SimpleQueue[T]):
-    """A :class:`SimpleQueue` that also counts what is done, and can be shut down.
+    """A :class:`SimpleQueue` that also counts unfinished tasks and can be shut down.
 
-    *unfinished_tasks* is the count to begin with: that of *items* unless given.
+    *unfinished_tasks* is the initial count, by default the number of *items*.
     """
 
     __slots__ = ()
@@ -60,19 +60,19 @@ JoinableQueue = Queue
 
 
 class LifoQueue(core_queues.LifoQueue[T], Queue[T]):
-    """A :class:`Queue` that gives the latest item first."""
+    """A :class:`Queue` that returns the latest item first."""
 
     __slots__ = ()
 
 
 class PriorityQueue(core_queues.PriorityQueue[T], Queue[T]):
-    """A :class:`Queue` that gives the lowest item first; often tuples ``(priority, data)``."""
+    """A :class:`Queue` that returns the lowest item first; items are often ``(priority, data)``."""
 
     __slots__ = ()
 
 
 class Channel(core_queues.Channel[T]):
-    """Hands each item from a putter to a getter; whoever comes first waits for the other."""
+    """A queue without room for items: put() and get() wait for each other and hand over an item."""
 
     __slots__ = ()
 

@@ -1,10 +1,11 @@
-"""The standard library's select module, cooperative; nothing is left out.
+"""The standard library's select module, made cooperative, with all of its names.
 
-Each waiting call asks the system without waiting first. If nothing is ready it waits, in the hub,
-and asks again. Then others who wait for the same may have taken what was there: what the hub saw is
-the answer all the same, as the system's is to whoever runs later. (zmq.green waits so for
-descriptors that its own watchers read.) Only where more than reading and writing is asked for it
-waits for an epoll descriptor that watches all, and until asking again finds something.
+Each call first asks the system without waiting. If nothing is ready, it waits in the hub and asks
+again. By then another greenlet may have consumed the data. The call returns what the hub saw all
+the same, since the system's own answer may be out of date too when the caller runs. (zmq.green
+waits in this way for descriptors that its own watchers read.) A call that asks for other events
+than reading and writing waits for an epoll descriptor that watches all of them, until the system
+reports something.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from treadle.hub import get_hub as _get_hub
 if _TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.select import *  # noqa: F403
 
-#: What is the standard library's own: the constants, and what is not made for waiting.
+#: The names that are the standard library's own: constants, and what does not wait.
 __imports__ = [
     name
     for name in dir(_select)
@@ -41,9 +42,9 @@ __target__ = "select"
 __all__ = ["error", *__implements__]
 
 _READ, _WRITE = 1, 2
-#: The events (EPOLLIN, EPOLLOUT) for which the hub can wait by itself.
+#: The events (EPOLLIN, EPOLLOUT) that the hub can wait for without an epoll descriptor.
 _DIRECT = {0x1: _READ, 0x4: _WRITE}
-#: The longest wait of poll(), in milliseconds: a C int. CPython 3.15 takes longer ones.
+#: The longest timeout of poll() in milliseconds, which is a C int before CPython 3.15.
 _LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
 _T = TypeVar("_T")
 #: Descriptors that were ready, each with EPOLLIN, EPOLLOUT or both.
@@ -56,9 +57,9 @@ _clock = _time.monotonic
 
 
 def _is_final(answer: object, seconds: float | None) -> bool:
-    """Whether a first *answer* is to be given without waiting; if so, lets others run."""
+    """Return whether the call ends with its first *answer*; if so, yield to other greenlets."""
     if answer or (seconds is not None and seconds <= 0):
-        _sleep(0)  # who always finds something ready must not keep others from running
+        _sleep(0)  # a caller that always finds something ready must not starve the others
         return True
     return False
 
@@ -69,7 +70,7 @@ def _wait_and_ask(
     answer_of: Callable[[_Ready], _T],
     seconds: float | None,
 ) -> _T:
-    """Wait until the answer is not empty or *seconds* have passed; the last answer."""
+    """Wait until the answer is not empty or *seconds* have passed; return the last answer."""
     deadline = None if seconds is None else _clock() + seconds
     left = seconds
     while True:
@@ -99,9 +100,10 @@ def select(
     timeout: float | None = None,
     /,
 ) -> tuple[list[Any], list[Any], list[Any]]:
-    """:func:`select.select`: which of the objects can be read, written, or have something urgent.
+    """:func:`select.select`: return the objects that are readable, writable, or have urgent data.
 
-    *timeout* in seconds; None waits for ever.
+    *timeout* is in seconds; None waits for ever. Raises TypeError if it is not a number,
+    ValueError if it is negative.
     """
     if timeout is not None:
         if not isinstance(timeout, SupportsFloat | SupportsIndex):
@@ -109,7 +111,8 @@ def select(
         timeout = float(timeout)
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
-    # fileno() may do anything, to the lists as well: it is asked once, and no list is copied first.
+    # fileno() may run arbitrary Python that changes the lists. It is called once for each object,
+    # and the lists are not copied before.
     given = [[(source, _fileno(source)) for source in sources] for sources in (rlist, wlist, xlist)]
     reads, writes, urgent = numbers = [[fd for _, fd in pairs] for pairs in given]
 
@@ -155,10 +158,11 @@ def _watching(
 
 def _wait_for_epoll(native: Any, seconds: float | None) -> _Ready:
     _wait_for(native.fileno(), _READ, seconds)
-    return {}  # the system alone knows
+    return {}  # the caller asks the system what is ready
 
 
-# Of a descriptor that is closed, asking again says so in the caller's way.
+# For a closed descriptor these suppress the OSError: asking the system again reports it in the way
+# of the function that was called.
 
 
 def _wait_for_one(interest: dict[int, int], seconds: float | None) -> _Ready:
@@ -193,7 +197,7 @@ def _wait_for_some(interest: dict[int, int], seconds: float | None) -> _Ready:
 
 
 class _Poll:
-    """What :func:`poll` makes; its ``poll()`` lets other greenlets run."""
+    """The object that :func:`poll` returns; its ``poll()`` switches to other greenlets."""
 
     _native: Any
     _interest: dict[int, int]
@@ -203,25 +207,26 @@ class _Poll:
         raise TypeError(f"cannot create '{cls.__module__}.{cls.__qualname__}' instances")
 
     def register(self, fd: Any, eventmask: int = 0x7, /) -> None:
-        """Watch *fd*, a descriptor or an object with ``fileno()``, for *eventmask*."""
+        """Watch *fd*, a file descriptor or an object with ``fileno()``, for *eventmask*."""
         self._native.register(fd, eventmask)
         self._interest[_fileno(fd)] = eventmask
 
     def modify(self, fd: Any, eventmask: int, /) -> None:
-        """Change what a registered *fd* is watched for; OSError if it is not registered."""
+        """Watch a registered *fd* for *eventmask*; raise OSError if it is not registered."""
         self._native.modify(fd, eventmask)
         self._interest[_fileno(fd)] = eventmask
 
     def unregister(self, fd: Any, /) -> None:
-        """Watch it no more; KeyError if it is not registered."""
+        """Stop watching *fd*; raise KeyError if it is not registered."""
         self._native.unregister(fd)
         del self._interest[_fileno(fd)]
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """What is ready, as pairs of descriptor and events; waits *timeout* milliseconds.
+        """Wait up to *timeout* milliseconds; return pairs of a ready descriptor and its events.
 
-        None or a negative number waits for ever. Before CPython 3.15 raises OverflowError for
-        more than a C int holds; RuntimeError while another greenlet is in this object's ``poll()``.
+        None or a negative number waits for ever. Raises RuntimeError while another greenlet is in
+        this object's ``poll()``. Before CPython 3.15, raises OverflowError for a *timeout* that
+        does not fit into a C int.
         """
         if timeout is not None and abs(timeout) > _LONGEST_POLL:
             raise OverflowError("timeout is too large")
@@ -230,8 +235,8 @@ class _Poll:
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
         self._polling = True
         try:
-            # What cannot be watched (closed, or a regular file) makes the native call answer
-            # at once.
+            # The native call returns at once for a descriptor that the hub cannot watch: a closed
+            # one, or that of a regular file.
             return _watching(
                 self._interest,
                 lambda: self._native.poll(0),
@@ -244,7 +249,7 @@ class _Poll:
 
 @_builtin
 def poll() -> _Poll:
-    """:func:`select.poll`: an object that watches descriptors, cooperatively."""
+    """:func:`select.poll`: return an object that watches file descriptors cooperatively."""
     made: _Poll = object.__new__(_Poll)
     made._native, made._interest, made._polling = _native_poll(), {}, False
     return made
@@ -253,18 +258,21 @@ def poll() -> _Poll:
 if _native_epoll is not None:
 
     class epoll:
-        """:class:`select.epoll`'s object, whose ``poll()`` lets other greenlets run."""
+        """:class:`select.epoll`, whose ``poll()`` switches to other greenlets while it waits."""
 
         def __init__(self, sizehint: int = -1, flags: int = 0, *, native: Any = None) -> None:
             self._native = _native_epoll(sizehint, flags) if native is None else native
 
         @classmethod
         def fromfd(cls, fd: int) -> epoll:
-            """The object for an epoll descriptor made elsewhere."""
+            """Return the object for an existing epoll descriptor."""
             return cls(native=_native_epoll.fromfd(fd))
 
         def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
-            """What is ready; waits *timeout* seconds (None or a negative number: for ever)."""
+            """Wait up to *timeout* seconds; return pairs of a ready descriptor and its events.
+
+            None or a negative number waits for ever. Returns at most *maxevents* pairs.
+            """
             seconds = None if timeout is None or timeout < 0 else timeout
 
             def ask() -> list[tuple[int, int]]:

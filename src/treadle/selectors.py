@@ -1,4 +1,4 @@
-"""The standard library's selectors, cooperative: its own classes on :mod:`treadle.select`."""
+"""The standard library's selectors module, made cooperative: it uses :mod:`treadle.select`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __implements__ = ["DefaultSelector", "SelectSelector"]
 
 
 class SelectSelector(_selectors.SelectSelector):
-    """:class:`selectors.SelectSelector`, whose ``select()`` lets other greenlets run."""
+    """:class:`selectors.SelectSelector`, whose ``select()`` switches to other greenlets."""
 
     def _select(self, r: Any, w: Any, _: Any, timeout: float | None = None) -> Any:
         return _select.select(r, w, [], timeout)
@@ -27,7 +27,7 @@ DefaultSelector: Any = SelectSelector
 if hasattr(_selectors, "PollSelector"):
 
     class PollSelector(_selectors.PollSelector):
-        """:class:`selectors.PollSelector`, whose ``select()`` lets other greenlets run."""
+        """:class:`selectors.PollSelector`, whose ``select()`` switches to other greenlets."""
 
         _selector_cls = _select.poll
 
@@ -37,7 +37,7 @@ if hasattr(_selectors, "PollSelector"):
 if hasattr(_selectors, "EpollSelector"):
 
     class EpollSelector(_selectors.EpollSelector):
-        """:class:`selectors.EpollSelector`, whose ``select()`` lets other greenlets run."""
+        """:class:`selectors.EpollSelector`, whose ``select()`` switches to other greenlets."""
 
         _selector_cls = _select.epoll
 
@@ -46,14 +46,14 @@ if hasattr(_selectors, "EpollSelector"):
 
 
 class _BadDescriptor(OSError, ValueError):
-    """An OSError in the standard library, a ValueError in gevent."""
+    """A bad file descriptor: an OSError in the standard library, a ValueError in gevent."""
 
 
 class GeventSelector(DefaultSelector):  # type: ignore[misc]
-    """The best of them, by the name it has in gevent.
+    """The best selector of this system, under gevent's name for it.
 
-    The operating system's error about a bad descriptor is a ValueError too. *hub* is gevent's: who
-    waits, waits in the hub of its thread.
+    The OSError that :meth:`register` raises for a bad file descriptor is a ValueError too. *hub* is
+    accepted for gevent's sake: a greenlet always waits in the hub of its own thread.
     """
 
     def __init__(self, hub: object = None) -> None:
@@ -69,7 +69,7 @@ class GeventSelector(DefaultSelector):  # type: ignore[misc]
 
 DefaultSelector = GeventSelector
 
-#: What is the standard library's own.
+#: The names that are the standard library's own.
 __imports__ = [
     name for name in dir(_selectors) if not name.startswith("__") and name not in globals()
 ]

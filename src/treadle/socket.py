@@ -1,9 +1,9 @@
-"""The standard library's socket module, cooperative.
+"""The standard library's socket module, made cooperative.
 
-:class:`socket` is a subclass of the standard one: what is not about waiting is the standard
-library's own. The timeout is kept here. As with the standard library, the operating system's socket
-blocks if there is none: whoever else uses the descriptor, such as a child, may rely on that. No
-call of ours does, see ``_core_sockets.DONTWAIT``.
+:class:`socket` is a subclass of the standard class and changes only the calls that may block. It
+keeps the timeout itself. As with the standard library, the operating system's socket is a blocking
+one while the timeout is None: another user of the descriptor, such as a child process, may rely on
+that. treadle's own calls do not block the thread, see ``_core_sockets.DONTWAIT``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from time import monotonic as _monotonic
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-# Here, for look-ups as the interpreter ends: nothing can be imported then.
+# Imported now, for DNS lookups while the interpreter ends: nothing can be imported then.
 import treadle.resolver.thread as _default_resolver  # noqa: F401
 from treadle._core import sockets as _core_sockets
 from treadle._core.builtins import builtin as _builtin
@@ -38,7 +38,7 @@ if _TYPE_CHECKING:  # what this module has of the standard one
 
 _READ, _WRITE = 1, 2
 
-#: What treadle does itself.
+#: The names that treadle implements.
 __implements__ = [
     "create_connection",
     "create_server",
@@ -52,9 +52,9 @@ __implements__ = [
     "socket",
     "socketpair",
 ]
-#: What treadle adds.
+#: The names that treadle adds.
 __extensions__ = ["cancel_wait", "wait", "wait_read", "wait_readwrite", "wait_write"]
-#: What is the standard library's own.
+#: The names that are the standard library's own.
 __imports__ = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
 ]
@@ -66,44 +66,44 @@ _native = _stdlib.socket
 _DONTWAIT: int = _core_sockets.DONTWAIT
 _GiveupOnSendfile = _stdlib._GiveupOnSendfile  # type: ignore[attr-defined]
 _native_sendfile = getattr(_os, "sendfile", None)
-#: What one call of the system may copy, in bytes: others wait for as long as that takes.
+#: How many bytes one sendfile() call may copy: the call blocks the thread while it copies.
 _SENDFILE_PART = 1 << 20
 _PENDING = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK, _errno.EINTR})
-#: How long to wait before a Unix server whose queue is full is tried again, in seconds.
+#: Seconds between two attempts to connect to a Unix server whose queue is full.
 _RETRY_UNIX_CONNECT = 0.002
 
 
 class socket(_native):
-    """:class:`socket.socket`, whose calls let other greenlets run while they wait."""
+    """:class:`socket.socket`, whose calls switch to other greenlets while they wait."""
 
     __slots__ = ("_state",)
 
-    #: Whether the system's socket blocks where there is no timeout.
+    #: Whether the system's socket is a blocking one while the timeout is None.
     _may_block = bool(_DONTWAIT)
 
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
         super().__init__(family, type, proto, fileno)
-        timeout = super().gettimeout()  # the default, or 0 by SOCK_NONBLOCK
+        timeout = super().gettimeout()  # the default timeout, or 0 with SOCK_NONBLOCK
         if timeout is not None or not self._may_block:
             super().settimeout(0)
-        # On TCP alone a short read means that all is read: a Unix stream also stops at descriptors
-        # that come with the data.
+        # A short read means that nothing is left to read on TCP only: a read from a Unix stream
+        # also stops at descriptors that come with the data.
         stream = self.type == _stdlib.SOCK_STREAM and self.family in _INTERNET
         self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout)
 
     # -- timeouts
 
     def settimeout(self, value: float | None) -> None:
-        """Let every call wait *value* seconds at most: None for ever, 0 not at all."""
+        """Set how many seconds a call may wait: None for ever, 0 not at all (non-blocking)."""
         before = self._state.get_timeout()
         self._state.set_timeout(value)
         if value is None or before is None or self._state.accepting:
-            self._set_native_timeout()  # a call to the system, otherwise for nothing
+            self._set_native_timeout()  # otherwise the system's socket is non-blocking already
 
     def _set_native_timeout(self) -> None:
-        """Let the system's socket block, or not, as the standard library's would."""
+        """Make the system's socket blocking or non-blocking, as the standard library would."""
         super().settimeout(None if self._may_block and self.gettimeout() is None else 0)
         self._state.accepting = False
 
@@ -119,16 +119,16 @@ class socket(_native):
                 self._set_native_timeout()
 
     def gettimeout(self) -> float | None:
-        """The timeout in seconds, or None."""
+        """Return the timeout in seconds, or None."""
         seconds: float | None = self._state.get_timeout()
         return seconds
 
     def setblocking(self, flag: bool) -> None:
-        """``settimeout(None)`` if *flag* is true, else ``settimeout(0)``."""
+        """Call ``settimeout(None)`` if *flag* is true, else ``settimeout(0)``."""
         self.settimeout(None if flag else 0)
 
     def getblocking(self) -> bool:
-        """Whether the timeout is not 0."""
+        """Return whether the timeout is not 0."""
         return self._state.get_timeout() != 0
 
     @property
@@ -138,12 +138,15 @@ class socket(_native):
 
     @property
     def closed(self) -> bool:
-        """Whether :meth:`close` was called; files made of it may keep the descriptor open."""
+        """Whether :meth:`close` was called; files that use the socket may keep it open."""
         return self._closed  # type: ignore[attr-defined, no-any-return]
 
     @property
     def ref(self) -> bool:
-        """Whether who waits for it, from now on, keeps the loop going: true unless assigned."""
+        """Whether a greenlet that waits for the socket keeps the loop running.
+
+        True unless set; a change applies to later waits.
+        """
         return not self._state.unref
 
     @ref.setter
@@ -178,7 +181,10 @@ class socket(_native):
         )
 
     def sendto(self, *args: _Any) -> _Any:
-        """Send ``sendto(data[, flags], address)``; returns how many bytes were sent."""
+        """Send data to an address and return how many bytes were sent.
+
+        Called as ``sendto(data, address)`` or ``sendto(data, flags, address)``.
+        """
         flags = 0
         if len(args) == 2 or (len(args) == 3 and isinstance(args[1], int)):
             flags = args[1] if len(args) == 3 else 0
@@ -201,9 +207,10 @@ class socket(_native):
         )
 
     def sendfile(self, file: _Any, offset: int = 0, count: int | None = None) -> int:
-        """Send a file until its end or *count* bytes; returns how many bytes were sent.
+        """Send *count* bytes of a file, or all up to its end; return how many were sent.
 
-        The system copies a regular file where it can; the timeout is for each part of it.
+        Uses the system's sendfile() for a regular file where there is one. The timeout applies to
+        each part that is sent, not to the whole file.
         """
         return super().sendfile(file, offset, count)
 
@@ -213,7 +220,8 @@ class socket(_native):
             raise ValueError("non-blocking sockets are not supported")
         try:
             fd = file.fileno()
-            size = _os.fstat(fd).st_size  # 0 ends it at once, as the standard library has it
+            # Without *count*, a size of 0 sends nothing, as in the standard library.
+            size = _os.fstat(fd).st_size
         except (AttributeError, OSError, ValueError) as error:  # io.UnsupportedOperation is both
             raise _GiveupOnSendfile(error) from None
         if _native_sendfile is None:
@@ -237,18 +245,19 @@ class socket(_native):
 
     def _accept(self) -> tuple[int, _Any]:
         if not self._state.accepting:
-            # Looking first is not enough: another process may take the connection.
+            # Polling first is not enough: another process may accept the connection before this
+            # one does, and accept() would block.
             _os.set_blocking(self.fileno(), False)
             self._state.accepting = True
         return _call_when_ready(self._state, _READ, 0, super()._accept)  # type: ignore[misc, no-any-return]
 
     def accept(self) -> tuple[socket, _Any]:
-        """Wait for a connection; returns its socket and the peer's address."""
+        """Wait for a connection; return its socket and the peer's address."""
         fd, address = self._accept()
         return socket(self.family, self.type, self.proto, fileno=fd), address
 
     def connect(self, address: _Any) -> None:
-        """Connect to *address*, waiting by the timeout."""
+        """Connect to *address*; raise TimeoutError when the timeout expires."""
         if self.gettimeout() == 0:
             return super().connect(self._resolved(address))
         error = self._connect_waiting(address)
@@ -256,7 +265,10 @@ class socket(_native):
             raise OSError(error, _os.strerror(error))
 
     def connect_ex(self, address: _Any) -> int:
-        """The same, returning the error number instead of raising, or 0."""
+        """Connect to *address*; return 0, or the error number where :meth:`connect` would raise.
+
+        The number is EAGAIN when the timeout expires. Errors of the DNS lookup are raised.
+        """
         if self.gettimeout() == 0:
             return super().connect_ex(self._resolved(address))
         try:
@@ -284,13 +296,16 @@ class socket(_native):
                 return 0 if error == _errno.EISCONN else error
 
     def _await_unix_queue(self, deadline: float | None) -> None:
-        # The system tells nobody when a place becomes free.
+        # The system does not report when the server's queue has room again: try again later.
         if deadline is not None and _monotonic() >= deadline:
             raise TimeoutError("timed out")
         _sleep(_RETRY_UNIX_CONNECT)
 
     def _resolved(self, address: _Any) -> _Any:
-        """Look a host's name up here, lest the native call does, blocking the thread."""
+        """Return *address* with its host resolved.
+
+        The native call would do the DNS lookup itself and block the thread.
+        """
         if self.family not in _INTERNET or not isinstance(address, tuple) or len(address) < 2:
             return address
         host = address[0]
@@ -301,32 +316,32 @@ class socket(_native):
 
     @property
     def _sock(self) -> socket:
-        """The socket itself: gevent's wraps another, which libraries ask for."""
+        """The socket itself. gevent's socket wraps another one; libraries use this name for it."""
         return self
 
-    # -- ends
+    # -- closing
 
     def _real_close(self, *args: _Any) -> None:
         self._state.closed()
         super()._real_close(*args)  # type: ignore[misc]
 
     def detach(self) -> int:
-        """Close the socket object and return its descriptor, which stays open."""
+        """Close the socket object and return its file descriptor, which stays open."""
         self._state.closed()
         return super().detach()
 
     def shutdown(self, how: int) -> None:
-        """Shut one or both halves of the connection; who waits for them is told."""
+        """Shut down one or both halves of the connection; greenlets that wait for them wake."""
         super().shutdown(how)
 
 
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
-#: Hosts that the native calls know by themselves.
+#: Hosts that the native calls know without a DNS lookup.
 _NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
 
 
 def _rebound(function: _Any, namespace: dict[str, _Any]) -> _Any:
-    """The same function, but the names it uses are those of *namespace*."""
+    """Return a copy of *function* whose global names are those of *namespace*."""
     copy = _types.FunctionType(
         function.__code__,
         namespace,
@@ -343,8 +358,8 @@ _native_socketpair = _stdlib.socketpair
 
 
 def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0) -> _Any:
-    """A pair of connected sockets, of the Unix family where there is one."""
-    # After patching, the standard function makes sockets of this class itself.
+    """Return a pair of connected sockets, by default of the Unix family where there is one."""
+    # After monkey patching, the standard function returns sockets of this class itself.
     return tuple(
         end
         if isinstance(end, socket)
@@ -359,7 +374,7 @@ def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto
 def getaddrinfo(
     host: _Any, port: _Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
 ) -> list[_Any]:
-    """:func:`socket.getaddrinfo`, by the hub's resolver."""
+    """:func:`socket.getaddrinfo`, answered by the hub's resolver."""
     return _get_hub().resolver.getaddrinfo(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
 
 
@@ -368,29 +383,30 @@ getnameinfo.__module__ = __name__
 
 @_builtin
 def gethostbyname(hostname: _Any) -> str:
-    """:func:`socket.gethostbyname`, by the hub's resolver."""
+    """:func:`socket.gethostbyname`, answered by the hub's resolver."""
     return _get_hub().resolver.gethostbyname(hostname)  # type: ignore[no-any-return]
 
 
 @_builtin
 def gethostbyname_ex(hostname: _Any) -> tuple[str, list[str], list[str]]:
-    """:func:`socket.gethostbyname_ex`, by the hub's resolver."""
+    """:func:`socket.gethostbyname_ex`, answered by the hub's resolver."""
     return _get_hub().resolver.gethostbyname_ex(hostname)  # type: ignore[no-any-return]
 
 
 @_builtin
 def gethostbyaddr(ip_address: _Any) -> tuple[str, list[str], list[str]]:
-    """:func:`socket.gethostbyaddr`, by the hub's resolver."""
+    """:func:`socket.gethostbyaddr`, answered by the hub's resolver."""
     return _get_hub().resolver.gethostbyaddr(ip_address)  # type: ignore[no-any-return]
 
 
-# -- made of these
+# -- functions that use the above
 
 
 def _standing(name: str) -> _Any:
-    """Calls what has this name when it is called: here, or in the standard module once patched.
+    """Return a function that finds *name* when it is called, and calls that.
 
-    Programs put a class or a look-up of their own in the place of either.
+    It looks in this module, and, once the name is patched, in the standard module: programs
+    replace the class or a lookup function in either.
     """
     namespace = globals()
     ours = namespace[name]
@@ -404,7 +420,7 @@ def _standing(name: str) -> _Any:
     return call
 
 
-#: What stands in the standard module as well.
+#: The names that are patched into the standard module.
 _patched: set[str] = set()
 
 
@@ -422,7 +438,7 @@ def create_connection(
     *,
     all_errors: bool = False,
 ) -> _Any:
-    """:func:`socket.create_connection`; whoever is killed or times out in it leaves no socket."""
+    """:func:`socket.create_connection`, which also closes its socket on a kill or a Timeout."""
     host, port = address
     errors: list[OSError] = []
     for family, kind, proto, _, where in _namespace["getaddrinfo"](
@@ -443,7 +459,7 @@ def create_connection(
                 raise
             errors.append(exc)
         else:
-            errors.clear()  # they hold this frame
+            errors.clear()  # their tracebacks refer to this frame
             return sock
     if not errors:
         raise OSError("getaddrinfo returns an empty list")
@@ -460,9 +476,9 @@ fromfd = _rebound(_stdlib.fromfd, _namespace)
 getfqdn = _rebound(_stdlib.getfqdn, _namespace)
 
 
-# -- descriptors of others
+# -- file descriptors that are not this module's sockets
 
-#: Stands for a new TimeoutError each time: a kept instance would collect tracebacks.
+#: Stands for a new TimeoutError each time: a shared instance would collect tracebacks.
 _TIMED_OUT: _Any = TimeoutError
 
 
@@ -478,7 +494,8 @@ def wait(
 ) -> None:
     """Wait until the watcher *io*, which must not be started, is ready.
 
-    Raises *timeout_exc* after *timeout* seconds, ConcurrentObjectUseError if somebody uses *io*.
+    Raises *timeout_exc* (default: TimeoutError) after *timeout* seconds, and
+    ConcurrentObjectUseError if another greenlet waits for *io*.
     """
     if io.callback is not None:
         raise _ConcurrentObjectUseError(f"another greenlet waits for {io!r}")
@@ -487,7 +504,7 @@ def wait(
 
 
 def wait_read(fileno: int, timeout: float | None = None, timeout_exc: _Any = _TIMED_OUT) -> None:
-    """Wait until the descriptor can be read; raise *timeout_exc* after *timeout* seconds."""
+    """Wait until a file descriptor is readable; raise *timeout_exc* after *timeout* seconds."""
     _wait(fileno, _READ, timeout, timeout_exc)
 
 
@@ -497,7 +514,10 @@ def wait_write(
     timeout_exc: _Any = _TIMED_OUT,
     event: _Any = None,
 ) -> None:
-    """Wait until the descriptor can be written; raise *timeout_exc* after *timeout* seconds."""
+    """Wait until a file descriptor is writable; raise *timeout_exc* after *timeout* seconds.
+
+    *event* is accepted for gevent's sake.
+    """
     _wait(fileno, _WRITE, timeout, timeout_exc)
 
 
@@ -507,7 +527,10 @@ def wait_readwrite(
     timeout_exc: _Any = _TIMED_OUT,
     event: _Any = None,
 ) -> None:
-    """Wait until the descriptor can be read or written, whichever comes first."""
+    """Wait until a file descriptor is readable or writable.
+
+    Raises *timeout_exc* after *timeout* seconds. *event* is accepted for gevent's sake.
+    """
     watcher = _get_hub().loop.io(fileno, _READ | _WRITE)
     with _Timeout(timeout, timeout_exc):
         try:
@@ -516,14 +539,15 @@ def wait_readwrite(
             watcher.close()
 
 
-#: What :func:`cancel_wait` raises.
+#: The default error of :func:`cancel_wait`.
 cancel_wait_ex = OSError(_errno.EBADF, "File descriptor was closed in another greenlet")
 
 
 def cancel_wait(watcher: _Any, error: BaseException | type[BaseException] = cancel_wait_ex) -> None:
-    """Raise *error* in the greenlet that is in :meth:`treadle.hub.Hub.wait` for *watcher*.
+    """Raise *error* in the greenlet that waits for *watcher* in :meth:`treadle.hub.Hub.wait`.
 
-    For a descriptor's number: in the greenlets of this thread that wait for it, an OSError (EBADF).
+    If *watcher* is the number of a file descriptor, raise OSError (EBADF) in the greenlets of this
+    thread that wait for it.
     """
     if isinstance(watcher, int):
         _cancel_waits(watcher)

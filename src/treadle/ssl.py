@@ -1,7 +1,7 @@
-"""The standard library's ssl module, cooperative.
+"""The standard library's ssl module, made cooperative.
 
-Certificates, contexts, sessions and errors are the standard ones. :class:`SSLSocket` is the
-standard one upon :class:`treadle.socket.socket`: its calls wait the way that socket's do.
+Certificates, sessions and errors are the standard ones. :class:`SSLSocket` is the standard class on
+top of :class:`treadle.socket.socket`: its calls wait as that socket's calls do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from treadle.socket import _rebound
 if _TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.ssl import *  # noqa: F403
 
-#: What treadle does itself.
+#: The names that treadle implements.
 __implements__ = [
     "SSLContext",
     "SSLSocket",
@@ -35,7 +35,7 @@ __implements__ = [
 if hasattr(_stdlib, "wrap_socket"):  # until CPython 3.11
     __implements__.append("wrap_socket")
 __extensions__: list[str] = []
-#: What is the standard library's own.
+#: The names that are the standard library's own.
 __imports__ = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
 ]
@@ -54,14 +54,14 @@ create_connection = _sockets.create_connection
 
 
 class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
-    """:class:`ssl.SSLSocket`, whose calls let other greenlets run while they wait.
+    """:class:`ssl.SSLSocket`, whose calls switch to other greenlets while they wait.
 
-    Any number of greenlets may read and write it. A write that is cut short by an exception (a
-    kill, a timeout) has begun a record: the next write sends the rest of it first.
+    Any number of greenlets may read and write at the same time. When an exception (a kill, a
+    timeout) interrupts a write within a TLS record, the next write first sends the rest of it.
     """
 
     _connection: _TLSConnection | None = None
-    _may_block = False  # OpenSSL reads and writes by itself
+    _may_block = False  # OpenSSL reads and writes the descriptor itself, without DONTWAIT
 
     @property
     def _sslobj(self) -> _Any:
@@ -74,25 +74,26 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
         self._connection = None if native is None else _TLSConnection(self._state, native)
 
     def do_handshake(self, block: bool = False) -> None:
-        """Agree on keys and check certificates; *block*: wait even if the timeout is 0."""
+        """Perform the TLS handshake; with *block* true, wait even if the timeout is 0."""
         try:
             super().do_handshake(block)
         except Exception:
             raise
         except BaseException:
-            # Killed within wrap_socket(), which CPython before 3.13 leaves open: no one else can
-            # close it.
+            # A kill in wrap_socket(). CPython before 3.13 leaves the socket open then, and no other
+            # code has a reference to close it by.
             if self.do_handshake_on_connect:  # type: ignore[attr-defined]
                 self.close()
             raise
 
-    # The next two cost most of what TLS adds to a message in Python; the standard ones ask four
-    # times what kind of socket it is.
+    # The next two methods are most of the Python code that TLS adds to a message. The standard
+    # library's versions check the kind of the socket four times.
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Up to *buflen* bytes; empty at the end.
+        """Receive up to *buflen* bytes; return empty bytes at the end of the stream.
 
-        An end without good-bye raises SSLEOFError if ``suppress_ragged_eofs`` is false.
+        If the stream ends without a TLS close alert and ``suppress_ragged_eofs`` is false, raise
+        SSLEOFError.
         """
         if self._connection is None or flags:
             return super().recv(buflen, flags)
@@ -104,7 +105,7 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
             raise
 
     def sendall(self, data: _Any, flags: int = 0) -> None:
-        """Send everything; no other greenlet's data comes in between."""
+        """Send all of *data*, with no other greenlet's data in between."""
         if self._connection is None or flags:
             super().sendall(data, flags)
         else:
@@ -112,14 +113,17 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
 
 
 class SSLContext(_stdlib.SSLContext):
-    """:class:`ssl.SSLContext`, whose :meth:`wrap_socket` makes sockets of this module."""
+    """:class:`ssl.SSLContext`, whose :meth:`wrap_socket` returns sockets of this module."""
 
     sslsocket_class = SSLSocket
 
 
 @_cache
 def cooperative(cls: type[_stdlib.SSLSocket]) -> type[SSLSocket]:
-    """*cls* if it lets other greenlets run, or the like of it that does: a subclass of both."""
+    """Return *cls* if it is a cooperative class, else a cooperative subclass of it.
+
+    For the standard SSLSocket that is :class:`SSLSocket`.
+    """
     if issubclass(cls, SSLSocket):
         return cls
     if cls is _stdlib.SSLSocket:
@@ -129,7 +133,7 @@ def cooperative(cls: type[_stdlib.SSLSocket]) -> type[SSLSocket]:
 
 
 def _ours(name: str) -> _Any:
-    """A function of the standard module that uses this module's contexts and connections."""
+    """Return a copy of a standard function that uses this module's contexts and connections."""
     return _rebound(getattr(_stdlib, name), globals())
 
 

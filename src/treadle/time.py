@@ -1,4 +1,4 @@
-"""The cooperative part of the standard library's time module."""
+"""The standard library's time module with a cooperative sleep()."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if _TYPE_CHECKING:  # what this module has of the standard one
 
 __implements__ = ["sleep"]
 __target__ = "time"
-#: What is the standard library's own.
+#: The names that are the standard library's own.
 __imports__ = [name for name in dir(_time) if not name.startswith("__") and name != "sleep"]
 
 globals().update({name: getattr(_time, name) for name in __imports__})

@@ -1,4 +1,4 @@
-"""Deadlines on blocks of code: what gevent.timeout offers."""
+"""Timeouts for blocks of code: the API of gevent.timeout."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ V = TypeVar("V")
 class Timeout(core_timeout.Timeout):
     """Raise *exception* in the current greenlet after *seconds*, unless cancelled before.
 
-    ``with Timeout(5): ...`` starts it and cancels it. Without *exception* the Timeout itself is
-    raised; with False it is raised and the ``with`` statement swallows it; a string becomes its
-    text. With *seconds* None it never expires. With *ref* false it does not keep the loop going.
-    *priority* is accepted for gevent's sake.
+    ``with Timeout(5): ...`` starts the timeout and cancels it at the end of the block. Without
+    *exception* the Timeout itself is raised; if *exception* is a string, that is its text; if it is
+    False, the ``with`` statement swallows the Timeout. With *seconds* None it never expires. With
+    *ref* false it does not keep the loop running. *priority* is accepted for gevent's sake.
     """
 
     @classmethod
     def _start_new_or_dummy(
         cls, timeout: float | Timeout | None, exception: Any = None, ref: bool = True
     ) -> Timeout:
-        """gevent's shorthand for a timeout of a ``with`` statement, which None leaves without."""
+        """Return a started timeout, or one that never expires if *timeout* is None.
+
+        gevent has this private shorthand for ``with`` statements.
+        """
         return cls(None) if timeout is None else cls.start_new(timeout, exception, ref)
 
 

@@ -1,4 +1,4 @@
-"""Looking at what runs: what gevent.util offers."""
+"""Helpers to inspect running greenlets: the API of gevent.util."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ __all__ = [
 
 
 class wrap_errors:
-    """Calls *func*, and returns what it raises if that is one of *errors*.
+    """Make a callable that calls *func* and returns, rather than raises, one of *errors*.
 
-    *errors* is an exception class or a tuple of them. Otherwise it looks like *func*.
+    *errors* is an exception class or a tuple of classes. The callable has the attributes, the
+    ``str()`` and the ``repr()`` of *func*.
     """
 
     def __init__(
@@ -59,21 +60,21 @@ dump_stacks = format_run_info
 
 
 class _FailedToSwitch(AssertionError):
-    """A block of code let nobody else run."""
+    """A block of code did not switch to other greenlets."""
 
 
 class assert_switches:
-    """Raises AssertionError at the end of a ``with`` block in which no other greenlet could run.
+    """Raise AssertionError at the end of a ``with`` block that did not switch to other greenlets.
 
-    With *max_blocking_time* in seconds, only if nobody could for longer than that; with *hub_only*,
-    if the loop had no turn for so long. The text says where it is and what else is there. What
-    the block itself raises is left alone.
+    With *max_blocking_time* in seconds, raise only if one greenlet kept running for longer than
+    that; with *hub_only* as well, only if the event loop did not run for that long. The text holds
+    the stack and the run info of all greenlets. An exception of the block itself propagates.
     """
 
     def __init__(self, max_blocking_time: float | None = None, hub_only: bool = False) -> None:
         self.max_blocking_time = max_blocking_time
         self.hub_only = hub_only
-        #: Watches the switches while the block runs.
+        #: Traces the switches while the block runs.
         self.tracer: GreenletTracer | None = None
         self.hub: Any = None
         self._entered = 0.0
@@ -113,8 +114,8 @@ class assert_switches:
 
 
 def clear_stack_frames(frame: FrameType | None) -> None:
-    """Let the frame, and those that called it, forget their variables where they can."""
+    """Clear the local variables of a frame and of its callers, except where a frame still runs."""
     while frame is not None:
-        with contextlib.suppress(RuntimeError):  # it still runs
+        with contextlib.suppress(RuntimeError):  # the frame still runs
             frame.clear()
         frame = frame.f_back

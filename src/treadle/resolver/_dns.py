@@ -1,4 +1,4 @@
-"""What resolvers have in common that ask name servers themselves."""
+"""The common part of the resolvers that query name servers themselves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from treadle.resolver._order import in_order
 
 __all__ = ["Answer", "DnsResolver", "answer_from", "failure", "name_server"]
 
-#: The type of record that has a family's addresses.
+#: Address family -> the type of DNS record that holds its addresses.
 _KINDS: dict[int, str] = {socket.AF_INET: "A", socket.AF_INET6: "AAAA"}
 _LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-#: Hosts that the standard functions know by themselves.
+#: Hosts that the standard functions know without a DNS lookup.
 _SPECIAL = ("", b"", "<broadcast>", b"<broadcast>")
-#: Flags of getaddrinfo() that are about names, and mean nothing once there are addresses.
+#: Flags of getaddrinfo() that concern names and mean nothing for addresses.
 _OF_NAMES = socket.AI_CANONNAME | socket.AI_ADDRCONFIG | socket.AI_V4MAPPED | socket.AI_ALL
-#: What getaddrinfo() fails with, and h_errno of the same.
+#: Error code of getaddrinfo() -> its text, and h_errno and text of the corresponding herror.
 _FAILURES = {
     socket.EAI_NONAME: ("Name or service not known", 1, "Unknown host"),
     socket.EAI_AGAIN: ("Temporary failure in name resolution", 2, "Host name lookup failure"),
@@ -37,7 +37,7 @@ _FAILURES = {
 
 
 def failure(code: int) -> socket.gaierror:
-    """The exception for one of socket's ``EAI_`` codes."""
+    """Return the gaierror for one of socket's ``EAI_`` codes."""
     return socket.gaierror(code, _FAILURES[code][0])
 
 
@@ -47,9 +47,10 @@ def _as_herror(error: socket.gaierror) -> socket.herror:
 
 
 def answer_from(records: Sequence[tuple[str, str, str]], kind: str) -> Answer | socket.gaierror:
-    """What follows from *records*: owner, type and data of each, names without the last dot.
+    """Return the answer in *records*, or the gaierror EAI_NODATA if there is none.
 
-    Goes along the aliases to the records of type *kind*; those of an address have its names.
+    *records* holds owner, type and data of each DNS record; names have no final dot. Follows the
+    CNAME records to the records of type *kind*. A PTR record gives the name of an address.
     """
     aliases = {owner.lower(): data for owner, type, data in records if type == "CNAME"}
     targets = {data.lower() for data in aliases.values()}
@@ -67,41 +68,44 @@ def answer_from(records: Sequence[tuple[str, str, str]], kind: str) -> Answer | 
 
 
 def _reverse_name(address: bytes) -> str:
-    """Where the name of an address is found; the last dot keeps it from being searched for."""
+    """Return the DNS name that holds the PTR record of an address.
+
+    The final dot makes the name absolute, so that no search domain is appended.
+    """
     if len(address) == 4:
         return ".".join(map(str, reversed(address))) + ".in-addr.arpa."
     return ".".join(reversed(address.hex())) + ".ip6.arpa."
 
 
 class DnsResolver(AbstractResolver):
-    """Reads the table of hosts and asks name servers; all else is left to the standard functions.
+    """Base of the resolvers that read the hosts file and query name servers themselves.
 
-    Those are only called with addresses, for which they need neither: they check the arguments,
-    make the results and raise what they raise. A subclass defines :meth:`ask`. Other sources of
-    names than those two (mDNS, NIS, ``nsswitch.conf``) are not asked.
+    The standard functions do the rest: they check arguments, build results and raise errors. They
+    are called with addresses only, so that they do no lookup. A subclass defines :meth:`ask`. Other
+    sources of names (mDNS, NIS, ``nsswitch.conf``) are not used.
     """
 
     def __init__(self, hub: object = None, hosts: str = "/etc/hosts") -> None:
-        """*hosts* is the path of the table of hosts."""
+        """Make a resolver; *hosts* is the path of the hosts file."""
         self.hosts = Hosts(hosts)
         self._merger = Merger(spawn_raw)
         resolvers.add(self)
 
     def begin_anew_in_child(self) -> None:
-        """Called after a fork: forget what the parent is looking up."""
+        """Forget the parent's pending lookups; called in a forked child."""
         self._merger = Merger(spawn_raw)
 
     def ask(self, name: str, kinds: Sequence[str]) -> list[Answer | socket.gaierror]:
-        """What name servers say: of each type of record in *kinds*, the answer or the failure.
+        """Query name servers; return the answer or the failure for each record type in *kinds*.
 
-        *name* has one character for each byte. If it is relative, the domains of the
+        *name* has one character for each byte. If it is relative, the search domains of the
         configuration are tried.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define ask()")
 
     def look_up(self, name: str, *args: Any) -> Any:
-        """Do what the function *name* of :mod:`socket` does, with these arguments."""
-        if sys.is_finalizing():  # what this needs may be gone
+        """Do what the function *name* of :mod:`socket` does with these arguments."""
+        if sys.is_finalizing():  # modules that this needs may be gone
             return NATIVE[name](*args)
         return self._merger.call(getattr(self, f"_{name}"), name, *args)
 
@@ -142,7 +146,10 @@ class DnsResolver(AbstractResolver):
         return known.canonical, known.aliases, known.addresses
 
     def _known(self, host: str | bytes, family: int, flags: int) -> Answer:
-        """The addresses of a name, from the first source that knows any."""
+        """Return the addresses of a name from the first source that knows any, or raise gaierror.
+
+        The sources are the hosts file, then the name servers.
+        """
         name = (host.encode("idna") if isinstance(host, str) else bytes(host)).decode("latin-1")
         if not _may_exist(name):
             raise failure(socket.EAI_NONAME)
@@ -192,7 +199,7 @@ class DnsResolver(AbstractResolver):
         return self.hosts.by_address(raw) or self.ask(_reverse_name(raw), ["PTR"])[0]
 
 
-#: All that there are.
+#: All resolvers of this kind: a forked child resets them.
 resolvers: WeakSet[DnsResolver] = WeakSet()
 
 
@@ -206,7 +213,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def name_server(text: str) -> tuple[int, Any]:
-    """Family and address of ``address`` or ``address:port``; ValueError for anything else."""
+    """Return family and socket address of ``address`` or ``address:port``.
+
+    Raises ValueError for anything else.
+    """
     address, port = text, "53"
     if not is_address(text):
         address, _, port = text.rpartition(":")
@@ -224,7 +234,10 @@ def _native(name: str, *args: Any) -> Any:
 
 
 def _is_name(host: Any) -> bool:
-    """Whether it may be a name or address; the standard functions answer for the rest at once."""
+    """Return whether *host* may be a name or an address.
+
+    For anything else the standard functions answer or raise at once, without a lookup.
+    """
     if not isinstance(host, str | bytes | bytearray) or host in _SPECIAL:
         return False
     try:
@@ -234,13 +247,16 @@ def _is_name(host: Any) -> bool:
 
 
 def _may_exist(name: str) -> bool:
-    """Whether name servers can be asked for it: RFC 1035, section 2.3.4."""
+    """Return whether a name has a valid length for a DNS query: RFC 1035, section 2.3.4."""
     labels = name.removesuffix(".").split(".")
     return len(name) < 255 and all(0 < len(label) < 64 for label in labels)
 
 
 def _is_numeric(host: Any, family: int) -> bool:
-    """Whether it is an address in any notation; raises what does not depend on that."""
+    """Return whether *host* is an address in any notation.
+
+    Raises the gaierror of getaddrinfo() if that is another one than EAI_NONAME.
+    """
     try:
         _native("getaddrinfo", host, None, family, 0, 0, socket.AI_NUMERICHOST)
     except socket.gaierror as exc:
@@ -255,7 +271,7 @@ def _family(address: str) -> int:
 
 
 def _families(family: int, flags: int) -> tuple[int, ...]:
-    """The families of addresses to be looked for; raises gaierror if there can be none."""
+    """Return the address families to look up; raise gaierror if *flags* exclude *family*."""
     wanted = tuple(_KINDS) if family == socket.AF_UNSPEC else (family,)
     if not flags & socket.AI_ADDRCONFIG:
         return wanted
@@ -268,7 +284,7 @@ def _families(family: int, flags: int) -> tuple[int, ...]:
 
 
 def _is_configured(family: int) -> bool:
-    """Whether the machine has an address of the family, besides the loopback's."""
+    """Return whether the machine has an address of the family, other than loopback's."""
     flags = socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG
     try:
         _native("getaddrinfo", _LOOPBACK[family], None, family, 0, 0, flags)
@@ -278,7 +294,10 @@ def _is_configured(family: int) -> bool:
 
 
 def _worst(errors: Sequence[socket.gaierror]) -> socket.gaierror:
-    """The one to raise if all have failed: what may be different later goes first."""
+    """Return the error to raise when all lookups have failed.
+
+    EAI_AGAIN takes precedence: a later lookup may succeed.
+    """
     codes = {each.errno for each in errors}
     ranked = (socket.EAI_AGAIN, socket.EAI_NODATA)
     return failure(next((code for code in ranked if code in codes), socket.EAI_NONAME))

@@ -1,4 +1,4 @@
-"""The table of hosts, ``/etc/hosts``."""
+"""The hosts file, ``/etc/hosts``."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 __all__ = ["Answer", "Hosts", "packed"]
 
-#: How an IPv6 address begins that stands for an IPv4 one.
+#: The prefix of an IPv4-mapped IPv6 address.
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Answer(NamedTuple):
-    """What is known of a name or of an address: what a ``hostent`` holds."""
+    """The result of a lookup of a name or of an address, as a ``hostent`` holds it."""
 
     canonical: str
     aliases: list[str]
-    #: Addresses in text; of an address, nothing.
+    #: Addresses as text; empty in the result of a lookup of an address.
     addresses: list[str]
 
 
 def packed(address: str) -> bytes:
-    """The bytes of an address in text; those of IPv4 for one that is mapped into IPv6.
+    """Return the bytes of an address given as text; the IPv4 ones of an IPv4-mapped address.
 
-    Raises OSError for anything else.
+    Raises OSError if the text is not an address.
     """
     try:
         return socket.inet_pton(socket.AF_INET, address)
@@ -34,7 +34,7 @@ def packed(address: str) -> bytes:
 
 
 class Hosts:
-    """The table, which is read again whenever its file has changed."""
+    """The contents of a hosts file, which is read again whenever it has changed."""
 
     def __init__(self, path: str = "/etc/hosts") -> None:
         self.path = path
@@ -43,17 +43,17 @@ class Hosts:
         self._by_address: dict[bytes, Answer] = {}
 
     def by_name(self, name: str, family: int) -> Answer | None:
-        """What the table says of *name*: its addresses of *family*, from all its lines."""
+        """Return the entry of *name*, with its addresses of *family* from all lines; or None."""
         self._refresh()
         return self._by_name.get((family, name.lower()))
 
     def by_address(self, address: bytes) -> Answer | None:
-        """What the first line with this address says."""
+        """Return the entry of the first line with this address, or None."""
         self._refresh()
         return self._by_address.get(address)
 
     def items(self) -> list[tuple[tuple[int, str], Answer]]:
-        """``((family, name), answer)`` for all names."""
+        """Return ``((family, name), answer)`` for all names."""
         self._refresh()
         return list(self._by_name.items())
 

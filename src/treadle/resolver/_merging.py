@@ -1,4 +1,4 @@
-"""Look-ups in flight are shared: one implementation for all resolvers."""
+"""Merges concurrent lookups of the same name into one, for all resolvers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Outcome = tuple[Any, Exception | None]
 
 
 class Merger:
-    """Who asks for what is being looked up waits for the same answer.
+    """Merges lookups: a caller that asks for a pending lookup waits for its result.
 
-    *start* has a function called elsewhere, in a thread or a greenlet: no asker that is killed
-    takes the answer away from the others.
+    *start* runs a function elsewhere, in a thread or in a greenlet: killing one caller does not
+    take the result from the others.
     """
 
     def __init__(self, start: Callable[[partial[None]], object]) -> None:
@@ -28,18 +28,21 @@ class Merger:
         self.pending: dict[Any, AsyncResult[Outcome]] = {}
 
     def call(self, function: Callable[..., Any], name: str, *args: Any) -> Any:
-        """The value of ``function(*args)``, or what it raises; *name* tells functions apart."""
+        """Return the value of ``function(*args)``, or raise what it raises.
+
+        Calls with equal *name* and *args* share one call; *name* identifies the function.
+        """
         mine: AsyncResult[Outcome] = AsyncResult()
-        key: Any = (name, args, repr(args))  # 1, 1.0 and True are equal, and not the same argument
+        key: Any = (name, args, repr(args))  # repr: 1, 1.0 and True are equal, but other arguments
         try:
             shared = self.pending.setdefault(key, mine)
-        except TypeError:  # an argument that has no hash
+        except TypeError:  # an argument is not hashable: do not share
             key, shared = None, mine
         if shared is mine:
             self.start(partial(self.answer, key, mine, function, args))
         value, error = shared.get()
         if error is not None:
-            raise copy(error)  # one instance for all would collect their tracebacks
+            raise copy(error)  # a shared instance would collect the tracebacks of all callers
         return value if shared is mine else deepcopy(value)
 
     def answer(
@@ -49,7 +52,7 @@ class Merger:
         function: Callable[..., Any],
         args: tuple[Any, ...],
     ) -> None:
-        """What is called elsewhere for :meth:`call`."""
+        """Call *function* and set *result*; :meth:`call` has this run in a thread or greenlet."""
         outcome: Outcome
         try:
             outcome = function(*args), None

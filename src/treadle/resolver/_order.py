@@ -1,6 +1,6 @@
-"""In which order the addresses of a name are tried: RFC 6724, section 6.
+"""Sorts the addresses of a name into the order in which to try them: RFC 6724, section 6.
 
-Without the rules that need a table of the interfaces: 3, 4 and 7, and 9 for IPv4.
+The rules that need a table of the network interfaces are left out: 3, 4 and 7, and 9 for IPv4.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["in_order"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: Section 2.1, with glibc's values: prefix, precedence, label.
+#: The policy table of section 2.1, with glibc's values: prefix, precedence, label.
 _POLICY = [
     (ipaddress.IPv6Network(prefix), precedence, label)
     for prefix, precedence, label in (
@@ -37,7 +37,7 @@ def _policy(address: Address) -> tuple[int, int]:
 
 
 def _scope(address: Address) -> int:
-    """Section 3.1: as the scopes of multicast are numbered."""
+    """Return the scope of an address as the number of a multicast scope: section 3.1."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.is_multicast:
             return address.packed[1] & 15
@@ -47,17 +47,17 @@ def _scope(address: Address) -> int:
 
 
 def _source(family: int, address: str) -> Address | None:
-    """Where this machine would send from to get there; None if it cannot."""
+    """Return the local address that this machine reaches *address* from; None if it cannot."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, 53))  # of datagrams: sends nothing and never waits
+            probe.connect((address, 53))  # sends nothing and never blocks, as for any UDP socket
             return ipaddress.ip_address(probe.getsockname()[0])
     except OSError:
         return None
 
 
 def _rank(family: int, text: str) -> tuple[Any, ...]:
-    """What the rules compare, the best first."""
+    """Return the sort key of an address, which is lowest for the best one."""
     destination = ipaddress.ip_address(text)
     precedence, label = _policy(destination)
     source = _source(family, text)
@@ -77,6 +77,9 @@ def _rank(family: int, text: str) -> tuple[Any, ...]:
 
 
 def in_order(addresses: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Pairs of family and address, those to be tried first in front; the rest as it was."""
+    """Return the pairs of family and address in the order in which to try them.
+
+    Addresses that the rules do not tell apart keep their order.
+    """
     found = list(addresses)
     return found if len(found) < 2 else sorted(found, key=lambda each: _rank(*each))

@@ -1,4 +1,4 @@
-"""A resolver that uses c-ares: what gevent.resolver.ares offers, by way of pycares."""
+"""A resolver that uses c-ares through pycares: the API of gevent.resolver.ares."""
 
 from __future__ import annotations
 
@@ -27,38 +27,39 @@ _TYPES = {
     "PTR": pycares.QUERY_TYPE_PTR,
 }
 _KINDS = {number: kind for kind, number in _TYPES.items()}
-#: The attribute of a record that has its data.
+#: Type of record -> the attribute that holds its data.
 _DATA = {"A": "addr", "AAAA": "addr", "CNAME": "cname", "PTR": "dname"}
-#: What glibc makes of the same.
+#: c-ares' error -> the code that glibc gives for it. EAI_AGAIN for all others.
 _CODES = {
     pycares.errno.ARES_ENOTFOUND: socket.EAI_NONAME,
     pycares.errno.ARES_EFORMERR: socket.EAI_NONAME,
     pycares.errno.ARES_EBADNAME: socket.EAI_NONAME,
-    pycares.errno.ARES_ENOMEM: socket.EAI_NONAME,  # what it says of characters it does not like
+    pycares.errno.ARES_ENOMEM: socket.EAI_NONAME,  # c-ares' error for characters it refuses
     pycares.errno.ARES_ENODATA: socket.EAI_NODATA,
 }
-#: What else of c-ares can be set.
+#: The other options of c-ares that can be set.
 _OPTIONS = ("flags", "tries", "ndots", "udp_port", "tcp_port")
 _NO_SOCKET = pycares.ARES_SOCKET_BAD
-#: Bytes: the answers to some hundred questions may come at once.
+#: In bytes. The answers to some hundred questions may arrive at once.
 _RECEIVE_BUFFER = 1 << 20
 
 
 def _close_channels_natively() -> None:
-    """Let the thread of pycares that closes channels be a native one, even if threads are patched.
+    """Start pycares' thread that closes channels as a native one, even if threads are patched.
 
-    It waits on a queue that may have been made before patching, which would block the hub.
+    The thread waits for a queue that may have been made before patching. A greenlet that waits for
+    such a queue would block the hub.
     """
     manager: Any = getattr(pycares, "_shutdown_manager", None)
     if manager is not None and manager._thread is None:
         try:
             manager._thread = start_new_thread(manager._run_safe_shutdown_loop, ())
-        except RuntimeError:  # the interpreter is ending: nothing is left to be closed
+        except RuntimeError:  # the interpreter is ending: no channel needs to be closed
             manager._thread = 0
 
 
 class Channel:
-    """A channel of c-ares, whose sockets and timer a hub watches."""
+    """A channel of c-ares, whose sockets and timer the hub's loop watches."""
 
     def __init__(self, loop: Any, **options: Any) -> None:
         self._loop = loop
@@ -67,14 +68,17 @@ class Channel:
         self._asked: set[AsyncResult[Any]] = set()
         _close_channels_natively()
         self._channel: Any = pycares.Channel(
-            lookups="b",  # name servers alone
+            lookups="b",  # name servers only, without the hosts file
             sock_state_cb=self._socket_changed,
             socket_receive_buffer_size=_RECEIVE_BUFFER,
             **options,
         )
 
     def ask(self, name: str, kind: str) -> AsyncResult[Any]:
-        """Where the answer, or the failure, will be; None if nobody will be told of it here."""
+        """Query *name* for records of type *kind*; return the result to wait for.
+
+        Its value is the answer or the failure; None if :meth:`leave` ended the query.
+        """
         result: AsyncResult[Any] = AsyncResult()
 
         def finish(found: Any, status: int | None) -> None:
@@ -91,7 +95,7 @@ class Channel:
         return result
 
     def _socket_changed(self, fd: int, readable: bool, writable: bool) -> None:
-        """Called by c-ares when it opens, closes or needs one of its sockets."""
+        """Watch a socket for other events; c-ares calls this when its interest in it changes."""
         watcher = self._watchers.pop(fd, None)
         if watcher is not None:
             watcher.close()
@@ -114,13 +118,13 @@ class Channel:
             self._timer.start(self._process, 0, _NO_SOCKET)
 
     def close(self) -> None:
-        """Fail what is asked."""
+        """Fail the pending queries and close the channel."""
         self._channel.cancel()
         self.leave()
         self._channel.close()
 
     def leave(self) -> None:
-        """Watch no more; who waits gets None."""
+        """Stop watching the sockets, and end the pending queries with None."""
         for watcher in [self._timer, *self._watchers.values()]:
             watcher.close()
         self._watchers.clear()
@@ -141,13 +145,13 @@ def _answer(found: Any, status: int | None, kind: str) -> Answer | socket.gaierr
 
 
 class Resolver(DnsResolver):
-    """Asks name servers by c-ares: no threads, and no sockets but a few of its own.
+    """A resolver that queries name servers with c-ares, without threads and with a few sockets.
 
     *nameservers* are ``address`` or ``address:port``, by default those of ``/etc/resolv.conf``;
     *timeout* is how many seconds a server has to answer before the next is asked. By default
     both, and *flags*, *tries*, *ndots*, *udp_port* and *tcp_port* of :class:`pycares.Channel`, are
     those of ``treadle.config``, unless *use_environ* is false. *servers* is gevent's name of
-    *nameservers*. c-ares remembers answers and servers that fail.
+    *nameservers*. c-ares caches answers and remembers servers that fail.
     """
 
     def __init__(
@@ -178,23 +182,23 @@ class Resolver(DnsResolver):
         self._channel: Channel | None = None
 
     def ask(self, name: str, kinds: Sequence[str]) -> list[Answer | socket.gaierror]:
-        """Ask for all *kinds* at once."""
+        """Query *name* for all record types in *kinds* at once; return an outcome for each."""
         while True:
             if self._channel is None:
                 self._channel = Channel(self._hub.loop, **self._options)
             asked = [self._channel.ask(name, kind) for kind in kinds]
             answers = [each.get() for each in asked]
-            if None not in answers:  # or this is a child: its parent gets the answers
+            if None not in answers:  # else this is a forked child, whose parent gets the answers
                 return answers
 
     def close(self) -> None:
-        """Fail what is asked, and let go of the sockets; it may be used again."""
+        """Fail the pending queries and close the sockets; the resolver may be used again."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
 
     def begin_anew_in_child(self) -> None:
-        """Leave the sockets to the parent; who was kept and waits asks again."""
+        """Leave the sockets to the parent; a greenlet that still waits in the child asks again."""
         super().begin_anew_in_child()
         channel, self._channel = self._channel, None
         if channel is not None:
@@ -202,5 +206,6 @@ class Resolver(DnsResolver):
             channel.leave()
 
 
-#: Channels of the process that this one was forked from: closing them here would do it twice.
+#: Channels that belong to the parent process. They stay referenced so that they are not closed here
+#: a second time.
 left_to_parents: list[Channel] = []

@@ -1,4 +1,4 @@
-"""A resolver that blocks the thread: what gevent.resolver.blocking offers."""
+"""A resolver that blocks the thread: the API of gevent.resolver.blocking."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["Resolver"]
 
 
 class Resolver(AbstractResolver):
-    """Calls the standard functions where it is; no other greenlet runs meanwhile."""
+    """A resolver that calls the standard functions, which block the calling thread."""
 
     def look_up(self, name: str, *args: Any) -> Any:
-        """Call the standard function *name*."""
+        """Call the standard function *name* in this thread."""
         return NATIVE[name](*args)

@@ -1,4 +1,4 @@
-"""c-ares with answers by callbacks: what gevent.resolver.cares offers, on treadle's resolver."""
+"""DNS lookups with callbacks: the API of gevent.resolver.cares, on treadle's c-ares resolver."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["channel"]
 
 
 class Result:
-    """What became of a look-up: a value or an exception."""
+    """The outcome of a lookup: a value or an exception."""
 
     def __init__(self, value: Any = None, exception: BaseException | None = None) -> None:
         self.value = value
         self.exception = exception
 
     def successful(self) -> bool:
-        """Whether there is no exception."""
+        """Return whether the lookup succeeded."""
         return self.exception is None
 
     def get(self) -> Any:
-        """The value; raises the exception."""
+        """Return the value, or raise the exception."""
         if self.exception is not None:
             raise self.exception
         return self.value
@@ -36,10 +36,10 @@ class Result:
 
 
 class channel:
-    """Look-ups by c-ares, of which each calls *callback* with a :class:`Result` in the hub.
+    """Lookups by c-ares; each method calls its *callback* with a :class:`Result` in the hub.
 
     *loop* is the hub's; the other arguments are those of :class:`treadle.resolver.ares.Resolver`.
-    The values are what the functions of the same names return in :mod:`socket`.
+    The values are those that the functions of the same names return in :mod:`socket`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class channel:
         self.set_servers(servers)
 
     def set_servers(self, servers: Sequence[str] | str | None = None) -> None:
-        """Ask these from now on, a list or a text with commas; None: those of the system."""
+        """Use these name servers: a list, a string with commas, or None for the system's."""
         if isinstance(servers, str):
             servers = servers.split(",")
         self.destroy()
@@ -75,7 +75,7 @@ class channel:
         )
 
     def destroy(self) -> None:
-        """Let go of what it holds; further look-ups fail."""
+        """Close the channel; further lookups raise gaierror."""
         resolver, self._resolver = self._resolver, None
         if resolver is not None:
             resolver.close()
@@ -100,14 +100,14 @@ class channel:
         proto: int = 0,
         flags: int = 0,
     ) -> None:
-        """Look up what :func:`socket.getaddrinfo` does."""
+        """Look up the addresses of a host and a service, as :func:`socket.getaddrinfo` does."""
         port = _text(service) if isinstance(service, bytes) else service
         self._ask(callback, Resolver.getaddrinfo, _text(name), port, family, type, proto, flags)
 
     def getnameinfo(
         self, callback: Callable[[Result], object], sockaddr: tuple[Any, ...], flags: int
     ) -> None:
-        """Look up the names of a host and a service."""
+        """Look up the names of a host and a service, as :func:`socket.getnameinfo` does."""
         self._ask(callback, Resolver.getnameinfo, sockaddr, flags)
 
     def _ask(

@@ -1,4 +1,4 @@
-"""A resolver that uses dnspython: what gevent.resolver.dnspython offers."""
+"""A resolver that uses dnspython: the API of gevent.resolver.dnspython."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ except ImportError as exc:
 __all__ = ["Resolver"]
 
 _DATA = {"A": "address", "AAAA": "address", "CNAME": "target", "PTR": "target"}
-#: What glibc makes of them; of the others, that it may be different later.
+#: Response code -> the code that glibc gives for it. EAI_AGAIN for all others.
 _CODES = {dns.rcode.NXDOMAIN: socket.EAI_NONAME, dns.rcode.FORMERR: socket.EAI_NONAME}
 _LARGEST_DATAGRAM = 65535
-#: How often each server is asked, as resolv.conf's default is.
+#: How often each server is asked: the default of resolv.conf.
 _ATTEMPTS = 2
-#: The most names that are asked for at once: each takes a descriptor.
+#: The most names to look up at once: each lookup takes a file descriptor.
 _MAX_NAMES = 512
 
-#: What is asked, by the type of record.
+#: Type of record -> the query for it.
 Questions = dict[str, dns.message.QueryMessage]
 Outcome = Answer | socket.gaierror
 
@@ -48,7 +48,7 @@ class Server(NamedTuple):
     address: Any
 
     def ask(self, questions: Questions, seconds: float) -> dict[str, Outcome]:
-        """What it answers to *questions* within that time."""
+        """Query the server; return what it answers within *seconds*, by the type of record."""
         end = monotonic() + seconds
         found: dict[str, Outcome] = {}
         try:
@@ -63,7 +63,7 @@ class Server(NamedTuple):
                         kind, response = self._ask_by_stream({kind: questions[kind]}, end)
                     if response is not None:
                         found[kind] = _outcome(kind, response)
-        except OSError:  # no answer in time, or nobody is there
+        except OSError:  # no answer in time, or no server at this address
             pass
         return found
 
@@ -84,7 +84,7 @@ def _until(end: float) -> float:
 
 
 def _matching(wire: bytes, questions: Questions) -> tuple[str, Any]:
-    """Which question was answered and the response; None for what answers none."""
+    """Return which question *wire* answers, and the response; ``("", None)`` if none."""
     try:
         response = dns.message.from_wire(wire)
     except dns.exception.DNSException:
@@ -122,7 +122,7 @@ def _configuration() -> dns.resolver.Resolver:
 
 
 class Resolver(DnsResolver):
-    """Asks name servers in dnspython's words, over treadle's sockets.
+    """A resolver that queries name servers over treadle's sockets, with dnspython's messages.
 
     :attr:`resolver` is the ``dns.resolver.Resolver`` with the configuration: ``search``,
     ``domain``, ``ndots``, ``timeout`` (seconds that a server has before the next is asked) and
@@ -146,12 +146,12 @@ class Resolver(DnsResolver):
         self._places = Semaphore(_MAX_NAMES)
 
     def begin_anew_in_child(self) -> None:
-        """Called after a fork: the parent's look-ups take no places."""
+        """Forget the parent's pending lookups and their places; called in a forked child."""
         super().begin_anew_in_child()
         self._places = Semaphore(_MAX_NAMES)
 
     def ask(self, name: str, kinds: Sequence[str]) -> list[Outcome]:
-        """Ask for all *kinds* at once, over one socket."""
+        """Query *name* for all record types in *kinds* at once, over one socket."""
         worst: list[Outcome] = []
         with self._places:
             for each in self._candidates(name):
@@ -166,7 +166,7 @@ class Resolver(DnsResolver):
         return worst
 
     def _candidates(self, name: str) -> list[dns.name.Name]:
-        """The full names that *name* may be short for, by resolv.conf's rules."""
+        """Return the full names that *name* may be short for, by the rules of resolv.conf."""
         labels = name.encode("latin-1").split(b".")
         relative = dns.name.Name(labels)
         if relative.is_absolute():
@@ -179,7 +179,7 @@ class Resolver(DnsResolver):
         return [whole, *longer] if len(labels) > ndots else [*longer, whole]
 
     def _ask_for(self, name: dns.name.Name, kinds: Sequence[str]) -> list[Outcome]:
-        """Ask one server after the other, as long as it may help, within the lifetime."""
+        """Query one server after the other until the outcome is final or the lifetime is over."""
         end = monotonic() + self.resolver.lifetime
         questions: Questions = {kind: dns.message.make_query(name, kind) for kind in kinds}
         outcomes: dict[str, Outcome] = {}
@@ -200,13 +200,13 @@ class Resolver(DnsResolver):
         return [outcomes.get(kind, failure(socket.EAI_AGAIN)) for kind in kinds]
 
     def _turns(self) -> Iterator[Server]:
-        """Whom to ask one after the other."""
+        """Yield the servers in the order in which to query them, once for each attempt."""
         for _ in range(_ATTEMPTS):
             yield from list(self._servers)
 
 
 def _may_differ(outcome: Outcome | None) -> bool:
-    """Whether another server may answer something else."""
+    """Return whether another server may answer something else."""
     return outcome is None or (
         isinstance(outcome, socket.gaierror) and outcome.errno == socket.EAI_AGAIN
     )

@@ -1,4 +1,4 @@
-"""A resolver that uses native threads of its own: what gevent.resolver.thread offers."""
+"""A resolver that uses native threads of its own: the API of gevent.resolver.thread."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from treadle.resolver._merging import Merger
 
 __all__ = ["Resolver"]
 
-#: The most threads: a dead name server holds one for some ten seconds per name, and 500 names at
-#: 300 ms each shall take two rounds.
+#: The most threads. A dead name server blocks one for some ten seconds per name. The limit lets 500
+#: names that take 300 ms each be looked up in two rounds.
 MAX_THREADS = 256
 
 
 class Lookups(Threads):
-    """The look-ups of all threads of the process."""
+    """The native threads that do the lookups of the whole process."""
 
     def begin(self) -> None:
-        """Start with no threads and nothing to look up."""
+        """Start with no threads and no pending lookups; a forked child does this too."""
         super().begin()
         self.merger = Merger(self.submit)
 
@@ -28,12 +28,13 @@ lookups = Lookups(MAX_THREADS)
 
 
 class Resolver(AbstractResolver):
-    """Calls the standard functions in threads that do nothing else.
+    """A resolver that calls the standard functions in native threads that do nothing else.
 
-    At most :data:`MAX_THREADS` of them. Look-ups of the same name at the same time are one. Where
-    no thread can be started any more, as the interpreter ends, the calling one is used.
+    There are at most :data:`MAX_THREADS` threads. Concurrent lookups of the same name are merged
+    into one. When no thread can be started because the interpreter is ending, the calling thread
+    does the lookup.
     """
 
     def look_up(self, name: str, *args: Any) -> Any:
-        """Have a thread call the standard function *name*, and wait."""
+        """Call the standard function *name* in a native thread, and wait for its result."""
         return lookups.merger.call(NATIVE[name], name, *args)
