@@ -24,6 +24,8 @@ DIRECTIVES = {
     # A switch may happen inside any call, so the error indicator must live in the thread
     # state that greenlet saves, never in a local copy (gevent#1985, greenlet#3.0 notes).
     "fast_gil": False,
+    # No __reduce_cython__ in help(): what has C state cannot be pickled, and object says so itself.
+    "auto_pickle": False,
 }
 ONLY_ON = {f"{CORE}/{name}.pyx": "linux" for name in ("epoll", "signals")}
 MACROS = [("CYTHON_FAST_THREAD_STATE", "0"), ("CYTHON_USE_EXC_INFO_STACK", "1")]

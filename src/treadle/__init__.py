@@ -82,7 +82,7 @@ class VersionInfo(NamedTuple):
     serial: int
 
 
-version_info = VersionInfo(0, 1, 0, "final", 0)
+version_info: VersionInfo = VersionInfo(0, 1, 0, "final", 0)
 
 __all__ = [
     "Greenlet",

@@ -443,7 +443,7 @@ class Config:
             print(f"    {setting.desc}")
 
 
-config = Config()
+config: Config = Config()
 
 
 def _apply_environment() -> None:

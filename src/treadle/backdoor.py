@@ -78,9 +78,9 @@ class BackdoorServer(StreamServer):
         **server_args: Any,
     ) -> None:
         super().__init__(listener, spawn=Pool(), **server_args)
-        self.locals = {"__doc__": None, "__name__": "__console__", **(locals or {})}
+        self.locals: dict[str, Any] = {"__doc__": None, "__name__": "__console__", **(locals or {})}
         self.banner = banner
-        self.stderr = sys.stderr
+        self.stderr: Any = sys.stderr
 
     def _create_interactive_locals(self) -> dict[str, Any]:
         return {**self.locals, "builtins": builtins, "__builtins__": builtins}

@@ -64,14 +64,14 @@ class BaseServer:
     """
 
     #: The first and the longest pause, in seconds, after accepting failed; each failure doubles it.
-    min_delay = 0.01
-    max_delay = 1.0
+    min_delay: float = 0.01
+    max_delay: float = 1.0
     #: How many connections are accepted before others run.
     max_accept = 100
     #: Seconds that :meth:`stop` gives to handlers that still run, before killing them.
-    stop_timeout = 1.0
+    stop_timeout: float = 1.0
     #: Numbers of errors that end the server; after others it pauses and goes on.
-    fatal_errors = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+    fatal_errors: tuple[int, ...] = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
     _spawn: Any = Greenlet.spawn
     #: The listening socket; missing before :meth:`start` and after :meth:`close`.
@@ -95,7 +95,7 @@ class BaseServer:
             self.set_listener(listener)
             self.set_spawn(spawn)
             self.set_handle(handle)
-            self.delay = self.min_delay
+            self.delay: float = self.min_delay
             if self.max_accept < 1:
                 raise ValueError(f"max_accept must be at least 1, not {self.max_accept!r}")
         except BaseException:

@@ -45,7 +45,7 @@ class loop(Loop):
         super().__init__(hub)
 
     #: The approximate resolution of timers, in seconds.
-    approx_timer_resolution = 0.00001
+    approx_timer_resolution: float = 0.00001
 
     def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> Signal:
         """Return a watcher of signal *signum*, for the main thread.

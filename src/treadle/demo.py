@@ -24,7 +24,7 @@ class SlowSite:
 
     def __init__(self, delay: float) -> None:
         self.delay = delay
-        self.server = StreamServer(("127.0.0.1", 0), self.answer, backlog=4096)
+        self.server: StreamServer = StreamServer(("127.0.0.1", 0), self.answer, backlog=4096)
 
     def answer(self, connection: object, address: object) -> None:
         with connection, connection.makefile("rb") as request:  # type: ignore[attr-defined]
@@ -48,8 +48,10 @@ class Progress:
     """A progress bar on standard error; silent if that is no terminal."""
 
     def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done = label, total, 0
-        self.shown = sys.stderr is not None and sys.stderr.isatty()
+        self.label: str = label
+        self.total: int = total
+        self.done: int = 0
+        self.shown: bool = sys.stderr is not None and sys.stderr.isatty()
 
     def step(self) -> None:
         """Count one more page as done, and update the bar."""

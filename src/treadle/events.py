@@ -39,7 +39,7 @@ try:
     from zope.event import notify, subscribers
 except ImportError:
     #: Called with each event, in order; an exception propagates to the caller of :func:`notify`.
-    subscribers = []
+    subscribers: list[Any] = []  # type: ignore[no-redef]
 
     def notify(event: object) -> None:
         """Call all :data:`subscribers` with *event*."""
@@ -48,7 +48,7 @@ except ImportError:
 
 
 #: The package names in whose entry-point groups plug-ins are looked for; the alias adds gevent.
-plugin_owners = ["treadle"]
+plugin_owners: list[str] = ["treadle"]
 
 
 def notify_and_call_entry_points(event: Any) -> None:

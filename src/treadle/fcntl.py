@@ -11,7 +11,7 @@ from treadle._core.crew import waits as _waits
 from treadle._core.hub import get_existing_hub as _get_existing_hub
 from treadle.greenlet import getcurrent as _getcurrent
 
-__implements__ = ["flock", "lockf"]
+__implements__: list[str] = ["flock", "lockf"]
 __target__ = "fcntl"
 __all__ = [*__implements__]
 

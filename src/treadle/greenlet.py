@@ -44,7 +44,7 @@ class SpawnedLink:
     def __init__(self, callback: Callable[[Any], object]) -> None:
         if not callable(callback):
             raise TypeError(f"a link must be callable, not {callback!r}")
-        self.callback = callback
+        self.callback: Callable[[Any], object] = callback
 
     def __call__(self, source: Any) -> None:
         # It runs now: a greenlet that joined the source runs after it, and it may unlink others.

@@ -108,8 +108,8 @@ class Hub(ThreadHub):
         super().__init__()
         Hub._hubs_made += 1
         #: A number that no other hub of the process has had.
-        self.minimal_ident = Hub._hubs_made
-        self.ident_registry = IdentRegistry()
+        self.minimal_ident: int = Hub._hubs_made
+        self.ident_registry: IdentRegistry = IdentRegistry()
         #: Names the context of an error in its report.
         self.format_context: Callable[[object], str] = config.format_context
         self._threadpool: Any = None
@@ -412,8 +412,8 @@ class signal:
     ) -> None:
         if not callable(handler):
             raise TypeError(f"a signal handler must be callable, not {handler!r}")
-        self.hub = get_hub()
-        self.watcher = self.hub.loop.signal(signalnum, ref=False)
+        self.hub: Hub = get_hub()
+        self.watcher: Any = self.hub.loop.signal(signalnum, ref=False)
         self.handler: Callable[..., object] | None = handler
         self.args: tuple[Any, ...] = args
         self.kwargs: dict[str, Any] = kwargs

@@ -6,10 +6,10 @@ import errno as _errno
 import fcntl as _fcntl
 import os as _os
 import stat as _stat
+import typing as _typing
 from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
 from time import monotonic as _monotonic
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
@@ -26,10 +26,10 @@ from treadle.thread import go_on_in_child as _go_on_in_child
 from treadle.thread import other_threads as _other_threads
 from treadle.timeout import Timeout as _Timeout
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.os import *  # noqa: F403
 
-__implements__ = [
+__implements__: list[str] = [
     "close",
     "fork",
     "forkpty",
@@ -43,7 +43,7 @@ __implements__ = [
     "write",
 ]
 __target__ = "os"
-__extensions__ = [
+__extensions__: list[str] = [
     "fork_and_watch",
     "fork_gevent",
     "forkpty_and_watch",
@@ -56,7 +56,7 @@ __extensions__ = [
     "wait_for_child",
 ]
 #: Names of the standard module. Those not defined in this module are the standard ones.
-__imports__ = [name for name in dir(_os) if not name.startswith("__")]
+__imports__: list[str] = [name for name in dir(_os) if not name.startswith("__")]
 
 globals().update({name: getattr(_os, name) for name in __imports__})
 __all__ = [*getattr(_os, "__all__", []), *__extensions__]
@@ -76,7 +76,7 @@ _native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
 #: Error numbers after which nb_read() and nb_write() try again.
-ignored_errors = (_errno.EAGAIN, _errno.EINTR)
+ignored_errors: tuple[int, int] = (_errno.EAGAIN, _errno.EINTR)
 #: Interval in seconds at which waitpid() checks whether a child's watcher was called.
 _WATCH_INTERVAL = 0.001
 

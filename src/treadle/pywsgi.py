@@ -287,7 +287,7 @@ class SecureEnviron(Environ):
 class WSGISecureEnviron(SecureEnviron):
     """Shows where a request comes from and what host it is for, and no other keys."""
 
-    default_whitelist_keys = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
+    default_whitelist_keys: Any = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
     default_print_masked_keys = False
 
 
@@ -323,7 +323,7 @@ class WSGIServer(StreamServer):
     #: What it does where programs rely on gevent's way.
     policy: Policy = LIKE_GEVENT
     #: The context that each request runs in a copy of.
-    context = Context()
+    context: Context = Context()
     #: Those whose connections begin with a header of the PROXY protocol, which says whom they are
     #: for; they are refused without it, and nobody else may send one. None: nobody may.
     proxies: Proxies | None = None
@@ -361,8 +361,8 @@ class WSGIServer(StreamServer):
             self.handler_class = handler_class
         #: What serves each open connection, with ``stop()`` to let it end.
         self.connections: set[Any] = set()
-        self.log = self._log_of(log, logging.INFO)
-        self.error_log = self._log_of(error_log, logging.ERROR)
+        self.log: Any = self._log_of(log, logging.INFO)
+        self.error_log: Any = self._log_of(error_log, logging.ERROR)
         self.set_environ(environ)
 
     application: Any = None
@@ -380,7 +380,7 @@ class WSGIServer(StreamServer):
     def set_environ(self, environ: dict[str, Any] | None = None) -> None:
         """Make the base environment anew, with *environ* or what was given before."""
         given = getattr(self, "environ", None) if environ is None else environ
-        self.environ = self.environ_class(self.base_env)
+        self.environ: dict[str, Any] = self.environ_class(self.base_env)
         self.environ["wsgi.url_scheme"] = "https" if self.ssl_enabled else "http"
         self.environ.update(given or {})
         if self.environ.get("wsgi.errors") is None:
@@ -393,7 +393,7 @@ class WSGIServer(StreamServer):
     def init_socket(self) -> None:
         """Listen; the environment says where from then on."""
         super().init_socket()
-        self.address = self.socket.getsockname()
+        self.address: Any = self.socket.getsockname()
         if self.proxies is not None:
             self._handle = partial(self._handle_behind, self.proxies, self._handle)
         self.update_environ()

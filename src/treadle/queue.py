@@ -76,4 +76,6 @@ class Channel(core_queues.Channel[T]):
 
     __slots__ = ()
 
-    next = core_queues.Channel.__next__
+    def next(self) -> T:
+        """Return the next item; raise StopIteration at the end. gevent's old name."""
+        return self.__next__()

@@ -13,9 +13,9 @@ from __future__ import annotations
 import select as _select
 import sys as _sys
 import time as _time
+import typing as _typing
 from collections.abc import Callable, Iterable
 from contextlib import suppress as _suppress
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from treadle._core.builtins import builtin as _builtin
@@ -24,11 +24,11 @@ from treadle._core.sleep import sleep as _sleep
 from treadle.event import Event as _Event
 from treadle.hub import get_hub as _get_hub
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.select import *  # noqa: F403
 
 #: The names that are the standard library's own: constants, and what does not wait.
-__imports__ = [
+__imports__: list[str] = [
     name
     for name in dir(_select)
     if not name.startswith("_") and name not in ("select", "poll", "epoll")
@@ -37,7 +37,9 @@ globals().update({name: getattr(_select, name) for name in __imports__})
 
 error = _select.error
 
-__implements__ = ["select"] + [name for name in ("poll", "epoll") if hasattr(_select, name)]
+__implements__: list[str] = ["select"] + [
+    name for name in ("poll", "epoll") if hasattr(_select, name)
+]
 __target__ = "select"
 __all__ = ["error", *__implements__]
 

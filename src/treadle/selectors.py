@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import selectors as _selectors
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 from typing import Any
 
 from treadle import select as _select
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.selectors import *  # noqa: F403
 
 __target__ = "selectors"
-__implements__ = ["DefaultSelector", "SelectSelector"]
+__implements__: list[str] = ["DefaultSelector", "SelectSelector"]
 
 
 class SelectSelector(_selectors.SelectSelector):
@@ -31,7 +31,7 @@ if hasattr(_selectors, "PollSelector"):
 
         _selector_cls = _select.poll
 
-    __implements__ += ["PollSelector"]
+    __implements__.append("PollSelector")
     DefaultSelector = PollSelector
 
 if hasattr(_selectors, "EpollSelector"):
@@ -41,7 +41,7 @@ if hasattr(_selectors, "EpollSelector"):
 
         _selector_cls = _select.epoll
 
-    __implements__ += ["EpollSelector"]
+    __implements__.append("EpollSelector")
     DefaultSelector = EpollSelector
 
 
@@ -49,7 +49,13 @@ class _BadDescriptor(OSError, ValueError):
     """A bad file descriptor: an OSError in the standard library, a ValueError in gevent."""
 
 
-class GeventSelector(DefaultSelector):  # type: ignore[misc]
+if _typing.TYPE_CHECKING:
+    from selectors import DefaultSelector as _Best
+else:
+    _Best = DefaultSelector
+
+
+class GeventSelector(_Best):
     """The best selector of this system, under gevent's name for it.
 
     The OSError that :meth:`register` raises for a bad file descriptor is a ValueError too. *hub* is
@@ -59,7 +65,7 @@ class GeventSelector(DefaultSelector):  # type: ignore[misc]
     def __init__(self, hub: object = None) -> None:
         super().__init__()
 
-    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+    def register(self, fileobj: Any, events: int, data: Any = None) -> _selectors.SelectorKey:
         try:
             return super().register(fileobj, events, data)
         except OSError as exc:
@@ -70,7 +76,7 @@ class GeventSelector(DefaultSelector):  # type: ignore[misc]
 DefaultSelector = GeventSelector
 
 #: The names that are the standard library's own.
-__imports__ = [
+__imports__: list[str] = [
     name for name in dir(_selectors) if not name.startswith("__") and name not in globals()
 ]
 

@@ -26,7 +26,7 @@ class StreamServer(BaseServer):
     """
 
     #: How many connections may wait to be accepted, unless *backlog* says otherwise.
-    backlog = 256
+    backlog: int = 256
     #: Whether the address may be bound while old connections of it linger; None: not on Windows.
     reuse_addr: bool | None = None
 
@@ -84,8 +84,8 @@ class StreamServer(BaseServer):
     def init_socket(self) -> None:
         """Make, bind and listen, unless a socket was given."""
         if self.closed:
-            self.socket = self.get_listener(self.address, self.backlog, self.family)
-            self.address = self.socket.getsockname()
+            self.socket: Any = self.get_listener(self.address, self.backlog, self.family)
+            self.address: Any = self.socket.getsockname()
         self._handle = self.wrap_socket_and_handle if self.ssl_enabled else self.handle
 
     @classmethod
@@ -132,8 +132,8 @@ class DatagramServer(BaseServer):
     def init_socket(self) -> None:
         """Make and bind the socket, unless one was given."""
         if self.closed:
-            self.socket = self.get_listener(self.address, self.family)
-            self.address = self.socket.getsockname()
+            self.socket: Any = self.get_listener(self.address, self.family)
+            self.address: Any = self.socket.getsockname()
 
     @classmethod
     def get_listener(cls, address: Any, family: int | None = None) -> _socket.socket:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools as _functools
 import signal as _stdlib
 import sys as _sys
+import typing as _typing
 from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
 from os import close as _close
 from time import monotonic as _monotonic
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 from typing import TypeVar as _TypeVar
 
@@ -24,16 +24,16 @@ from treadle.greenlet import getcurrent as _getcurrent
 from treadle.hub import get_hub as _get_hub
 from treadle.thread import ThreadGreenlet as _ThreadGreenlet
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.signal import *  # noqa: F403
 
 if _sys.platform == "linux":
     from treadle._core.signals import open_signalfd as _open_signalfd
 
-__implements__ = ["getsignal", "set_wakeup_fd", "signal"]
+__implements__: list[str] = ["getsignal", "set_wakeup_fd", "signal"]
 __target__ = "signal"
 #: Names of the standard module. Those not defined in this module are the standard ones.
-__imports__ = [name for name in dir(_stdlib) if not name.startswith("__")]
+__imports__: list[str] = [name for name in dir(_stdlib) if not name.startswith("__")]
 
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = [name for name in (*__implements__, *__imports__) if not name.startswith("_")]
@@ -200,4 +200,4 @@ if _sys.platform == "linux":
             raise ValueError("timeout must be non-negative")
         return _take(sigset, timeout)
 
-    __implements__ += ["sigtimedwait", "sigwait", "sigwaitinfo"]
+    __implements__.extend(["sigtimedwait", "sigwait", "sigwaitinfo"])

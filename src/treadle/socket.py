@@ -12,10 +12,10 @@ import errno as _errno
 import os as _os
 import socket as _stdlib
 import types as _types
+import typing as _typing
 from collections.abc import Iterator as _Iterator
 from contextlib import contextmanager as _contextmanager
 from time import monotonic as _monotonic
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 # Imported now, for DNS lookups while the interpreter ends: nothing can be imported then.
@@ -33,13 +33,13 @@ from treadle.hub import sleep as _sleep
 from treadle.resolver import is_address as _is_address
 from treadle.timeout import Timeout as _Timeout
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.socket import *  # noqa: F403
 
 _READ, _WRITE = 1, 2
 
 #: The names that treadle implements.
-__implements__ = [
+__implements__: list[str] = [
     "create_connection",
     "create_server",
     "fromfd",
@@ -53,9 +53,9 @@ __implements__ = [
     "socketpair",
 ]
 #: The names that treadle adds.
-__extensions__ = ["cancel_wait", "wait", "wait_read", "wait_readwrite", "wait_write"]
+__extensions__: list[str] = ["cancel_wait", "wait", "wait_read", "wait_readwrite", "wait_write"]
 #: The names that are the standard library's own.
-__imports__ = [
+__imports__: list[str] = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
 ]
 
@@ -155,10 +155,11 @@ class socket(_native):
 
     # -- calls that wait
 
-    recv = _core_sockets.recv
-    recv_into = _core_sockets.recv_into
-    send = _core_sockets.send
-    sendall = _core_sockets.sendall
+    if not _typing.TYPE_CHECKING:  # they have the signatures of the standard class
+        recv = _core_sockets.recv
+        recv_into = _core_sockets.recv_into
+        send = _core_sockets.send
+        sendall = _core_sockets.sendall
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> _Any:
         return _call_when_ready(
@@ -437,14 +438,14 @@ def create_connection(
     source_address: _Any = None,
     *,
     all_errors: bool = False,
-) -> _Any:
+) -> socket:
     """:func:`socket.create_connection`, which also closes its socket on a kill or a Timeout."""
     host, port = address
     errors: list[OSError] = []
     for family, kind, proto, _, where in _namespace["getaddrinfo"](
         host, port, 0, _stdlib.SOCK_STREAM
     ):
-        sock = None
+        sock: _Any = None
         try:
             sock = _namespace["socket"](family, kind, proto)
             if timeout is not _stdlib._GLOBAL_DEFAULT_TIMEOUT:  # type: ignore[attr-defined]
@@ -460,7 +461,7 @@ def create_connection(
             errors.append(exc)
         else:
             errors.clear()  # their tracebacks refer to this frame
-            return sock
+            return sock  # type: ignore[no-any-return]
     if not errors:
         raise OSError("getaddrinfo returns an empty list")
     try:
@@ -471,9 +472,9 @@ def create_connection(
         errors.clear()
 
 
-create_server = _rebound(_stdlib.create_server, _namespace)
-fromfd = _rebound(_stdlib.fromfd, _namespace)
-getfqdn = _rebound(_stdlib.getfqdn, _namespace)
+create_server: _Any = _rebound(_stdlib.create_server, _namespace)
+fromfd: _Any = _rebound(_stdlib.fromfd, _namespace)
+getfqdn: _Any = _rebound(_stdlib.getfqdn, _namespace)
 
 
 # -- file descriptors that are not this module's sockets
@@ -540,7 +541,7 @@ def wait_readwrite(
 
 
 #: The default error of :func:`cancel_wait`.
-cancel_wait_ex = OSError(_errno.EBADF, "File descriptor was closed in another greenlet")
+cancel_wait_ex: OSError = OSError(_errno.EBADF, "File descriptor was closed in another greenlet")
 
 
 def cancel_wait(watcher: _Any, error: BaseException | type[BaseException] = cancel_wait_ex) -> None:

@@ -7,21 +7,22 @@ top of :class:`treadle.socket.socket`: its calls wait as that socket's calls do.
 from __future__ import annotations
 
 import ssl as _stdlib
+import typing as _typing
+from collections.abc import Callable as _Callable
 from functools import cache as _cache
 from types import ModuleType as _ModuleType
 from types import new_class as _new_class
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from treadle import socket as _sockets
 from treadle._core.tls import TLSConnection as _TLSConnection
 from treadle.socket import _rebound
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.ssl import *  # noqa: F403
 
 #: The names that treadle implements.
-__implements__ = [
+__implements__: list[str] = [
     "SSLContext",
     "SSLSocket",
     "_create_default_https_context",
@@ -36,7 +37,7 @@ if hasattr(_stdlib, "wrap_socket"):  # until CPython 3.11
     __implements__.append("wrap_socket")
 __extensions__: list[str] = []
 #: The names that are the standard library's own.
-__imports__ = [
+__imports__: list[str] = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
 ]
 
@@ -50,7 +51,7 @@ globals().update({name: getattr(_stdlib, name) for name in __imports__})
 
 
 socket = _sockets.socket
-create_connection = _sockets.create_connection
+create_connection: _Callable[..., _sockets.socket] = _sockets.create_connection
 
 
 class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
@@ -115,7 +116,7 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
 class SSLContext(_stdlib.SSLContext):
     """:class:`ssl.SSLContext`, whose :meth:`wrap_socket` returns sockets of this module."""
 
-    sslsocket_class = SSLSocket
+    sslsocket_class: type[_stdlib.SSLSocket] = SSLSocket
 
 
 @_cache
@@ -137,8 +138,9 @@ def _ours(name: str) -> _Any:
     return _rebound(getattr(_stdlib, name), globals())
 
 
-create_default_context = _create_default_https_context = _ours("create_default_context")
+create_default_context: _Callable[..., _stdlib.SSLContext] = _ours("create_default_context")
+_create_default_https_context = create_default_context
 _create_unverified_context = _create_stdlib_context = _ours("_create_unverified_context")
-get_server_certificate = _ours("get_server_certificate")
+get_server_certificate: _Callable[..., str] = _ours("get_server_certificate")
 if "wrap_socket" in __implements__:
-    wrap_socket = _ours("wrap_socket")
+    wrap_socket: _Callable[..., _stdlib.SSLSocket] = _ours("wrap_socket")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import subprocess as _stdlib
 import types as _types
+import typing as _typing
 from collections.abc import Callable as _Callable
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from treadle._core.descriptor import cancel_waits as _cancel_waits
@@ -21,11 +21,11 @@ from treadle.hub import sleep as _sleep
 from treadle.os import wait_for_child as _wait_for_child
 from treadle.selectors import PollSelector as _PollSelector
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.subprocess import *  # noqa: F403
 
 #: Names that treadle replaces.
-__implements__ = [
+__implements__: list[str] = [
     "Popen",
     "call",
     "check_call",
@@ -35,7 +35,7 @@ __implements__ = [
     "run",
 ]
 #: Names of the standard library that are unchanged here.
-__imports__ = [
+__imports__: list[str] = [
     name for name in dir(_stdlib) if not name.startswith("__") and name not in __implements__
 ]
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
@@ -73,9 +73,9 @@ class Popen(_stdlib.Popen[_Any]):
 
     def __init__(self, args: _Any, bufsize: int | None = -1, *others: _Any, **kwargs: _Any) -> None:
         super().__init__(args, bufsize, *others, **kwargs)  # type: ignore[arg-type]
-        self.stdin = _cooperative(self.stdin, bufsize)
-        self.stdout = _cooperative(self.stdout, bufsize)
-        self.stderr = _cooperative(self.stderr, bufsize)
+        self.stdin: _Any = _cooperative(self.stdin, bufsize)
+        self.stdout: _Any = _cooperative(self.stdout, bufsize)
+        self.stderr: _Any = _cooperative(self.stderr, bufsize)
 
     def __exit__(self, *exception: _Any) -> None:
         try:

@@ -28,7 +28,7 @@ from treadle._core.hub import get_existing_hub
 from treadle.event import Event
 
 __target__ = "_thread"
-__implements__ = [
+__implements__: list[str] = [
     "LockType",
     "RLock",
     "_count",
@@ -69,7 +69,7 @@ class EndLock(LockType):
     :mod:`threading` requires, although the first waiter may already have acquired it.
     """
 
-    is_over = False
+    is_over: bool = False
 
     def locked(self) -> bool:
         """Return whether the thread is still running."""
@@ -77,7 +77,7 @@ class EndLock(LockType):
 
     def release(self) -> None:
         """Mark the thread as ended, and wake one waiter."""
-        self.is_over = True
+        self.is_over: bool = True
         super().release()
 
     def _at_fork_reinit(self) -> None:
@@ -338,4 +338,4 @@ if hasattr(_thread, "set_name"):  # since CPython 3.14
             _native_set_name(name)
 
     _native_set_name = _thread.set_name
-    __implements__ += ["set_name"]
+    __implements__.append("set_name")

@@ -121,7 +121,7 @@ class ThreadPool(AnyThreadPool):
     _WorkerGreenlet = _WorkerGreenlet
 
     def __init__(self, maxsize: int, hub: Any = None, idle_task_timeout: float = -1) -> None:
-        self.hub = get_hub() if hub is None else hub
+        self.hub: Any = get_hub() if hub is None else hub
         self._idle_seconds = None if idle_task_timeout < 0 else idle_task_timeout
         self._maxsize = 0
         self._crew = Crew(self._idle_seconds)

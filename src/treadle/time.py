@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time as _time
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from treadle._core.builtins import sleep
 
-if _TYPE_CHECKING:  # what this module has of the standard one
+if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.time import *  # noqa: F403
 
-__implements__ = ["sleep"]
+__implements__: list[str] = ["sleep"]
 __target__ = "time"
 #: The names that are the standard library's own.
-__imports__ = [name for name in dir(_time) if not name.startswith("__") and name != "sleep"]
+__imports__: list[str] = [
+    name for name in dir(_time) if not name.startswith("__") and name != "sleep"
+]
 
 globals().update({name: getattr(_time, name) for name in __imports__})
 __all__ = [name for name in (*__implements__, *__imports__) if not name.startswith("_")]

@@ -70,7 +70,7 @@ class WebSocket:
         #: The code of the close, whichever end closed the WebSocket; None until it is closed.
         self.close_code: int | None = None
         #: The reason that the closing end gives for the close.
-        self.close_reason = ""
+        self.close_reason: str = ""
         self._handler = handler
         self._limits = handler.limits
         self._socket: Any = None
@@ -330,7 +330,7 @@ class WebSocket:
 
     def _note(self, code: int, reason: str | None) -> None:
         if self.close_code is None:
-            self.close_code, self.close_reason = int(code), reason or ""
+            self.close_code, self.close_reason = int(code), str(reason or "")
             self._deadline = monotonic() + _CLOSE_TIME
 
     def _lose(self, reason: str) -> None:

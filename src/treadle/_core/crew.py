@@ -33,7 +33,7 @@ class Worker(ThreadMain):
     greenlet_tree_is_root = True
 
     #: Of its native thread, once that runs.
-    ident = 0
+    ident: int = 0
 
     def begin(self, crew: Crew) -> None:
         """The main function of its thread."""
@@ -68,7 +68,7 @@ class Leave:
 
     def __init__(self) -> None:
         #: Whether one has.
-        self.taken = False
+        self.taken: bool = False
 
 
 class Crew:
@@ -82,7 +82,7 @@ class Crew:
         #: What to call, and who is to leave.
         self.tasks: Queue[partial[None] | Leave] = Queue()
         self.workers: set[Worker] = set()
-        self.worker_left = Event()
+        self.worker_left: Event = Event()
 
     def submit(
         self, task: partial[None], limit: int, make_worker: Callable[[], Worker] = Worker
@@ -188,7 +188,7 @@ class Threads:
 
     def begin(self) -> None:
         """Start with no threads; a forked child does, the parent's are not there."""
-        self.crew = Crew(IDLE_SECONDS)
+        self.crew: Crew = Crew(IDLE_SECONDS)
 
     def submit(self, task: partial[None]) -> None:
         """Have a thread call *task*, which must not raise."""

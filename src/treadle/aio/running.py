@@ -72,7 +72,9 @@ def _swap_nothing(loop: Any, task: Any) -> Any:
     """Do nothing: before CPython 3.14, asyncio stores the current task by loop."""
 
 
-swap_task = _swap_in_thread if sys.version_info >= (3, 14) else _swap_nothing
+swap_task: Callable[[Any, Any], Any] = (
+    _swap_in_thread if sys.version_info >= (3, 14) else _swap_nothing
+)
 
 
 def _share_turns(base_events: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cached_property, lru_cache, partial
 from typing import Any
@@ -30,7 +30,7 @@ class Forwarding:
 
     def __init__(self, cfg: Any) -> None:
         trusted = Proxies([*cfg.forwarded_allow_ips, "unix"])
-        self.trusts = lru_cache(_REMEMBERED)(trusted.__contains__)
+        self.trusts: Callable[[str], bool] = lru_cache(_REMEMBERED)(trusted.__contains__)
         self._schemes: dict[str, str] = cfg.secure_scheme_headers
         self._variables = {"HTTP_" + name.replace("-", "_") for name in self._schemes}
         self._names = frozenset(getattr(cfg, "forwarder_headers", ()))
@@ -64,13 +64,18 @@ class HookRequest:
 
     def __init__(self, exchange: Any) -> None:
         request = exchange.request
-        self.method = request.method
-        self.uri = request.target.decode("latin-1")
+        self.method: Any = request.method
+        self.uri: Any = request.target.decode("latin-1")
+        self.path: str
+        self.query: str
         self.path, _, self.query = self.uri.partition("?")
-        self.version = tuple(int(part) for part in f"{request.version}.0".split(".")[:2])
-        self.scheme = exchange.environ["wsgi.url_scheme"]
-        self.body = exchange.wsgi_input
-        self.peer_addr = self.remote_addr = exchange.client_address
+        self.version: tuple[int, ...] = tuple(
+            int(part) for part in f"{request.version}.0".split(".")[:2]
+        )
+        self.scheme: Any = exchange.environ["wsgi.url_scheme"]
+        self.body: Any = exchange.wsgi_input
+        self.peer_addr: Any = exchange.client_address
+        self.remote_addr: Any = self.peer_addr
         self._headers = request.headers
 
     @cached_property
@@ -86,11 +91,12 @@ class HookResponse:
     """A response, in the form that gunicorn's hooks and loggers expect."""
 
     def __init__(self, exchange: Any) -> None:
-        self.status = exchange.status
-        self.status_code = exchange.code
-        self.headers = exchange.response_headers or []
-        self.headers_sent = exchange.headers_sent
-        self.sent = self.response_length = exchange.response_length
+        self.status: Any = exchange.status
+        self.status_code: Any = exchange.code
+        self.headers: list[tuple[str, str]] = exchange.response_headers or []
+        self.headers_sent: Any = exchange.headers_sent
+        self.sent: Any = exchange.response_length
+        self.response_length: Any = self.sent
 
 
 class _OfWorker:
@@ -127,7 +133,7 @@ class _OfWorker:
         fault = self._apply_headers()
         if fault is not None:
             worker.log.warning("Invalid request from ip=%s: %s", host(self.client_address), fault)
-            self.application = partial(refuse, fault.status)
+            self.application: partial[list[bytes]] = partial(refuse, fault.status)
         if not environ["SERVER_NAME"]:
             environ["SERVER_NAME"], environ["SERVER_PORT"] = named_host(environ)
         cut_script_name(environ)

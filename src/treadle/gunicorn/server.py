@@ -31,17 +31,17 @@ class Server(WSGIServer):
     def __init__(self, worker: Any, listener: Any, pool: Pool) -> None:
         cfg = worker.cfg
         self.worker = worker
-        self.limits = limits(cfg)
-        self.stopping = not cfg.keepalive
-        self.forwarding = Forwarding(cfg)
-        self.field_size = cfg.limit_request_field_size or sys.maxsize
+        self.limits: Limits = limits(cfg)
+        self.stopping: bool = not cfg.keepalive
+        self.forwarding: Forwarding = Forwarding(cfg)
+        self.field_size: Any | int = cfg.limit_request_field_size or sys.maxsize
         options: dict[str, Any] = {}
         if cfg.is_ssl:
-            self.http2 = "h2" in getattr(cfg, "http_protocols", ())
+            self.http2: bool = "h2" in getattr(cfg, "http_protocols", ())
             options["ssl_context"] = ssl_context(cfg)
             options["suppress_ragged_eofs"] = cfg.suppress_ragged_eofs
         if cfg.proxy_protocol not in (False, "off"):
-            self.proxies = Proxies([*cfg.proxy_allow_ips, "unix"])
+            self.proxies: Proxies = Proxies([*cfg.proxy_allow_ips, "unix"])
         super().__init__(
             listener,
             worker.wsgi,

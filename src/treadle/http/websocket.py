@@ -96,7 +96,7 @@ class Deflate(Extension):
                 raise ValueError(f"{name} is no parameter")
         agreed.append(f"server_max_window_bits={self._write_bits}")
         #: The value of Sec-WebSocket-Extensions in the response.
-        self.agreed = "; ".join(agreed)
+        self.agreed: str = "; ".join(agreed)
         self._reading: Any = None
         self._writing: Any = None
         self._compressed: bool | None = None  # whether the incoming message is; None between two

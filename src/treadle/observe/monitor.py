@@ -47,21 +47,21 @@ class PeriodicMonitoringThread:
     """
 
     #: The least time between two checks, in seconds.
-    min_sleep_time = 0.005
+    min_sleep_time: float = 0.005
     #: The least time between two checks of the memory, in seconds. They are expensive.
     min_memory_monitor_period = 2
 
     def __init__(self, hub: Any) -> None:
         self._hub = ref(hub, self._hub_gone)
         #: False after :meth:`kill`.
-        self.should_run = True
+        self.should_run: bool = True
         self._tracer = GreenletTracer()
         self._tracer.monitor_current_greenlet_blocking()
         self._monitoring_functions = [_Entry(self.monitor_blocking, config.max_blocking_time)]
         self._memory_exceeded = 0
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         #: The identifier of the native thread.
-        self.monitor_thread_ident = start_new_thread(self, ())
+        self.monitor_thread_ident: int = start_new_thread(self, ())
 
     @property
     def hub(self) -> Any:

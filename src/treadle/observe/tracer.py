@@ -22,7 +22,7 @@ class GreenletTracer:
 
     def __init__(self) -> None:
         #: The number of switches since the last call of :meth:`did_block_hub`.
-        self.greenlet_switch_counter = 0
+        self.greenlet_switch_counter: int = 0
         #: The greenlet that runs, or None if it is not to be reported.
         self.active_greenlet: Any = None
         #: The trace function set before this one. It is still called.
@@ -53,7 +53,8 @@ class GreenletTracer:
         The hub's turns count as well as switches: if a greenlet waits and no other can run, the
         loop turns without any switch.
         """
-        switched, self.greenlet_switch_counter = self.greenlet_switch_counter, 0
+        switched = self.greenlet_switch_counter
+        self.greenlet_switch_counter = 0
         turns, self._turns = self._turns, hub.turns
         if switched or turns != hub.turns:
             return False
@@ -93,7 +94,7 @@ class HubSwitchTracer(GreenletTracer):
         self.hub = hub
         self.max_blocking_time = max_blocking_time
         #: When the hub last ran, by :func:`time.perf_counter`; 0 if it has not run.
-        self.last_entered_hub = 0.0
+        self.last_entered_hub: float = 0.0
         self._seen_turns = hub.turns
 
     def note(self, event: str, args: tuple[Any, Any]) -> None:
@@ -120,8 +121,8 @@ class MaxSwitchTracer(GreenletTracer):
         self.hub = hub
         self.max_blocking_time = max_blocking_time
         #: The longest time without a switch so far, in seconds.
-        self.max_blocking = 0.0
-        self.last_switch = time.perf_counter()
+        self.max_blocking: float = 0.0
+        self.last_switch: float = time.perf_counter()
         self._seen_turns = hub.turns
 
     def note(self, event: str, args: tuple[Any, Any]) -> None:

@@ -87,7 +87,7 @@ class DnsResolver(AbstractResolver):
 
     def __init__(self, hub: object = None, hosts: str = "/etc/hosts") -> None:
         """Make a resolver; *hosts* is the path of the hosts file."""
-        self.hosts = Hosts(hosts)
+        self.hosts: Hosts = Hosts(hosts)
         self._merger = Merger(spawn_raw)
         resolvers.add(self)
 

@@ -15,8 +15,8 @@ from treadle.resolver._dns import Answer, DnsResolver, answer_from, failure, nam
 
 try:
     import pycares
-except ImportError as exc:
-    raise ImportError("treadle.resolver.ares needs pycares: pip install 'treadle[dns]'") from exc
+except ImportError as _exc:
+    raise ImportError("treadle.resolver.ares needs pycares: pip install 'treadle[dns]'") from _exc
 
 __all__ = ["Resolver"]
 

@@ -20,10 +20,10 @@ try:
     import dns.rcode
     import dns.rdatatype
     import dns.resolver
-except ImportError as exc:
+except ImportError as _exc:
     raise ImportError(
         "treadle.resolver.dnspython needs dnspython: pip install 'treadle[dns]'"
-    ) from exc
+    ) from _exc
 
 __all__ = ["Resolver"]
 
@@ -139,7 +139,7 @@ class Resolver(DnsResolver):
         hosts: str = "/etc/hosts",
     ) -> None:
         super().__init__(hub, hosts)
-        self.resolver = _configuration()
+        self.resolver: Any = _configuration()
         self.resolver.timeout = timeout or config.resolver_timeout or self.resolver.timeout
         servers = nameservers or config.resolver_nameservers or self.resolver.nameservers
         self._servers = [Server(*name_server(str(each))) for each in servers]

@@ -21,10 +21,10 @@ class Lookups(Threads):
     def begin(self) -> None:
         """Start with no threads and no pending lookups; a forked child does this too."""
         super().begin()
-        self.merger = Merger(self.submit)
+        self.merger: Merger = Merger(self.submit)
 
 
-lookups = Lookups(MAX_THREADS)
+lookups: Lookups = Lookups(MAX_THREADS)
 
 
 class Resolver(AbstractResolver):

@@ -77,7 +77,9 @@ class Board:
         # Anonymous and shared: a forked worker writes where the supervisor reads.
         self._memory = mmap.mmap(-1, max(workers, 1) * _SIZE * 8)
         values = memoryview(self._memory).cast("d")
-        self.slots = [Slot(values[at * _SIZE : (at + 1) * _SIZE]) for at in range(workers)]
+        self.slots: list[Slot] = [
+            Slot(values[at * _SIZE : (at + 1) * _SIZE]) for at in range(workers)
+        ]
         self._gone = dict.fromkeys(self.LASTING, 0.0)
 
     def retire(self, slot: Slot) -> None:

@@ -57,11 +57,13 @@ class Child:
     """A worker process, as the supervisor tracks it."""
 
     def __init__(self, pid: int, at: int, slot: Slot) -> None:
-        self.pid, self.at, self.slot = pid, at, slot
-        self.started = monotonic()
-        self.ended = Event()
-        self.status = 0
-        self.stopping = False
+        self.pid: int = pid
+        self.at: int = at
+        self.slot: Slot = slot
+        self.started: float = monotonic()
+        self.ended: Event = Event()
+        self.status: int = 0
+        self.stopping: bool = False
 
     def signal(self, number: int) -> None:
         """Send the signal *number* to the worker, unless it has ended."""
@@ -78,10 +80,10 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.board = Board(settings.workers + 1)  # one more while a worker is replaced
+        self.board: Board = Board(settings.workers + 1)  # one more while a worker is replaced
         self.children: dict[int, Child] = {}  # by the index of their slot
         self.stopping = False
-        self.errors = LogFile(settings.error_log, 2)
+        self.errors: LogFile = LogFile(settings.error_log, 2)
         self.status = 0
         self._wake = Event()
         self._reloads = 0  # requested and not done

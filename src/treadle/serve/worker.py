@@ -6,16 +6,19 @@ import importlib
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 from treadle.event import Event
 from treadle.greenlet import spawn
 from treadle.http.connection import end_connections
+from treadle.http.counters import Counters
 from treadle.http.http1 import Handler
+from treadle.http.limits import Limits
 from treadle.http.log import FORMATS, SILENCE
 from treadle.http.policy import STRICT
 from treadle.http.proxy import Proxies
@@ -152,7 +155,7 @@ class WorkerServer(WSGIServer):
     handler_class: Any = ServeHandler
     stream_class: Any = ServeStream
     policy = STRICT
-    base_env = {  # noqa: RUF012
+    base_env: ClassVar[dict[str, Any]] = {
         **WSGIServer.base_env,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
@@ -161,16 +164,16 @@ class WorkerServer(WSGIServer):
     def __init__(self, worker: Worker, listener: Any, **options: Any) -> None:
         settings = worker.settings
         self.worker = worker
-        self.slot = worker.slot
-        self.limits = settings.limits()
+        self.slot: Slot = worker.slot
+        self.limits: Limits = settings.limits()
         self.gate: Any = worker.gate
-        self.counters = worker.counters
-        self.http2 = settings.http2
+        self.counters: Counters = worker.counters
+        self.http2: bool = settings.http2
         if settings.proxy_protocol:
-            self.proxies = Proxies(settings.proxy_protocol)
+            self.proxies: Proxies = Proxies(settings.proxy_protocol)
         self.of_address: Counter[str] = Counter()
-        self.format = FORMATS[settings.access_log_format]
-        self.context = Context()
+        self.format: Callable[[Any], str] = FORMATS[settings.access_log_format]
+        self.context: Context = Context()
         super().__init__(
             listener, worker.application, log=worker.access, error_log=worker.errors, **options
         )
@@ -260,16 +263,17 @@ class Worker:
     """Serves *listeners* with the application until :attr:`stop_event` is set."""
 
     def __init__(self, settings: Settings, listeners: list[Any], slot: Slot) -> None:
-        self.settings, self.slot = settings, slot
+        self.settings: Settings = settings
+        self.slot: Slot = slot
         self.application: Any = None
-        self.stop_event = Event()
+        self.stop_event: Event = Event()
         self.connections = self.queued = 0
-        self.counters = slot.counters()
+        self.counters: Counters = slot.counters()
         self.counters.left = settings.max_requests
         self.counters.enough = self.stop_event.set
         limit = settings.limit_concurrency
-        self.gate = Semaphore(limit) if limit else None
-        self.errors = LogFile(settings.error_log, 2)
+        self.gate: Semaphore | None = Semaphore(limit) if limit else None
+        self.errors: LogFile = LogFile(settings.error_log, 2)
         self.access: Any = LogFile(settings.access_log, 1) if settings.access_log else SILENCE
         self._listeners = listeners
         self.servers: list[WorkerServer] = []

@@ -38,10 +38,10 @@ from treadle.compat._finder import VERSION as __version__
 from . import events, exceptions
 
 # gevent has kept this value since version 20; only __version__ has the real version.
-version_info = _VersionInfo(20, 0, 0, "dev", 0)
+version_info: _VersionInfo = _VersionInfo(20, 0, 0, "dev", 0)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     """Import and return the submodule *name*.
 
     The real ``import gevent`` loads many submodules, and programs rely on that.

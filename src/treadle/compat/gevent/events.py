@@ -7,7 +7,7 @@ from treadle.events import plugin_owners
 __all__ = [*_ours]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name[:1] == "I" and (name[1:] in __all__ or name == "IPeriodicMonitorThread"):
         from ._event_interfaces import declare  # imports zope.interface
 
