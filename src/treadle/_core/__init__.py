@@ -2,4 +2,4 @@
 
 __version__ = "0.1.0"
 
-from treadle._core import native as native  # now: later it might find the thread module patched
+from treadle._core import native as native  # now, as the thread module may be patched later

@@ -1,8 +1,8 @@
 # cython: binding=False
-"""What patching puts where the interpreter has built-in functions.
+"""Functions that patching puts in the place of the interpreter's built-in ones.
 
-They are built-in functions as well: a class that keeps one (``sleep = time.sleep``) does not make a
-method of it. :func:`builtin` gives a function of Python's that property.
+They are built-in functions as well, so a class that stores one (``sleep = time.sleep``) does not
+make it a method. :class:`builtin` gives that property to a function written in Python.
 """
 
 from cpython.object cimport PyObject
@@ -36,12 +36,12 @@ cdef extern from "Python.h":
     void PyErr_WriteUnraisable(PyObject *context)
 
 cdef object NUMBER = (SupportsFloat, SupportsIndex)
-# More does not fit into the platform's time.
+# The most seconds that fit into the platform's time type.
 cdef double LONGEST_SLEEP = 9223372036
 
 
 class builtin(staticmethod):
-    """A function that classes do not bind, as they do not bind the interpreter's built-in ones.
+    """A function that classes do not bind, like the interpreter's built-in functions.
 
     ``class Clock: sleep = time.sleep`` is common, and works with the built-in function.
     """
@@ -54,9 +54,10 @@ class builtin(staticmethod):
 
 
 def get_ident(gr=None):
-    """A number that no other living greenlet or thread has: the current one's, or that of *gr*.
+    """Return the number of *gr*, or of the current greenlet if it is None.
 
-    A thread's main greenlet has the number the thread has in the operating system.
+    No other living greenlet or thread has that number. A thread's root greenlet has the number that
+    the unpatched function returns for the thread.
     """
     if gr is None:
         gr = current_greenlet()
@@ -64,7 +65,7 @@ def get_ident(gr=None):
 
 
 def sleep(seconds, /):
-    """Let other greenlets run for *seconds*: :func:`time.sleep`, with its errors.
+    """Suspend the current greenlet for *seconds*: :func:`time.sleep`, with its errors.
 
     Raises TypeError for what is not a number, ValueError for negative numbers and NaN,
     OverflowError for more than the platform's time can hold.
@@ -91,20 +92,20 @@ def sleep(seconds, /):
 
 
 def getnameinfo(sockaddr, flags, /):
-    """:func:`socket.getnameinfo`, by the hub's resolver."""
-    # Refused here, where no frame of Python keeps it in the traceback.
+    """Return what :func:`socket.getnameinfo` does, through the hub's resolver."""
+    # Raised here, where no Python frame in the traceback keeps `sockaddr` alive.
     if not isinstance(sockaddr, tuple):
         raise TypeError("getnameinfo() argument 1 must be a tuple")
     return (<object>get_hub()).resolver.getnameinfo(sockaddr, flags)
 
 
 def report_thread(function, exc):
-    """Hand what *function*, a thread's, raised to :func:`sys.unraisablehook`."""
+    """Pass *exc*, which a thread's *function* raised, to :func:`sys.unraisablehook`."""
     PyErr_SetObject(type(exc), exc)
     treadle_report_thread(function)
 
 
 def report_ignored(exc):
-    """Hand an exception that nobody can take to :func:`sys.unraisablehook`, without a context."""
+    """Pass *exc*, which no caller can receive, to :func:`sys.unraisablehook`, without a context."""
     PyErr_SetObject(type(exc), exc)
     PyErr_WriteUnraisable(NULL)

@@ -1,14 +1,15 @@
 /* A cache of the 16 KiB blocks in which the interpreter keeps Python frames.
  *
  * Since CPython 3.11 the first Python frame of every greenlet makes the interpreter map such a
- * block, and unmap it when the greenlet ends: most of a short greenlet's cost.  The interpreter
- * takes it through its arena allocator, which may be replaced; every other size is passed on.
+ * block, and unmap it when the greenlet ends.  That is most of a short greenlet's cost.  The
+ * interpreter takes blocks from its arena allocator, which may be replaced: this cache serves
+ * requests of that size and passes all others on.
  *
  * Blocks are carved from slabs of 1 MiB, so that a million greenlets cost a few thousand maps.
- * A bounded number of empty slabs is kept for the next burst, the rest is unmapped; the pages
- * of free blocks in slabs that are still in use go back to the system once many are free.
+ * A bounded number of empty slabs is kept for the next burst, and the rest are unmapped.  Once
+ * many blocks are free in slabs that are still in use, their pages go back to the system.
  *
- * The lock makes it safe for threads without the GIL; nothing here runs Python. */
+ * The lock makes the cache safe for threads without the GIL.  Nothing here runs Python. */
 #ifndef TREADLE_CHUNKS_H
 #define TREADLE_CHUNKS_H
 
@@ -85,7 +86,7 @@ static int slab_table_grow(void)
     return 0;
 }
 
-/* Close the gap, so that probing needs no tombstones. */
+/* Remove a cell and close the gap, so that probing needs no tombstones. */
 static void slab_table_remove(chunk_slab **cell)
 {
     size_t mask = chunks.table_size - 1, hole = cell - chunks.table;
@@ -114,7 +115,7 @@ static void slab_unlink(chunk_slab *slab)
     *(slab->next ? &slab->next->prev : &chunks.last) = slab->prev;
 }
 
-/* SLAB_SIZE bytes aligned to SLAB_SIZE, so that a block's slab follows from its address. */
+/* Map SLAB_SIZE bytes aligned to SLAB_SIZE, so that a block's address gives its slab. */
 static char *slab_map(void)
 {
     char *raw = mmap(NULL, 2 * SLAB_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -212,7 +213,7 @@ static void chunks_free(void *ctx, void *ptr, size_t size)
         if (chunks.table != NULL)
             cell = slab_cell(chunks.table, chunks.table_size, slab_base_of(ptr));
     }
-    if (cell == NULL || *cell == NULL) {  /* not ours: mapped before the cache was installed */
+    if (cell == NULL || *cell == NULL) {  /* not of this cache: allocated before it was installed */
         if (size == CHUNK_SIZE)
             chunks_release();
         chunks.previous.free(chunks.previous.ctx, ptr, size);
@@ -225,7 +226,7 @@ static void chunks_free(void *ctx, void *ptr, size_t size)
     chunks.in_use--;
     chunks.warm++;
     if (slab->free == SLAB_ALL_FREE) {
-        slab_unlink(slab);  /* empty slabs stand last: partly used ones fill up first */
+        slab_unlink(slab);  /* empty slabs go last, so that partly used ones fill up first */
         slab_link(slab, 1);
         if (++chunks.empty > SLABS_KEPT_EMPTY)
             slab_release(slab, cell);

@@ -1,4 +1,4 @@
-"""The cache of Python-stack blocks that makes greenlets cheap; chunks.h says how and why."""
+"""The cache of blocks for Python frames that makes greenlets cheap; chunks.h explains it."""
 
 cdef extern from "chunks.h":
     struct chunk_state "chunks":
@@ -17,10 +17,10 @@ def install() -> None:
 
 
 def stats() -> dict[str, int]:
-    """Count the cache's blocks.
+    """Return the numbers of the cache's blocks.
 
     ``in_use``: blocks that hold frames of living greenlets and threads; ``free``: blocks kept
-    for the next ones, ``warm`` of which have resident pages; ``bytes``: address space held.
+    for later ones; ``warm``: free blocks with resident pages; ``bytes``: address space held.
     """
     capacity = chunk_slabs * SLAB_CHUNKS
     return {

@@ -1,4 +1,4 @@
-/* The real monotonic clock in nanoseconds. */
+/* The system's monotonic clock, in nanoseconds. */
 #ifndef TREADLE_CLOCK_H
 #define TREADLE_CLOCK_H
 

@@ -1,13 +1,15 @@
 from libc.stdint cimport int64_t
 
-# Nanoseconds of the loop's clock: monotonic, or what the replaced source says.
+# The time of the loop's clock in nanoseconds: the system's monotonic time, or the replacement's. A
+# replacement may run Python.
 cdef int64_t now() except? -1
 
-# Whether a source stands in for the real clock.
+# Whether another source replaces the system's clock.
 cdef bint is_replaced() noexcept
 
-# Tell the replaced source that nothing happens before `deadline` (-1: ever). True if it moved on.
+# Tell the replacement that nothing happens before `deadline` (-1: ever). Returns whether the time
+# has advanced.
 cdef bint idle_until(int64_t deadline) except? -1
 
-# A wait's length in nanoseconds from seconds; -1 for None, which waits for ever.
+# Convert a wait's length from seconds to nanoseconds; -1 for None, which is no limit.
 cdef int64_t nanoseconds(object seconds) except? -2

@@ -6,7 +6,8 @@ from libc.math cimport isnan
 cdef extern from "clock.h":
     int64_t treadle_monotonic() nogil
 
-# About 292 years: what 63 bits of nanoseconds hold, less room to add it to a present time.
+# The longest wait, about 146 years: half of what 63 bits of nanoseconds hold, so that it can be
+# added to the present time.
 cdef int64_t LONGEST = <int64_t>1 << 62
 
 cdef object source = None
@@ -31,7 +32,7 @@ cdef int64_t nanoseconds(object seconds) except? -2:
     if seconds is None:
         return -1
     if not isinstance(seconds, (int, float)):
-        # A Timeout may stand for its seconds.
+        # A Timeout may be given instead of its seconds.
         seconds = getattr(seconds, "seconds", seconds)
         if seconds is None:
             return -1
@@ -46,19 +47,19 @@ cdef int64_t nanoseconds(object seconds) except? -2:
 
 
 def monotonic() -> int:
-    """The loop's time in nanoseconds."""
+    """Return the loop's time in nanoseconds."""
     return now()
 
 
 def replace(new_source):
-    """Let every loop read time from *new_source*, or from the system again if it is None.
+    """Make every loop read time from *new_source*, or from the system again if it is None.
 
-    A source has two methods: ``now()``, monotonic nanoseconds as an int; and
-    ``idle(deadline)``, called when a loop has nothing to do before *deadline* (nanoseconds of
-    this source, or None: nothing at all): a virtual clock jumps there and returns True, and one
-    that runs by itself returns False, upon which the loop waits in real time.
+    A source has two methods. ``now()`` returns monotonic nanoseconds as an int. A loop calls
+    ``idle(deadline)`` when it has nothing to do before *deadline* (nanoseconds of this source, or
+    None: it has nothing to do at all). A virtual clock advances to *deadline* and returns True. A
+    clock that runs by itself returns False, and the loop then waits in real time.
 
-    Returns the source that was in force, or None.
+    Returns the previous source, or None. Raises TypeError if *new_source* lacks a method.
     """
     global source
     if new_source is not None and not (hasattr(new_source, "now") and hasattr(new_source, "idle")):

@@ -6,5 +6,5 @@ cdef class Collector:
     cdef readonly list ready         # in the order they came
     cdef Wait wait
     cdef Py_ssize_t wanted           # how many `ready` must hold to wake the waiter
-    # C only: never switches or runs Python.
+    # Add an object that is ready. Never switches or runs Python.
     cdef int add(self, object source) except -1

@@ -19,16 +19,16 @@ cdef class Collector:
         return 0
 
     def __call__(self, source):
-        """What an object that is linked to this one calls when it is ready."""
+        """Add *source*, which is ready: objects call this as a link."""
         self.add(source)
 
     def __repr__(self):
         return f"{len(self.ready)} of {self.wanted} objects"
 
     def wait_for(self, Py_ssize_t count, deadline):
-        """Wait until *count* objects are ready or the loop's time is *deadline* (nanoseconds).
+        """Wait until *count* objects are ready, and return True; False if *deadline* comes first.
 
-        *deadline* None: for ever. Whether they are ready.
+        *deadline* is a time of the loop in nanoseconds; None: no limit.
         """
         if len(self.ready) >= count:
             return True
@@ -42,5 +42,5 @@ cdef class Collector:
 
 
 def deadline_after(seconds):
-    """The loop's time in nanoseconds *seconds* from now; None for None."""
+    """Return the loop's time *seconds* from now, in nanoseconds; None if *seconds* is None."""
     return None if seconds is None else now() + nanoseconds(seconds)

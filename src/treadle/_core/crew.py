@@ -1,15 +1,15 @@
-"""Native threads that call functions: beneath the thread pools, and for calls that would block.
+"""Native threads that call functions, for the thread pools and for calls that would block.
 
-The pools of hubs are their programs'. What treadle itself calls in threads has threads of its own,
-by how long it may take, so that nothing that is slow holds up something else: look-ups of names,
-operations on files, and waits.
+The thread pools of hubs belong to the program. treadle's own calls have separate threads, grouped
+by how long a call may take, so that a slow call does not delay others: DNS lookups, file
+operations, and waits.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from _queue import Empty  # by way of queue it would load threading, before any patching
+from _queue import Empty  # the queue module would load threading before any patching
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -24,19 +24,19 @@ R = TypeVar("R")
 
 
 class Worker(ThreadMain):
-    """Does a crew's work, in a native thread of its own.
+    """Runs the tasks of a crew in a native thread of its own.
 
-    Not in the thread's first greenlet, so that it can be told what runs in it.
+    It is not the thread's first greenlet but another one, so that tools can tell what runs in it.
     """
 
     #: For :class:`treadle.util.GreenletTree`.
     greenlet_tree_is_root = True
 
-    #: Of its native thread, once that runs.
+    #: The ident of its native thread; 0 until the thread runs.
     ident: int = 0
 
     def begin(self, crew: Crew) -> None:
-        """The main function of its thread."""
+        """Run the worker in the current thread, as the thread's main function."""
         self.ident = get_ident()
         first: Any = getcurrent()
         first.greenlet_tree_is_ignored = True
@@ -44,7 +44,7 @@ class Worker(ThreadMain):
         self.switch(crew)
 
     def run(self, crew: Crew) -> None:
-        """Work until it has nothing to do for too long or is told to leave."""
+        """Run tasks until the worker has been idle for too long or is told to leave."""
         leave: Leave | None = None
         try:
             while leave is None:
@@ -62,24 +62,24 @@ class Worker(ThreadMain):
 
 
 class Leave:
-    """Tells one worker to end."""
+    """A task that tells one worker to end."""
 
     __slots__ = ("taken",)
 
     def __init__(self) -> None:
-        #: Whether one has.
+        #: Whether a worker has taken it and ended.
         self.taken: bool = False
 
 
 class Crew:
-    """The workers of a pool and what they have to do; knows nothing of the pool.
+    """The workers of a pool and their tasks; independent of the pool.
 
-    Everything here may be called from any thread.
+    Any thread may call its methods.
     """
 
     def __init__(self, idle_seconds: float | None) -> None:
         self.idle_seconds = idle_seconds
-        #: What to call, and who is to leave.
+        #: Functions to call, and orders to leave.
         self.tasks: Queue[partial[None] | Leave] = Queue()
         self.workers: set[Worker] = set()
         self.worker_left: Event = Event()
@@ -87,16 +87,16 @@ class Crew:
     def submit(
         self, task: partial[None], limit: int, make_worker: Callable[[], Worker] = Worker
     ) -> None:
-        """Have *task* called by a worker; at most *limit* of them.
+        """Have a worker call *task*; start one if none is idle and there are fewer than *limit*.
 
-        Where no thread can be started any more, because the interpreter is ending, it is called
-        right here.
+        If no thread can be started any more, because the interpreter is ending, the task is called
+        in the current thread.
         """
         if sys.is_finalizing():
             task()
             return
         self.tasks.put(task)
-        # What is promised to an idle worker does not count.
+        # qsize() does not count tasks that are promised to an idle worker.
         if self.tasks.qsize() > 0 and len(self.workers) < limit:
             try:
                 self.start_worker(make_worker())
@@ -105,7 +105,7 @@ class Crew:
                     self.work_here()
 
     def start_missing(self, limit: int, make_worker: Callable[[], Worker]) -> None:
-        """Start workers for what waits for one; at most *limit* in all."""
+        """Start workers for the tasks that wait for one, up to *limit* workers in all."""
         for _ in range(min(self.tasks.qsize(), limit - len(self.workers))):
             self.start_worker(make_worker())
 
@@ -119,66 +119,66 @@ class Crew:
             raise
 
     def work_here(self) -> None:
-        """Do everything there is to do, in the calling thread."""
+        """Run all queued tasks in the calling thread."""
         while self.tasks.qsize() > 0:
             leave = self.do_next(self.tasks.get())
             if leave is not None:
                 leave.taken = True
 
     def do_next(self, task: partial[None] | Leave) -> Leave | None:
-        """Call *task*, which must not raise; if it tells to leave, return it."""
+        """Call *task*, which must not raise, and return None; return a :class:`Leave` uncalled."""
         try:
             if isinstance(task, Leave):
                 return task
             task()
             return None
         finally:
-            del task  # it holds the arguments, and the result the exception's frames
+            del task  # it holds the arguments and, by way of the result, an exception's frames
             self.tasks.task_done()
 
     def dismiss(self, count: int) -> list[Leave]:
-        """Let *count* workers leave once they have done what is waiting now."""
+        """Tell *count* workers to leave after the tasks queued now; return the orders to leave."""
         leaves = [Leave() for _ in range(count)]
         for leave in leaves:
             self.tasks.put(leave)
         return leaves
 
     def await_leaves(self, leaves: list[Leave]) -> None:
-        """Wait until so many workers have left; those started since may be there."""
+        """Wait until all *leaves* are taken. Workers that were started later may remain."""
         while True:
-            # First, lest one leaves between the look and the wait.
+            # First, so that a worker that leaves between the check and the wait is not missed.
             self.worker_left.clear()
             if not self.workers:
-                self.work_here()  # what was meant for workers that left by themselves
+                self.work_here()  # the orders for workers that ended because they were idle
             if all(leave.taken for leave in leaves):
                 return
             self.worker_left.wait()
 
     def is_worker(self) -> bool:
-        """Whether the calling thread is one of them."""
+        """Return whether the calling thread is one of the workers' threads."""
         ident = get_ident()
         return any(worker.ident == ident for worker in self.workers)
 
 
 def next_task(crew: Crew, worker: Worker) -> partial[None] | Leave:
-    """Wait for a task; raises Empty if the worker has been idle for too long."""
+    """Wait for a task and return it. Raises Empty if the worker has been idle for too long."""
     while True:
         try:
             return crew.tasks.get(timeout=crew.idle_seconds)
         except Empty:
-            # Whoever submits from here on does not count this worker; whoever did before may have.
+            # A submit() from here on does not count this worker; an earlier one may have.
             crew.workers.discard(worker)
             if crew.tasks.empty():
                 raise
             crew.workers.add(worker)
 
 
-#: After how many seconds without work a thread of :class:`Threads` ends.
+#: A thread of :class:`Threads` ends after this many seconds without work.
 IDLE_SECONDS = 5.0
 
 
 class Threads:
-    """At most *limit* native threads, those of the whole process, for one kind of call."""
+    """At most *limit* native threads for one kind of call, shared by the whole process."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -187,7 +187,7 @@ class Threads:
             os.register_at_fork(after_in_child=self.begin)
 
     def begin(self) -> None:
-        """Start with no threads; a forked child does, the parent's are not there."""
+        """Start with no threads; also called in a forked child, as the parent's are not there."""
         self.crew: Crew = Crew(IDLE_SECONDS)
 
     def submit(self, task: partial[None]) -> None:
@@ -200,7 +200,7 @@ class Threads:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> R:
-        """Have a thread call *function* and wait; returns and raises what it does."""
+        """Call *function* in a thread and wait; return what it returns or raise what it raises."""
         result: AsyncResult[R] = AsyncResult()
         self.submit(partial(answer, result, function, args, kwargs or {}))
         return result.get()
@@ -212,7 +212,7 @@ def answer(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """What a thread does for :meth:`Threads.apply`."""
+    """Call *function* and store its outcome in *result*; the task of :meth:`Threads.apply`."""
     try:
         result.set(function(*args, **kwargs))
     except BaseException as exc:
@@ -221,7 +221,7 @@ def answer(
         del result, args, kwargs  # the exception's traceback refers to this frame
 
 
-#: For what takes as long as a disk or a network file system does.
+#: For calls that take as long as a disk or a network file system does.
 files = Threads(32)
-#: For what may take for ever. Without a limit: what one of them waits for may be another's to do.
+#: For calls that may take for ever. Without a limit, as one call may wait for what another does.
 waits = Threads(sys.maxsize)

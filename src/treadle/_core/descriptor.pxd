@@ -7,20 +7,22 @@ from treadle._core.wait_queue cimport WaitQueue
 
 cdef class Descriptor(Pollable):
     """A file descriptor that greenlets of any hub wait for, readers and writers in order."""
-    cdef bint owned                  # ours: nobody else closes it or reuses its number
-    # Whether the next call may be tried; without it one waits first.
+    cdef bint owned                  # treadle alone closes it, so its number is not reused
+    # Whether the next call may be tried at once; otherwise the caller waits first.
     cdef bint read_ready, write_ready
-    cdef bint hung_up                # no edge will come any more: always worth a try
+    cdef bint hung_up                # no further edge will come: a call may always be tried
     cdef WaitQueue readers, writers
-    cdef public bint unref           # who waits for it does not keep the loop going
+    cdef public bint unref           # waits for it do not keep the loop alive
     cdef object __weakref__
 
-    # Wait for READ or WRITE until `deadline` (-1: for ever): 1, or 0 when it passed. `again`: the
-    # caller was woken but others were faster, and keeps its place before all who wait.
+    # Wait for READ or WRITE until `deadline` (-1: no limit). Returns 1, or 0 when the deadline has
+    # passed. `again`: the caller was woken but another greenlet was faster, so the caller goes to
+    # the front of the queue.
     cdef int wait_ready(self, int event, int64_t deadline, bint again=*) except -1
-    # After a call, or instead of one: if there is still something to do, the next one's turn.
+    # Call after an operation, or if a woken greenlet makes none: if the descriptor is still ready,
+    # wake the next waiter.
     cdef int pass_on(self, int event) except -1
-    # The descriptor is closed or given away: raise EBADF in all who wait, forget it.
+    # The descriptor is about to be closed or given away: raise EBADF in all waiters and forget it.
     cdef int detach(self) except -1
     cdef int register(self, Wait wait, int event) except -1
     cdef int wanted(self, object hub) except -1
@@ -29,8 +31,10 @@ cdef class Descriptor(Pollable):
     cdef void fail(self, object exc) noexcept
 
 
-# Wait until a descriptor that is not ours is ready: 1, or 0 after `timeout` nanoseconds.
+# Wait until a descriptor that treadle does not own is ready. Returns 1, or 0 after `timeout`
+# nanoseconds (-1: no limit).
 cdef int wait_foreign(int fd, int event, int64_t timeout) except -1
-# Before an operation on up to `size` bytes that may not wait: after many, let others run. Never
-# after one: what is delivered to the greenlet meanwhile would lose what was received.
+# Call before an operation on up to `size` bytes that may succeed without waiting: yields once many
+# were made. Never call it after an operation: an exception that the yield raises in the greenlet
+# would lose the data that was received.
 cdef int spend(Py_ssize_t size) except -1

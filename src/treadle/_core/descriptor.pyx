@@ -1,8 +1,8 @@
 """Waiting for file descriptors.
 
-A call on an owned descriptor is tried first and waits for an edge only when it would block. The
-two flags say whether trying is worth while; an edge sets them, EAGAIN and short reads clear them.
-While a flag is set and somebody is queued, one of those queued has been woken.
+A call on an owned descriptor is tried first and waits for an edge only if it would block. Two flags
+tell whether a try is worthwhile: an edge sets them, EAGAIN and short reads clear them. While a flag
+is set and greenlets are queued, one of those has been woken.
 """
 
 import os
@@ -35,15 +35,15 @@ cdef extern from "ready.h":
     enum:
         TREADLE_PIPE_BUF
 
-# As many bytes surely fit into a pipe that is ready.
+# The number of bytes that always fit into a pipe that is ready for writing.
 PIPE_BUF = TREADLE_PIPE_BUF
 
-# How many operations in a row may succeed without waiting before the greenlet yields. Small
-# enough that a reader of an always-ready socket holds the thread for about a millisecond, large
-# enough that the yield does not show.
+# How many operations in a row may succeed without waiting before the greenlet yields. The number
+# is small enough that a reader of an always-ready socket holds the thread for about a millisecond,
+# and large enough that the cost of the yields is negligible.
 cdef enum:
     BUDGET = 128
-    # So many bytes cost about as much as one more operation.
+    # 2 to the power of this many bytes (64 KiB) cost about as much as one more operation.
     BYTES_SHIFT = 16
 
 cdef int budget = BUDGET
@@ -59,7 +59,7 @@ cdef int spend(Py_ssize_t size) except -1:
     budget = BUDGET
     hub = get_hub_if_exists()
     if hub is None or current_greenlet() is hub:
-        return 0  # nobody else runs in this thread, or a callback, which must not wait
+        return 0  # no other greenlet runs in this thread, or a callback does, which must not wait
     wait = new_hub_wait(ON_YIELD, None)
     unpark(wait)
     park(wait, -1)
@@ -85,8 +85,9 @@ cdef class Descriptor(Pollable):
         self.rearm()
 
     cdef void wake(self, WaitQueue queue, bint was_ready) noexcept:
-        # Who waits for a descriptor of others only wants to know. Of the readers of a socket one
-        # reads and passes on what is left; where the flag was set, that one was woken before.
+        # Waiters for a descriptor that treadle does not own only want to know that it is ready:
+        # wake all. Of a socket's waiters, wake one: it makes its call and passes on what is left.
+        # If the flag was set already, that one was woken before.
         if not self.owned or self.hung_up:
             while queue.grant() is not None:
                 pass
@@ -94,7 +95,7 @@ cdef class Descriptor(Pollable):
             queue.grant()
 
     cdef void rearm(self) noexcept:
-        """After a one-shot event: ask again for those of this hub who still wait."""
+        """After a one-shot event, ask this hub's poller again for what is still waited for."""
         cdef Hub hub = get_hub_if_exists()
         cdef int events
         if hub is None or (self.owned and hub.poller.edge_triggered):
@@ -120,7 +121,7 @@ cdef class Descriptor(Pollable):
             self.fail(closed_error())
             return
         heir = other
-        # Registering reports anew what is ready, so nothing is lost by waiting for it.
+        # Registration reports again what is ready, so waiting for that report loses nothing.
         if move_waits(self.readers, heir.readers):
             heir.read_ready = False
         if move_waits(self.writers, heir.writers):
@@ -150,7 +151,7 @@ cdef class Descriptor(Pollable):
             events = self.wanted(wait.hub) | event
             poller.watch(self, events, self.owned)
             if self.wanted(wait.hub) & ~events:
-                # It took over the waits of another object for this file: for them, too.
+                # watch() moved another object's waits for this file here: include their events.
                 poller.watch(self, self.wanted(wait.hub) | events, self.owned)
         return 0
 
@@ -166,7 +167,7 @@ cdef class Descriptor(Pollable):
         wait = new_hub_wait(ON_READ if event == READ else ON_WRITE, self)
         self.register(wait, event)
         if queue.count == 0 and (self.read_ready if event == READ else self.write_ready):
-            return 1  # a regular file, or another hub's event came meanwhile
+            return 1  # a regular file, or an event of another hub's poller came meanwhile
         if again:
             queue.prepend(wait)
         else:
@@ -183,7 +184,7 @@ cdef class Descriptor(Pollable):
             if wait.generation == wait.hub.generation:
                 wait.hub.refs -= counts
         if wait.queue is not None:
-            (<WaitQueue>wait.queue).remove(wait)  # perhaps another's, which took our place
+            (<WaitQueue>wait.queue).remove(wait)  # perhaps that of our successor
         return wait.granted
 
     cdef int pass_on(self, int event) except -1:
@@ -198,7 +199,7 @@ cdef class Descriptor(Pollable):
         cdef Hub hub = get_hub_if_exists()
         if self.fd >= 0:
             if hub is not None:
-                cancel_in(hub, self.fd)  # of others, too, who wait for the number
+                cancel_in(hub, self.fd)  # also if another object is registered for the number
             self.fd = -1
             self.fail(closed_error())
         return 0
@@ -219,31 +220,34 @@ cdef bint move_waits(WaitQueue source, WaitQueue target) noexcept:
 
 
 cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
-    cdef Wait probe = new_hub_wait(ON_READ, None)  # also refuses to wait in the hub
+    cdef Wait probe = new_hub_wait(ON_READ, None)  # gives the hub; raises if called in the hub
     cdef Pollable found = probe.hub.poller.slot(fd)
     cdef Descriptor descriptor
-    # While somebody waits on the old one only the poller can tell whether the number still means
-    # the same file; it does when another object is registered.
+    # Use the registered Descriptor again only if nothing waits for it. Otherwise only the poller
+    # can tell whether the number still means the same file, and it does so when it registers
+    # another object.
     if (isinstance(found, Descriptor) and not (<Descriptor>found).owned
             and (<Descriptor>found).wanted(None) == 0):
         descriptor = found
     else:
         descriptor = Descriptor(fd)
-    # One-shot: what it once said tells nothing of now.
+    # Its events are one-shot: earlier readiness tells nothing of the present.
     descriptor.read_ready = descriptor.write_ready = descriptor.hung_up = False
     try:
         return descriptor.wait_ready(event, -1 if timeout < 0 else now() + timeout)
     finally:
-        # If a socket of ours took the wait over, it may have been woken in a reader's place.
+        # If a socket of treadle's took the wait over, this greenlet may have been woken instead of
+        # a reader: pass the wake-up on.
         found = probe.hub.poller.slot(fd)
         if found is not descriptor and isinstance(found, Descriptor):
             (<Descriptor>found).pass_on(event)
 
 
 def wait_for(int fd, int event, timeout=None) -> bool:
-    """Wait until *fd* is ready for READ (1) or WRITE (2); False after *timeout* seconds.
+    """Wait until *fd* is ready for READ (1) or WRITE (2), and return True.
 
-    Raises OSError for a descriptor that is not open, and if it is closed meanwhile.
+    Returns False after *timeout* seconds (None: no limit). Raises OSError if the descriptor is not
+    open or is closed meanwhile, and ValueError if it is negative.
     """
     if fd < 0:
         raise ValueError(f"a file descriptor is not negative: {fd}")
@@ -251,16 +255,17 @@ def wait_for(int fd, int event, timeout=None) -> bool:
 
 
 def await_ready(fd, int event) -> None:
-    """Wait until a call on *fd* would not block, if it would and others could run meanwhile.
+    """Wait until a read (*event* 1) or write (2) on *fd* would not block.
 
-    For descriptors that stay blocking ones, since other processes share them. For one that is not
-    open it returns: the call says what is wrong.
+    For descriptors that stay in blocking mode because other processes share them. Returns at once
+    if this thread has no hub or runs a callback, and if *fd* is not open: the call itself then
+    raises the error.
     """
     cdef Hub hub = get_hub_if_exists()
     if hub is None or type(fd) is not int or fd < 0 or current_greenlet() is hub:
         return
     spend(0)
-    while treadle_would_wait(fd, event == WRITE):  # again, since others may wait for the same
+    while treadle_would_wait(fd, event == WRITE):  # a loop: another greenlet may have been faster
         wait_foreign(fd, event, -1)
 
 

@@ -1,4 +1,4 @@
-/* What the epoll poller needs of the kernel. */
+/* The system calls of the epoll poller. */
 #ifndef TREADLE_EPOLL_H
 #define TREADLE_EPOLL_H
 
@@ -15,8 +15,8 @@
 #define SYS_epoll_pwait2 441
 #endif
 
-/* epoll_wait with nanoseconds (-1: for ever); whole milliseconds, rounded up, on kernels before
- * 5.11. */
+/* epoll_wait with a timeout in nanoseconds (-1: no limit). Kernels before 5.11 take whole
+ * milliseconds, so it is rounded up. */
 static inline int treadle_epoll_wait(int epfd, struct epoll_event *events, int size, int64_t timeout)
 {
     static int no_pwait2;

@@ -27,11 +27,12 @@ cdef extern from "epoll.h" nogil:
     ssize_t write(int fd, const void *buffer, size_t size)
     int close(int fd)
 
-# How many events one call takes from the kernel; the rest comes with the next call.
+# How many events one call fetches from the kernel; the next call fetches the rest.
 cdef enum:
     BATCH = 512
 
-# What the data word says of the descriptors that are not Pollables: a serial is never 0.
+# The event data of descriptors that are not Pollables. A Pollable's data is greater, since its
+# serial is never 0.
 cdef enum:
     WAKE = 0
     SIGNAL = 1
@@ -40,7 +41,7 @@ cdef enum:
 cdef class EpollPoller(Poller):
 
     cdef int epfd, wake_fd
-    cdef int[2] signal_pipe    # (-1, -1) where this thread gets no signals
+    cdef int[2] signal_pipe    # (-1, -1) if this thread gets no signals
     cdef bint gets_signals
     cdef epoll_event[BATCH] events
 
@@ -57,7 +58,7 @@ cdef class EpollPoller(Poller):
         self.close_descriptors()
 
     def fileno(self):
-        """The epoll descriptor, which may itself be watched."""
+        """Return the epoll descriptor, which can itself be watched."""
         return self.epfd
 
     cdef int open(self) except -1:
@@ -77,11 +78,14 @@ cdef class EpollPoller(Poller):
 
     @property
     def signal_fd(self):
-        """Where the interpreter may write a byte for each signal; -1 if nowhere."""
+        """The descriptor to which the interpreter may write a byte for each signal; -1 if none."""
         return self.signal_pipe[1]
 
     cpdef int ask_for_signals(self) except -1:
-        """Have the interpreter write a byte for each signal, unless the user has it do so."""
+        """Make the interpreter write a byte for each signal to this poller's pipe.
+
+        Does nothing if the program has set a wake-up descriptor of its own.
+        """
         previous = set_wakeup_fd(self.signal_pipe[1], warn_on_full_buffer=False)
         if previous != -1:
             set_wakeup_fd(previous)
@@ -91,7 +95,7 @@ cdef class EpollPoller(Poller):
         try:
             previous = set_wakeup_fd(-1)
         except ValueError:
-            return 0  # in a child whose main thread is another: nothing is written for it here
+            return 0  # a forked child with another main thread: no signal is written to this pipe
         if previous != self.signal_pipe[1] and previous != -1:
             set_wakeup_fd(previous)
         return 0
@@ -129,7 +133,7 @@ cdef class EpollPoller(Poller):
         if self.control(EPOLL_CTL_MOD if known else EPOLL_CTL_ADD, pollable, wanted) == 0:
             added = not known
         elif errno == ENOENT or errno == EEXIST:
-            # The number's file changed behind our back, or another owner registered it.
+            # The number's file changed without treadle's knowledge, or it is registered already.
             added = errno == ENOENT
             if self.control(EPOLL_CTL_ADD if added else EPOLL_CTL_MOD, pollable, wanted) < 0:
                 return self.refused(pollable, events)
@@ -165,8 +169,9 @@ cdef class EpollPoller(Poller):
         return 0
 
     cdef int wait_with_signals(self, int64_t timeout) except -2:
-        # A signal that comes after this check ends the wait by the byte the interpreter writes
-        # for it, or, where the user chose another wake-up descriptor, by EINTR.
+        # A signal that comes after this check ends the wait: by the byte that the interpreter
+        # writes for it or, if the program chose another wake-up descriptor, by EINTR. The latter
+        # misses a signal that comes before the system call begins.
         cdef int n
         PyErr_CheckSignals()  # runs handlers
         with nogil:
@@ -193,14 +198,14 @@ cdef class EpollPoller(Poller):
                 continue
             pollable = self.slot(<int><uint32_t>data)
             if pollable is None or pollable.serial != data >> 32:
-                continue  # of an earlier life of this number
+                continue  # an event of an earlier use of this number
             bits = self.events[i].events
             ready = 0
             if bits & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
                 ready |= READ
             if bits & (EPOLLOUT | EPOLLERR | EPOLLHUP):
                 ready |= WRITE
-            # Reads stop at urgent data: that one was short does not tell that all is read.
+            # A read stops at urgent data, so a short read does not mean that all data was read.
             if bits & (EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
                 ready |= HANGUP
             pollable.ready(ready)

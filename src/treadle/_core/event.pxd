@@ -5,8 +5,8 @@ from treadle._core.linkable cimport Linkable
 
 cdef class Event(Linkable):
     cdef bint flag
-    cdef void *waker         # the hub that last woke waiters, to compare with
-    cdef uint64_t woken_in   # the turn of it in which it did
+    cdef void *waker         # the hub that last woke waiters; never dereferenced
+    cdef uint64_t woken_in   # the turn of that hub in which it did
 
     cdef bint woke_others_just_now(self)
 

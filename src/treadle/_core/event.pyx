@@ -1,4 +1,4 @@
-"""A flag, and a result, that greenlets and threads wait for."""
+"""Event, a flag, and AsyncResult, a result: greenlets and threads wait for them."""
 
 from types import GenericAlias
 
@@ -19,14 +19,14 @@ cdef class Event(Linkable):
         return self.flag
 
     def is_set(self):
-        """Whether the flag is set."""
+        """Return whether the flag is set."""
         return self.flag
 
     isSet = is_set
     ready = is_set
 
     def set(self):
-        """Set the flag and wake all who wait for it."""
+        """Set the flag and wake all waiters."""
         cdef Hub hub
         self.flag = True
         if self.waiters.count:
@@ -41,10 +41,11 @@ cdef class Event(Linkable):
         self.flag = False
 
     def wait(self, timeout=None):
-        """Wait until the flag is set, at most *timeout* seconds; whether it was.
+        """Wait until the flag is set, at most *timeout* seconds (None: no limit).
 
-        If it is set this returns at once; but whom :meth:`set` woke in the same turn runs first, as
-        with gevent: a loop of both lets others run.
+        Return whether the flag was set. If it is set already, return at once, except that greenlets
+        that :meth:`set` woke in the same turn run first, as with gevent: a loop that calls both
+        methods lets other greenlets run.
         """
         if not self.flag:
             return self.wait_in(self.waiters, ON_EVENT, timeout)
@@ -53,7 +54,7 @@ cdef class Event(Linkable):
         return True
 
     cdef bint woke_others_just_now(self):
-        """Whether those who were woken last are yet to run, in this thread's hub."""
+        """Return whether greenlets that set() woke last have yet to run in this thread's hub."""
         cdef Hub hub = get_hub_if_exists()
         if hub is None or <void *>hub != self.waker or hub.turns != self.woken_in:
             self.waker = NULL
@@ -61,7 +62,7 @@ cdef class Event(Linkable):
         return current_greenlet() is not hub
 
     def _reset_internal_locks(self):
-        """What threading calls in a forked child: nothing is left to reset."""
+        """Do nothing: threading calls this in a forked child, but there is nothing to reset."""
 
     _at_fork_reinit = _reset_internal_locks
 
@@ -84,25 +85,26 @@ cdef class AsyncResult(Linkable):
         return self.call_links()
 
     def ready(self):
-        """Whether there is a value or an exception."""
+        """Return whether there is a value or an exception."""
         return self.outcome != UNSET
 
     done = ready
 
     def successful(self):
-        """Whether there is a value."""
+        """Return whether there is a value."""
         return self.outcome == VALUE
 
     def set(self, value=None):
-        """Store the value and wake all who wait."""
+        """Store *value* and wake all waiters."""
         self.settle(VALUE, value)
 
     set_result = set
 
     def set_exception(self, exception, exc_info=None):
-        """Store an exception, to be raised in all who wait.
+        """Store an exception, which :meth:`get` raises in all waiters.
 
-        *exc_info*, a triple as of ``sys.exc_info()``, gives the traceback.
+        *exc_info*, a triple like that of ``sys.exc_info()``, gives the exception and its traceback
+        instead. Raises TypeError if there is no exception in the arguments.
         """
         if exc_info is not None and exc_info[1] is not None:
             exception = exc_info[1].with_traceback(exc_info[2])
@@ -134,43 +136,52 @@ cdef class AsyncResult(Linkable):
     def get(self, block=True, timeout=None):
         """Return the value or raise the exception, waiting for it if *block* is true.
 
-        Raises :class:`~treadle.Timeout` after *timeout* seconds, or at once if not *block*.
+        Raises :class:`~treadle.Timeout` after *timeout* seconds (None: no limit), or at once if
+        *block* is false.
         """
         if self.outcome == UNSET:
             if not block or not self.wait_in(self.waiters, ON_RESULT, timeout):
                 raise timeout_error(timeout if block else None)
         if self.outcome == ERROR:
-            # Each from where it was set: it must not collect the tracebacks of all who get it.
+            # With the traceback that it was set with, so that it does not collect the tracebacks
+            # of all callers.
             raise self.result_or_error.with_traceback(self.error_traceback)
         return self.result_or_error
 
     def result(self, timeout=None):
-        """The same as :meth:`get`, by the name concurrent.futures gives it."""
+        """Wait for the value and return it, or raise the exception.
+
+        Raises Timeout after *timeout* seconds (None: no limit). concurrent.futures has this name
+        for :meth:`get`.
+        """
         return self.get(True, timeout)
 
     def get_nowait(self):
-        """Return the value or raise the exception; Timeout if there is neither yet."""
+        """Return the value or raise the exception; raise Timeout if there is neither yet."""
         return self.get(False)
 
     def wait(self, timeout=None):
-        """Wait until there is a value or an exception, at most *timeout* seconds; the value."""
+        """Wait until there is a value or an exception, at most *timeout* seconds (None: no limit).
+
+        Return the value, or None if there is none.
+        """
         if self.outcome == UNSET:
             self.wait_in(self.waiters, ON_RESULT, timeout)
         return self.value
 
     def __call__(self, source):
-        """Take over the outcome of *source*: for use as a link of a greenlet."""
+        """Take over the outcome of *source*, which calls this as a link when it has ended."""
         if source.successful():
             self.set(source.value)
         else:
             self.set_exception(source.exception, getattr(source, "exc_info", None))
 
     def cancel(self):
-        """Always False: what is computed goes on; gevent's and concurrent.futures' name."""
+        """Return False: the computation continues. For gevent and concurrent.futures."""
         return False
 
     def cancelled(self):
-        """Always False."""
+        """Return False: a result is never cancelled."""
         return False
 
     def __repr__(self):

@@ -11,16 +11,16 @@ cdef enum Life:
 
 
 cdef class Greenlet(Fiber):
-    cdef object target               # what it calls, unless a subclass has its own _run
+    cdef object target               # the function to call, unless a subclass defines _run
     cdef readonly object args
-    cdef object keywords             # None for none
+    cdef object keywords             # the keyword arguments; None if there are none
     cdef object result               # the value, or the exception
-    cdef list links                  # Waits of joiners and callables, in order; None for none
+    cdef list links                  # Waits, Collectors and callbacks, in order; None if none
     cdef Life life
-    cdef bint notifying              # a callback for the callable links is on its way
+    cdef bint notifying              # run_links() is queued
     cdef treadle_timer *start_timer
-    cdef object spawner              # weak
-    cdef object stack                # a CallerStack, if asked for
+    cdef object spawner              # a weak reference
+    cdef object stack                # a CallerStack, or None if none is kept
     cdef object tree_locals
 
     cdef int begin(self) except -1

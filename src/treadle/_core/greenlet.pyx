@@ -1,6 +1,6 @@
 # cython: binding=False
-# Calls of what is not subclassed in Python are faster so.
-"""The greenlet that people spawn: a function, its result, and who waits for it."""
+# binding=False makes calls of methods faster, unless a Python class overrides them.
+"""Greenlet: a function that runs in a greenlet, its result, and what waits for its end."""
 
 from contextvars import copy_context
 from types import GenericAlias
@@ -51,7 +51,7 @@ cdef extern from *:
     bint treadle_has_context()
 
 cdef extern from "Python.h":
-    # Without Cython's handling of errors: NULL and an exception set.
+    # Without Cython's error handling: these return NULL with an exception set.
     PyObject *call_object "PyObject_Call"(PyObject *f, PyObject *args, PyObject *kwargs) noexcept
     PyObject *get_attribute "PyObject_GetAttrString"(PyObject *o, const char *name) noexcept
     ctypedef struct PyFrameObject:
@@ -68,7 +68,8 @@ cdef extern from "Python.h":
 
 PyGreenlet_Import()
 
-# Whether greenlets know their spawner, and how much of its stack they keep: see treadle.config.
+# Whether greenlets know their spawner, and how many frames of its stack they keep; see
+# treadle.config.
 cdef bint track_tree = True
 cdef Py_ssize_t stack_limit = 0
 
@@ -91,7 +92,7 @@ cdef class Greenlet(Fiber):
         PyGreenlet_SetParent(self, self.hub)
         self.target = run
         if run is None:
-            run = self._run  # a subclass's method; without one it only ends
+            run = self._run  # a subclass's method; if that is None the greenlet ends at once
         if run is not None and not callable(run):
             raise TypeError(f"{type(self).__name__} cannot run {run!r}: it is not callable")
         self.args = args
@@ -105,7 +106,7 @@ cdef class Greenlet(Fiber):
         if stack_limit > 0:
             self.stack = caller_stack(stack_limit)
 
-    # -- what it runs
+    # -- the function
 
     @property
     def _run(self):
@@ -117,7 +118,7 @@ cdef class Greenlet(Fiber):
 
     @property
     def kwargs(self):
-        """The keyword arguments of the function."""
+        """The keyword arguments of the function, as a dict."""
         if self.keywords is None:
             self.keywords = {}
         return self.keywords
@@ -137,7 +138,7 @@ cdef class Greenlet(Fiber):
 
     @property
     def spawning_stack(self):
-        """The stack that made this greenlet, for :func:`traceback.format_stack`.
+        """The stack of the code that made this greenlet, for :func:`traceback.format_stack`.
 
         None unless the setting ``spawning_stack_limit`` is above 0.
         """
@@ -145,9 +146,10 @@ cdef class Greenlet(Fiber):
 
     @property
     def spawn_tree_locals(self):
-        """A dict shared by all greenlets that descend from one that was not made by another.
+        """A dict that all greenlets of a spawn tree share.
 
-        None if ``track_greenlet_tree`` is off.
+        The root of a tree is a greenlet that was not spawned by another treadle greenlet. None if
+        ``track_greenlet_tree`` is off.
         """
         if self.tree_locals is None and self.spawner is not None:
             self.tree_locals = {}
@@ -167,7 +169,7 @@ cdef class Greenlet(Fiber):
             call_spawn_callbacks(self)
 
     def start_later(self, seconds):
-        """Schedule the greenlet to run in *seconds*."""
+        """Schedule the greenlet to run after *seconds*."""
         if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
             self.start_timer = set_timer(self.hub, now() + max(nanoseconds(seconds), 0), self,
                                          start_due)
@@ -178,7 +180,7 @@ cdef class Greenlet(Fiber):
     def spawn(cls, *args, **kwargs):
         """Make a greenlet that runs ``function(*args, **kwargs)``, start it and return it.
 
-        It does not begin before the caller waits for something.
+        The greenlet does not begin before the caller waits for something.
         """
         cdef Greenlet new = cls(*args, **kwargs)
         new.start()
@@ -186,7 +188,10 @@ cdef class Greenlet(Fiber):
 
     @classmethod
     def spawn_later(cls, seconds, *args, **kwargs):
-        """The same, beginning in *seconds*."""
+        """Make a greenlet that runs ``function(*args, **kwargs)`` after *seconds*, and return it.
+
+        Raises TypeError without a function, unless a subclass defines ``_run``.
+        """
         if not args and cls._run is Greenlet._run:
             raise TypeError(f"{cls.__name__} needs a function to run later")
         new = cls(*args, **kwargs)
@@ -194,14 +199,14 @@ cdef class Greenlet(Fiber):
         return new
 
     def run(self):
-        """Call the function; greenlet calls this on the first switch."""
+        """Call the function. The greenlet library calls this method on the first switch."""
         cdef PyObject *result
         self.hub.starting = None
         if self.life != FRESH:
             return
         self.cancel_start()
         self.life = RUNNING
-        # Not by try, nor with temporaries: they would lie in every parked greenlet's stack.
+        # No try statement and no temporaries: they would take up stack in every parked greenlet.
         result = self.call()
         if result != NULL:
             self.finish(FINISHED, <object>result)
@@ -210,7 +215,7 @@ cdef class Greenlet(Fiber):
             self.finish_by_error()
 
     cdef PyObject *call(self) noexcept:
-        """What the function returns (a new reference); NULL and an exception set if it raises."""
+        """Call the function and return its result, a new reference; NULL if it raises."""
         cdef PyObject *run = <PyObject *>self.target
         cdef PyObject *result
         if self.target is not None:
@@ -250,7 +255,8 @@ cdef class Greenlet(Fiber):
         self.result = result
         self.notify()
         if life == FAILED:
-            # May run and block anything; the report names the call, which is forgotten after it.
+            # The report may run any code and may block. It names the function and its arguments,
+            # so they are dropped only afterwards.
             self.hub.report(self, result)
         self.target = None
         self.args = ()
@@ -258,7 +264,7 @@ cdef class Greenlet(Fiber):
         return 0
 
     cdef int settle_before_start(self, object exception) except -1:
-        """Be dead without having run."""
+        """End the greenlet with *exception* without running it."""
         self.cancel_start()
         exc = exception() if isinstance(exception, type) else exception
         self.finish(FINISHED if isinstance(exc, GreenletExit) else FAILED, exc)
@@ -266,33 +272,36 @@ cdef class Greenlet(Fiber):
 
     @property
     def dead(self):
-        """Whether it has ended, or was killed before it began."""
+        """Whether the greenlet has ended or was killed before it began."""
         return self.life >= FINISHED
 
     @property
     def started(self):
-        """Whether it was started and has not ended."""
+        """Whether the greenlet was started and has not ended."""
         return bool(self)
 
     def __bool__(self):
         return self.life == RUNNING or self.scheduled or self.start_timer != NULL
 
     def ready(self):
-        """Whether it has ended: returned, failed or been killed."""
+        """Return whether the greenlet has ended: it returned, failed or was killed."""
         return self.life >= FINISHED
 
     def successful(self):
-        """Whether it has ended without an error; ending by GreenletExit is none."""
+        """Return whether the greenlet has ended without an error; GreenletExit is no error."""
         return self.life == FINISHED
 
     @property
     def value(self):
-        """What the function returned (or the GreenletExit that ended it); None until then."""
+        """The return value of the function, or the GreenletExit that ended it.
+
+        None until the greenlet has ended, and if it has failed.
+        """
         return self.result if self.life == FINISHED else None
 
     @property
     def exception(self):
-        """What the function raised; None if it has not ended or returned."""
+        """The exception with which the greenlet failed; None if it has not failed."""
         return self.result if self.life == FAILED else None
 
     @property
@@ -302,7 +311,7 @@ cdef class Greenlet(Fiber):
             return type(self.result), self.result, self.result.__traceback__
         return None
 
-    # -- waiting for it
+    # -- waiting for its end
 
     cdef bint wait_for_end(self, object timeout) except -1:
         cdef Wait wait
@@ -319,13 +328,14 @@ cdef class Greenlet(Fiber):
                 self.links.remove(wait)
 
     def join(self, timeout=None):
-        """Wait until it has ended, or *timeout* seconds have passed."""
+        """Wait until the greenlet has ended, at most *timeout* seconds (None: no limit)."""
         self.wait_for_end(timeout)
 
     def get(self, block=True, timeout=None):
-        """Return its value or raise its exception, waiting for the end if *block* is true.
+        """Return the greenlet's value or raise its exception; wait for its end if *block* is true.
 
-        Raises :class:`~treadle.Timeout` after *timeout* seconds, or at once if not *block*.
+        Raises :class:`~treadle.Timeout` if the greenlet has not ended within *timeout* seconds
+        (None: no limit), or now if *block* is false.
         """
         if self.life < FINISHED and not (block and self.wait_for_end(timeout)):
             raise timeout_error(timeout if block else None)
@@ -336,9 +346,10 @@ cdef class Greenlet(Fiber):
     def kill(self, exception=GreenletExit, block=True, timeout=None):
         """Raise *exception* in the greenlet and, if *block* is true, wait for its end.
 
-        One that has not begun never runs. Waits *timeout* seconds at most. Killing what has
-        ended does nothing; killing the current greenlet raises here with *block*, else when it
-        waits next. *exception* may be a tuple of a type, a value and a traceback.
+        A greenlet that has not begun never runs. Waits at most *timeout* seconds (None: no limit).
+        Killing a greenlet that has ended does nothing. Killing the current greenlet raises here if
+        *block* is true, otherwise at its next wait. *exception* may be a tuple of a type, a value
+        and a traceback.
         """
         if self.life >= FINISHED:
             return
@@ -353,7 +364,10 @@ cdef class Greenlet(Fiber):
                 self.join(timeout)  # which a subclass may have overridden
 
     def throw(self, *args):
-        """Switch to the greenlet now and raise in it: for use in the hub; see :meth:`kill`."""
+        """Switch to the greenlet now and raise in it, from the hub. Elsewhere use :meth:`kill`.
+
+        A greenlet that has not begun never runs. This does nothing if the greenlet has ended.
+        """
         if self.life == FRESH:
             exc = args[0] if args else GreenletExit
             if len(args) > 1 and args[1] is not None:
@@ -371,7 +385,10 @@ cdef class Greenlet(Fiber):
         return 0
 
     def rawlink(self, callback):
-        """Call ``callback(self)`` in the hub when the greenlet has ended (soon, if it has)."""
+        """Call ``callback(self)`` in the hub once the greenlet has ended.
+
+        Raises TypeError if *callback* is not callable.
+        """
         if not callable(callback):
             raise TypeError(f"a link must be callable, not {callback!r}")
         if self.life >= FINISHED and isinstance(callback, Collector):
@@ -382,17 +399,17 @@ cdef class Greenlet(Fiber):
             self.notify()
 
     def unlink(self, callback):
-        """Remove *callback* from the links, if it is there."""
+        """Remove *callback* from the links; do nothing if it is not linked."""
         if self.links is not None and callback in self.links:
             self.links.remove(callback)
 
     def unlink_all(self):
-        """Remove all links, but for those who are joining."""
+        """Remove all linked callbacks. Greenlets that wait for the end keep waiting."""
         if self.links is not None:
             self.links = [link for link in self.links if is_joiner(link)]
 
     def has_links(self):
-        """How many links there are, besides those of its locals."""
+        """Return the number of links, without that of the greenlet's locals."""
         return 0 if self.links is None else len(self.links) - (self.trace in self.links)
 
     cdef int notify(self) except -1:
@@ -416,12 +433,12 @@ cdef class Greenlet(Fiber):
 
 
 cdef inline bint is_joiner(link):
-    """Whether a link is served at once, being C; the others are called in the hub."""
+    """Return whether a link is served at once, in C; other links are called in the hub."""
     return isinstance(link, (Wait, Collector))
 
 
 cdef object locals_of_tree(greenlet spawner):
-    """The spawn_tree_locals that what *spawner* makes shares with it; None if it is a root."""
+    """Return the spawn_tree_locals for greenlets that *spawner* makes; None if they are roots."""
     if isinstance(spawner, Greenlet):
         return (<Greenlet>spawner).spawn_tree_locals
     if isinstance(spawner, RawGreenlet):
@@ -436,7 +453,7 @@ cdef object exception_to_throw(given):
         return given
     if isinstance(given, tuple) and len(given) == 3:
         return exception_from(given)
-    return BaseException(given)  # as gevent does with what is no exception
+    return BaseException(given)  # as gevent does with an object that is no exception
 
 
 cdef void start_due(PyObject *obj) noexcept:
@@ -456,7 +473,7 @@ cdef int call_spawn_callbacks(Greenlet self) except -1:
 
 
 def run_links(Greenlet self):
-    """Call the links one after the other; each may run anything."""
+    """Call the links one after the other; each may run any code."""
     self.notifying = False
     while self.links:
         link = self.links.pop(0)
@@ -467,7 +484,7 @@ def run_links(Greenlet self):
 
 
 class SpawningFrame:
-    """One frame of :attr:`Greenlet.spawning_stack`: where it stood, without its variables."""
+    """One frame of :attr:`Greenlet.spawning_stack`: its code and line, without its variables."""
 
     __slots__ = ("f_back", "f_code", "f_lineno")
     f_globals = f_locals = {}
@@ -482,10 +499,10 @@ cdef struct Place:
 
 
 @cython.final
-@cython.no_gc  # code refers to no greenlet
+@cython.no_gc  # code objects refer to no greenlet
 @cython.freelist(256)
 cdef class CallerStack:
-    """Where a greenlet's spawner stood, innermost first; lines are looked up when somebody asks."""
+    """The stack of a greenlet's spawner, innermost frame first; frames() computes the lines."""
 
     cdef Place *places
     cdef int depth
@@ -525,19 +542,19 @@ cdef CallerStack caller_stack(Py_ssize_t limit):
 
 
 def set_track_tree(value):
-    """Whether new greenlets know their spawner and share ``spawn_tree_locals``."""
+    """Set whether new greenlets know their spawner and share ``spawn_tree_locals``."""
     global track_tree
     track_tree = value
 
 
 def set_stack_limit(value):
-    """How many frames of their spawner's stack new greenlets keep."""
+    """Set how many frames of their spawner's stack new greenlets keep."""
     global stack_limit
     stack_limit = value
 
 
 def getcurrent():
-    """The greenlet that runs."""
+    """Return the current greenlet."""
     return current_greenlet()
 
 
@@ -547,7 +564,7 @@ def kill_raw(greenlet target, exception):
 
 
 cdef class RawGreenlet(Fiber):
-    """What :func:`spawn_raw` makes: no value, no links, nothing but the function."""
+    """A greenlet made by :func:`spawn_raw`: it only runs a function and has no value or links."""
 
     cdef object target, args, kwargs
     cdef readonly object spawning_greenlet
@@ -569,7 +586,10 @@ cdef class RawGreenlet(Fiber):
 
     @property
     def spawn_tree_locals(self):
-        """As a :class:`Greenlet`'s."""
+        """A dict that all greenlets of a spawn tree share: see :attr:`Greenlet.spawn_tree_locals`.
+
+        None if ``track_greenlet_tree`` is off.
+        """
         if self.tree_locals is None and self.spawning_greenlet is not None:
             self.tree_locals = {}
         return self.tree_locals
@@ -586,10 +606,10 @@ cdef class RawGreenlet(Fiber):
 
 
 def spawn_raw(function, *args, **kwargs):
-    """Run ``function(*args, **kwargs)`` in a bare greenlet, cheaper than :func:`treadle.spawn`.
+    """Run ``function(*args, **kwargs)`` in a bare greenlet and return the greenlet.
 
-    It has no result, cannot be joined or linked to, and its errors go to the hub's
-    ``handle_error``.
+    That costs less than :func:`treadle.spawn`. The greenlet has no result and cannot be joined or
+    linked to; its errors go to the hub's ``handle_error``.
     """
     cdef RawGreenlet new = RawGreenlet(function, args, kwargs)
     schedule_start(new.hub, new)

@@ -1,12 +1,12 @@
 from cpython.object cimport PyObject
 
-# The part of greenlet's C API that the core uses.  A module that cimports this calls
-# PyGreenlet_Import() first thing: the API pointer is static in each extension.
+# The part of greenlet's C API that the core uses.  A module that cimports this must first call
+# PyGreenlet_Import(): the API pointer is static in each extension.
 cdef extern from "greenlet.h":
     ctypedef class greenlet.greenlet [object PyGreenlet]:
         pass
     void PyGreenlet_Import()
-    # Both may run anything. NULL: an exception arrived for the caller.
+    # Both may run any code. They return NULL if an exception was raised in the caller.
     object PyGreenlet_Switch(greenlet g, PyObject *args, PyObject *kwargs)
     object PyGreenlet_Throw(greenlet g, object typ, object val, object tb)
     int PyGreenlet_SetParent(greenlet g, greenlet parent) except -1
@@ -21,13 +21,13 @@ cdef extern from *:
         return PyGreenlet_Switch((PyGreenlet *)g, NULL, NULL);
     }
     """
-    # PyGreenlet_Switch() that holds no reference while the caller is suspended.
+    # PyGreenlet_Switch(), but holding no reference to `g` while the caller is suspended.
     object treadle_switch(PyObject *g)
 
 
 cdef extern from *:
     """
-    /* The current greenlet. Once the interpreter is ending greenlet refuses to say. */
+    /* The current greenlet. While the interpreter ends greenlet does not tell it: ask at_end(). */
     static inline PyObject *treadle_current(PyObject *(*at_end)(void))
     {
         PyObject *current = (PyObject *)PyGreenlet_GetCurrent();

@@ -5,8 +5,8 @@ from treadle._core.collector cimport Collector
 
 cdef class Members(Collector):
     cdef readonly set alive
-    cdef readonly set dying          # those that were killed and have not ended
-    cdef readonly Event empty        # set while there are none
-    cdef Semaphore places            # None: any number
+    cdef readonly set dying          # the members that were killed and have not ended
+    cdef readonly Event empty        # set while there are no members
+    cdef Semaphore places            # None: no limit
 
     cdef bint remove(self, object member) except -1

@@ -1,4 +1,4 @@
-"""Who belongs to a group of greenlets, and how many places are left."""
+"""The members of a group of greenlets, and the places that are left."""
 
 from treadle._core.greenlet cimport FINISHED, Greenlet
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
@@ -11,7 +11,7 @@ PyGreenlet_Import()
 
 
 cdef class Members(Collector):
-    """The members of a group; as their link it is told of each one's end, in C."""
+    """The members of a group. As a link of each member it is told of the member's end, in C."""
 
     def __init__(self, empty, places):
         self.alive = set()
@@ -25,7 +25,7 @@ cdef class Members(Collector):
         if current_greenlet() is member or member.hub.state == HUB_CLOSED:
             self.remove(member)
         else:
-            # It was killed before it began, by somebody who may be iterating over the members.
+            # It was killed before it began, by code that may be iterating over the members.
             run_callback(member.hub, remove_in_hub, (self, member))
         return 0
 
@@ -41,7 +41,10 @@ cdef class Members(Collector):
         return True
 
     def enter(self, member, blocking=True, timeout=None):
-        """Let *member* in until it ends, waiting for a place if *blocking*; whether that worked."""
+        """Add *member* until it ends and return True; return False if there is no place.
+
+        If *blocking* is true, wait for a place first, at most *timeout* seconds (None: no limit).
+        """
         if member in self.alive:
             return True
         if not isinstance(member, greenlet) and not hasattr(member, "rawlink"):
@@ -58,7 +61,7 @@ cdef class Members(Collector):
         return True
 
     def leave(self, member):
-        """Let *member* go before its end."""
+        """Remove *member* before its end; do nothing if it is not a member."""
         if self.remove(member) and hasattr(member, "unlink"):
             member.unlink(self)
 

@@ -1,6 +1,6 @@
 # cython: binding=False
-# Calls of what is not subclassed in Python are faster so.
-"""The scheduler: how a greenlet stops (park), how it is woken (unpark), and the hub between.
+# binding=False makes calls of methods faster, unless a Python class overrides them.
+"""The scheduler: park() suspends a greenlet, unpark() wakes it, and the hub runs in between.
 
 HACKING.md explains the vocabulary and the invariants.
 """
@@ -81,20 +81,21 @@ cdef extern from *:
 PyGreenlet_Import()
 chunks.install()
 
-# What an entry of the ring is.
+# The kinds of ring entries.
 cdef enum:
     WAIT = 1      # a Wait: switch to its greenlet
     START = 2     # a Fiber: switch to it for the first time
     CALLBACK = 3  # a Callback: run it in the hub greenlet
 
-# While greenlets are always ready, timers and the poller are looked at at the end of a turn once
-# this many ticks (some 20 microseconds) have passed since the last look: a system call per turn
-# would cost more than a short turn itself.
+# While greenlets are always ready, a turn ends with a check of the timers and the poller only if
+# this many ticks (about 20 microseconds) have passed since the last check: a system call in each
+# turn would cost more than a short turn itself.
 cdef uint64_t LOOK_INTERVAL = treadle_ticks_per_20us()
-# Longest wait handed to the system at once (about 11 days), far below every poller's limit.
+# The longest timeout of one system call, in nanoseconds (about 11 days). It is far below every
+# poller's limit.
 cdef int64_t LONGEST_POLL = 1_000_000_000_000_000
-# How often, in nanoseconds, a hub that only another thread can wake looks whether one is left:
-# nothing tells of a thread's end, or that the last one went to sleep.
+# How often, in nanoseconds, a hub that only another thread can wake checks whether such a thread
+# is left: nothing notifies the hub when a thread ends or when the last one goes to sleep.
 cdef int64_t THREADS_CHECK = 500_000_000
 
 cdef list REASONS = [
@@ -104,12 +105,13 @@ cdef list REASONS = [
     "waiting for a thread at",
 ]
 
-# Native threads parked without a deadline: they wake nobody until somebody wakes them.
+# The number of native threads parked without a deadline. Such a thread wakes no greenlet until
+# another thread wakes it.
 cdef Py_ssize_t sleeping_threads = 0
 
-# The class of new hubs, filled from above: treadle.hub's.
+# The class of new hubs; treadle.hub sets it.
 hub_class = None
-# The class of their loops, filled from above: treadle.core's.
+# Makes a hub's loop; treadle.hub sets it to a function that makes a treadle.core loop.
 loop_class = None
 @cython.no_gc
 @cython.freelist(256)
@@ -121,17 +123,17 @@ cdef class Wait:
 
     @property
     def greenlet(self):
-        """Who waits; None for a native thread without a hub."""
+        """The greenlet that waits; None for a native thread without a hub."""
         return self.waiter
 
     @property
     def woken(self):
-        """Whether it was unparked already and only has to run."""
+        """Whether the wait was unparked or is over; its greenlet may still have to run."""
         return self.state >= WAIT_READY
 
     @property
     def reason(self):
-        """Why, in words."""
+        """Why the greenlet waits, in words such as ``"sleeping"``."""
         return REASONS[<int>self.reason]
 
     def __repr__(self):
@@ -140,7 +142,7 @@ cdef class Wait:
 
 
 cdef inline bint move(Wait wait, WaitState state) noexcept:
-    """Let *wait* go on to *state*; False, and nothing is changed, if it cannot from where it is."""
+    """Move *wait* to *state*. Return False and change nothing if states.h forbids the move."""
     if not treadle_wait_may(wait.state, state):
         return False
     wait.state = state
@@ -151,12 +153,12 @@ cdef class Fiber(greenlet):
 
     @property
     def waiting(self):
-        """What it is parked on, as a Wait; None while it runs."""
+        """The innermost :class:`Wait` of the greenlet; None while the greenlet runs."""
         return self.wait
 
 
 cdef class ThreadMain(greenlet):
-    """The main greenlet of a thread whose code runs in another than the thread's first."""
+    """The main greenlet of a thread whose code does not run in the thread's first greenlet."""
 
 
 cdef class Callback:
@@ -164,14 +166,14 @@ cdef class Callback:
 
     @property
     def pending(self):
-        """Whether it has still to run."""
+        """Whether the callback has yet to run."""
         return self.args is not None
 
     def __bool__(self):
         return self.args is not None
 
     def stop(self):
-        """Do not run it."""
+        """Cancel the callback: if it has not run yet, it never does."""
         self.callback = self.args = None
 
     close = stop
@@ -237,14 +239,18 @@ cdef Wait new_thread_wait(Reason reason, object on):
     return wait
 
 
-# While an asyncio loop runs in some greenlet: what takes the thread's notes of it away before a
-# greenlet waits (None if there are none), and what puts them back.
+# Set while an asyncio loop runs in some greenlet. suspend_loop() clears and returns the thread's
+# record of the running loop (None if there is none) before a greenlet waits; resume_loop() restores
+# it afterwards.
 cdef object suspend_loop = None
 cdef object resume_loop = None
 
 
 def guard_loops(suspend, resume):
-    """Call ``suspend()`` before each wait and ``resume(what it returned)`` after it, unless None."""
+    """Call ``suspend()`` before each wait and ``resume(value)`` after it, or stop that with None.
+
+    *value* is what ``suspend()`` returned; ``resume`` is not called if that is None.
+    """
     global suspend_loop, resume_loop
     suspend_loop, resume_loop = suspend, resume
 
@@ -271,7 +277,8 @@ cdef int park(Wait wait, int64_t timeout) except -1:
         wait.deadline = now() + timeout
         wait.timer = timers_add(&hub.timers, wait.deadline, wait, wait_expired)
     enter(hub, wait)
-    # Not by try: what Cython keeps for it would lie in every parked greenlet's stack.
+    # No try statement: the state that Cython saves for one would take up stack in every parked
+    # greenlet.
     if (<int (*)(Hub, Wait) noexcept>run_others)(hub, wait) < 0:
         return leave_by_error(hub, wait)
     leave(hub, wait)
@@ -294,7 +301,7 @@ cdef PyTypeObject *last_fiber_type = NULL
 
 
 cdef inline bint is_fiber(greenlet g) noexcept:
-    # Nearly all greenlets of a program are of one class: remember the last that passed.
+    # Nearly all greenlets of a program have the same class: cache the last one that passed.
     global last_fiber_type
     if Py_TYPE(g) == last_fiber_type:
         return True
@@ -340,7 +347,7 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
 
 
 cdef int run_others(Hub hub, Wait wait) except -1:
-    """Switch to whoever is next, or poll, until `wait` was taken from the ring."""
+    """Switch to other greenlets, or poll, until `wait` is taken from the ring."""
     cdef PyObject *target
     if ending:
         return run_alone(hub, wait)
@@ -348,15 +355,15 @@ cdef int run_others(Hub hub, Wait wait) except -1:
         target = next_to_run(hub, wait)
         if target == NULL:
             continue
-        # Nothing here keeps `target` or what it waited for alive while this greenlet is parked.
-        treadle_switch(target)  # runs anything
+        # No reference to `target`, or to what it waited for, is held while this greenlet is parked.
+        treadle_switch(target)  # may run any code
         if wait.state != WAIT_DONE:
             raise switched_by_others(wait)
     return 0
 
 
 cdef int run_alone(Hub hub, Wait wait) except -1:
-    """Poll until `wait` was taken from the ring, while the interpreter ends: nobody else runs."""
+    """Poll until `wait` is taken from the ring; no other greenlet runs as the interpreter ends."""
     cdef PyObject *entry
     while wait.state != WAIT_DONE:
         if hub.turn == 0 or hub.ring.count == 0:
@@ -371,9 +378,9 @@ cdef int run_alone(Hub hub, Wait wait) except -1:
 
 
 cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
-    """The greenlet to switch to; NULL if `wait` is over, or something else is to be looked at.
+    """Return the greenlet to switch to; NULL if the caller has to check `wait` and ask again.
 
-    Borrowed: a parked greenlet is kept by its Wait, the hub by the thread.
+    The reference is borrowed: a Wait keeps its parked greenlet alive, the thread keeps the hub.
     """
     cdef Wait other
     if hub.in_callback:
@@ -387,9 +394,9 @@ cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
         hub.starting = take_start(hub)
         return NULL if hub.starting is None else <PyObject *>hub.starting
     if ring_head_kind(&hub.ring) != WAIT:
-        # Callbacks belong into the hub. So do first switches: a greenlet's stack begins where
-        # its starter's stood, so starting one from the other would nest them without end; only
-        # the main greenlet's is no part of that.
+        # The hub runs callbacks and makes first switches. A greenlet's C stack begins where the
+        # stack of the greenlet that starts it stands, so greenlets that start each other would nest
+        # without end. The main greenlet cannot add to such a chain, so it starts greenlets itself.
         return <PyObject *>hub
     other = take_wait(hub)
     if other is None or other is wait:
@@ -403,7 +410,10 @@ cdef object switched_by_others(Wait wait):
 
 
 cdef inline Wait take_wait(Hub hub):
-    """The wait at the head of the ring, delivered; None if it must not be switched to."""
+    """Pop the Wait at the head of the ring and move it to WAIT_DONE.
+
+    Return it, or None if its greenlet must not be switched to.
+    """
     cdef PyObject *obj = ring_pop(&hub.ring)
     cdef Wait wait = <Wait>obj
     Py_DECREF(wait)
@@ -439,7 +449,7 @@ cdef bint unpark(Wait wait) noexcept:
         return unpark_thread(wait)
     if wait.generation != hub.generation or hub.state == HUB_CLOSED:
         return False
-    # READY first: to wake the other hub's poller may release the GIL, and its thread runs.
+    # WAIT_READY first: waking another hub's poller may release the GIL, and then its thread runs.
     if not move(wait, WAIT_READY):
         return False
     enqueue(hub, wait, WAIT)
@@ -468,7 +478,7 @@ cdef bint enqueue(Hub hub, object obj, int kind) noexcept:
     return True
 
 
-# Of a native thread that has no hub.
+# Waits of native threads that have no hub.
 
 cdef int park_thread(Wait wait, int64_t timeout) except -1:
     global sleeping_threads
@@ -481,7 +491,7 @@ cdef int park_thread(Wait wait, int64_t timeout) except -1:
         wait.deadline = 0
     with nogil:
         PyThread_acquire_lock_timed(wait.thread_lock, us, 0)
-    # With the GIL again: nobody unparks it from here on.
+    # The GIL is held again: no other thread can unpark the wait from here on.
     wait.expired = wait.state == WAIT_PARKED
     move(wait, WAIT_DONE)
     if wait.exc is not None:
@@ -503,16 +513,18 @@ cdef bint unpark_thread(Wait wait) noexcept:
 # ---------------------------------------------------------------- the loop
 
 cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
-    """Poll (waiting if nothing is ready), fire timers, take what other threads posted.
+    """Poll (blocking if nothing is ready), fire timers, and move the inbox to the ring.
 
-    Runs in whichever greenlet parks; runs signal handlers, otherwise only C.
+    Called in the greenlet that parks, or in the hub. It may run signal handlers. Otherwise it runs
+    only C, except for a replaced clock, the portable poller and the text of a LoopExit.
     """
     cdef bint busy = hub.ring.count > 0 or hub.inbox.count > 0 or no_wait
     if not busy or treadle_ticks() - hub.last_look > LOOK_INTERVAL or is_replaced():
         try:
             poll(hub, busy)
         except BaseException as exc:
-            # A signal handler raised. It belongs to the main greenlet, whoever happens to poll.
+            # A signal handler raised. The exception belongs to the main greenlet, even if another
+            # greenlet polls.
             if current is hub.main:
                 raise
             interrupt_main(hub, exc)
@@ -553,7 +565,8 @@ cdef int block(Hub hub, int64_t deadline) except -1:
         timeout = min(timeout, THREADS_CHECK)
     hub.poller.blocking = True
     try:
-        # Between the look at the inbox and here nothing ran without the GIL.
+        # With the system's clock, the GIL was never released between the check of the inbox and
+        # here, so no other thread can have posted an entry unseen.
         hub.poller.wait(timeout)
     finally:
         hub.poller.blocking = False
@@ -605,7 +618,7 @@ cdef Wait wait_of(Hub hub, greenlet target):
 
 
 def deliver(greenlet target, exc):
-    """Raise *exc* in *target* now, from its hub. Runs anything."""
+    """Raise *exc* in *target* now. Runs in the target's hub; may run any code."""
     cdef Hub hub = get_hub()
     cdef Wait wait = wait_of(hub, target)
     if not PyGreenlet_ACTIVE(target):
@@ -616,7 +629,7 @@ def deliver(greenlet target, exc):
         else:
             PyGreenlet_Throw(target, type(exc), exc, exc.__traceback__)
     elif wait.generation == hub.generation and not unpark_with(wait, exc):
-        run_callback(hub, deliver, (target, exc))  # another one is on its way to it
+        run_callback(hub, deliver, (target, exc))  # another exception is pending: try again later
 
 
 cdef Callback run_callback(Hub hub, object callback, tuple args):
@@ -653,7 +666,7 @@ cdef void cancel_timer(Hub hub, treadle_timer *timer) noexcept:
 # ---------------------------------------------------------------- the hub greenlet
 
 cdef bint move_hub(Hub hub, HubState state) noexcept:
-    """Let *hub* go on to *state*; False, and nothing is changed, if it cannot from where it is."""
+    """Move *hub* to *state*. Return False and change nothing if states.h forbids the move."""
     if not treadle_hub_may(hub.state, state):
         return False
     hub.state = state
@@ -663,9 +676,9 @@ cdef bint move_hub(Hub hub, HubState state) noexcept:
 cdef class Hub(greenlet):
     """The greenlet in which a thread's callbacks run, and the thread's loop.
 
-    The parent of all greenlets that treadle makes in the thread. Its ``switch()`` gives way to the
-    others until something switches back to the caller. What differs between a thread's own hub and
-    one that belongs to no thread is the subclasses'.
+    It is the parent of all greenlets that treadle makes in the thread. Its ``switch()`` suspends
+    the caller and runs other greenlets until something switches back to the caller. Subclasses
+    define how a thread's own hub differs from a hub that belongs to no thread.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -674,19 +687,19 @@ cdef class Hub(greenlet):
         self.thread_ident = PyThread_get_thread_ident()
 
     cdef bint can_wake(self) except -1:
-        """Whether anything can ever make the loop go on."""
+        """Return whether anything can ever wake the loop."""
         return True
 
     cdef bint on_deadlock(self) except -1:
-        """Nothing can: tell those whom it concerns. Whether somebody was told."""
+        """Report that nothing can wake the loop. Return whether a greenlet was told."""
         return False
 
     cdef int meet_fork(self, Wait wait) except -1:
-        """Somebody parks, by *wait*, while the hub's thread forks."""
+        """Prepare for a greenlet to park, with *wait*, while the hub's thread forks."""
         return 0
 
     cdef int leave_greenlets_behind(self) except -1:
-        """Never run any of the hub's greenlets again, but the current one."""
+        """Never run any of the hub's greenlets again, except the current one."""
         return 0
 
     def __dealloc__(self):
@@ -695,7 +708,7 @@ cdef class Hub(greenlet):
         timers_free(&self.timers)
 
     def run(self, *ignored):
-        """Run callbacks and the loop; gives control to greenlets as they become ready."""
+        """Run callbacks and the loop, and switch to greenlets as they become ready."""
         cdef int kind
         cdef Wait wait
         cdef Fiber fiber
@@ -708,14 +721,14 @@ cdef class Hub(greenlet):
             if kind == WAIT:
                 wait = take_wait(self)
                 if wait is not None:
-                    target, wait = wait.waiter, None  # nor keep alive what it waited for
+                    target, wait = wait.waiter, None  # do not keep alive what it waited for
                     self.resume(target)
                     target = None
             elif kind == START:
                 fiber = take_start(self)
                 if fiber is not None:
                     self.resume(fiber)
-                    fiber = None  # the hub may be suspended long: do not keep it alive
+                    fiber = None  # the hub may be suspended for long: do not keep it alive
             else:
                 self.run_next_callback()
 
@@ -728,7 +741,7 @@ cdef class Hub(greenlet):
         self.turn_hook.after_wait()
 
     cdef int resume(self, greenlet target) except -1:
-        # What comes back as an exception was raised by a child without a handler of its own.
+        # An exception here was raised in a child greenlet that did not handle it.
         try:
             PyGreenlet_Switch(target, NULL, NULL)
         except BaseException as exc:
@@ -765,15 +778,18 @@ cdef class Hub(greenlet):
         return 0
 
     def handle_error(self, context, type, value, tb):
-        """Report an exception that no greenlet will get; *context* is what raised it."""
+        """Raise *value*, which no greenlet receives otherwise, in the main greenlet.
+
+        *context* is the object that raised it. Subclasses may report the exception instead.
+        """
         interrupt_main(self, value)
 
     @property
     def loop(self):
-        """The callbacks and watchers of the hub, as gevent shows them; None once it is closed.
+        """The hub's callbacks and watchers, with gevent's interface; None once the hub is closed.
 
-        What is assigned stands in for it: whoever asks gets that, and its ``update_now()`` is
-        called when sleep() or a Timeout sets a timer, as in gevent.
+        An object that is assigned here replaces the loop: this property returns it, and sleep()
+        and Timeout call its ``update_now()`` when they set a timer, as in gevent.
         """
         if self.stand_in is not None:
             return self.stand_in
@@ -787,17 +803,17 @@ cdef class Hub(greenlet):
 
     @property
     def closed(self):
-        """Whether it was destroyed, or its thread has ended."""
+        """Whether the hub was destroyed or its thread has ended."""
         return self.state == HUB_CLOSED
 
     @property
     def main_hub(self):
-        """Whether it is the main thread's hub."""
+        """Whether this is the main thread's hub."""
         return self.for_main_thread
 
     @property
     def idle(self):
-        """Whether the thread waits for events, with nothing to run."""
+        """Whether the thread is blocked in the poller, with nothing to run."""
         return self.poller is not None and self.poller.blocking
 
     def interrupt_main(self, exc):
@@ -805,12 +821,15 @@ cdef class Hub(greenlet):
         interrupt_main(self, exc)
 
     def wait_until_idle(self, seconds=None):
-        """Let everything else run; True once nothing is left that could, False on timeout."""
+        """Let other greenlets run until nothing is left that could run, and return True.
+
+        Return False if that takes more than *seconds* (None: no limit).
+        """
         cdef int64_t ns = nanoseconds(seconds)
         cdef Wait wait = new_wait(ON_HUB, self)
         self.join_waits.append(wait)
         if ns >= 0:
-            self.unref_timers += 1  # its own: nothing is left when only that is
+            self.unref_timers += 1  # this wait's own timer must not keep the loop alive
         try:
             return bool(park(wait, ns))
         finally:
@@ -820,15 +839,15 @@ cdef class Hub(greenlet):
                 self.join_waits.remove(wait)
 
     def pending(self):
-        """How many entries the ready ring holds."""
+        """Return the number of entries in the ready ring."""
         return self.ring.count
 
     def timer_count(self):
-        """How many timers are set."""
+        """Return the number of timers that are set."""
         return timers_live(&self.timers)
 
 cdef int write_unraisable(exc, context) except -1:
-    """Hand an exception that nobody can take to sys.unraisablehook."""
+    """Pass an exception that no greenlet can receive to sys.unraisablehook."""
     PyErr_SetObject(type(exc), exc)
     PyErr_WriteUnraisable(context)
     return 0
@@ -841,8 +860,8 @@ cdef greenlet main_greenlet():
     return g
 
 
-# The interpreter is taking its modules apart, after all at-exit functions. Finalizers run then, and
-# may wait, but no greenlet besides the main one ever runs again.
+# Whether the interpreter is tearing down its modules, after all at-exit functions. Finalizers run
+# then and may wait, but no greenlet except the main one ever runs again.
 cdef bint ending = False
 cdef greenlet first_main = main_greenlet()
 
@@ -885,10 +904,10 @@ cdef void forget_sleeping_threads() noexcept:
 # ---------------------------------------------------------------- for Python
 
 def get_current_hub() -> Hub:
-    """This thread's hub, made if it has none yet."""
+    """Return this thread's hub; make it if there is none."""
     return get_hub()
 
 
 def get_existing_hub() -> Hub | None:
-    """This thread's hub, or None."""
+    """Return this thread's hub, or None if it has none."""
     return get_hub_if_exists()

@@ -1,6 +1,6 @@
-"""The lock that ``_imp`` and, in CPython 3.11, ``imp`` offer, held by a greenlet.
+"""The import lock of ``_imp`` and, in CPython 3.11, ``imp``, held by a greenlet.
 
-The native one belongs to the whole thread: any of its greenlets would get it.
+The native lock belongs to the whole thread: any of the thread's greenlets could acquire it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import_lock = RLock()
 
 @builtin
 def acquire_lock() -> None:
-    """Wait until nobody else holds the lock, and hold it, once more if the caller does already."""
+    """Acquire the import lock, or acquire it again if the caller holds it.
+
+    Waits while another greenlet holds the lock.
+    """
     import_lock.acquire()
 
 
 @builtin
 def lock_held() -> bool:
-    """Whether anybody holds it."""
+    """Return whether any greenlet holds the import lock."""
     return import_lock.locked()
 
 
 @builtin
 def release_lock() -> None:
-    """Undo one :func:`acquire_lock`; RuntimeError if the caller does not hold it."""
+    """Undo one :func:`acquire_lock`. Raises RuntimeError if the caller does not hold the lock."""
     try:
         import_lock.release()
     except RuntimeError:

@@ -3,18 +3,18 @@ from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef class Linkable:
-    """Something one can wait for, in a greenlet or by a callback."""
+    """An object that greenlets wait for and that calls linked callbacks when it is ready."""
     cdef WaitQueue waiters
-    cdef list links          # (callback, hub it runs in), in order; None for none
+    cdef list links          # pairs (callback, hub it runs in), in order; None if there are none
     cdef object __weakref__
 
     cdef bint is_ready(self) noexcept
-    # Wait in `queue` until granted, at most `timeout` seconds (None: for ever). Whether it was;
-    # where an exception comes instead, `forgo` gives back what had been granted.
+    # Wait in `queue` until granted, at most `timeout` seconds (None: no limit). Returns whether it
+    # was granted. If an exception ends a wait that had been granted, forgo() gives the grant back.
     cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout) except -1
-    cdef bint tells_all(self) noexcept       # its links hear of it even if it is over by then
+    cdef bint tells_all(self) noexcept       # whether links are called even if it is not ready then
     cdef int forgo(self) except -1
-    # Grant all who wait in `queue`.
+    # Grant all waits that are in `queue` now.
     cdef int grant_all(self, WaitQueue queue) except -1
-    # Have the links called, each in its hub.
+    # Queue calls of the links, each in its hub.
     cdef int call_links(self) except -1

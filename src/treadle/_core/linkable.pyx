@@ -1,4 +1,4 @@
-"""What events, results and semaphores share: who waits, and whom to call."""
+"""The base of events, results and semaphores: waiting greenlets and linked callbacks."""
 
 from treadle._core.clock cimport nanoseconds
 from treadle._core.hub cimport (
@@ -43,14 +43,17 @@ cdef class Linkable:
         return wait.granted
 
     cdef int grant_all(self, WaitQueue queue) except -1:
-        # Only those there now: who waits again meanwhile waits for the next time.
+        # Only the waits that are queued now: later ones are not for this occasion.
         cdef Py_ssize_t left = queue.count
         while left > 0 and queue.grant() is not None:
             left -= 1
         return 0
 
     def rawlink(self, callback):
-        """Call ``callback(self)`` once in this thread's hub when it is ready: soon, if it is."""
+        """Call ``callback(self)`` once, in this thread's hub, as soon as the object is ready.
+
+        Raises TypeError if *callback* is not callable.
+        """
         if not callable(callback):
             raise TypeError(f"a link must be callable, not {callback!r}")
         if self.links is None:
@@ -60,7 +63,7 @@ cdef class Linkable:
             self.call_links()
 
     def unlink(self, callback):
-        """Remove *callback* from the links, if it is there."""
+        """Remove *callback* from the links; do nothing if it is not linked."""
         if self.links is not None:
             self.links = [link for link in self.links if link[0] != callback] or None
 
@@ -74,12 +77,12 @@ cdef class Linkable:
         return 0
 
     def linkcount(self):
-        """How many links and waiting greenlets there are."""
+        """Return the number of links and waiting greenlets."""
         return self.waiters.count + (0 if self.links is None else len(self.links))
 
 
 def run_links(Linkable self, Hub hub, list links):
-    """Call those of *links* that are still linked; each may run anything."""
+    """Call those of *links* that are still linked; each may run any code."""
     for link in links:
         if not self.tells_all() and not self.is_ready():
             return

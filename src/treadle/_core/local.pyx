@@ -1,4 +1,4 @@
-"""Attributes that each greenlet has for itself."""
+"""Greenlet-local attributes: each greenlet has values of its own."""
 
 import copy
 from weakref import ref
@@ -13,28 +13,29 @@ from treadle._core.hub cimport Fiber, current_greenlet
 from treadle._core.collector cimport Collector
 
 cdef extern from "Python.h":
-    # Attribute access of an object whose dictionary is given: what _thread._local is made of.
+    # Attribute access with a given dictionary. _thread._local uses these functions, too.
     object _PyObject_GenericGetAttrWithDict(object obj, object name, PyObject *d, int suppress)
     int _PyObject_GenericSetAttrWithDict(object obj, object name, PyObject *value, PyObject *d) except -1
 
 PyGreenlet_Import()
 
-# What `__dict__` holds the Trace of a greenlet by that is none of treadle's.
+# The key of the Trace in the `__dict__` of a greenlet that is not a Fiber.
 cdef str TRACE = "treadle local"
 
-# How many dead references a list may gather before it is swept, besides as many as are alive.
+# A list of weak references is swept when it holds twice as many as were alive at the last sweep,
+# plus this many.
 cdef Py_ssize_t SLACK = 32
 
 cdef Py_ssize_t last_key = 0
 
 
 @cython.final
-@cython.no_gc_clear  # needed whole when its greenlet is freed; it refers to nothing strongly
+@cython.no_gc_clear  # still used when its greenlet is freed; it has no strong references
 cdef class Trace(Collector):
-    """What a greenlet keeps of its locals: it takes their dictionaries with it when it ends."""
+    """A greenlet's record of its locals; removes its dictionaries from them when it ends."""
 
-    cdef object key        # an int: this greenlet's, in each local
-    cdef list locals       # weak
+    cdef object key        # an int: the key of this greenlet's attributes in each local
+    cdef list locals       # weak references
     cdef Py_ssize_t sweep_at
 
     def __cinit__(self):
@@ -48,12 +49,12 @@ cdef class Trace(Collector):
         self.forget()
 
     cdef int add(self, object source) except -1:
-        # The greenlet has ended; what its attributes' finalizers do is still part of it.
+        # The greenlet has ended, but the finalizers of its attributes still run in it.
         self.forget()
         return 0
 
     cdef int note(self, local of) except -1:
-        """Remember a local that has a dictionary for this greenlet."""
+        """Record a local that has a dictionary for this greenlet."""
         if len(self.locals) >= self.sweep_at:
             self.locals = [each for each in self.locals if each() is not None]
             self.sweep_at = 2 * len(self.locals) + SLACK
@@ -99,7 +100,7 @@ cdef class local:
         self.dicts = {}
         self.args = args
         self.kwargs = kwargs
-        self.begin(current_trace())  # __init__ is called by whoever makes it
+        self.begin(current_trace())  # Python calls __init__ afterwards
 
     cdef dict begin(self, Trace trace):
         cdef dict attributes = {}
@@ -108,7 +109,7 @@ cdef class local:
         return attributes
 
     cdef dict here(self):
-        """The current greenlet's attributes; at its first use __init__ is called again."""
+        """Return the current greenlet's attributes; call __init__ when it first uses the local."""
         cdef Trace trace = current_trace()
         cdef PyObject *known = PyDict_GetItemWithError(self.dicts, trace.key)
         if known != NULL:
@@ -141,7 +142,7 @@ cdef class local:
         _PyObject_GenericSetAttrWithDict(self, name, NULL, <PyObject *>attributes)
 
     def __copy__(self):
-        """A new one with copies of the current greenlet's attributes."""
+        """Return a new local with copies of the current greenlet's attributes."""
         cdef dict attributes = self.here()
         cdef local other = type(self)(*self.args, **self.kwargs)
         mine = other.here()
@@ -151,7 +152,7 @@ cdef class local:
 
 
 def dictionaries_of(greenlet of):
-    """What *of* keeps in locals: ``((class, id), attributes)`` for each one it has used."""
+    """Return ``((class, id), attributes)`` for each local that the greenlet *of* has used."""
     cdef Trace trace
     cdef local each
     found = (<Fiber>of).trace if isinstance(of, Fiber) else of.__dict__.get(TRACE)

@@ -6,18 +6,18 @@ from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef struct Spin:
-    void *greenlet               # who failed to acquire without blocking last, never followed
-    int failures                 # how often in a row
+    void *greenlet               # the last to fail to acquire without blocking; never dereferenced
+    int failures                 # how many times in a row it failed
 
 
 cdef struct Takes:
-    int count                    # how often it was free and taken since somebody looked
-    uint64_t turns               # of the hub, when that was
+    int count                    # how often it was acquired while free since `turns` was noted
+    uint64_t turns               # the hub's turns at the last check
 
 
 cdef class Semaphore(Linkable):
     cdef public Py_ssize_t counter
-    cdef WaitQueue watchers      # in wait(): told of a permit, without taking it
+    cdef WaitQueue watchers      # the waits of wait(), which a permit wakes but which take none
     cdef Spin spin
 
     cdef bint take_free(self) noexcept
@@ -36,7 +36,7 @@ cdef class Lock(Semaphore):
 
 cdef class RLock:
     cdef WaitQueue waiters
-    cdef greenlet owner          # None while free, or handed to a waiter that did not run yet
+    cdef greenlet owner          # None while free, or granted to a waiter that did not run yet
     cdef Py_ssize_t count
     cdef Spin spin
     cdef Takes takes

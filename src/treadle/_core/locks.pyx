@@ -1,7 +1,8 @@
 """Semaphores, locks and conditions.
 
-A permit is handed to the first who waits, never put up for grabs: first come, first served, and
-nobody starves. Who is cancelled after a permit was handed over passes it on.
+A permit that is released goes directly to the first waiter, and no other greenlet can take it:
+waiters are served in order and none starves. A waiter that is cancelled after it was given a permit
+passes it on.
 """
 
 from time import monotonic
@@ -30,22 +31,24 @@ from treadle.exceptions import LoopExit
 
 PyGreenlet_Import()
 
-# A greenlet that fails this often in a row to acquire without blocking is spinning: let others
-# run, or it would spin for ever. Not at once: try-locks in finalizers must not switch.
+# A greenlet that fails this many times in a row to acquire without blocking is spinning. It yields,
+# as it could spin for ever otherwise. It does not yield at the first failure, because non-blocking
+# acquires in finalizers must not switch.
 cdef enum:
     SPINS = 16
-    # So is one that takes a free lock this often while nobody else runs: it asks a queue over and
-    # over, perhaps. Some milliseconds, after which the interpreter would switch threads.
+    # A greenlet that acquires a free lock this many times while the hub makes no turn yields once:
+    # it may be polling a queue in a loop. That many take a few milliseconds, after which the
+    # interpreter would switch threads.
     TAKES = 2000
 
-# threading.TIMEOUT_MAX: what the lock of the thread module takes, in seconds.
+# threading.TIMEOUT_MAX: the longest timeout of the thread module's lock, in seconds.
 cdef double TIMEOUT_MAX = 9223372036.0
 cdef str NEGATIVE_TIMEOUT = ("timeout value must be a non-negative number"
                              if sys.version_info >= (3, 13) else "timeout value must be positive")
 
 
 cdef int note_failure(Spin *spin) except -1:
-    """Count a failure to acquire without blocking; lets others run if the caller is spinning."""
+    """Count a failure to acquire without blocking; yield if the caller is spinning."""
     cdef Hub hub = get_hub_if_exists()
     cdef greenlet current
     if hub is None:
@@ -67,7 +70,7 @@ cdef int let_others_run() except -1:
 
 
 cdef inline int note_take(Takes *takes) except -1:
-    """Count that somebody is about to take a free lock; lets others run if nobody did for long."""
+    """Count that the caller is about to take a free lock; yield if no greenlet did for long."""
     takes.count += 1
     return 0 if takes.count < TAKES else note_many_takes(takes)
 
@@ -84,7 +87,7 @@ cdef int note_many_takes(Takes *takes) except -1:
 
 
 cdef object first_of(list raised):
-    """The first exception, or None; what came after it, a kill perhaps, is raised at the next wait."""
+    """Return the first exception, or None. Later ones, such as a kill, come at the next wait."""
     cdef Hub hub = get_hub_if_exists()
     if not raised:
         return None
@@ -105,7 +108,7 @@ cdef class Semaphore(Linkable):
 
     @property
     def hub(self):
-        """None, as gevent's before its first wait: greenlets of any hub may use it."""
+        """Always None, as in gevent before the first wait: any hub's greenlets may use it."""
         return None
 
     cdef bint is_ready(self) noexcept:
@@ -133,19 +136,19 @@ cdef class Semaphore(Linkable):
         return self.wait_in(self.waiters, ON_LOCK, timeout)
 
     cdef object retake(self):
-        """Take a permit whatever is raised meanwhile; returns what is to be raised then, or None."""
+        """Take a permit, whatever is raised meanwhile. Return the exception to raise, or None."""
         cdef list raised = []
         while True:
             try:
                 self.take(True, None)
                 return first_of(raised)
             except LoopExit:
-                raise  # nobody can ever give one back
+                raise  # no greenlet can ever release a permit
             except BaseException as exc:
                 raised.append(exc)
 
     cdef int give(self) except -1:
-        # Below 0 it is where somebody has lowered it, as Celery does to shrink a pool in use.
+        # The counter is below 0 if the program lowered it, as Celery does to shrink a pool in use.
         if self.counter < 0:
             self.counter += 1
         elif self.waiters.count == 0 or self.waiters.grant() is None:
@@ -157,19 +160,22 @@ cdef class Semaphore(Linkable):
         return 0
 
     def acquire(self, blocking=True, timeout=None):
-        """Take a permit; True if that worked.
+        """Take a permit and return True; return False if there is none.
 
-        If there is none: wait if *blocking* is true, at most *timeout* seconds (None: for ever).
+        If *blocking* is true, wait for one first, at most *timeout* seconds (None: no limit).
         """
         return self.take_free() or self.take(blocking, timeout)
 
     def release(self):
-        """Give a permit back, to the first who waits for one; returns the counter."""
+        """Release a permit, to the first waiter if there is one; return the counter."""
         self.give()
         return self.counter
 
     def wait(self, timeout=None):
-        """Wait until there is a permit, without taking it; returns the counter."""
+        """Wait until there is a permit, without taking it; return the counter.
+
+        Waits at most *timeout* seconds (None: no limit).
+        """
         if self.counter <= 0:
             if self.watchers is None:
                 self.watchers = WaitQueue()
@@ -177,11 +183,11 @@ cdef class Semaphore(Linkable):
         return self.counter
 
     def locked(self):
-        """Whether there is no permit left."""
+        """Return whether no permit is left."""
         return self.counter <= 0
 
     def ready(self):
-        """Whether there is a permit."""
+        """Return whether there is a permit."""
         return self.counter > 0
 
     def __enter__(self):
@@ -202,7 +208,10 @@ cdef class BoundedSemaphore(Semaphore):
         self.initial = self.counter
 
     def release(self):
-        """The same; raises ValueError if that would exceed the initial counter."""
+        """Release a permit, to the first waiter if there is one; return the counter.
+
+        Raises ValueError if that would raise the counter above its initial value.
+        """
         if self.counter >= self.initial:
             raise ValueError("Semaphore released too many times")
         self.give()
@@ -214,7 +223,7 @@ cdef bint take_with_thread_arguments(Semaphore lock, object blocking, object tim
 
 
 cdef object checked_timeout(object blocking, object timeout):
-    """None for ever; the errors are those of the lock of the thread module."""
+    """Return *timeout*, or None for no limit. Raises the errors of the thread module's lock."""
     if timeout is None or timeout == -1:
         return None
     if not blocking:
@@ -239,11 +248,14 @@ cdef class Lock(Semaphore):
         return Semaphore.take(self, blocking, timeout)
 
     def acquire(self, blocking=True, timeout=-1):
-        """Lock it; True if that worked. *timeout* in seconds, -1: none."""
+        """Acquire the lock and return True; return False if that fails.
+
+        If *blocking* is true, wait until it is free, at most *timeout* seconds (-1: no limit).
+        """
         return take_with_thread_arguments(self, blocking, timeout)
 
     def release(self):
-        """Unlock it, whoever locked it; RuntimeError if it is not locked."""
+        """Release the lock; any greenlet may do so. Raises RuntimeError if it is not locked."""
         if self.counter > 0:
             raise RuntimeError("release unlocked lock")
         self.give()
@@ -255,8 +267,8 @@ cdef class Lock(Semaphore):
     release_lock = release
     locked_lock = Semaphore.locked
 
-    # What threading.Condition uses if a lock has it. Its own way would leave the lock unlocked
-    # when a kill or Timeout arrives while it locks again.
+    # threading.Condition uses these methods if a lock has them. Its own fallback would leave the
+    # lock released if a kill or Timeout arrives while it acquires the lock again.
 
     def _release_save(self):
         self.release()
@@ -280,18 +292,18 @@ cdef class Lock(Semaphore):
 
 cdef class RLock:
 
-    # What is given is ignored: a hub as in gevent, anything as in the thread module.
+    # The arguments are ignored: gevent's RLock takes a hub, the thread module's takes anything.
     def __cinit__(self, *args, **kwargs):
         self.waiters = WaitQueue()
 
     @property
     def hub(self):
-        """None, as :attr:`Semaphore.hub`."""
+        """Always None: greenlets of any hub may use the lock."""
         return None
 
     @property
     def _block(self):
-        """What is locked: in gevent another object, which tools look into."""
+        """The underlying lock: in gevent another object, which tools inspect; here the RLock."""
         return self
 
     cdef bint owned(self) noexcept:
@@ -330,7 +342,7 @@ cdef class RLock:
         return True
 
     cdef int give(self) except -1:
-        """Free it, or hand it over: counted as held once until the new owner runs."""
+        """Release the lock, or grant it to the first waiter: held once until that waiter runs."""
         self.owner = None
         self.count = 1
         if self.waiters.grant() is None:
@@ -338,14 +350,15 @@ cdef class RLock:
         return 0
 
     def acquire(self, blocking=True, timeout=-1):
-        """Lock it, or count one more if the caller owns it; True if that worked.
+        """Acquire the lock, once more if the caller owns it, and return True, or False on failure.
 
-        *timeout* in seconds; -1 or None: none.
+        If *blocking* is true, wait until it is free, at most *timeout* seconds (-1 or None: no
+        limit).
         """
         return self.take(1, blocking, checked_timeout(blocking, timeout))
 
     def release(self):
-        """Undo one acquire; RuntimeError if the caller does not own it."""
+        """Undo one acquire(). Raises RuntimeError if the caller does not own the lock."""
         if not self.owned():
             raise RuntimeError("cannot release un-acquired lock")
         if self.count > 1:
@@ -354,7 +367,7 @@ cdef class RLock:
             self.give()
 
     def locked(self):
-        """Whether anybody holds it."""
+        """Return whether any greenlet holds the lock."""
         return self.count > 0
 
     def __enter__(self):
@@ -377,14 +390,14 @@ cdef class RLock:
         return state
 
     cdef object retake(self, Py_ssize_t count):
-        """Lock it whatever is raised meanwhile; returns what is to be raised then, or None."""
+        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None."""
         cdef list raised = []
         while True:
             try:
                 self.take(count, True, None)
                 return first_of(raised)
             except LoopExit:
-                raise  # nobody can ever unlock it
+                raise  # no greenlet can ever release the lock
             except BaseException as exc:
                 raised.append(exc)
 
@@ -432,10 +445,11 @@ cdef class Condition:
         return 0
 
     def wait(self, timeout=None):
-        """Release the lock, wait to be notified, take the lock again.
+        """Release the lock, wait to be notified, acquire the lock again, and return True.
 
-        False if *timeout* seconds passed first. Whatever ends the wait, the lock is held again
-        afterwards. Raises RuntimeError if the caller does not hold it.
+        Return False if *timeout* seconds (None: no limit) pass first. However the wait ends, the
+        caller holds the lock again afterwards. Raises RuntimeError if the caller does not hold the
+        lock.
         """
         cdef Wait wait
         self.check_owned("wait")
@@ -470,7 +484,7 @@ cdef class Condition:
         return 0
 
     cdef object acquire_shielded(self, state):
-        """Take the lock whatever is raised meanwhile; returns what is to be raised then, or None."""
+        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None."""
         cdef list raised = []
         if isinstance(self._lock, RLock):
             return (<RLock>self._lock).retake(state[0])
@@ -489,9 +503,9 @@ cdef class Condition:
                 raised.append(exc)
 
     def wait_for(self, predicate, timeout=None):
-        """Wait until ``predicate()`` is true; returns its last value.
+        """Wait until ``predicate()`` is true and return its last value.
 
-        *timeout* seconds at most in all.
+        Waits at most *timeout* seconds in all (None: no limit).
         """
         left = timeout
         deadline = None if timeout is None else monotonic() + timeout
@@ -506,13 +520,13 @@ cdef class Condition:
         return result
 
     def notify(self, n=1):
-        """Wake at most *n* of those who wait; RuntimeError if the caller does not hold the lock."""
+        """Wake at most *n* waiters. Raises RuntimeError if the caller does not hold the lock."""
         self.check_owned("notify")
         while n > 0 and self.waiters.grant() is not None:
             n -= 1
 
     def notify_all(self):
-        """Wake all who wait."""
+        """Wake all waiters. Raises RuntimeError if the caller does not hold the lock."""
         self.notify(self.waiters.count)
 
     def _is_owned(self):

@@ -1,4 +1,4 @@
-"""Files over pipes that let other greenlets run while they wait."""
+"""Files over pipes that switch to other greenlets while they wait."""
 
 from __future__ import annotations
 
@@ -13,58 +13,58 @@ _READ, _WRITE = 1, 2
 
 
 class PipeIO(_io.RawIOBase):
-    """A raw file over *raw*, which is one end of a pipe and stays a blocking one.
+    """A raw file over *raw*, which is one end of a pipe and stays in blocking mode.
 
-    O_NONBLOCK would belong to whatever process shares the end, as the next one of a pipeline does:
-    it would fail there. A pipe that is ready never blocks who reads, nor who writes as much as
-    one page.
+    O_NONBLOCK would also apply in every process that shares the end, such as the next one of a
+    pipeline, whose calls would fail. When a pipe is ready, a read never blocks, nor does a write of
+    at most PIPE_BUF bytes.
     """
 
     def __init__(self, raw: _io.FileIO) -> None:
         self._raw = raw
 
     def readinto(self, buffer: Any) -> int:
-        """Wait for data; 0 at the end."""
+        """Wait for data and read it into *buffer*; return the number of bytes, 0 at the end."""
         _wait_for(self.fileno(), _READ)
         return self._raw.readinto(buffer) or 0
 
     def write(self, data: Any) -> int:
-        """Wait for room and write what surely fits."""
+        """Wait for room and write as much as surely fits; return the number of bytes."""
         _wait_for(self.fileno(), _WRITE)
         return self._raw.write(memoryview(data).cast("B")[:_PIPE_BUF]) or 0
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the file descriptor."""
         return self._raw.fileno()
 
     def readable(self) -> bool:
-        """Whether it is an end to read from."""
+        """Return whether this is the end to read from."""
         return self._raw.readable()
 
     def writable(self) -> bool:
-        """Whether it is an end to write to."""
+        """Return whether this is the end to write to."""
         return self._raw.writable()
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """What the system says: OSError (ESPIPE)."""
+        """Raise OSError (ESPIPE), as the system does for a pipe."""
         return self._raw.seek(offset, whence)
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether the file is a terminal."""
         return self._raw.isatty()
 
     @property
     def name(self) -> Any:
-        """The descriptor, as files that were opened from one have it."""
+        """The file descriptor, as for every file that was opened from one."""
         return self._raw.name
 
     @property
     def mode(self) -> str:
-        """As of the file beneath."""
+        """The mode of the underlying file."""
         return self._raw.mode
 
     def close(self) -> None:
-        """Close it; whoever waits for it gets an OSError (EBADF)."""
+        """Close the file. Greenlets that wait for it get an OSError (EBADF)."""
         if not self._raw.closed:
             _cancel_waits(self.fileno())
             self._raw.close()
@@ -72,9 +72,10 @@ class PipeIO(_io.RawIOBase):
 
 
 def cooperative(file: Any, bufsize: int | None = None) -> Any:
-    """The same as *file*, a new one that nothing was read from, over the same pipe.
+    """Return a cooperative file over the pipe of *file*, from which nothing may have been read yet.
 
-    Its buffer takes *bufsize* bytes if that is more than 1, otherwise what buffers take.
+    Its buffer holds *bufsize* bytes if that is more than 1, otherwise the default size. Returns
+    *file* itself if it is None or cooperative already.
     """
     if file is None or isinstance(file, PipeIO):
         return file

@@ -7,40 +7,42 @@ cdef enum:
 
 
 cdef class Pollable:
-    """Something with a descriptor that pollers tell of readiness."""
+    """An object with a descriptor, to which pollers report that the descriptor is ready."""
     cdef readonly int fd
-    cdef uint32_t serial  # tells this life of the descriptor's number from earlier ones
-    # Both are C only: they may unpark and queue callbacks, never switch or run Python.
+    cdef uint32_t serial  # distinguishes this use of the descriptor's number from earlier ones
+    # ready() and replaced() are C only: they may unpark and queue callbacks, but never switch or
+    # run Python.
     cdef void ready(self, int events) noexcept
-    # Another object was registered for the same number: with `reused`, because the file this one
-    # stood for was closed behind our back; otherwise both stand for one open file.
+    # Another object was registered for the same number. With `reused`, the file of this object was
+    # closed without treadle's knowledge; otherwise both objects stand for the same open file.
     cdef void replaced(self, Pollable other, bint reused) noexcept
-    # After a fork that keeps greenlets: watch again, on a poller that is new.
+    # After a fork that keeps greenlets: register again, with a new poller.
     cdef int rewatch(self, Poller poller) except -1
 
 
 cdef class Poller:
     cdef readonly bint edge_triggered
     cdef list slots  # descriptor -> the Pollable registered for it, or None
-    # A wait is about to block, or does: whoever has something for the hub must wake() it. Set by
-    # the hub, cleared by wait() before it tells the Pollables.
+    # wait() blocks or is about to: code that queues an entry for the hub must call wake(). The hub
+    # sets this; wait() clears it before it tells the Pollables.
     cdef bint blocking
 
-    # Report events of `pollable`. `owned`, on an edge-triggered poller: in both directions until
-    # forgotten. Otherwise: once, for `events`, replacing what was asked for before. Asking again
-    # reports anew what is ready already. A file that is always ready is reported at once.
+    # Report events of `pollable`. If it is `owned` and the poller edge-triggered: edges in both
+    # directions, until forget(). Otherwise: one event out of `events`, replacing what was asked for
+    # before. Asking again reports again what is ready. A file that is always ready is reported at
+    # once.
     cdef int watch(self, Pollable pollable, int events, bint owned) except -1
     # The descriptor is about to be closed.
     cdef int forget(self, Pollable pollable) except -1
-    # Wait at most `timeout` nanoseconds (-1: for ever) and tell the Pollables. Keeps the GIL if the
-    # timeout is 0. In the main thread signal handlers run in it, and what they raise comes out.
+    # Wait at most `timeout` nanoseconds (-1: no limit) and tell the Pollables. Keeps the GIL if the
+    # timeout is 0. In the main thread it runs signal handlers and raises what they raise.
     cdef int wait(self, int64_t timeout) except -1
-    # End the current or next wait; from any thread.
+    # End the current or next wait. Any thread may call it.
     cdef int wake(self) except -1
     cdef int close(self) except -1
-    # In a forked child: start anew, touching nothing that is shared with the parent.
+    # In a forked child: open the poller anew without touching anything shared with the parent.
     cdef int renew(self) except -1
-    # The same, and register again what was registered.
+    # Call renew() and register again what was registered.
     cdef int renew_and_rewatch(self) except -1
 
     cdef Pollable slot(self, int fd)

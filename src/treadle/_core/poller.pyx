@@ -1,4 +1,4 @@
-"""What a poller is, and the portable one, built on the standard library's selectors."""
+"""The base class of pollers, and the portable poller, which uses the selectors module."""
 
 from libc.stdint cimport int64_t, uint32_t
 
@@ -24,7 +24,7 @@ cdef class Pollable:
 
     def __cinit__(self, int fd, *args, **kwargs):
         global last_serial
-        last_serial += 1  # wraps after 2**32 descriptors; the old ones are long gone then
+        last_serial += 1  # wraps after 2**32 objects, when the earlier ones are long gone
         self.fd = fd
         self.serial = last_serial
 
@@ -40,7 +40,7 @@ cdef class Pollable:
 
 cdef class Poller:
 
-    #: Where the interpreter may write a byte for each signal; -1 if nowhere.
+    #: The descriptor to which the interpreter may write a byte for each signal; -1 if none.
     signal_fd = -1
 
     def __cinit__(self, *args):
@@ -96,7 +96,7 @@ selector_class = None
 
 
 def pin_selector():
-    """Fix the class that portable pollers wait with, before patching replaces it; returns it."""
+    """Return the selector class of portable pollers; call it before patching replaces the class."""
     global selector_class
     if selector_class is None:
         import selectors  # only the portable poller pays for this import
@@ -105,7 +105,7 @@ def pin_selector():
 
 
 cdef class SelectorsPoller(Poller):
-    """Level-triggered and one-shot: what was reported must be asked for again."""
+    """A level-triggered, one-shot poller: what was reported must be asked for again."""
 
     cdef object selector
     cdef object wake_reader, wake_writer  # sockets: Windows selects on nothing else
@@ -115,7 +115,7 @@ cdef class SelectorsPoller(Poller):
         self.open()
 
     def fileno(self):
-        """The selector's descriptor, which may itself be watched.
+        """Return the selector's descriptor, which can itself be watched.
 
         Raises NotImplementedError where the system's selector has none.
         """
@@ -132,7 +132,7 @@ cdef class SelectorsPoller(Poller):
         else:
             import socket
             pair = socket.socketpair()
-        # The C type's own methods: a patched class must not come between.
+        # Call the C type's own methods, so that a patched class does not interfere.
         for end in pair:
             _socket.socket.settimeout(end, 0)
         self.wake_reader, self.wake_writer = pair
@@ -149,7 +149,7 @@ cdef class SelectorsPoller(Poller):
         return 0
 
     cdef int watch(self, Pollable pollable, int events, bint owned) except -1:
-        # Which file a number means today is not known here: registering anew is always right.
+        # The number may stand for another file than at the last registration: register it anew.
         self.unregister(pollable.fd)
         try:
             self.selector.register(pollable.fd, events, pollable)
@@ -186,7 +186,7 @@ cdef class SelectorsPoller(Poller):
         return 0
 
     cdef int wake(self) except -1:
-        # C, because whoever unparks must not run Python. If it is full, the reader wakes anyway.
+        # C, because unpark() must not run Python. If the socket is full, its reader wakes anyway.
         treadle_send_byte(self.wake_fd)
         return 0
 

@@ -1,4 +1,4 @@
-"""Which pollers there are here, and which one a hub gets."""
+"""The pollers that work on this platform, and the choice of a hub's poller."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ else:
 
 __all__ = ["default_name", "make_inner_poller", "make_poller", "names"]
 
-#: The poller of new hubs, one of :func:`names`; None: the best there is.
+#: The poller of new hubs, one of :func:`names`; None: the best one.
 default_name: str | None = None
 
 
 def names() -> list[str]:
-    """The pollers that work here, the best first."""
+    """Return the names of the pollers that work on this platform, the best first."""
     return ["select"] if EpollPoller is None else ["epoll", "select"]
 
 
 def make_poller(name: str | None, gets_signals: bool) -> Poller:
-    """A poller of that *name*; None: :data:`default_name`'s. Raises ValueError for an unknown one.
+    """Return a new poller of the kind *name*; None: of the kind :data:`default_name`.
 
-    With *gets_signals* the interpreter tells it of signals: it is the main thread's.
+    With *gets_signals*, for the main thread, the interpreter notifies the poller of signals.
+    Raises ValueError for an unknown name.
     """
     name = name or default_name or names()[0]
     if name == "epoll" and EpollPoller is not None:
@@ -36,5 +37,5 @@ def make_poller(name: str | None, gets_signals: bool) -> Poller:
 
 
 def make_inner_poller(outer: Poller) -> Poller:
-    """A second poller of the kind of *outer*, to be watched by it."""
+    """Return a second poller of the same kind as *outer*, for *outer* to watch."""
     return make_poller("epoll" if outer.edge_triggered else "select", False)

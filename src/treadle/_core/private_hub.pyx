@@ -10,7 +10,7 @@ cdef extern from "timers.h":
 
 
 cdef class PrivateHub(Hub):
-    """Holds a loop that belongs to no thread and runs only while :meth:`run_loop` is called."""
+    """A hub that belongs to no thread. Its loop runs only during calls of :meth:`run_loop`."""
 
     def __init__(self, poller=None):
         self.main = main_greenlet()
@@ -18,13 +18,13 @@ cdef class PrivateHub(Hub):
         list_hub(self)
 
     def handle_error(self, context, type, value, tb):
-        """Report the exception as the thread's own hub does."""
+        """Report an exception through ``handle_error`` of the current thread's hub."""
         get_hub().handle_error(context, type, value, tb)
 
     def run_loop(self, bint nowait, bint once):
-        """Run callbacks and watchers until nothing is left that keeps the loop going.
+        """Run callbacks and watchers until nothing is left that keeps the loop alive.
 
-        With *once* only one turn; with *nowait* one turn that does not wait. Runs anything.
+        With *once*, make only one turn; with *nowait*, make one turn that does not block.
         """
         cdef bint hooked, busy
         while self.state != HUB_CLOSED and (
@@ -41,6 +41,6 @@ cdef class PrivateHub(Hub):
                 return
 
     def close(self):
-        """Let go of the loop and its descriptors; what was parked here never runs again."""
+        """Close the hub and its poller. Greenlets parked in the hub never run again."""
         if self.state != HUB_CLOSED:
             shut(self)

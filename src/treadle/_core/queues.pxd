@@ -3,18 +3,18 @@ from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef class SimpleQueue:
-    cdef public object queue         # what holds the items: a deque, or what _init() chose
+    cdef public object queue         # the items: a deque, or the container that _init() made
     cdef WaitQueue getting
     cdef WaitQueue putting
     cdef Py_ssize_t limit            # -1: none
-    cdef Py_ssize_t promised         # items that belong to getters on their way to take them
-    cdef Py_ssize_t arriving         # items about to be stored
-    cdef Py_ssize_t unfinished       # items put, less those task_done() was called for
-    cdef bint customised             # a subclass overrides _put and its like
+    cdef Py_ssize_t promised         # number of items that belong to getters yet to take them
+    cdef Py_ssize_t arriving         # number of items about to be stored
+    cdef Py_ssize_t unfinished       # number of items put, less the calls of task_done()
+    cdef bint customised             # a subclass overrides _put or another hook
     cdef readonly bint is_shutdown
     cdef object __weakref__
 
-    # How items are kept; of a heap they compare items, which runs anything.
+    # How items are kept. In a PriorityQueue they compare items, which may run any code.
     cdef int store(self, object item) except -1
     cdef object unstore(self)
     cdef object head(self)
@@ -36,8 +36,8 @@ cdef class Queue(SimpleQueue):
 cdef class Channel:
     cdef WaitQueue getting
     cdef WaitQueue putting
-    cdef object handed               # items put without waiting, for getters on their way
-    cdef Py_ssize_t promised         # getters on their way to take an item
+    cdef object handed               # items put without waiting, for getters that were woken
+    cdef Py_ssize_t promised         # number of woken getters that have yet to take an item
     cdef object __weakref__
 
     cdef Py_ssize_t offered(self) except? -2

@@ -1,12 +1,13 @@
 """Queues between greenlets and threads.
 
-An item that is put while getters wait stays in the queue, promised to the first of them until that
-one runs and takes it: if it is cancelled on its way, the promise passes on and nothing is lost. When
-a place becomes free while putters wait, the first one's item goes in at once and its put() is
-settled: it returns whatever happens, so that an interrupted put() has never put anything.
+An item that is put while getters wait stays in the queue and is promised to the first getter, until
+that greenlet runs and takes it. If the getter is cancelled before, the promise passes to the next
+one, and no item is lost. When a place becomes free while putters wait, the first putter's item is
+put at once and its put() is settled: it returns whatever happens, so a put() that is interrupted
+has never put anything.
 
-Without a subclass's hooks and without comparisons (of a heap) every step between two parks is C
-that runs no Python: put() is safe in signal handlers and finalizers.
+Unless a subclass overrides hooks, or a heap compares items, every step between two parks is C that
+runs no Python: put() is then safe in signal handlers and finalizers.
 """
 
 import warnings
@@ -35,14 +36,14 @@ from treadle._core.hub cimport (
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
 
-# Filled from above with the standard library's, whose module loads threading.
+# treadle.queue sets these to the standard library's classes, whose module loads threading.
 full_class = Exception
 shutdown_class = Exception
 
 cdef object deque_append = deque.append
 cdef object deque_popleft = deque.popleft
 
-# Marks the wait of a peek, which takes nothing.
+# The value of a Wait in peek(), which takes no item.
 cdef object PEEK = object()
 
 cdef tuple HOOKS = ("_init", "_qsize", "_put", "_get", "_peek", "_create_queue")
@@ -55,12 +56,12 @@ cdef int check_timeout(block, timeout) except -1:
 
 
 cdef object too_late(object error, object timeout):
-    """What to raise when *timeout* is over: *error*, unless a Timeout stands for its seconds."""
+    """Return what to raise after *timeout*: *error*, or what a Timeout in its place raises."""
     return error if timeout is None or isinstance(timeout, (int, float)) else timeout_error(timeout)
 
 
 cdef inline bint can_run(Wait wait) noexcept:
-    """Whether unpark() would succeed."""
+    """Return whether unpark() would succeed."""
     if wait.state > WAIT_PARKED:
         return False
     return wait.hub is None or (wait.generation == wait.hub.generation and wait.hub.state != HUB_CLOSED)
@@ -144,10 +145,10 @@ cdef class SimpleQueue:
             self.arriving -= 1
         return 0
 
-    # -- who is next
+    # -- waiting putters and getters
 
     cdef int settle(self) except -1:
-        """Admit who waits to put and wake who waits to get, after every change."""
+        """Admit waiting putters and wake waiting getters; called after every change."""
         cdef Wait getter
         while self.putting.first != NULL and not self.is_full():
             self.admit(self.putting.pop())
@@ -172,7 +173,7 @@ cdef class SimpleQueue:
         return 0
 
     cdef int await_place(self, object item, object timeout) except -1:
-        """Park until a getter made place for `item` and put it, or raise Full."""
+        """Park until a place is free and settle() has put `item` there; raise Full on timeout."""
         cdef int64_t ns = nanoseconds(timeout)
         cdef Wait wait = new_wait(ON_QUEUE_PUT, self)
         wait.value = item
@@ -186,7 +187,7 @@ cdef class SimpleQueue:
         return 0
 
     cdef int await_item(self, object mark, object timeout) except -1:
-        """Park until an item is promised to the caller, or raise Empty."""
+        """Park until an item is promised to the caller; raise Empty on timeout."""
         cdef int64_t ns = nanoseconds(timeout)
         cdef Wait wait = new_wait(ON_QUEUE_GET, self)
         wait.value = mark
@@ -209,8 +210,9 @@ cdef class SimpleQueue:
     def put(self, item, block=True, timeout=None):
         """Put *item* into the queue, waiting for a free place if *block* is true.
 
-        Raises :class:`Full` if there is none, after *timeout* seconds at most;
-        :class:`ShutDown` if the queue is shut down; ValueError for a negative *timeout*.
+        Raises :class:`Full` if no place is free within *timeout* seconds (None: no limit), or now
+        if *block* is false; :class:`ShutDown` if the queue is shut down; ValueError for a negative
+        *timeout*.
         """
         if self.is_shutdown:
             raise shutdown_class
@@ -233,8 +235,9 @@ cdef class SimpleQueue:
     def get(self, block=True, timeout=None):
         """Remove and return an item, waiting for one if *block* is true.
 
-        Raises :class:`Empty` if there is none, after *timeout* seconds at most;
-        :class:`ShutDown` if the queue is shut down and empty; ValueError for a negative *timeout*.
+        Raises :class:`Empty` if there is no item within *timeout* seconds (None: no limit), or now
+        if *block* is false; :class:`ShutDown` if the queue is shut down and empty; ValueError for a
+        negative *timeout*.
         """
         if self.is_shutdown and self.size() <= self.promised:
             raise shutdown_class
@@ -248,7 +251,7 @@ cdef class SimpleQueue:
         return self.take()
 
     cdef object take(self):
-        """The item that was promised."""
+        """Remove and return the item that was promised to the caller."""
         try:
             if self.is_shutdown and self.size() == 0:
                 raise shutdown_class
@@ -262,13 +265,16 @@ cdef class SimpleQueue:
         return self.get(False)
 
     def peek(self, block=True, timeout=None):
-        """Return the item that :meth:`get` would, without removing it; waits as that does."""
+        """Return the item that :meth:`get` would return, without removing it.
+
+        Waits for an item, and raises, as :meth:`get` does.
+        """
         cdef int64_t deadline = 0
         cdef object left = timeout
         check_timeout(block, timeout)
         if timeout is not None:
             deadline = now() + nanoseconds(timeout)
-        while self.size() == 0:  # what woke this one may be gone when it runs
+        while self.size() == 0:  # the item that woke this greenlet may be gone when it runs
             if self.is_shutdown:
                 raise shutdown_class
             if not block:
@@ -286,17 +292,17 @@ cdef class SimpleQueue:
         return self
 
     def __next__(self):
-        """The next item; ends at the item ``StopIteration`` (the class itself)."""
+        """Return the next item; iteration ends at an item that is the class ``StopIteration``."""
         item = self.get()
         if item is StopIteration:
             raise StopIteration
         return item
 
-    # -- asking
+    # -- queries
 
     @property
     def maxsize(self):
-        """How many items it holds at most; None for any number."""
+        """The number of items that the queue holds at most; None for no limit."""
         return None if self.limit < 0 else self.limit
 
     @maxsize.setter
@@ -306,16 +312,16 @@ cdef class SimpleQueue:
 
     @property
     def getters(self):
-        """Those who wait in :meth:`get`; has a length."""
+        """The queue of waits in :meth:`get`; ``len()`` counts them."""
         return self.getting
 
     @property
     def putters(self):
-        """Those who wait in :meth:`put`; has a length."""
+        """The queue of waits in :meth:`put`; ``len()`` counts them."""
         return self.putting
 
     def qsize(self):
-        """How many items there are to get, without those on their way to a waiting getter."""
+        """Return the number of items, without those that are promised to a getter."""
         return max(self.size() - self.promised, 0)
 
     def __len__(self):
@@ -325,15 +331,15 @@ cdef class SimpleQueue:
         return True
 
     def empty(self):
-        """Whether :meth:`get` would have to wait."""
+        """Return whether :meth:`get` would block."""
         return self.size() <= self.promised
 
     def full(self):
-        """Whether :meth:`put` would have to wait."""
+        """Return whether :meth:`put` would block."""
         return self.is_full()
 
     def copy(self):
-        """A new queue with the same items."""
+        """Return a new queue with the same items."""
         return type(self)(self.maxsize, self.queue)
 
     def __repr__(self):
@@ -354,7 +360,7 @@ cdef class SimpleQueue:
 
 
 cdef bint overrides_hooks(cls) except -1:
-    """Whether a class written in Python changes how items are kept."""
+    """Return whether a class written in Python overrides how items are kept."""
     return (cls._put is not simple_put or cls._get is not simple_get
             or cls._qsize is not simple_qsize or cls._peek is not simple_peek
             or cls._init is not simple_init
@@ -363,7 +369,7 @@ cdef bint overrides_hooks(cls) except -1:
 
 cdef int warn_of_zero() except -1:
     warnings.warn("Queue(0) is a queue without a limit; if you want a rendezvous, use Channel",
-                  DeprecationWarning)  # compiled frames do not count
+                  DeprecationWarning)  # no stacklevel: compiled frames do not count
     return 0
 
 
@@ -379,7 +385,7 @@ cdef class Queue(SimpleQueue):
 
     @property
     def unfinished_tasks(self):
-        """How many items were put and not yet reported done."""
+        """The number of items that were put and not yet reported done."""
         return self.unfinished
 
     @unfinished_tasks.setter
@@ -387,11 +393,11 @@ cdef class Queue(SimpleQueue):
         self.unfinished = value
 
     def copy(self):
-        """A new queue with the same items and the same count of unfinished tasks."""
+        """Return a new queue with the same items and the same count of unfinished tasks."""
         return type(self)(self.maxsize, self.queue, self.unfinished)
 
     def task_done(self):
-        """Report that what was got last is done; once for each item.
+        """Report that an item from the queue is done; to be called once for each item.
 
         Raises ValueError if called more often than items were put.
         """
@@ -402,7 +408,10 @@ cdef class Queue(SimpleQueue):
             grant_all(self.joining)
 
     def join(self, timeout=None):
-        """Wait until all items that were put are done; False after *timeout* seconds."""
+        """Wait until all items that were put are done, and return True.
+
+        Return False if that takes more than *timeout* seconds (None: no limit).
+        """
         cdef int64_t ns
         cdef Wait wait
         if self.unfinished == 0:
@@ -417,7 +426,7 @@ cdef class Queue(SimpleQueue):
         return wait.granted
 
     def shutdown(self, immediate=False):
-        """Make each :meth:`put`, and each :meth:`get` of an empty queue, raise ShutDown.
+        """Make :meth:`put`, and :meth:`get` if the queue is empty, raise ShutDown from now on.
 
         With *immediate* the remaining items are dropped and count as done.
         """
@@ -511,7 +520,7 @@ cdef class Channel:
             raise ValueError(f"a Channel has a maxsize of 1, not {maxsize!r}")
 
     cdef Py_ssize_t offered(self) except? -2:
-        """How many items are to be had; less than 0 if putters gave up on their getters."""
+        """Return how many items no getter is promised; negative if putters gave up meanwhile."""
         return len(self.handed) + self.putting.count - self.promised
 
     cdef int settle(self) except -1:
@@ -521,9 +530,10 @@ cdef class Channel:
         return 0
 
     def put(self, item, block=True, timeout=None):
-        """Give *item* to a getter, waiting until one has taken it.
+        """Give *item* to a getter, waiting until one has taken it if *block* is true.
 
-        Raises :class:`Full` after *timeout* seconds, or at once if not *block* and nobody waits.
+        Raises :class:`Full` after *timeout* seconds (None: no limit), or at once if *block* is
+        false and no getter waits.
         """
         cdef Wait wait
         cdef int64_t ns
@@ -552,7 +562,8 @@ cdef class Channel:
     def get(self, block=True, timeout=None):
         """Take an item from a putter, waiting for one if *block* is true.
 
-        Raises :class:`Empty` after *timeout* seconds, or at once if not *block* and nobody waits.
+        Raises :class:`Empty` after *timeout* seconds (None: no limit), or at once if *block* is
+        false and no putter waits.
         """
         cdef Wait putter
         cdef int64_t deadline = 0
@@ -573,7 +584,7 @@ cdef class Channel:
                 left = (deadline - now()) / 1e9
 
     cdef bint await_item(self, object timeout) except -1:
-        """Park; true if there was an item for the caller when it was woken."""
+        """Park until there is an item for the caller and return True; False on timeout."""
         cdef Wait wait = new_wait(ON_CHANNEL, self)
         self.getting.append(wait)
         try:
@@ -598,7 +609,7 @@ cdef class Channel:
         return self
 
     def __next__(self):
-        """The next item; ends at the item ``StopIteration`` (the class itself)."""
+        """Return the next item; iteration ends at an item that is the class ``StopIteration``."""
         item = self.get()
         if item is StopIteration:
             raise StopIteration
@@ -606,29 +617,29 @@ cdef class Channel:
 
     @property
     def getters(self):
-        """Those who wait in :meth:`get`; has a length."""
+        """The queue of waits in :meth:`get`; ``len()`` counts them."""
         return self.getting
 
     @property
     def putters(self):
-        """Those who wait in :meth:`put`; has a length."""
+        """The queue of waits in :meth:`put`; ``len()`` counts them."""
         return self.putting
 
     @property
     def balance(self):
-        """How many more putters than getters wait."""
+        """The number of waiting putters less the number of waiting getters."""
         return self.putting.count - self.getting.count
 
     def qsize(self):
-        """Always 0: a channel holds nothing."""
+        """Return 0: a channel holds no items."""
         return 0
 
     def empty(self):
-        """Always True."""
+        """Return True: a channel holds no items."""
         return True
 
     def full(self):
-        """Always True."""
+        """Return True: a channel has no room for items."""
         return True
 
     def __repr__(self):

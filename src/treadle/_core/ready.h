@@ -1,9 +1,9 @@
-/* Whether a call on a descriptor would have to wait, and how much a pipe that is ready takes. */
+/* Whether a call on a descriptor would block, and how many bytes a pipe that is ready takes. */
 #ifndef TREADLE_READY_H
 #define TREADLE_READY_H
 
 #ifdef _WIN32
-/* Only sockets can be asked there, and they are not read as files. */
+/* Windows can poll only sockets, and those are not read as files. */
 enum { TREADLE_PIPE_BUF = 512 };
 static inline int treadle_would_wait(int fd, int writing)
 {
@@ -17,7 +17,8 @@ static inline int treadle_would_wait(int fd, int writing)
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
 enum { TREADLE_PIPE_BUF = PIPE_BUF };
-/* Not for what is closed, fails, or is the wrong end of a pipe: the call itself says so. */
+/* Returns 0 for a descriptor that is closed, fails or is the wrong end of a pipe: the call itself
+   raises the error. Also 0 for a non-blocking descriptor. */
 static inline int treadle_would_wait(int fd, int writing)
 {
     struct pollfd asked = {.fd = fd, .events = writing ? POLLOUT : POLLIN};

@@ -1,4 +1,4 @@
-/* The ready ring: a growable circular buffer of what shall run next.
+/* The ready ring: a growable circular buffer of what runs next.
  *
  * Each entry owns one reference.  Nothing here runs Python, except that ring_reserve may raise
  * MemoryError.  Only the thread of the hub that owns a ring touches it. */
@@ -43,12 +43,12 @@ static inline int ring_reserve(treadle_ring *ring)
     return ring_resize(ring, ring->entries ? (ring->mask + 1) * 2 : 64);
 }
 
-/* To be called now and then: give back what at most an eighth is used of. */
+/* Make the ring smaller if less than an eighth of it is used. To be called now and then. */
 static inline void ring_trim(treadle_ring *ring)
 {
     if (ring->mask >= TREADLE_RING_KEPT && ring->count < (ring->mask + 1) / 8
         && ring_resize(ring, (ring->mask + 1) / 4) < 0)
-        PyErr_Clear();  /* it stays as it is */
+        PyErr_Clear();  /* the ring stays as it is */
 }
 
 static inline int ring_push(treadle_ring *ring, PyObject *obj, int kind)

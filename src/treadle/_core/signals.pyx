@@ -1,4 +1,4 @@
-"""A descriptor by which pending signals can be waited for."""
+"""File descriptors that are ready while signals are pending."""
 
 from cpython.exc cimport PyErr_SetFromErrno
 from posix.signal cimport sigaddset, sigemptyset, sigset_t
@@ -10,9 +10,10 @@ cdef extern from "sys/signalfd.h" nogil:
 
 
 def open_signalfd(signals) -> int:
-    """A new descriptor, to be closed by the caller, that is ready while one of *signals* is pending.
+    """Return a new file descriptor that is ready while one of *signals* is pending.
 
-    They have to be blocked, otherwise they never are.
+    The signals must be blocked, as otherwise they are never pending. The caller has to close the
+    descriptor.
     """
     cdef sigset_t mask
     cdef int fd

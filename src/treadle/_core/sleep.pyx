@@ -1,5 +1,5 @@
 # cython: binding=False
-"""gevent's sleep()."""
+"""gevent's ``sleep()``, which suspends the current greenlet."""
 
 from libc.stdint cimport int64_t
 
@@ -9,14 +9,14 @@ from treadle._core.hub cimport ON_SLEEP, ON_YIELD, Wait, new_hub_wait, park, unp
 
 PyGreenlet_Import()
 
-cdef object ZERO = 0  # the most frequent argument of sleep(), known by its identity
+cdef object ZERO = 0  # the most frequent argument of sleep(), recognised by its identity
 
 
 def sleep(seconds=0, ref=True) -> None:
-    """Let others run for *seconds*; with 0 or less, everything that is ready runs once.
+    """Suspend the current greenlet for *seconds*; with 0 or less, until all that is ready has run.
 
-    With *ref* false the sleep alone does not keep :meth:`Hub.join` or the loop going.
-    Raises TypeError for what is not a number and ValueError for NaN.
+    With *ref* false the sleep alone does not keep the loop alive, nor :meth:`Hub.join` waiting.
+    Raises TypeError if *seconds* is not a number and ValueError if it is NaN.
     """
     cdef int64_t ns = 0 if seconds is ZERO else nanoseconds(seconds)
     cdef Wait wait

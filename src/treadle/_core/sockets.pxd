@@ -4,17 +4,17 @@ from treadle._core.descriptor cimport Descriptor
 
 
 cdef class SocketState(Descriptor):
-    """What treadle keeps of a socket: its descriptor, its timeout, and whether it is a stream."""
+    """The state of a socket: its descriptor, its timeout, and whether it is a stream."""
     cdef bint stream
-    cdef int64_t timeout     # nanoseconds; -1 waits for ever, 0 never
-    cdef object seconds      # the same as it was given
-    cdef public bint accepting   # the system's socket was made not to block, as accept() needs it
+    cdef int64_t timeout     # nanoseconds; -1 waits without limit, 0 never waits
+    cdef object seconds      # the timeout in seconds as a float, or None
+    cdef public bint accepting   # the system's socket was made non-blocking, which accept() needs
 
 
-# When an operation that begins now has to end, on the loop's clock; -1: never.
+# The time of the loop's clock at which an operation that begins now must end; -1: no limit.
 cdef int64_t deadline_of(SocketState io) except? -1
-# recv(size), and sendall().
+# The work of recv() and sendall().
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags)
 cdef int send_all(SocketState io, data, int flags) except -1
-# Whether the kernel would let a call go on, whatever the flags say.
+# Whether a call would not block, as the kernel tells, regardless of the ready flags.
 cdef bint is_ready_now(int fd, int event) noexcept

@@ -1,7 +1,7 @@
-"""The calls on sockets that must be fast, written as methods for treadle.socket.socket.
+"""The socket calls that must be fast, written as methods of treadle.socket.socket.
 
-Each is tried at once and waits only when it would block; whether it does is a return code here,
-never an exception. Their errors and arguments are those of the standard library's socket.
+Each call is tried at once and waits only if it would block. A return code tells whether it would,
+never an exception. Arguments and errors are those of the standard library's socket.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -18,7 +18,7 @@ from treadle._core.poller cimport READ, WRITE
 cdef extern from *:
     """
     #include <sys/socket.h>
-    /* Elsewhere not every call that may wait knows it. */
+    /* On other systems not every call that may block supports the flag. */
     #ifdef __linux__
     enum { TREADLE_DONTWAIT = MSG_DONTWAIT };
     #else
@@ -46,19 +46,19 @@ cdef extern from "Python.h":
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *v, Py_ssize_t size) except NULL
     void Py_XDECREF(PyObject *o)
 
-# Copies above this many bytes release the GIL; below, giving it up would cost more than the copy,
-# and 5 ms while another thread computes.
+# Calls with more than this many bytes release the GIL. With fewer, releasing it would cost more
+# than the copy, and a wait of 5 ms while another thread computes.
 cdef enum:
     LARGE = 65536
     SCRATCH = 16384
 
-# Where small messages are received before their bytes object is made: nobody runs in between, and
-# a greenlet that waits for one holds no memory for it.
+# Small messages are received here before their bytes object is made. No other code runs in between,
+# and a greenlet that waits for a message holds no memory for it.
 cdef char[SCRATCH] scratch
 
 
-# A flag by which no call waits, though the system's socket would. 0: there is none, and the system's
-# sockets are made never to block.
+# A flag with which no call blocks although the system's socket is blocking. 0: there is none, and
+# the system's sockets are made non-blocking.
 DONTWAIT = TREADLE_DONTWAIT
 
 
@@ -70,22 +70,25 @@ cdef class SocketState(Descriptor):
         self.set_timeout(timeout)
 
     def set_timeout(self, seconds):
-        """None waits for ever, 0 never."""
+        """Set the timeout in seconds: None waits without limit, 0 never waits.
+
+        Raises ValueError for a negative number.
+        """
         if seconds is not None and seconds < 0:
             raise ValueError("Timeout value out of range")
         self.timeout = nanoseconds(seconds)
         self.seconds = None if seconds is None else float(seconds)
 
     def get_timeout(self):
-        """What was set, in seconds."""
+        """Return the timeout in seconds, or None."""
         return self.seconds
 
     def closed(self):
-        """The number is about to be closed or given away: raise EBADF in all who wait."""
+        """Raise EBADF in all waiters: the descriptor is about to be closed or given away."""
         self.detach()
 
     def connecting(self):
-        """A connection was begun: wait for its end, whatever happened before."""
+        """Forget earlier readiness, so that the next call waits for the connection just begun."""
         self.write_ready = self.hung_up = False
 
 
@@ -98,7 +101,7 @@ cdef int64_t deadline_of(SocketState io) except? -1:
 
 
 cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline, bint again) except -1:
-    """Wait until trying is worth while. `deadline`: -2 where none was computed yet."""
+    """Wait until a try is worthwhile, or raise TimeoutError. `deadline`: -2 if not computed yet."""
     if deadline[0] == -2:
         deadline[0] = deadline_of(io)
     if not io.wait_ready(event, deadline[0], again):
@@ -110,7 +113,7 @@ cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) e
     cdef Py_ssize_t n, done = 0
     if not flags & MSG_WAITALL or not io.stream or io.timeout >= 0 or flags & (MSG_DONTWAIT | MSG_PEEK):
         return receive_some(io, buf, size, flags)
-    # The system takes the flag for a blocking call's only.
+    # The system obeys MSG_WAITALL only in blocking calls, so repeat the call.
     while done < size:
         n = receive_some(io, buf + done, size - done, flags)
         if n == 0:
@@ -128,7 +131,8 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
         if never or (io.read_ready and (waited or io.readers.count == 0)):
             if not waited and not never:
                 spend(size)
-            # Before the call: an edge that another thread's poller tells during it must stay.
+            # Before the call: an edge that another thread's poller reports during it must not be
+            # lost.
             io.read_ready = False
             if size > LARGE:
                 with nogil:
@@ -137,7 +141,7 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
                 n = c_recv(io.fd, buf, size, flags | TREADLE_DONTWAIT)
             if n >= 0:
                 if not io.stream or n == size or n == 0 or flags != 0 or io.hung_up:
-                    io.read_ready = True  # otherwise it is drained
+                    io.read_ready = True  # otherwise the socket is drained
                 if io.readers.count:
                     io.pass_on(READ)
                 return n
@@ -201,16 +205,16 @@ cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
 
 
 def recv(self, Py_ssize_t bufsize, int flags=0):
-    """Receive up to *bufsize* bytes; empty at the end of a stream. See :meth:`socket.recv`."""
+    """Receive and return up to *bufsize* bytes; at the end of a stream they are empty."""
     return receive_bytes(self._state, bufsize, flags)
 
 
-# Stands for an argument that was not given.
+# The default of an argument that may be None.
 cdef object UNSET = object()
 
 
 def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
-    """Receive into *buffer*, at most *nbytes* (0: its length); returns how many bytes."""
+    """Receive at most *nbytes* (0: its length) into *buffer*; return the number of bytes."""
     cdef SocketState io = self._state
     cdef Py_buffer view
     PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
@@ -225,9 +229,9 @@ def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
 
 
 def send(self, data, int flags=0, timeout=UNSET):
-    """Send what the system takes at once; returns how many bytes that were.
+    """Send as much of *data* as the system takes at once; return the number of bytes.
 
-    *timeout* in seconds replaces the socket's own for this call.
+    *timeout*, in seconds (None: no limit), replaces the socket's own for this call.
     """
     cdef SocketState io = self._state
     cdef Py_buffer view
@@ -256,7 +260,7 @@ cdef int send_all(SocketState io, data, int flags) except -1:
 
 
 def sendall(self, data, int flags=0):
-    """Send everything; after an error nobody can tell how much arrived."""
+    """Send all of *data*. After an error it is unknown how much was sent."""
     send_all(self._state, data, flags)
 
 
@@ -268,9 +272,11 @@ cdef bint is_ready_now(int fd, int event) noexcept:
 
 
 def call_when_ready(SocketState io, int event, int flags, method, *args):
-    """Call a native method that never waits once it need not, by the caller's *flags*.
+    """Wait until the socket is ready, call *method*, which never blocks, and return its result.
 
-    *event* is READ (1) or WRITE (2). Waits by the socket's timeout; TimeoutError after it.
+    *event* is READ (1) or WRITE (2); *flags* are the caller's. Raises TimeoutError after the
+    socket's timeout. Calls *method* at once if the timeout is 0, or if it is None and *flags*
+    contain MSG_DONTWAIT.
     """
     cdef int64_t deadline = -2
     cdef bint waited = False
@@ -297,6 +303,6 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
 
 
 def wait_until_writable(SocketState io):
-    """Wait for the end of a connection attempt, by the socket's timeout."""
+    """Wait until a connection attempt has ended; raise TimeoutError after the socket's timeout."""
     cdef int64_t deadline = -2
     wait_or_time_out(io, WRITE, &deadline, False)

@@ -1,5 +1,5 @@
-/* The lives of a Wait and of a hub: which state may follow which. hub.pyx's move() and move_hub()
-   ask these tables, and nothing else sets a state. */
+/* The states of a Wait and of a hub, and which state may follow which. Only move() and move_hub()
+   in hub.pyx set a state, and they check these tables. */
 #ifndef TREADLE_STATES_H
 #define TREADLE_STATES_H
 
@@ -11,14 +11,14 @@ typedef enum {
 } treadle_wait_state;
 
 typedef enum {
-    HUB_OPEN,    /* it runs */
-    HUB_FORKING, /* its thread forks: between the first at-fork hook and ours */
+    HUB_OPEN,    /* the hub runs */
+    HUB_FORKING, /* its thread forks: from the first at-fork hook to treadle's own */
     HUB_CLOSED   /* destroyed, or its thread has ended; what was parked in it never runs again */
 } treadle_hub_state;
 
 #define TREADLE_TO(state) (1u << (state))
 
-/* From the state that is the index to each whose bit is set. */
+/* The index is a state; its bits are the states that may follow. */
 static const unsigned char treadle_wait_moves[] = {
     [WAIT_NEW] = TREADLE_TO(WAIT_PARKED) | TREADLE_TO(WAIT_READY) | TREADLE_TO(WAIT_DONE),
     [WAIT_PARKED] = TREADLE_TO(WAIT_READY) | TREADLE_TO(WAIT_DONE),

@@ -1,4 +1,4 @@
-"""Watchers of what the system tells the process: signals, children, forks, changed files."""
+"""Watchers of signals, child processes, forks and changed files."""
 
 import _signal
 import os
@@ -10,25 +10,25 @@ from treadle._core.watchers cimport Io, Loop, Timer, Watcher
 # ---------------------------------------------------------------- signals
 
 cdef object CHILD_SIGNAL = getattr(_signal, "SIGCHLD", None)  # None on Windows
-# Signal number -> its active watchers, and the handler that stood there before.
+# Signal number -> its active watchers, and signal number -> the handler that was set before them.
 cdef dict watchers_of_signals = {}
 cdef dict handlers_before = {}
 
 
 def on_signal(number, frame):
-    """The handler of every watched signal."""
+    """Handle a watched signal: queue calls of its watchers."""
     cdef Signal watcher
     for watcher in watchers_of_signals.get(number, ()):
         watcher.fire(0)
     if number == CHILD_SIGNAL and callable(handlers_before.get(number)):
-        # The program's own way of looking after its children goes on beside ours.
+        # The program's own SIGCHLD handler keeps working beside treadle's.
         handlers_before[number](number, frame)
 
 
 cdef class Signal(Watcher):
-    """Calls when the process receives a signal, instead of the handler that was set before.
+    """Calls its callback when the process receives a signal, and replaces the signal's handler.
 
-    Only in the main thread, as for all handlers. A forked child inherits it.
+    Works only in the main thread, like all signal handlers. A forked child inherits the watcher.
     """
 
     cdef readonly int signalnum
@@ -52,7 +52,7 @@ cdef class Signal(Watcher):
         watchers.remove(self)
         if not watchers:
             before = handlers_before.pop(self.signalnum)
-            # Whoever set a handler meanwhile keeps it.
+            # A handler that was set meanwhile stays.
             if _signal.getsignal(self.signalnum) is on_signal:
                 _signal.signal(self.signalnum, _signal.SIG_DFL if before is None else before)
         return 0
@@ -68,16 +68,16 @@ cdef Signal child_signal = None
 
 
 cdef class Child(Watcher):
-    """Calls when a child process has ended, and reaps it; then it is inactive.
+    """Calls its callback when a child process has ended, and reaps the child; then it is inactive.
 
-    *pid* 0 means any child: then no one else can wait for children. With *trace* it also
-    calls, and stays active, when the child stops or continues.
+    *pid* 0 means any child: then no other code can wait for children. With *trace* it also calls
+    when the child stops or continues, and stays active.
     """
 
     cdef readonly int pid
     cdef readonly bint trace
-    cdef public int rpid          # the child that it called for
-    cdef public int rstatus       # its status, as of os.waitpid()
+    cdef public int rpid          # the pid of the child that the last call was about
+    cdef public int rstatus       # that child's status, as os.waitpid() returns it
     cdef int pidfd
     cdef Io io
 
@@ -110,7 +110,7 @@ cdef class Child(Watcher):
             return True
         except OSError:  # an old kernel, or a sandbox
             return False
-        # The Child itself counts as a reason to go on, if it does.
+        # The Io does not keep the loop alive; the Child does, if its `ref` is true.
         self.io = Io(self.loop, self.pidfd, READ, False)
         self.io.start(reap, self.pid, 0)
         return True
@@ -140,7 +140,7 @@ cdef int watch_child_signal(Loop loop) except -1:
     if child_signal is None:
         child_signal = Signal(loop, CHILD_SIGNAL, False)
         child_signal.start(reap_signalled)
-    run_callback(loop.hub, reap_signalled, ())  # it may have ended before the handler was set
+    run_callback(loop.hub, reap_signalled, ())  # a child may have ended before the handler was set
     return 0
 
 
@@ -152,7 +152,7 @@ cdef int unwatch_child_signal() except -1:
 
 
 def reap_signalled():
-    """A child changed its state: look at those that are not watched by descriptor."""
+    """Check the children that are not watched by descriptor, after one changed its state."""
     cdef Child child
     for child in list(children):
         if needs_signal(child) and child.is_active():
@@ -162,13 +162,17 @@ def reap_signalled():
 
 
 def reap(pid, flags):
-    """Fetch the status of child *pid* (-1: any) and tell its watchers; whether there was one."""
+    """Fetch the status of child *pid* (-1: any) and tell its watchers.
+
+    Return whether there was a status to fetch.
+    """
     try:
         found, status = os.waitpid(pid, os.WNOHANG | flags)
     except ChildProcessError:
         if pid < 0:
             return False
-        # Somebody else fetched it. What can be told is that it ended; 255 as asyncio has it.
+        # Other code fetched the status. All that is known is that the child has ended; 255 is the
+        # exit code that asyncio reports for that.
         found, status = pid, 255 << 8
     if found == 0:
         return False
@@ -193,7 +197,7 @@ cdef int tell(pid, status) except -1:
 # ---------------------------------------------------------------- forks and files
 
 cdef class Fork(Watcher):
-    """Calls in a forked child."""
+    """Calls its callback in a forked child."""
 
     def __init__(self, Loop loop, ref=True, priority=None):
         Watcher.__init__(self, loop, ref, priority)
@@ -209,14 +213,15 @@ cdef double SHORTEST_STAT_INTERVAL = 0.1074891
 
 
 cdef class Stat(Timer):
-    """Calls when what ``os.stat()`` says of a path has changed; looks every *interval* seconds.
+    """Calls its callback when the ``os.stat()`` of a path has changed.
 
-    0 means some 5 seconds, and less than 0.1 is raised to that.
+    It checks every *interval* seconds. 0 means about 5 seconds; an interval of less than about 0.1
+    seconds is raised to that.
     """
 
     cdef readonly object path
     cdef readonly object attr        # the last os.stat(); None if there is no such file
-    cdef readonly object prev        # the one before it changed
+    cdef readonly object prev        # the os.stat() before the last change
 
     def __init__(self, Loop loop, path, interval=0.0, ref=True, priority=None):
         Timer.__init__(self, loop, 0.0, 0.0, ref, priority)
@@ -226,12 +231,12 @@ cdef class Stat(Timer):
 
     @property
     def _paths(self):
-        """gevent's: the path as the system takes it, bytes."""
+        """The path as the system takes it, in bytes; gevent has this attribute."""
         return os.fsencode(self.path)
 
     @property
     def interval(self):
-        """Seconds between looks; the one in force once it is started."""
+        """Seconds between checks; once the watcher is started, the interval that it uses."""
         return self.after
 
     cdef int begin(self) except -1:
@@ -252,7 +257,7 @@ cdef class Stat(Timer):
 
 
 def look(Stat self):
-    """See whether the file has changed."""
+    """Check whether the file has changed, and queue a call of the watcher's callback if so."""
     if not self.is_active():
         return
     now = stat_or_none(self.path)
@@ -269,7 +274,7 @@ cdef object stat_or_none(path):
 
 
 cdef object what_counts(status):
-    """What of a file's status means a change: all but when it was read."""
+    """Return the parts of a file's status that mean a change: all but the time of the last read."""
     if status is None:
         return None
     return (status.st_dev, status.st_ino, status.st_mode, status.st_nlink, status.st_uid,

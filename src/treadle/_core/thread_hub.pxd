@@ -4,9 +4,11 @@ from treadle._core.hub cimport Hub, treadle_fire
 cdef class ThreadHub(Hub):
     pass
 
-# Hubs that belong to no thread are on the list, and end, as those that do.
+# For hubs that belong to no thread, too: list_hub() adds a hub to the list of all hubs, shut()
+# closes it and takes it off the list.
 cdef int list_hub(Hub hub) except -1
 cdef int shut(Hub hub) except -1
-# Timers that call `fire` belong to greenlets or watchers: when a fork or the end of a thread leaves
-# those behind, the timers go, and forget(obj) clears the pointer to each. For module start only.
+# Declare that timers which call `fire` belong to greenlets or watchers. When a fork or the end of a
+# thread leaves those behind, the timers are removed, and forget(obj) clears the pointer to each.
+# Call it only while a module is initialized.
 cdef void abandon_timers(treadle_fire fire, treadle_fire forget) noexcept

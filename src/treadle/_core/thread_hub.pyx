@@ -1,7 +1,7 @@
-"""A thread's own hub: made when first needed, told of deadlocks and forks, ended with its thread.
+"""A thread's own hub: made when first needed, closed with its thread; handles deadlocks and forks.
 
-What a fork or the end of a thread leaves behind must never run again, and not be dropped at once
-either: that would raise GreenletExit in it, so that code of its would run.
+Greenlets that a fork or the end of a thread leaves behind must never run again. They must not be
+dropped at once either: that would raise GreenletExit in them and so run their code.
 """
 
 import gc
@@ -67,19 +67,20 @@ cdef extern from "Python.h":
 
 PyGreenlet_Import()
 
-# The text of a LoopExit, made of its hub; filled from above: treadle.observe.deadlock's.
+# Makes the text of a LoopExit from its hub; treadle.hub sets it to treadle.observe.deadlock's.
 describe_deadlock = None
 
-# Of threads that have ended; dropped by the next hub that is made, when the thread is surely gone.
+# What ended threads left behind. The next hub that is made drops it, when the threads are surely
+# gone.
 cdef list left_by_threads = []
-# Of forks; kept for ever.
+# What forks left behind; kept for ever.
 cdef list left_by_forks = []
 
 cdef list all_hubs = []
 
 
 cdef class ThreadHub(Hub):
-    """The hub of the thread that makes it; there is one at most."""
+    """The hub of the thread that makes it. A thread has at most one."""
 
     def __init__(self):
         global left_by_threads
@@ -95,9 +96,9 @@ cdef class ThreadHub(Hub):
         hold_in_thread(self)
 
     def run_loop(self, bint nowait, bint once):
-        """Give the loop the time for one turn (*nowait*, *once*), or until nothing is left to do.
+        """Let the loop run for one turn (*nowait*, *once*), or until nothing is left to do.
 
-        Raises RuntimeError in another thread.
+        Raises RuntimeError in any thread but the hub's own.
         """
         if self is not get_hub_if_exists():
             raise RuntimeError(f"{self!r} runs in another thread")
@@ -109,7 +110,10 @@ cdef class ThreadHub(Hub):
     # -- deadlock
 
     def waits(self):
-        """A Wait for each greenlet that is parked here, in no order. Walks all objects there are."""
+        """Return a Wait for each greenlet that is parked in this hub, in no particular order.
+
+        Iterates over all objects that the garbage collector tracks.
+        """
         found = [] if self.main_wait is None else [self.main_wait]
         found += self.raw_waits.values()
         for obj in gc.get_objects():
@@ -122,10 +126,10 @@ cdef class ThreadHub(Hub):
         if self.refs > 0 or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers:
             return True
         if self.join_waits:
-            return False  # Hub.join() waits for what the loop itself knows of, not for threads
+            return False  # Hub.join() waits only for timers, I/O and watchers, not for threads
         if not treadle_is_main_thread():
-            return True  # the main thread can
-        # Other threads can, unless they all sleep until somebody wakes them.
+            return True  # the main thread can wake this hub
+        # Other threads can wake it, unless they all sleep until another thread wakes them.
         self.waits_for_threads = treadle_other_threads() > count_sleeping_threads()
         return self.waits_for_threads or has_signal_handlers()
 
@@ -138,7 +142,8 @@ cdef class ThreadHub(Hub):
             self.join_waits = []
             return True
         if self.main_wait is not None and self.main_wait.generation != self.generation:
-            # In a forked child whose first greenlet has ended, as when the last thread ends.
+            # A forked child that left the main greenlet behind and has nothing more to run: exit,
+            # as a process does when its last thread ends.
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
@@ -149,7 +154,7 @@ cdef class ThreadHub(Hub):
     # -- forks
 
     cdef int meet_fork(self, Wait wait) except -1:
-        # An at-fork hook that parks before ours ran must not run the parent's greenlets.
+        # An at-fork hook that parks before treadle's has run must not run the parent's greenlets.
         if os.getpid() != last_pid:
             after_fork_in_child()
             wait.generation = self.generation
@@ -168,7 +173,7 @@ cdef class ThreadHub(Hub):
     # -- the end
 
     def close(self):
-        """Let go of the loop and its descriptors; what was parked here never runs again."""
+        """Close the hub and its poller. Greenlets parked in the hub never run again."""
         if self.state != HUB_CLOSED:
             if self is get_hub_if_exists():
                 release_from_thread()
@@ -176,7 +181,7 @@ cdef class ThreadHub(Hub):
 
 
 cdef bint has_signal_handlers() except -1:
-    """Whether the program handles signals, and not by KeyboardInterrupt alone."""
+    """Return whether the program handles any signal, apart from Python's own SIGINT handler."""
     for number in range(1, _NSIG):
         handler = getsignal(number)
         if callable(handler) and getattr(handler, "handler", handler) is not default_int_handler:
@@ -188,7 +193,7 @@ cdef bint has_signal_handlers() except -1:
 
 @cython.final
 cdef class HubHolder:
-    """Stands in the thread state's dictionary and ends the hub with the thread."""
+    """Closes the hub when its thread ends: the thread state's dictionary holds this object."""
 
     cdef Hub hub
 
@@ -196,10 +201,12 @@ cdef class HubHolder:
         if self.hub is None or self.hub.state == HUB_CLOSED or treadle_is_finalizing():
             return
         if os.getpid() != last_pid:
-            # A forked child drops the parent's threads before any hook runs; see there.
+            # A forked child drops the states of the parent's other threads before any at-fork hook
+            # runs. Keep the hub for ever, so that none of its greenlets run.
             left_by_forks.append(self.hub)
         else:
-            # The thread state has given up its dictionary, and would make another if asked.
+            # Not close(): the thread state has dropped its dictionary and would make another one
+            # if asked for it.
             set_thread_hub(None)
             shut(self.hub)
 
@@ -225,7 +232,7 @@ cdef int release_from_thread() except -1:
     cdef PyObject *state = PyThreadState_GetDict()
     set_thread_hub(None)
     if state != NULL:
-        (<HubHolder>(<dict>state).pop(HOLDER)).hub = None  # the caller ends it
+        (<HubHolder>(<dict>state).pop(HOLDER)).hub = None  # the caller closes the hub
     return 0
 
 
@@ -234,7 +241,8 @@ cdef int shut(Hub hub) except -1:
     all_hubs.remove(hub)
     abandon(hub, left_by_threads)
     hub.poller.close()
-    # The hub greenlet would keep the hub; unless a callback of a user's is suspended in it.
+    # End the hub greenlet, which would keep the hub alive, unless a user's callback is suspended
+    # in it.
     if (PyGreenlet_ACTIVE(hub) and not hub.in_callback
             and current_greenlet() is hub.main):
         PyGreenlet_Throw(hub, GreenletExit, None, None)
@@ -245,7 +253,7 @@ cdef struct AbandonedKind:
     treadle_fire fire
     treadle_fire forget
 
-# The kinds of timers that go with their greenlets.
+# The kinds of timers that are removed when their greenlets are left behind; see abandon_timers().
 cdef AbandonedKind[8] abandoned
 cdef int abandoned_kinds = 0
 
@@ -265,7 +273,7 @@ abandon_timers(wait_expired, forget_wait_timer)
 
 
 cdef int abandon(Hub hub, list keeper) except -1:
-    """Forget all greenlets, without letting any of them run."""
+    """Forget all greenlets of the hub without running any of them; *keeper* keeps them alive."""
     cdef PyObject *obj
     cdef int i
     while hub.ring.count > 0:
@@ -297,30 +305,33 @@ cdef int last_pid = os.getpid()
 
 
 def before_fork():
-    """Note that the current thread's hub forks."""
+    """Mark the current thread's hub as forking."""
     cdef Hub own = get_hub_if_exists()
     if own is not None:
         move_hub(own, HUB_FORKING)
 
 
 def after_fork_in_parent():
-    """Go on as before."""
+    """Mark the current thread's hub as open again."""
     cdef Hub own = get_hub_if_exists()
     if own is not None:
         move_hub(own, HUB_OPEN)
 
 
 def after_fork_in_child():
-    """Give the child a fresh poller and, unless its greenlets are to be kept, a clean hub."""
+    """Renew the poller in a forked child and, unless the fork keeps greenlets, leave them behind.
+
+    Hubs of other threads are closed: their threads do not exist in the child.
+    """
     global last_pid, all_hubs
     cdef Hub hub, own = get_hub_if_exists()
     if os.getpid() == last_pid:
-        return  # done already
+        return  # meet_fork() has called it already
     last_pid = os.getpid()
     forget_sleeping_threads()
     for hub in all_hubs:
         if hub is not own:
-            # Its thread does not exist here, and its greenlets can never run.
+            # Its thread does not exist in the child, so its greenlets can never run.
             move_hub(hub, HUB_CLOSED)
             hub.poller.close()
             left_by_forks.append(hub)

@@ -1,4 +1,5 @@
-/* Which thread this is, which others there are, and how one ends badly; without threading. */
+/* Which thread this is, how many others there are, and how to report a thread's error, all without
+   the threading module. */
 #ifndef TREADLE_THREADS_H
 #define TREADLE_THREADS_H
 
@@ -10,7 +11,7 @@
 #define treadle_is_finalizing() Py_IsFinalizing()
 #endif
 
-/* Hands the error that is set to sys.unraisablehook, as the interpreter does when a thread's
+/* Passes the current exception to sys.unraisablehook, as the interpreter does when a thread's
    function raises. */
 static inline void treadle_report_thread(PyObject *function)
 {
@@ -45,8 +46,9 @@ static inline int treadle_is_main_thread(void)
 }
 #endif
 
-/* How many other threads run Python or are about to: unlike _thread._count(), it knows one that
-   was started and has not begun. The GIL is held, so that none ends meanwhile. */
+/* Returns how many other threads run Python or are about to. Unlike _thread._count(), this includes
+   a thread that was started and has not begun. The caller holds the GIL, so that no thread ends
+   meanwhile. */
 static inline Py_ssize_t treadle_other_threads(void)
 {
     Py_ssize_t count = -1;

@@ -1,4 +1,5 @@
-/* A counter that is cheap to read: good for deciding how often to look, not for telling time. */
+/* A counter that is cheap to read: it decides how often to check timers and the poller, and is not
+   used to tell the time. */
 #ifndef TREADLE_TICKS_H
 #define TREADLE_TICKS_H
 

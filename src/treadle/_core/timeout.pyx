@@ -44,7 +44,7 @@ cdef class Timeout(BaseException):
     cdef public object seconds
     cdef public object exception
     cdef bint counts      # whether it keeps the loop alive
-    cdef bint customised  # a subclass decides what happens on expiration
+    cdef bint customised  # whether a subclass defines what happens on expiration; not used
 
     def __init__(self, seconds=None, exception=None, ref=True, priority=-1):
         self.seconds = seconds
@@ -57,7 +57,7 @@ cdef class Timeout(BaseException):
 
     @property
     def pending(self):
-        """Whether it is started and neither expired nor cancelled."""
+        """Whether the timeout is started and neither expired nor cancelled."""
         return self.timer != NULL
 
     def start(self):
@@ -84,7 +84,7 @@ cdef class Timeout(BaseException):
     def start_new(cls, timeout=None, exception=None, ref=True, _one_shot=False):
         """Return a started timeout.
 
-        *timeout* is a number of seconds or None; or a Timeout, which is started if it is not
+        *timeout* is a number of seconds, None, or a Timeout. A Timeout is started, if it is not
         pending, and returned itself.
         """
         if isinstance(timeout, Timeout):
@@ -104,7 +104,7 @@ cdef class Timeout(BaseException):
             self.target = None
 
     def close(self):
-        """The same as :meth:`cancel`."""
+        """Cancel the timeout, as :meth:`cancel` does."""
         self.cancel()
 
     cdef void disarm(self) noexcept:
@@ -132,7 +132,7 @@ cdef class Timeout(BaseException):
             f"exceptions must be classes or instances of BaseException, not {self.exception!r}")
 
     def _on_expiration(self, prev_greenlet, ex):
-        """Called in the hub if a subclass overrides it: throw *ex* into *prev_greenlet*."""
+        """Raise *ex* in *prev_greenlet*. The hub calls this only if a subclass overrides it."""
         interrupt(self.hub, prev_greenlet, ex)
 
     def __enter__(self):

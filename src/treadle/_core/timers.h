@@ -3,7 +3,7 @@
  * Almost every timer is cancelled before it is due, so cancelling must be cheap with a million
  * outstanding: it only drops the node's payload, and the entry is swept when it surfaces or when
  * dead entries outnumber live ones.  A node belongs to the heap until its timer fires or is
- * cancelled; whoever set it must forget the pointer then.
+ * cancelled; the code that set the timer must forget the pointer to the node then.
  *
  * Nothing here runs Python; only the thread of the owning hub (with the GIL) touches a heap. */
 #ifndef TREADLE_TIMERS_H
@@ -12,7 +12,8 @@
 #include <Python.h>
 #include <stdint.h>
 
-/* Called when due, with the node already gone.  C only: it may push to the ring, never switch. */
+/* Called when a timer is due, after its node was recycled.  C only: it may push to the ring, never
+ * switch. */
 typedef void (*treadle_fire)(PyObject *obj);
 
 typedef struct treadle_timer {
@@ -82,7 +83,7 @@ static inline void timers_recycle(treadle_timers *timers, treadle_timer *timer)
     timers->free = timer;
 }
 
-/* NULL with MemoryError set, or the node. */
+/* Return the node, or NULL with MemoryError set. */
 static inline treadle_timer *timers_add(treadle_timers *timers, int64_t deadline, PyObject *obj,
                                      treadle_fire fire)
 {
@@ -126,7 +127,8 @@ static inline void timers_sweep(treadle_timers *timers)
             timers_sift_down(timers, i);
 }
 
-/* The payload's reference passes to the caller, who drops it when it can bear finalizers. */
+/* Cancel a timer and return its payload, whose reference passes to the caller. The caller drops it
+ * where finalizers may run. */
 static inline PyObject *timers_cancel(treadle_timers *timers, treadle_timer *timer)
 {
     PyObject *obj = timer->obj;
@@ -151,7 +153,7 @@ static inline treadle_timer *timers_remove_first(treadle_timers *timers)
     return timer;
 }
 
-/* The earliest deadline, or -1 where nothing is set. */
+/* Return the earliest deadline, or -1 if no timer is set. */
 static inline int64_t timers_next(treadle_timers *timers)
 {
     while (timers->count > 0 && timers->heap[0].timer->obj == NULL) {
@@ -161,7 +163,8 @@ static inline int64_t timers_next(treadle_timers *timers)
     return timers->count > 0 ? timers->heap[0].deadline : -1;
 }
 
-/* The payload of a timer that is due (its reference passes to the caller), or NULL. */
+/* Remove a timer that is due and return its payload, whose reference passes to the caller; NULL if
+ * no timer is due. */
 static inline PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
 {
     int64_t next = timers_next(timers);
@@ -174,7 +177,8 @@ static inline PyObject *timers_pop_due(treadle_timers *timers, int64_t now, trea
     return obj;
 }
 
-/* Remove one live timer of this kind; its payload's reference passes to the caller. For forks. */
+/* Remove one live timer that calls `fire` and return its payload, whose reference passes to the
+ * caller; NULL if there is none. For greenlets that are left behind. */
 static inline PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
 {
     for (size_t i = 0; i < timers->count; i++) {
@@ -185,7 +189,7 @@ static inline PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
     return NULL;
 }
 
-/* Forget all that is set. */
+/* Drop all timers and free the heap. */
 static inline void timers_free(treadle_timers *timers)
 {
     for (size_t i = 0; i < timers->count; i++) {

@@ -1,8 +1,8 @@
-"""TLS over a socket of treadle: the standard library's SSL object, made to wait.
+"""TLS over a treadle socket: the standard library's SSL object, made to wait.
 
-A TLS connection's descriptor never blocks, so each call on the native object either ends or says
-for which direction it wants to wait. Whoever waits tries again after every edge: what one
-greenlet reads from the wire (a close, a key change) may be what another one waits for.
+A TLS connection's descriptor is non-blocking, so each call on the native object either ends or
+tells for which direction it has to wait. A greenlet that waits tries again after every edge: what
+one greenlet reads from the wire (a close, a key change) may be what another one waits for.
 """
 
 import os
@@ -20,23 +20,23 @@ from treadle._core.poller cimport READ, WRITE
 from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now
 from treadle._core.wait_queue cimport WaitQueue
 
-# The longest a record can be. No more is given to the native object at once: a try again after
-# it wanted to wait must begin with all that the first one was given.
+# The most bytes of data in a record. No more is given to the native object at once: when it has to
+# wait, the next try must begin with all the data that the first one was given.
 cdef enum:
     RECORD = 16384
 
 
 cdef class TLSConnection:
-    """One side of a TLS connection; everything else about it is the native object's."""
+    """One side of a TLS connection; the native object provides all other attributes."""
     cdef SocketState io
     cdef object native
     cdef object native_read, native_write, native_pending
-    # One greenlet at a time in each direction: readers take turns, and until a record is sent
-    # whole nothing else may be written.
+    # One greenlet at a time in each direction: readers take turns, and until a record has been sent
+    # completely nothing else may be written.
     cdef Semaphore reading, writing
-    cdef bytes half_sent     # what a cancelled write began to send, None mostly
-    cdef bint waits_mostly   # the last read had to wait: look before the next one
-    cdef bint over           # the socket goes on in clear text
+    cdef bytes half_sent     # what a cancelled write began to send, otherwise None
+    cdef bint waits_mostly   # the last read had to wait: check for data before the next one
+    cdef bint over           # TLS has ended, and the socket continues in clear text
 
     def __init__(self, SocketState io not None, native not None):
         self.io = io
@@ -47,10 +47,14 @@ cdef class TLSConnection:
         self.reading = Semaphore()
         self.writing = Semaphore()
 
-    # -- what waits
+    # -- calls that may wait
 
     def read(self, Py_ssize_t size, buffer=None):
-        """Up to *size* decrypted bytes, or how many were read into *buffer*."""
+        """Read up to *size* decrypted bytes and return them.
+
+        With *buffer*, read into it and return the number of bytes. Raises TimeoutError after the
+        socket's timeout, and SSLWantReadError or SSLWantWriteError at once if that is 0.
+        """
         cdef int64_t deadline = -2
         cdef bint look_first, waited = False
         cdef int event = READ
@@ -59,7 +63,8 @@ cdef class TLSConnection:
         self.begin(self.reading, &deadline, "read")
         try:
             spend(0)
-            # Before anything else happens to it: after an end nothing is to be waited for.
+            # Clear the flag before anything can end this read: at the end of a stream, the next
+            # read has nothing to wait for.
             look_first, self.waits_mostly = self.waits_mostly, False
             if look_first and size > 0 and self.has_nothing(buffer):
                 self.wait(READ, &deadline, "read")
@@ -79,10 +84,10 @@ cdef class TLSConnection:
             self.end(self.reading)
 
     def write(self, data):
-        """Encrypt and send *data*; returns how many bytes of it.
+        """Encrypt and send *data*; return the number of bytes sent.
 
-        That is all of it, as in the standard library, but for a socket that does not wait: then
-        no more than fits into one record.
+        That is all of *data*, as in the standard library. If the socket's timeout is 0, it is no
+        more than fits into one record.
         """
         cdef int64_t deadline = -2
         cdef Py_ssize_t sent
@@ -112,14 +117,14 @@ cdef class TLSConnection:
             self.end(self.writing)
 
     def do_handshake(self):
-        """Agree on keys and check certificates, as the context says."""
+        """Do the TLS handshake: agree on keys and check certificates as the context demands."""
         try:
             self.complete(self.native.do_handshake, "handshake")
         finally:
             self.end(None)
 
     def shutdown(self):
-        """Say good-bye and wait for the other side's; returns the socket, in clear text again."""
+        """Send a close notification, wait for the peer's, and return the socket, in clear text."""
         cdef int64_t deadline = -2
         self.begin(self.writing, &deadline, "write")
         try:
@@ -130,7 +135,7 @@ cdef class TLSConnection:
             self.end(self.writing)
 
     def release(self):
-        """The socket goes on without TLS; calls that wait in here end as they may."""
+        """Let the socket continue without TLS. Calls that still wait here wake and try again."""
         self.over = True
         self.forget_readiness()
 
@@ -148,7 +153,7 @@ cdef class TLSConnection:
     # -- inside
 
     cdef int begin(self, Semaphore turn, int64_t *deadline, str what) except -1:
-        """Wait for one's turn. In a socket that does not wait it may be somebody else's."""
+        """Wait for the caller's turn, or raise SSLWantWriteError at once if the timeout is 0."""
         if turn.counter > 0:
             turn.counter -= 1
             return 0
@@ -169,7 +174,11 @@ cdef class TLSConnection:
         return 0
 
     cdef int forget_readiness(self) except -1:
-        """Clear text skips calls for which nothing is ready; edges seen in here are lost to it."""
+        """Mark the socket as ready and wake all its waiters.
+
+        Calls in clear text are tried only while the socket is marked ready, and do not see the
+        edges that came during TLS.
+        """
         self.io.read_ready = self.io.write_ready = True
         wake_all(self.io.readers)
         wake_all(self.io.writers)
@@ -180,7 +189,7 @@ cdef class TLSConnection:
         return self.native_read(size) if buffer is None else self.native_read(size, buffer)
 
     cdef bint has_nothing(self, buffer) except -1:
-        """Whether a read would have to wait; cheaper to ask than the error of trying."""
+        """Return whether a read would have to wait; that is cheaper than a try that raises."""
         cdef Py_buffer view
         cdef bint room
         if buffer is not None:
@@ -223,9 +232,9 @@ cdef class TLSConnection:
                 raise
 
     cdef int finish_half_sent(self, octets, int64_t *deadline) except -1:
-        """Send the rest of a cancelled write's record, unless this is a new try of the same.
+        """Send the rest of a cancelled write's record, unless *octets* begins with the same data.
 
-        The other side would take anything else for the missing part of that record.
+        The peer would take anything else for the missing part of that record.
         """
         cdef bytes rest = self.half_sent
         self.half_sent = None
@@ -259,9 +268,12 @@ cdef class TLSConnection:
             self.wait(event, &deadline, what or ("read" if event == READ else "write"))
 
     cdef int prepare(self, int event) except -1:
-        """Before a try: an edge that comes during it must show afterwards."""
+        """Clear a ready flag before a try, so that an edge during the try is noticed afterwards.
+
+        Raises OSError (EBADF) if the socket is closed.
+        """
         if self.io.fd < 0:
-            # The native object would go on using the number, which may be another file by now.
+            # The native object would still use the number, which may be another file by now.
             raise OSError(EBADF, os.strerror(EBADF))
         if event == READ:
             if self.io.read_ready:
@@ -281,7 +293,7 @@ cdef class TLSConnection:
 
 
 cdef int wake_all(WaitQueue queue) except -1:
-    """The edge woke one of them; it may have been meant for any."""
+    """Wake all waiters: the edge woke one of them, but any may be able to proceed."""
     while queue.grant() is not None:
         pass
     return 0

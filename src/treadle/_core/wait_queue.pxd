@@ -4,13 +4,14 @@ from treadle._core.hub cimport Wait
 
 
 cdef class WaitQueue:
-    """Waits in the order they came."""
+    """Waits, in the order in which they are to be served."""
     cdef PyObject *first
     cdef PyObject *last
     cdef readonly Py_ssize_t count
     cdef int append(self, Wait wait) except -1
     cdef int prepend(self, Wait wait) except -1
-    cdef void remove(self, Wait wait) noexcept   # does nothing if it is not in it
+    cdef void remove(self, Wait wait) noexcept   # does nothing if the wait is not in this queue
     cdef Wait pop(self)                          # None if empty
-    # Unpark the first wait that can still run, after marking it granted; None if there is none.
+    # Mark the first wait that can still run as granted, unpark it and return it; None if there is
+    # none.
     cdef Wait grant(self)

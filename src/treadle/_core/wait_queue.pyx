@@ -1,4 +1,4 @@
-"""Who waits for one thing, in the order they came."""
+"""A queue of waits for one thing, in the order in which they came."""
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF

@@ -1,2 +1,2 @@
-# The exception that the arguments of a throw() mean.
+# The exception that the arguments of a throw() describe.
 cdef object exception_from(tuple args)

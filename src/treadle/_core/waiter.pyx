@@ -1,4 +1,4 @@
-"""Waiting for a value that a callback hands over, and for several objects at once."""
+"""Waiting for a value that a callback or another thread hands over."""
 
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.greenlet_api cimport PyGreenlet_Import
@@ -12,7 +12,7 @@ cdef object UNSET = object()
 
 
 cdef object exception_from(tuple args):
-    """The exception that the arguments of a ``throw()`` mean."""
+    """Return the exception that the arguments of a ``throw()`` describe."""
     kind, value, tb = args + (None,) * (3 - len(args))
     if isinstance(value, BaseException):
         exc = value
@@ -28,7 +28,7 @@ cdef object exception_from(tuple args):
 cdef class Waiter:
     """Hands one value, or one exception, to the one greenlet that calls :meth:`get`.
 
-    What comes before somebody waits is kept. Any greenlet, callback or thread may call
+    What comes before a greenlet waits is kept. Any greenlet, callback or thread may call
     :meth:`switch` and :meth:`throw`; the waiting greenlet runs soon afterwards.
     """
 
@@ -43,21 +43,21 @@ cdef class Waiter:
 
     @property
     def greenlet(self):
-        """Who waits; None if nobody does."""
+        """The greenlet that waits; None if none does."""
         return None if self.wait is None else self.wait.waiter
 
     def clear(self):
-        """Forget what came."""
+        """Forget the value or exception that came, and the greenlet that waits."""
         self.wait = None
         self.value = None
         self.failure = UNSET
 
     def ready(self):
-        """Whether a value or an exception came before anybody waited for it."""
+        """Return whether a value or an exception came before a greenlet waited for it."""
         return self.failure is not UNSET
 
     def successful(self):
-        """Whether what came is a value."""
+        """Return whether a value came before a greenlet waited for it."""
         return self.failure is None
 
     @property
@@ -66,7 +66,7 @@ cdef class Waiter:
         return None if self.failure is UNSET else self.failure
 
     def switch(self, value):
-        """Hand *value* to the greenlet that waits, or keep it for the one that comes."""
+        """Hand *value* to the greenlet that waits, or keep it for the next :meth:`get`."""
         cdef Wait wait = self.wait
         self.wait = None
         if wait is not None:
@@ -77,11 +77,11 @@ cdef class Waiter:
         self.failure = None
 
     def switch_args(self, *args):
-        """The same with a tuple of all arguments."""
+        """Hand a tuple of all arguments to the greenlet that waits, as :meth:`switch` does."""
         return self.switch(args)
 
     def throw(self, *throw_args):
-        """Raise in the greenlet that waits, or keep the exception for the one that comes."""
+        """Raise an exception in the greenlet that waits, or keep it for the next :meth:`get`."""
         cdef Wait wait = self.wait
         self.wait = None
         if wait is None or not unpark_with(wait, exception_from(throw_args)):
@@ -116,7 +116,7 @@ cdef class Waiter:
             self.throw(source.exception)
 
     def __str__(self):
-        # Not its repr: a greenlet's shows its function, which may be a method of this object.
+        # Not __repr__: a greenlet's repr shows its function, which may be a method of this object.
         text = f"<{type(self).__name__} greenlet={self.greenlet!r}"
         if self.failure is None:
             text += f" value={self.value!r}"

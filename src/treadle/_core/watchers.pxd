@@ -3,13 +3,13 @@ from treadle._core.poller cimport Pollable, Poller
 
 
 cdef class Loop:
-    """A hub's loop, as gevent shows it: callbacks and watchers."""
+    """A hub's loop with gevent's interface: callbacks and watchers."""
     cdef readonly Hub hub
-    cdef set watchers                # the active ones: an active watcher lives on by itself
+    cdef set watchers                # the active watchers, which this keeps alive
     cdef list prepares, checks, idles
-    cdef dict descriptors            # number -> the DescriptorWatch of the active Io watchers
-    # Io watchers wait in a poller of their own, whose descriptor the hub's poller watches: so
-    # they never compete with the sockets for one number's registration.
+    cdef dict descriptors            # number -> the DescriptorWatch of its active Io watchers
+    # Io watchers wait in a poller of their own, whose descriptor the hub's poller watches. So they
+    # never compete with sockets for the registration of a number.
     cdef Poller io_poller
     cdef Gate gate
     cdef unsigned int generation
@@ -27,7 +27,7 @@ cdef class DescriptorWatch(Pollable):
     """All active Io watchers of one descriptor number."""
     cdef Loop loop
     cdef list watchers
-    cdef int arm(self) except -1     # ask for what those want that have no call pending
+    cdef int arm(self) except -1     # ask for the events of the watchers with no call pending
     cdef int arm_again(self) except -1
 
 
@@ -38,12 +38,12 @@ cdef class LoopHook(TurnHook):
 cdef class Watcher:
     cdef readonly Loop loop
     cdef object function, arguments
-    cdef Callback entry              # the call that is on its way; None if there is none
-    cdef int happened                # event bits to pass on to it
-    cdef bint on, counts
-    cdef bint inherited              # whether a forked child has it, too
-    cdef unsigned int generation
-    cdef int level                   # gevent's priority; kept, but calls go first in, first out
+    cdef Callback entry              # the call that is queued; None if there is none
+    cdef int happened                # event bits to pass on to that call
+    cdef bint on, counts             # whether it was started, and whether it keeps the loop alive
+    cdef bint inherited              # whether it stays active in a forked child
+    cdef unsigned int generation     # the hub's when it was started
+    cdef int level                   # gevent's priority; stored, but calls go first in, first out
     cdef bint is_active(self) noexcept
     cdef int activate(self, object callback, tuple args) except -1
     cdef int deactivate(self) except -1

@@ -1,7 +1,7 @@
-"""gevent's watchers: callbacks on descriptors, timers, other threads' calls and turns of the loop.
+"""gevent's watchers: callbacks for descriptors, timers, other threads and turns of the loop.
 
-Each is active from start() to stop(). What happens to an active one queues a call of its callback
-in the hub greenlet.
+A watcher is active from start() to stop(). An event of an active watcher queues a call of its
+callback in the hub greenlet.
 """
 
 import fcntl
@@ -29,19 +29,19 @@ from treadle._core.pollers import make_inner_poller
 
 READ = 1
 WRITE = 2
-# libev sets this bit in what it tells of a descriptor's events, and programs pass it back.
+# libev sets this bit in the events of a descriptor that it reports, and programs pass it back.
 IO_DESCRIPTOR_SET = 128
 
 LOWEST_PRIORITY = -2
 HIGHEST_PRIORITY = 2
 
-# Watchers that a fork left behind. Dropping them would drop the parent's greenlets, and so run
-# them: see left_by_forks in hub.pyx.
+# Watchers that forks left behind. Dropping them would drop the parent's greenlets and so run their
+# code; see left_by_forks in thread_hub.pyx.
 cdef list left_by_forks = []
 
 
 class EventsPlaceholder:
-    """As the first argument of a watcher's callback it stands for the events that happened."""
+    """Stands, as the first argument of a watcher's callback, for the events that happened."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ cdef class Loop:
         return 0
 
     cdef int open_io(self) except -1:
-        """Make the poller of the Io watchers, once the first is started."""
+        """Make the poller of the Io watchers, if there is none yet."""
         if self.io_poller is None:
             self.io_poller = make_inner_poller(self.hub.poller)
             self.gate = Gate.__new__(Gate, self.io_poller.fileno())
@@ -87,10 +87,10 @@ cdef class Loop:
     # -- callbacks
 
     def run_callback(self, func, *args):
-        """Queue ``func(*args)`` for the hub greenlet; from any thread.
+        """Queue a call ``func(*args)`` in the hub greenlet. Any thread may call this.
 
-        Returns an object whose ``stop()`` takes it back. Raises ValueError if the loop is
-        destroyed.
+        Returns an object whose ``stop()`` cancels the call. Raises ValueError if the loop is
+        destroyed and TypeError if *func* is not callable.
         """
         self.check_open()
         if not callable(func):
@@ -102,17 +102,17 @@ cdef class Loop:
     # -- watchers
 
     def io(self, fd, events, ref=True, priority=None):
-        """A watcher for descriptor *fd* that is ready for *events*: 1 reading, 2 writing, 3 any.
+        """Return a watcher that calls while *fd* is ready for *events*: 1 read, 2 write, 3 either.
 
-        It tells as long as the descriptor is ready (level-triggered). Raises ValueError for a
-        negative number or unknown events, OSError if the descriptor is not open.
+        The watcher is level-triggered: it calls as long as the descriptor is ready. Raises
+        ValueError for a negative *fd* or unknown *events*, and OSError if *fd* is not open.
         """
         return Io(self, fd, events, ref, priority)
 
     def closing_fd(self, fd):
-        """Tell the Io watchers of *fd* as if it were ready, before it is closed.
+        """Call the Io watchers of *fd*, which is about to be closed, as if it were ready.
 
-        Whether there were any.
+        Return whether there were any.
         """
         cdef DescriptorWatch watch = self.descriptors.get(fd)
         if watch is None:
@@ -121,33 +121,33 @@ cdef class Loop:
         return True
 
     def timer(self, after, repeat=0.0, ref=True, priority=None):
-        """A watcher that calls after *after* seconds, then every *repeat* seconds if not 0."""
+        """Return a watcher that calls after *after* seconds, then every *repeat* (0: once only)."""
         return Timer(self, after, repeat, ref, priority)
 
     def async_(self, ref=True, priority=None):
-        """A watcher whose ``send()`` may be called from any thread."""
+        """Return a watcher that calls after its ``send()``, which any thread may call."""
         return Async(self, ref, priority)
 
     def idle(self, ref=True, priority=None):
-        """A watcher that calls in each turn in which nothing else is to do."""
+        """Return a watcher that calls in each turn of the loop in which nothing else is to do."""
         return Idle(self, ref, priority)
 
     def prepare(self, ref=True, priority=None):
-        """A watcher that calls before the loop waits."""
+        """Return a watcher that calls before the loop waits."""
         return Prepare(self, ref, priority)
 
     def check(self, ref=True, priority=None):
-        """A watcher that calls after the loop has waited."""
+        """Return a watcher that calls after the loop has waited."""
         return Check(self, ref, priority)
 
     # -- time
 
     def now(self):
-        """The loop's time in seconds, of no particular beginning."""
+        """Return the loop's time in seconds; only differences of such times mean something."""
         return now() / 1e9
 
     def update(self):
-        """Does nothing: the loop reads the clock whenever it needs the time."""
+        """Do nothing: the loop reads the clock whenever it needs the time."""
 
     update_now = update
 
@@ -160,17 +160,17 @@ cdef class Loop:
 
     @property
     def activecnt(self):
-        """How many watchers are active."""
+        """The number of active watchers."""
         return len(self.watchers) if self.generation == self.hub.generation else 0
 
     @property
     def pendingcnt(self):
-        """How many callbacks and greenlets are ready to run."""
+        """The number of callbacks and greenlets that are ready to run."""
         return self.hub.pending()
 
     @property
     def iteration(self):
-        """How many turns the loop has made."""
+        """The number of turns that the loop has made."""
         return self.hub.turns
 
     @property
@@ -182,11 +182,14 @@ cdef class Loop:
     MAXPRI = HIGHEST_PRIORITY
 
     def fileno(self):
-        """The poller's descriptor, which may itself be watched; None if it has none."""
+        """Return the poller's descriptor, which can itself be watched.
+
+        Return None if the loop is destroyed. Raises NotImplementedError if the poller has none.
+        """
         return None if self.hub.state == HUB_CLOSED else self.hub.poller.fileno()
 
     def ref(self):
-        """Keep the loop going although nothing may be left to wait for."""
+        """Keep the loop alive even if nothing is left to wait for."""
         self.hub.refs += 1
 
     def unref(self):
@@ -194,26 +197,27 @@ cdef class Loop:
         self.hub.refs -= 1
 
     def verify(self):
-        """Check that the watchers' books agree; raises AssertionError."""
+        """Check that the set of active watchers is consistent; raise AssertionError if not."""
         cdef Watcher watcher
         for watcher in self.watchers:
             if watcher.loop is not self or not watcher.is_active():
                 raise AssertionError(f"{watcher!r} is on the list of active watchers")
 
     def reinit(self):
-        """Does nothing: after a fork the child's loop is made anew by itself."""
+        """Do nothing: after a fork the child's loop is renewed without this call."""
 
     def run(self, nowait=False, once=False):
-        """Run until nothing keeps the loop going.
+        """Run the loop until nothing keeps it alive.
 
-        With *once* only one turn; with *nowait* one turn that does not wait. A thread's loop,
-        which its hub runs, is given the time for it. Raises RuntimeError in another thread.
+        With *once*, make only one turn; with *nowait*, make one turn that does not block. The hub
+        runs a thread's own loop, so for such a loop this waits for the hub to do so, and raises
+        RuntimeError in any other thread. Raises ValueError if the loop is destroyed.
         """
         self.check_open()
         self.hub.run_loop(nowait, once)
 
     def destroy(self):
-        """Stop all watchers and close the hub; true if it was open."""
+        """Stop all watchers and close the hub; return whether the hub was open."""
         cdef Watcher watcher
         if self.hub.state == HUB_CLOSED:
             return False
@@ -225,7 +229,7 @@ cdef class Loop:
         return True
 
     def handle_error(self, context, type, value, tb):
-        """Report an exception of a callback, through the hub's ``handle_error``."""
+        """Report an exception of a callback through the hub's ``handle_error``."""
         self.hub.handle_error(context, type, value, tb)
 
     def __repr__(self):
@@ -251,7 +255,7 @@ cdef class LoopHook(TurnHook):
 
 
 cdef int call_now(Loop loop, list watchers) except -1:
-    """Call watchers from the turn itself; runs anything."""
+    """Call watchers directly, in the turn; this may run any code."""
     cdef Watcher watcher
     cdef Hub hub = loop.hub
     if not watchers:
@@ -267,7 +271,7 @@ cdef int call_now(Loop loop, list watchers) except -1:
 
 
 def call(Watcher self):
-    """Call a watcher's callback; runs anything."""
+    """Call a watcher's callback; this may run any code."""
     cdef bint failed = False
     function, arguments = self.function, self.arguments
     self.entry = None
@@ -288,14 +292,14 @@ def call(Watcher self):
 
 
 cdef class Watcher:
-    """What all watchers share."""
+    """The base class of watchers."""
 
     def __init__(self, Loop loop, ref=True, priority=None):
         self.loop = loop
         self.counts = ref
         self.level = 0 if priority is None else priority
 
-    # -- for the kinds of watchers
+    # -- for subclasses
 
     cdef int begin(self) except -1:
         """Become active."""
@@ -306,17 +310,17 @@ cdef class Watcher:
         return 0
 
     cdef int account(self, int delta) except -1:
-        """Tell the hub that something more, or less, keeps it going."""
+        """Add *delta* to the number of things that keep the hub's loop alive."""
         if self.counts:
             self.loop.hub.refs += delta
         return 0
 
     cdef int called(self, bint failed) except -1:
-        """The callback has returned, or failed."""
+        """Continue after the callback has returned or failed."""
         return 0
 
     cdef int forked(self) except -1:
-        """A forked child has it, too."""
+        """Continue in a forked child in which the watcher is active."""
         return 0
 
     cdef void fire(self, int events) noexcept:
@@ -363,14 +367,14 @@ cdef class Watcher:
         return 0
 
     def start(self, callback, *args):
-        """Become active: call ``callback(*args)`` in the hub whenever it happens.
+        """Become active: call ``callback(*args)`` in the hub at each event of the watcher.
 
-        Raises TypeError if *callback* cannot be called.
+        Raises TypeError if *callback* is not callable.
         """
         self.activate(callback, args)
 
     def stop(self):
-        """Become inactive, and take back a call that is on its way."""
+        """Become inactive and cancel a pending call."""
         self.deactivate()
         entry, self.entry = self.entry, None
         if entry is not None:
@@ -378,7 +382,7 @@ cdef class Watcher:
         self.function = self.arguments = None
 
     def close(self):
-        """Stop for good."""
+        """Stop the watcher for good."""
         self.stop()
 
     def __enter__(self):
@@ -388,7 +392,7 @@ cdef class Watcher:
         self.close()
 
     def feed(self, revents, callback, *args):
-        """Call ``callback(*args)`` soon, as if *revents* had happened."""
+        """Queue a call ``callback(*args)``, as if the events *revents* had happened."""
         self.loop.check_open()
         self.callback = callback
         self.arguments = args
@@ -396,17 +400,17 @@ cdef class Watcher:
 
     @property
     def active(self):
-        """Whether it is started and can still happen."""
+        """Whether the watcher is started and can still call its callback."""
         return self.is_active()
 
     @property
     def pending(self):
-        """Whether a call is on its way."""
+        """Whether a call of the callback is queued."""
         return self.entry is not None and self.entry.args is not None
 
     @property
     def ref(self):
-        """Whether it keeps the loop going while it is active."""
+        """Whether the watcher keeps the loop alive while it is active."""
         return self.counts
 
     @ref.setter
@@ -420,7 +424,7 @@ cdef class Watcher:
 
     @property
     def priority(self):
-        """gevent's priority; calls go first in, first out all the same."""
+        """The priority, for gevent's API; it has no effect: calls are first in, first out."""
         return self.level
 
     @priority.setter
@@ -434,7 +438,7 @@ cdef class Watcher:
 
     @property
     def callback(self):
-        """What is called; None if it is stopped."""
+        """The function that the watcher calls; None if the watcher is stopped."""
         return self.function
 
     @callback.setter
@@ -462,7 +466,7 @@ cdef class Watcher:
         text += " active" if self.is_active() else " stopped"
         if self.pending:
             text += " pending"
-        # Not their reprs: the callback may belong to, and the arguments may hold, this watcher.
+        # Not their reprs: the callback or the arguments may refer to this watcher.
         if self.function is not None:
             text += f" callback={getattr(self.function, '__qualname__', type(self.function))}"
         return text + ">"
@@ -473,7 +477,7 @@ cdef class Watcher:
 cdef class Gate(Pollable):
 
     cdef void ready(self, int events) noexcept:
-        # What the inner poller reports is one-shot, so it is quiet until a watcher asks anew.
+        # The inner poller's events are one-shot, so it reports nothing until a watcher asks again.
         self.loop.io_poller.wait(0)
         self.loop.hub.poller.watch(self, READ, False)
 
@@ -507,7 +511,7 @@ cdef class DescriptorWatch(Pollable):
         return 0
 
     cdef int arm_again(self) except -1:
-        """The same where nobody can be told of an error: it goes to the hub's handle_error."""
+        """Call arm(); pass an error, which no caller can handle here, to the hub's handle_error."""
         cdef Io watcher
         try:
             self.arm()
@@ -523,7 +527,7 @@ cdef class DescriptorWatch(Pollable):
 
 
 cdef class Io(Watcher):
-    """Tells that a descriptor is ready."""
+    """Calls its callback while a file descriptor is ready."""
 
     def __init__(self, Loop loop, fd, events, ref=True, priority=None):
         Watcher.__init__(self, loop, ref, priority)
@@ -532,7 +536,7 @@ cdef class Io(Watcher):
 
     @property
     def fd(self):
-        """The descriptor's number; cannot be changed while active."""
+        """The file descriptor; cannot be changed while the watcher is active."""
         return self.number
 
     @fd.setter
@@ -545,7 +549,7 @@ cdef class Io(Watcher):
 
     @property
     def events(self):
-        """What it waits for: 1 reading, 2 writing, 3 any; cannot be changed while active."""
+        """The events it waits for: 1 read, 2 write, 3 either; cannot be changed while active."""
         return self.wanted
 
     @events.setter
@@ -563,8 +567,8 @@ cdef class Io(Watcher):
     def start(self, callback, *args, pass_events=False):
         """Call ``callback(*args)`` while the descriptor is ready.
 
-        With *pass_events* the events that happened come before *args*.
-        Raises OSError if the descriptor is not open.
+        With *pass_events*, the events that happened are passed before *args*. Raises OSError if the
+        descriptor is not open.
         """
         self.activate(callback, (EVENTS, *args) if pass_events else args)
 
@@ -603,7 +607,7 @@ cdef class Io(Watcher):
         if not self.is_active():
             return 0
         if failed:
-            self.stop()  # the descriptor stays ready: it would fail for ever
+            self.stop()  # the descriptor stays ready, so the callback would fail again and again
             return 0
         return self.watch.arm_again()
 
@@ -615,7 +619,7 @@ cdef class Io(Watcher):
 # ---------------------------------------------------------------- time
 
 cdef class Timer(Watcher):
-    """Calls when its time has come."""
+    """Calls its callback after a number of seconds, once or repeatedly."""
 
     def __init__(self, Loop loop, after=0.0, repeat=0.0, ref=True, priority=None):
         Watcher.__init__(self, loop, ref, priority)
@@ -628,15 +632,18 @@ cdef class Timer(Watcher):
 
     @property
     def repeat(self):
-        """Seconds between calls after the first; 0 for none."""
+        """The seconds between calls after the first; 0 if there is only one call."""
         return self.period
 
     def start(self, callback, *args, update=None):
-        """Call ``callback(*args)`` when the time has come. *update* is gevent's and ignored."""
+        """Call ``callback(*args)`` when the timer is due; *update* is gevent's and ignored."""
         self.activate(callback, args)
 
     def again(self, callback, *args, update=None):
-        """Begin anew with the first call after ``repeat`` seconds; with 0 only stop."""
+        """Start again, with the first call after ``repeat`` seconds; if that is 0, only stop.
+
+        *update*, for gevent's API, is ignored.
+        """
         self.deactivate()
         if self.period == 0:
             self.stop()
@@ -661,7 +668,7 @@ cdef class Timer(Watcher):
         return 0
 
     cdef int account(self, int delta) except -1:
-        # The hub takes every timer for a reason to go on, except these.
+        # Every timer keeps the hub's loop alive, except those counted here.
         if not self.counts:
             self.loop.hub.unref_timers += delta
         return 0
@@ -690,23 +697,23 @@ abandon_timers(timer_due, forget_timer)
 # ---------------------------------------------------------------- threads and turns
 
 cdef class Async(Watcher):
-    """Calls when another thread says so."""
+    """Calls its callback after any thread has called :meth:`send`."""
 
     def send(self):
-        """Let the callback be called, if the watcher is active; from any thread.
+        """Queue a call of the callback, if the watcher is active. Any thread may call this.
 
-        Several calls before it runs count as one.
+        Several calls before the callback runs count as one.
         """
         if self.is_active():
             self.fire(0)
 
     def send_ignoring_arg(self, _ignored):
-        """The same for whoever passes an argument, as links do."""
+        """Call :meth:`send`, ignoring the argument, such as a link's."""
         self.send()
 
 
 cdef class Prepare(Watcher):
-    """Calls before the loop waits."""
+    """Calls its callback before the loop waits."""
 
     cdef int begin(self) except -1:
         self.loop.prepares.append(self)
@@ -718,7 +725,7 @@ cdef class Prepare(Watcher):
 
 
 cdef class Check(Watcher):
-    """Calls after the loop has waited."""
+    """Calls its callback after the loop has waited."""
 
     cdef int begin(self) except -1:
         self.loop.checks.append(self)
@@ -730,7 +737,7 @@ cdef class Check(Watcher):
 
 
 cdef class Idle(Watcher):
-    """Calls in each turn in which nothing else is to do."""
+    """Calls its callback in each turn of the loop in which nothing else is to be done."""
 
     cdef int begin(self) except -1:
         self.loop.idles.append(self)
