@@ -14,6 +14,9 @@ PyGreenlet_Import()
 
 
 cdef class Event(Linkable):
+    """Event()\n--\n
+    The compiled part of :class:`treadle.event.Event`.
+    """
 
     cdef bint is_ready(self) noexcept:
         return self.flag
@@ -72,6 +75,9 @@ cdef class Event(Linkable):
 
 
 cdef class AsyncResult(Linkable):
+    """AsyncResult()\n--\n
+    The compiled part of :class:`treadle.event.AsyncResult`.
+    """
 
     __class_getitem__ = classmethod(GenericAlias)
 

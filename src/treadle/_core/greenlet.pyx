@@ -81,6 +81,9 @@ spawn_callbacks = on_spawn
 
 
 cdef class Greenlet(Fiber):
+    """Greenlet(run=None, *args, **kwargs)\n--\n
+    The compiled part of :class:`treadle.greenlet.Greenlet`.
+    """
 
     def __cinit__(self, *args, **kwargs):
         self.hub = get_hub()
@@ -343,6 +346,7 @@ cdef class Greenlet(Fiber):
             raise self.result
         return self.result
 
+    @cython.binding(True)  # so that inspect can show the default of *exception*
     def kill(self, exception=GreenletExit, block=True, timeout=None):
         """Raise *exception* in the greenlet and, if *block* is true, wait for its end.
 

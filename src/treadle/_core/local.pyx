@@ -87,6 +87,9 @@ cdef Trace current_trace():
 
 
 cdef class local:
+    """local(*args, **kwargs)\n--\n
+    The compiled part of :class:`treadle.local.local`.
+    """
 
     cdef dict dicts        # the key of a Trace -> that greenlet's attributes
     cdef object args, kwargs

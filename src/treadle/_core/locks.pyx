@@ -98,6 +98,9 @@ cdef object first_of(list raised):
 
 
 cdef class Semaphore(Linkable):
+    """Semaphore(value=1, hub=None)\n--\n
+    The compiled part of :class:`treadle.lock.Semaphore`.
+    """
 
     def __init__(self, value=1, hub=None):
         if value is None:
@@ -202,6 +205,9 @@ cdef class Semaphore(Linkable):
 
 
 cdef class BoundedSemaphore(Semaphore):
+    """BoundedSemaphore(value=1, hub=None)\n--\n
+    The compiled part of :class:`treadle.lock.BoundedSemaphore`.
+    """
 
     def __init__(self, value=1, hub=None):
         Semaphore.__init__(self, value, hub)
@@ -238,6 +244,9 @@ cdef object checked_timeout(object blocking, object timeout):
 
 
 cdef class Lock(Semaphore):
+    """Lock()\n--\n
+    The compiled part of :class:`treadle.thread.LockType`.
+    """
 
     def __init__(self):
         self.counter = 1
@@ -291,6 +300,9 @@ cdef class Lock(Semaphore):
 
 
 cdef class RLock:
+    """RLock(*ignored, **also_ignored)\n--\n
+    The compiled part of :class:`treadle.lock.RLock`.
+    """
 
     # The arguments are ignored: gevent's RLock takes a hub, the thread module's takes anything.
     def __cinit__(self, *args, **kwargs):
@@ -418,6 +430,9 @@ cdef class RLock:
 
 
 cdef class Condition:
+    """Condition(lock=None)\n--\n
+    The compiled part of :class:`treadle.lock.Condition`.
+    """
 
     cdef readonly object _lock
     cdef readonly object acquire

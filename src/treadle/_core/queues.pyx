@@ -69,6 +69,9 @@ cdef inline bint can_run(Wait wait) noexcept:
 
 @cython.no_gc_clear  # a finalizer may put into a queue that is garbage itself
 cdef class SimpleQueue:
+    """SimpleQueue(maxsize=None, items=())\n--\n
+    The compiled part of :class:`treadle.queue.SimpleQueue`.
+    """
 
     __class_getitem__ = classmethod(GenericAlias)
 
@@ -375,6 +378,9 @@ cdef int warn_of_zero() except -1:
 
 @cython.no_gc_clear
 cdef class Queue(SimpleQueue):
+    """Queue(maxsize=None, items=(), unfinished_tasks=None)\n--\n
+    The compiled part of :class:`treadle.queue.Queue`.
+    """
 
     def __cinit__(self, *args, **kwargs):
         self.joining = WaitQueue.__new__(WaitQueue)
@@ -506,6 +512,10 @@ cdef tuple creators = (SimpleQueue._create_queue, LifoQueue._create_queue, Prior
 
 @cython.no_gc_clear
 cdef class Channel:
+    """Channel(maxsize=1)\n--\n
+    The compiled part of :class:`treadle.queue.Channel`.
+    """
+
     # Items stay with their putters until a getter runs and takes one.
 
     __class_getitem__ = classmethod(GenericAlias)

@@ -37,6 +37,9 @@ cdef int park_or_raise(Wait wait, object seconds) except -1:
 
 
 cdef class Timeout(BaseException):
+    """Timeout(seconds=None, exception=None, ref=True, priority=-1)\n--\n
+    The compiled part of :class:`treadle.timeout.Timeout`.
+    """
 
     cdef treadle_timer *timer
     cdef Hub hub

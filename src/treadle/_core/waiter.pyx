@@ -26,7 +26,8 @@ cdef object exception_from(tuple args):
 
 
 cdef class Waiter:
-    """Hands one value, or one exception, to the one greenlet that calls :meth:`get`.
+    """Waiter(hub=None)\n--\n
+    Hands one value, or one exception, to the one greenlet that calls :meth:`get`.
 
     What comes before a greenlet waits is kept. Any greenlet, callback or thread may call
     :meth:`switch` and :meth:`throw`; the waiting greenlet runs soon afterwards.

@@ -11,7 +11,8 @@ __all__ = ["FileWrapper", "Input", "Received"]
 
 
 cdef class Input:
-    """A file object that reads the body of a request, and ends where the body ends.
+    """Input(request, receive, begin=None)\n--\n
+    A file object that reads the body of a request, and ends where the body ends.
 
     Reading blocks until data arrives. It raises OSError if the client goes away, TimeoutError if
     the client takes too long, and BadRequest if the body is malformed or too long.

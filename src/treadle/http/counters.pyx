@@ -5,7 +5,8 @@ __all__ = ["Counters"]
 
 
 cdef class Counters:
-    """Counts requests in *values*, an array of doubles that may be shared with another process.
+    """Counters(values, codes, seconds, sent, buckets, bounds)\n--\n
+    Counts requests in *values*, an array of doubles that may be shared with another process.
 
     The other arguments are indexes in it. *codes* is the first of five counts of requests, those
     answered with 1xx to 5xx. *seconds* is the sum of the requests' times, and *sent* the sum of

@@ -31,7 +31,8 @@ __all__ = ["Exchange"]
 
 
 cdef class Exchange:
-    """Lets an application answer a request, and sends the response with a protocol.
+    """Exchange()\n--\n
+    Lets an application answer a request, and sends the response with a protocol.
 
     A subclass implements a kind of application (:class:`treadle.http.wsgi.WSGIExchange`), and its
     subclasses each implement a protocol.

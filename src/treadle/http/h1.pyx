@@ -44,8 +44,9 @@ class BadRequest(Exception):
 
 
 cdef class Request:
-    """One request: its head, and the part of its body that has arrived and was not read."""
-
+    """Request()\n--\n
+    One request: its head, and the part of its body that has arrived and was not read.
+    """
 
     def __cinit__(self):
         self.method = self.version = self.upgrade = ""
@@ -163,10 +164,12 @@ cdef inline int add_to_head(RequestReader reader, size_t size) except -1:
 
 
 cdef class RequestReader:
-    """Parses the bytes of one connection into requests."""
+    """RequestReader(limits, policy=None)\n--\n
+    Parses the bytes of one connection into requests.
+    """
 
-
-    def __init__(self, limits, policy=STRICT):
+    def __init__(self, limits, policy=None):
+        policy = STRICT if policy is None else policy
         self.limits = limits
         self.host_required = policy.host_required
         self.ready = []

@@ -53,7 +53,9 @@ cdef bint asks_for_upgrade(dict fields):
 
 
 cdef class Handler(WSGIExchange):
-    """Serves the requests of one HTTP/1.1 connection, one after the other."""
+    """Handler(sock, address, server, rfile=None)\n--\n
+    Serves the requests of one HTTP/1.1 connection, one after the other.
+    """
 
     #: Numbers of errors that are never reported when the client goes away, whatever the policy.
     ignored_socket_errors = (_EPIPE, _ECONNRESET)

@@ -46,8 +46,9 @@ cdef Py_ssize_t MANY_NAMES = 4096
 
 
 cdef class Status:
-    """A checked status."""
-
+    """Status()\n--\n
+    A checked status.
+    """
 
 cdef object split_by(str place, str text):
     """Return an error if *text* would split a response in two, or None."""
@@ -127,7 +128,9 @@ cdef int check_value(object name, object value) except -1:
 
 
 cdef class HeaderLines:
-    """Checked headers: their lines, and the values of those that the server needs."""
+    """HeaderLines()\n--\n
+    Checked headers: their lines, and the values of those that the server needs.
+    """
 
     def __cinit__(self):
         self.length = -1

@@ -20,7 +20,8 @@ cdef frozenset TOKEN = frozenset(
 
 
 cdef class Stream(WSGIExchange):
-    """Serves one HTTP/2 stream, which is a request and its response.
+    """Stream(connection, id, headers)\n--\n
+    Serves one HTTP/2 stream, which is a request and its response.
 
     The connection's greenlet passes on what the client sends. The stream's own greenlet answers.
     """

@@ -24,7 +24,9 @@ cdef dict PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
 
 
 cdef class WSGIExchange(Exchange):
-    """Calls a WSGI application for a request."""
+    """WSGIExchange()\n--\n
+    Calls a WSGI application for a request.
+    """
 
     cdef prepare(self, address, server):
         self.base_environ = None
