@@ -96,6 +96,7 @@ LATE = {
 
 # The modules that import a module by a name made at run time, and where the name comes from.
 BY_NAME = {
+    "treadle": "its list of modules",
     "treadle._config": "a setting's value, which a user may choose",
     "treadle.cli": "its table of programs",
     "treadle.compat._finder": "the name of gevent's that was imported",

@@ -20,16 +20,11 @@ from treadle._core.hub cimport (
     park,
     unpark,
 )
+from treadle._core.threads cimport PyThread_get_thread_ident, treadle_report_thread
 
 from typing import SupportsFloat, SupportsIndex
 
 PyGreenlet_Import()
-
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident()
-
-cdef extern from "threads.h":
-    void treadle_report_thread(object function)
 
 cdef extern from "Python.h":
     void PyErr_SetObject(object type, object value)

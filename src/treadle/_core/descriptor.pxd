@@ -25,7 +25,7 @@ cdef class Descriptor(Pollable):
     # The descriptor is about to be closed or given away: raise EBADF in all waiters and forget it.
     cdef int detach(self) except -1
     cdef int register(self, Wait wait, int event) except -1
-    cdef int wanted(self, object hub) except -1
+    cdef int wanted(self) except -1
     cdef void wake(self, WaitQueue queue, bint was_ready) noexcept
     cdef void rearm(self) noexcept
     cdef void fail(self, object exc) noexcept

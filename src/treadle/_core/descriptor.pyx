@@ -101,13 +101,13 @@ cdef class Descriptor(Pollable):
         if hub is None or (self.owned and hub.poller.edge_triggered):
             return
         try:
-            events = self.wanted(hub)
+            events = self.wanted()
             if events:
                 hub.poller.watch(self, events, self.owned)
         except OSError as exc:
             self.fail(exc)
 
-    cdef int wanted(self, object hub) except -1:
+    cdef int wanted(self) except -1:
         cdef int events = 0
         if self.readers.count:
             events |= READ
@@ -136,7 +136,7 @@ cdef class Descriptor(Pollable):
                 unpark_with(wait, exc)
 
     cdef int rewatch(self, Poller poller) except -1:
-        cdef int events = self.wanted(None)
+        cdef int events = self.wanted()
         if events or self.owned:
             poller.watch(self, events or READ, self.owned)
         return 0
@@ -148,11 +148,11 @@ cdef class Descriptor(Pollable):
             if poller.slot(self.fd) is not self:
                 poller.watch(self, READ | WRITE, True)
         else:
-            events = self.wanted(wait.hub) | event
+            events = self.wanted() | event
             poller.watch(self, events, self.owned)
-            if self.wanted(wait.hub) & ~events:
+            if self.wanted() & ~events:
                 # watch() moved another object's waits for this file here: include their events.
-                poller.watch(self, self.wanted(wait.hub) | events, self.owned)
+                poller.watch(self, self.wanted() | events, self.owned)
         return 0
 
     cdef int wait_ready(self, int event, int64_t deadline, bint again=False) except -1:
@@ -227,7 +227,7 @@ cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
     # can tell whether the number still means the same file, and it does so when it registers
     # another object.
     if (isinstance(found, Descriptor) and not (<Descriptor>found).owned
-            and (<Descriptor>found).wanted(None) == 0):
+            and (<Descriptor>found).wanted() == 0):
         descriptor = found
     else:
         descriptor = Descriptor(fd)

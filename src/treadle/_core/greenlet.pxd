@@ -1,6 +1,7 @@
 from cpython.object cimport PyObject
 
-from treadle._core.hub cimport Fiber, treadle_timer
+from treadle._core.hub cimport Fiber
+from treadle._core.timers cimport treadle_timer
 
 
 cdef enum Life:

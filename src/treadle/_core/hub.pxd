@@ -3,17 +3,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.greenlet_api cimport greenlet, treadle_current_greenlet
 from treadle._core.poller cimport Poller
-
-cdef extern from "timers.h":
-    ctypedef struct treadle_timer:
-        pass
-    ctypedef void (*treadle_fire)(PyObject *obj)
-    ctypedef struct treadle_timers:
-        pass
-
-cdef extern from "ring.h":
-    ctypedef struct treadle_ring:
-        size_t count
+from treadle._core.ring cimport treadle_ring
+from treadle._core.timers cimport treadle_fire, treadle_timer, treadle_timers
 
 
 # Why a greenlet is parked. REASONS in hub.pyx holds the text for each.

@@ -23,27 +23,36 @@ from treadle._core.greenlet_api cimport (
     treadle_switch,
 )
 from treadle._core.poller cimport Poller
+from treadle._core.ring cimport (
+    ring_free,
+    ring_head_kind,
+    ring_pop,
+    ring_push,
+    ring_push_front,
+    ring_trim,
+)
+from treadle._core.threads cimport (
+    PyThread_acquire_lock_timed,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_get_thread_ident,
+    PyThread_release_lock,
+    treadle_is_finalizing,
+    treadle_is_main_thread,
+)
+from treadle._core.timers cimport (
+    timers_add,
+    timers_cancel,
+    timers_free,
+    timers_live,
+    timers_next,
+    timers_pop_due,
+)
 
 from greenlet import GreenletExit
 
 from treadle._core import chunks
 from treadle.exceptions import BlockingSwitchOutError, InvalidSwitchError, LoopExit
-
-cdef extern from "ring.h":
-    int ring_push(treadle_ring *ring, object obj, int kind) except -1
-    int ring_push_front(treadle_ring *ring, object obj, int kind) except -1
-    int ring_head_kind(treadle_ring *ring)
-    PyObject *ring_pop(treadle_ring *ring)
-    void ring_trim(treadle_ring *ring)
-    void ring_free(treadle_ring *ring)
-
-cdef extern from "timers.h":
-    treadle_timer *timers_add(treadle_timers *timers, int64_t deadline, object obj, treadle_fire fire) except NULL
-    PyObject *timers_cancel(treadle_timers *timers, treadle_timer *timer)
-    int64_t timers_next(treadle_timers *timers)
-    PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
-    size_t timers_live(const treadle_timers *timers)
-    void timers_free(treadle_timers *timers)
 
 cdef extern from "ticks.h" nogil:
     uint64_t treadle_ticks()
@@ -52,21 +61,6 @@ cdef extern from "ticks.h" nogil:
 cdef extern from "states.h":
     bint treadle_wait_may(WaitState from_, WaitState to) noexcept
     bint treadle_hub_may(HubState from_, HubState to) noexcept
-
-cdef extern from "threads.h":
-    bint treadle_is_main_thread()
-    bint treadle_is_finalizing()
-
-cdef extern from "pythread.h" nogil:
-    ctypedef void *PyThread_type_lock
-    enum PyLockStatus:
-        PY_LOCK_FAILURE
-        PY_LOCK_ACQUIRED
-    PyThread_type_lock PyThread_allocate_lock()
-    void PyThread_free_lock(PyThread_type_lock lock)
-    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long us, int intr)
-    void PyThread_release_lock(PyThread_type_lock lock)
-    unsigned long PyThread_get_thread_ident()
 
 cdef extern from *:
     """
@@ -819,24 +813,6 @@ cdef class Hub(greenlet):
     def interrupt_main(self, exc):
         """Raise *exc* in this thread's main greenlet, before anything else runs."""
         interrupt_main(self, exc)
-
-    def wait_until_idle(self, seconds=None):
-        """Let other greenlets run until nothing is left that could run, and return True.
-
-        Return False if that takes more than *seconds* (None: no limit).
-        """
-        cdef int64_t ns = nanoseconds(seconds)
-        cdef Wait wait = new_wait(ON_HUB, self)
-        self.join_waits.append(wait)
-        if ns >= 0:
-            self.unref_timers += 1  # this wait's own timer must not keep the loop alive
-        try:
-            return bool(park(wait, ns))
-        finally:
-            if ns >= 0:
-                self.unref_timers -= 1
-            if wait in self.join_waits:
-                self.join_waits.remove(wait)
 
     def pending(self):
         """Return the number of entries in the ready ring."""

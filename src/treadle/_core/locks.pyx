@@ -313,11 +313,6 @@ cdef class RLock:
         """Always None: greenlets of any hub may use the lock."""
         return None
 
-    @property
-    def _block(self):
-        """The underlying lock: in gevent another object, which tools inspect; here the RLock."""
-        return self
-
     cdef bint owned(self) noexcept:
         return self.count > 0 and self.owner is current_greenlet()
 

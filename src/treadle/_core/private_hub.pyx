@@ -1,12 +1,10 @@
 """A hub that belongs to no thread."""
 
-from treadle._core.hub cimport HUB_CLOSED, Hub, get_hub, main_greenlet, next_turn, treadle_timers
+from treadle._core.hub cimport HUB_CLOSED, Hub, get_hub, main_greenlet, next_turn
 from treadle._core.thread_hub cimport list_hub, shut
+from treadle._core.timers cimport timers_live
 
 from treadle._core.pollers import make_poller
-
-cdef extern from "timers.h":
-    size_t timers_live(const treadle_timers *timers)
 
 
 cdef class PrivateHub(Hub):

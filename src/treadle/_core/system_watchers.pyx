@@ -230,11 +230,6 @@ cdef class Stat(Timer):
         self.after = interval
 
     @property
-    def _paths(self):
-        """The path as the system takes it, in bytes; gevent has this attribute."""
-        return os.fsencode(self.path)
-
-    @property
     def interval(self):
         """Seconds between checks; once the watcher is started, the interval that it uses."""
         return self.after

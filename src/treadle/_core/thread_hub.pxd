@@ -1,4 +1,5 @@
-from treadle._core.hub cimport Hub, treadle_fire
+from treadle._core.hub cimport Hub
+from treadle._core.timers cimport treadle_fire
 
 
 cdef class ThreadHub(Hub):

@@ -13,7 +13,9 @@ from _signal import default_int_handler, getsignal
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
+from libc.stdint cimport int64_t
 
+from treadle._core.clock cimport nanoseconds
 from treadle._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
     PyGreenlet_Import,
@@ -25,6 +27,7 @@ from treadle._core.hub cimport (
     HUB_CLOSED,
     HUB_FORKING,
     HUB_OPEN,
+    ON_HUB,
     Fiber,
     Hub,
     Wait,
@@ -35,32 +38,26 @@ from treadle._core.hub cimport (
     interrupt_main,
     main_greenlet,
     move_hub,
+    new_wait,
+    park,
     set_thread_hub,
-    treadle_fire,
-    treadle_ring,
-    treadle_timers,
     unpark,
     wait_expired,
     wait_of,
 )
+from treadle._core.ring cimport ring_pop
+from treadle._core.threads cimport (
+    treadle_is_finalizing,
+    treadle_is_main_thread,
+    treadle_other_threads,
+)
+from treadle._core.timers cimport treadle_fire, timers_live, timers_take
 
 from greenlet import GreenletExit
 
 from treadle._core.pollers import make_poller
 from treadle._core.sleep import sleep
 from treadle.exceptions import LoopExit
-
-cdef extern from "ring.h":
-    PyObject *ring_pop(treadle_ring *ring)
-
-cdef extern from "timers.h":
-    size_t timers_live(const treadle_timers *timers)
-    PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
-
-cdef extern from "threads.h":
-    bint treadle_is_main_thread()
-    bint treadle_is_finalizing()
-    Py_ssize_t treadle_other_threads()
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
@@ -108,6 +105,24 @@ cdef class ThreadHub(Hub):
             self.wait_until_idle()
 
     # -- deadlock
+
+    def wait_until_idle(self, seconds=None):
+        """Let other greenlets run until nothing is left that could run, and return True.
+
+        Return False if that takes more than *seconds* (None: no limit).
+        """
+        cdef int64_t ns = nanoseconds(seconds)
+        cdef Wait wait = new_wait(ON_HUB, self)
+        self.join_waits.append(wait)
+        if ns >= 0:
+            self.unref_timers += 1  # this wait's own timer must not keep the loop alive
+        try:
+            return bool(park(wait, ns))
+        finally:
+            if ns >= 0:
+                self.unref_timers -= 1
+            if wait in self.join_waits:
+                self.join_waits.remove(wait)
 
     def waits(self):
         """Return a Wait for each greenlet that is parked in this hub, in no particular order.

@@ -12,12 +12,11 @@ from treadle._core.hub cimport (
     current_greenlet,
     get_hub,
     interrupt,
-    park,
     run_callback,
     set_timer,
-    treadle_timer,
     wait_of,
 )
+from treadle._core.timers cimport treadle_timer
 
 PyGreenlet_Import()
 
@@ -28,12 +27,6 @@ cdef object timeout_error(object timeout):
     if isinstance(timeout, Timeout):
         return (<Timeout>timeout).to_raise()
     return public_class(timeout)
-
-
-cdef int park_or_raise(Wait wait, object seconds) except -1:
-    if not park(wait, nanoseconds(seconds)):
-        raise timeout_error(seconds)
-    return 0
 
 
 cdef class Timeout(BaseException):
@@ -47,16 +40,11 @@ cdef class Timeout(BaseException):
     cdef public object seconds
     cdef public object exception
     cdef bint counts      # whether it keeps the loop alive
-    cdef bint customised  # whether a subclass defines what happens on expiration; not used
 
     def __init__(self, seconds=None, exception=None, ref=True, priority=-1):
         self.seconds = seconds
         self.exception = exception
         self.counts = ref
-
-    def __dealloc__(self):
-        # The heap owns a reference while the timer is set, so it is not set here.
-        pass
 
     @property
     def pending(self):

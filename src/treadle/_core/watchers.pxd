@@ -1,5 +1,6 @@
-from treadle._core.hub cimport Callback, Hub, TurnHook, treadle_timer
+from treadle._core.hub cimport Callback, Hub, TurnHook
 from treadle._core.poller cimport Pollable, Poller
+from treadle._core.timers cimport treadle_timer
 
 
 cdef class Loop:

@@ -19,7 +19,6 @@ from treadle._core.hub cimport (
     cancel_timer,
     run_callback,
     set_timer,
-    treadle_timer,
 )
 from treadle._core.poller cimport Pollable, Poller
 from treadle._core.thread_hub cimport abandon_timers

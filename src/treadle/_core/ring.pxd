@@ -1,0 +1,13 @@
+# ring.h: a queue of entries in memory of its own.
+
+from cpython.object cimport PyObject
+
+cdef extern from "ring.h":
+    ctypedef struct treadle_ring:
+        size_t count
+    int ring_push(treadle_ring *ring, object obj, int kind) except -1
+    int ring_push_front(treadle_ring *ring, object obj, int kind) except -1
+    int ring_head_kind(treadle_ring *ring)
+    PyObject *ring_pop(treadle_ring *ring)
+    void ring_trim(treadle_ring *ring)
+    void ring_free(treadle_ring *ring)

@@ -1,0 +1,20 @@
+# timers.h: a heap of deadlines, in nanoseconds of the loop's clock.
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+cdef extern from "timers.h":
+    ctypedef struct treadle_timer:
+        pass
+    ctypedef void (*treadle_fire)(PyObject *obj)
+    ctypedef struct treadle_timers:
+        pass
+    treadle_timer *timers_add(
+        treadle_timers *timers, int64_t deadline, object obj, treadle_fire fire
+    ) except NULL
+    PyObject *timers_cancel(treadle_timers *timers, treadle_timer *timer)
+    int64_t timers_next(treadle_timers *timers)
+    PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
+    PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
+    size_t timers_live(const treadle_timers *timers)
+    void timers_free(treadle_timers *timers)
