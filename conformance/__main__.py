@@ -1,9 +1,9 @@
 """Run gevent's own tests on gevent, then on treadle, and report which pass on gevent only.
 
 Such tests are called lost. The run fails if a test is lost that ``internals.py`` does not list, if
-one passes that it lists, if less than 96.5 % pass, or if gevent's public names are not those that are
-recorded. A module with an unexpected result is run once more, alone: its tests have 2 s each, which
-may be too short while two modules share the machine.
+one passes that it lists, if less than 96.5 % pass, or if gevent's public names are not those that
+are recorded. A module with an unexpected result is run once more, alone: its tests have 2 s each,
+which may be too short while two modules share the machine.
 """
 
 from __future__ import annotations

@@ -82,8 +82,12 @@ def bound(body: list[ast.stmt]) -> Iterator[str]:
                 yield name
             case ast.Assign(targets=targets):
                 yield from (each.id for each in targets if isinstance(each, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
             case ast.ImportFrom(names=names, module=str(module)) if module.startswith("treadle."):
                 yield from (each.asname or each.name for each in names)
+            case ast.If(test=test) if ast.unparse(test) == "not _typing.TYPE_CHECKING":
+                pass  # these have the types of the standard ones
             case ast.If() | ast.Try():
                 yield from bound([*node.body, *node.orelse])
 

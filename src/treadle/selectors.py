@@ -22,7 +22,7 @@ class SelectSelector(_selectors.SelectSelector):
         return _select.select(r, w, [], timeout)
 
 
-DefaultSelector: Any = SelectSelector
+DefaultSelector: type[_selectors.BaseSelector] = SelectSelector
 
 if hasattr(_selectors, "PollSelector"):
 

@@ -22,7 +22,7 @@ from typing import Any as _Any
 import treadle.resolver.thread as _default_resolver  # noqa: F401
 from treadle._core import sockets as _core_sockets
 from treadle._core.builtins import builtin as _builtin
-from treadle._core.builtins import getnameinfo
+from treadle._core.builtins import getnameinfo as getnameinfo
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.sockets import SocketState as _SocketState
@@ -472,9 +472,10 @@ def create_connection(
         errors.clear()
 
 
-create_server: _Any = _rebound(_stdlib.create_server, _namespace)
-fromfd: _Any = _rebound(_stdlib.fromfd, _namespace)
-getfqdn: _Any = _rebound(_stdlib.getfqdn, _namespace)
+if not _typing.TYPE_CHECKING:  # they have the signatures of the standard functions
+    create_server = _rebound(_stdlib.create_server, _namespace)
+    fromfd = _rebound(_stdlib.fromfd, _namespace)
+    getfqdn = _rebound(_stdlib.getfqdn, _namespace)
 
 
 # -- file descriptors that are not this module's sockets

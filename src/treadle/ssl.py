@@ -138,9 +138,9 @@ def _ours(name: str) -> _Any:
     return _rebound(getattr(_stdlib, name), globals())
 
 
-create_default_context: _Callable[..., _stdlib.SSLContext] = _ours("create_default_context")
-_create_default_https_context = create_default_context
-_create_unverified_context = _create_stdlib_context = _ours("_create_unverified_context")
-get_server_certificate: _Callable[..., str] = _ours("get_server_certificate")
-if "wrap_socket" in __implements__:
-    wrap_socket: _Callable[..., _stdlib.SSLSocket] = _ours("wrap_socket")
+if not _typing.TYPE_CHECKING:  # they have the signatures of the standard functions
+    create_default_context = _create_default_https_context = _ours("create_default_context")
+    _create_unverified_context = _create_stdlib_context = _ours("_create_unverified_context")
+    get_server_certificate = _ours("get_server_certificate")
+    if "wrap_socket" in __implements__:
+        wrap_socket = _ours("wrap_socket")

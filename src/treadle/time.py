@@ -5,7 +5,7 @@ from __future__ import annotations
 import time as _time
 import typing as _typing
 
-from treadle._core.builtins import sleep
+from treadle._core.builtins import sleep as sleep
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.time import *  # noqa: F403

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Self, final
 
 import greenlet
 from typing_extensions import disjoint_base
@@ -7,7 +7,7 @@ from treadle._core.collector import Collector
 
 @disjoint_base
 class local:
-    def __new__(cls, *args: Any, **kwargs: Any) -> local: ...
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     # The attributes of a subclass keep their types; any other name is an attribute, too.
     def __getattr__(self, name: str, /) -> Any: ...
     def __setattr__(self, name: str, value: Any, /) -> None: ...

@@ -118,8 +118,10 @@ from ssl import (
     VerifyFlags as VerifyFlags,
     VerifyMode as VerifyMode,
     cert_time_to_seconds as cert_time_to_seconds,
+    create_default_context as create_default_context,
     get_default_verify_paths as get_default_verify_paths,
     get_protocol_name as get_protocol_name,
+    get_server_certificate as get_server_certificate,
     socket_error as socket_error,
 )
 
@@ -127,6 +129,7 @@ if sys.version_info < (3, 12):
     from ssl import (
         RAND_pseudo_bytes as RAND_pseudo_bytes,
         match_hostname as match_hostname,
+        wrap_socket as wrap_socket,
     )
 
 if sys.version_info >= (3, 12):
