@@ -102,7 +102,7 @@ NOT_BORROWED = {
     "gevent.thread": "BoundedSemaphore LoopExit get_hub_if_exists sleep",
     "gevent.threading": "LazyOnClass start_joinable_thread",
     "gevent.threadpool": (
-        "EmptyTimeout GTimeout Greenlet InvalidThreadUseError Lazy Queue "
+        "EmptyTimeout GTimeout Greenlet GroupMappingMixin InvalidThreadUseError Lazy Queue "
         "clear_stack_frames get_hub_if_exists sleep"
     ),
     "gevent.timeout": "get_hub",

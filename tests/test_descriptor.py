@@ -9,8 +9,8 @@ import pytest
 
 CASES = r"""
 import errno, os, socket as stdlib, sys, time
-from treadle._core import hub as core
-core.poller_name = sys.argv[1]
+from treadle._core import pollers
+pollers.default_name = sys.argv[1]
 import treadle
 from treadle import socket
 
@@ -132,7 +132,7 @@ def number_used_again():
     treadle.sleep(0.01)
     d.send(b"x")
     assert joined(new) == [None]
-    if core.poller_name == "epoll":  # a selector cannot know
+    if pollers.default_name == "epoll":  # a selector cannot know
         assert joined(old) == [errno.EBADF]
     os.close(fd)
 

@@ -358,16 +358,16 @@ class TestPortablePoller:
     def test_sockets_work(self) -> None:
         import threading
 
-        from treadle._core import hub as core
+        from treadle._core import pollers
 
         outcome: list[Any] = []
 
         def run() -> None:
-            core.poller_name = "select"
+            pollers.default_name = "select"
             try:
                 treadle.get_hub()
             finally:
-                core.poller_name = None
+                pollers.default_name = None
             left, right = socket.socketpair()
             with left, right:
                 echo = treadle.spawn(shout, right, None)
