@@ -24,12 +24,14 @@ MODULES = {
 C_EXTENSION = "asserts the name of gevent's C extension"
 LOOP_PROXY = "puts a stand-in at hub.loop to see it called by other threads; C wakes hubs here"
 TRACED = "traces the Python code of gevent's locks; treadle's are compiled"
+COMMUNICATING = "asks for the greenlets of communicate(), which spawns none"
 POPEN_FDS = "replaces private functions by which gevent's Popen closes descriptors"
 TWO_LENGTHS = "a Content-Length beside chunks: two requests for a proxy that takes the other"
 REPAIRED = "wants a warning about an early reference that treadle repairs"
 
 #: Single tests of other modules that are lost, and why: they count, but must not pass.
 TESTS = {
+    "test__core_stat": {"TestCoreStat.test_watcher_basics": "reads a watcher's private _paths"},
     "test__destroy": {
         "TestDestroyHub.test_destroy_hub": "a new hub takes libev's default loop; treadle's dies",
         "TestDestroyedHubRepr.test_repr_after_destroy": "makes a second hub in one thread",
@@ -95,9 +97,8 @@ TESTS = {
         "TestFDs.test_close_fds_from_path_bad_values": POPEN_FDS,
         "TestFDs.test_close_fds_no_dir": POPEN_FDS,
         "TestFDs.test_close_fds_with_dir": POPEN_FDS,
-        "TestPopen.test_exit_stops_communicating_greenlets_before_closing": (
-            "wants the greenlets of communicate(), which spawns none"
-        ),
+        "TestPopen.test_exit_ignores_reentrant_call_from_foreign_greenlet": COMMUNICATING,
+        "TestPopen.test_exit_stops_communicating_greenlets_before_closing": COMMUNICATING,
         "TestPopen.test_subprocess_in_native_thread": "treadle starts children from any thread",
     },
     "test__threading_2": {

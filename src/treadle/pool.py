@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from queue import Full
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, TypeVarTuple, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    TypeVarTuple,
+    overload,
+)
 
 from treadle._core.groups import Members
 from treadle.event import AsyncResult, Event
@@ -511,15 +521,22 @@ class Group(GroupMappingMixin):
         self.add(greenlet)
         greenlet.start()
 
-    def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Greenlet[R]:
-        """Make a greenlet that runs ``func(*args, **kwargs)``, add it, start it and return it.
+    if TYPE_CHECKING:
 
-        Under a :class:`Pool` it first waits for a free place. The arguments are those of
-        :attr:`greenlet_class`.
-        """
-        greenlet: Greenlet[R] = self.greenlet_class(func, *args, **kwargs)
-        self.start(greenlet)
-        return greenlet
+        def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Greenlet[R]:
+            """Start ``func(*args, **kwargs)`` in a greenlet that is a member; return it."""
+
+    else:
+
+        def spawn(self, *args, **kwargs):
+            """Make a greenlet that runs ``func(*args, **kwargs)``, add it, start it and return it.
+
+            A :class:`Pool` first waits for a free place. The arguments are those of
+            :attr:`greenlet_class`.
+            """
+            greenlet = self.greenlet_class(*args, **kwargs)
+            self.start(greenlet)
+            return greenlet
 
     def join(self, timeout: float | None = None, raise_error: bool = False) -> bool:
         """Wait until there are no members, *timeout* seconds at most; False if time was up.

@@ -313,6 +313,11 @@ cdef class RLock:
         """Always None: greenlets of any hub may use the lock."""
         return None
 
+    @property
+    def _block(self):
+        """The lock itself. In gevent it is another object, which tools that inspect locks read."""
+        return self
+
     cdef bint owned(self) noexcept:
         return self.count > 0 and self.owner is current_greenlet()
 
