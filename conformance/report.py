@@ -85,5 +85,5 @@ def faults(rows: list[Row], whole: bool) -> list[str]:
     found = [line for row in rows for line in row.faults()]
     kept, total = _total(rows)
     if whole and kept < WANTED * total:
-        found.append(f"less than {WANTED:.0%} pass")
+        found.append(f"less than {WANTED:.1%} pass")
     return found
