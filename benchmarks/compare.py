@@ -1,11 +1,11 @@
-"""Measures another checkout of treadle and this one in one run, to see the effect of a change.
+"""Measures another checkout of treadle and this one in one run, to show the effect of a change.
 
     python -m benchmarks.compare ROOT PYTHON [--only ROW ...] [--repeat N]
 
-ROOT is the other checkout, PYTHON an interpreter that has its build installed. The two take turns
-(A B A B ...). Each sample is a fresh process, on a processor of its own where there are two. The
-ratio of the fastest samples is what counts, because noise only adds time. It is above 1 where this
-checkout is slower.
+ROOT is the other checkout, and PYTHON is an interpreter in which its build is installed. The two
+checkouts take turns (A B A B ...). Each sample is a new process, which is bound to processor 0 if
+the machine has several. Read the ratio of the fastest samples, because noise only adds time. It is
+above 1 if this checkout is slower.
 """
 
 from __future__ import annotations

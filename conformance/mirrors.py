@@ -1,9 +1,11 @@
-"""Writes what type checkers see of standard modules: ``python -m conformance.mirrors``.
+"""Writes stubs for the names that treadle copies from standard modules.
 
-``treadle.socket`` has all that ``socket`` has, and some of it anew. At run time it copies the rest;
-type checkers read ``treadle/_stdlib/socket.pyi``, which imports by name what treadle does not make
-itself. (A star import would hide treadle's own definitions from one checker or another.) The names
-are those of typeshed, as mypy brings it, for Linux.
+    python -m conformance.mirrors
+
+``treadle.socket`` has all names of ``socket``. It defines some of them itself and copies the rest
+at run time. Type checkers do not see the copies, so they read ``treadle/_stdlib/socket.pyi``, which
+imports the copied names one by one. (With a star import, some checkers would not see treadle's own
+definitions.) The names are those of typeshed for Linux, in the copy that mypy contains.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "treadle"
 FOLDER = SOURCE / "_stdlib"
-#: The modules of treadle that have all of the standard one of their name.
+#: The modules of treadle that have all names of the standard module with the same name.
 MIRRORS = ("os", "select", "selectors", "signal", "socket", "ssl", "subprocess", "time")
-#: The CPythons that treadle supports.
+#: The versions of CPython that treadle supports.
 VERSIONS = [(3, minor) for minor in range(11, 16)]
 
 HEAD = '''\
@@ -31,7 +33,7 @@ from {name} import (
 
 
 def typeshed(name: str) -> ast.Module:
-    """The stub of a module of the standard library."""
+    """Return the parsed stub of the standard module *name*. Raises SystemExit without mypy."""
     mypy = find_spec("mypy")
     if mypy is None or mypy.origin is None:
         raise SystemExit("mypy, which brings the stubs, is not installed: pip install '.[dev]'")
@@ -41,7 +43,7 @@ def typeshed(name: str) -> ast.Module:
 
 
 def holds(test: ast.expr, version: tuple[int, int]) -> bool:
-    """Whether a condition of a stub is true on Linux for a version of CPython."""
+    """Return whether a condition of a stub is true on Linux for *version* of CPython."""
     names = {"sys": _Sys(version), "TYPE_CHECKING": True}
     return bool(eval(compile(ast.Expression(test), "stub", "eval"), names))
 
@@ -54,7 +56,7 @@ class _Sys:
 
 
 def declared(body: list[ast.stmt], version: tuple[int, int]) -> Iterator[str]:
-    """The public names that a stub declares, for one version."""
+    """Yield the names that the statements of a stub declare, for *version* of CPython."""
     for node in body:
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
@@ -70,12 +72,12 @@ def declared(body: list[ast.stmt], version: tuple[int, int]) -> Iterator[str]:
 
 
 def made_here(name: str) -> set[str]:
-    """The names that treadle's module of this name defines itself."""
+    """Return the names that ``treadle.<name>`` defines itself or imports from treadle."""
     return set(bound(ast.parse((SOURCE / f"{name}.py").read_text()).body))
 
 
 def bound(body: list[ast.stmt]) -> Iterator[str]:
-    """The names that a module binds itself."""
+    """Yield the names that the statements of a module define, or import from treadle."""
     for node in body:
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
@@ -87,19 +89,19 @@ def bound(body: list[ast.stmt]) -> Iterator[str]:
             case ast.ImportFrom(names=names, module=str(module)) if module.startswith("treadle."):
                 yield from (each.asname or each.name for each in names)
             case ast.If(test=test) if ast.unparse(test) == "not _typing.TYPE_CHECKING":
-                pass  # these have the types of the standard ones
+                pass  # these have the types of the standard module's names
             case ast.If() | ast.Try():
                 yield from bound([*node.body, *node.orelse])
 
 
 def names_of(name: str, version: tuple[int, int]) -> set[str]:
-    """What the standard module has for one version, and treadle takes over."""
+    """Return the names of the standard module that treadle copies, for *version* of CPython."""
     stub = set(declared(typeshed(name).body, version))
     return {each for each in stub - made_here(name) if not each.startswith("_")}
 
 
 def stub_of(name: str) -> str:
-    """The text of the stub that says what treadle's module takes over."""
+    """Return the text of the stub that imports the names that ``treadle.<name>`` copies."""
     by_version = {version: names_of(name, version) for version in VERSIONS}
     always = set.intersection(*by_version.values())
     text = HEAD.format(name=name) + _lines(always, "    ") + ")\n"

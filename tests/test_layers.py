@@ -1,4 +1,4 @@
-"""Which module may import which: the layer table of ARCHITECTURE.md, checked on the sources."""
+"""Check that modules import each other only as the layer table of ARCHITECTURE.md allows."""
 
 import ast
 import importlib
@@ -13,8 +13,8 @@ from adapters import is_adapter
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
-# The layer of each module or package directly below `treadle`. `treadle` itself ("") is the public
-# face of all of them.
+# The layer of each module or package directly below `treadle`. `treadle` itself ("") exports names
+# of all of them.
 LAYERS = {
     **dict.fromkeys(["_core", "exceptions"], 0),
     **dict.fromkeys(
@@ -38,7 +38,7 @@ LAYERS = {
     **dict.fromkeys(["celery", "gunicorn", "psycopg2"], 4),
 }
 
-# The late imports (inside functions, or of a module that a string names), with their reasons.
+# The late imports, with their reasons: imports inside functions, and modules that strings name.
 WHEN_CHOSEN = "a setting: the one that is chosen is imported"
 WHEN_PATCHED = "only what is patched may be imported, and with it the standard module"
 WHEN_ASKED_FOR = "what a program that says import gevent asks for"
@@ -94,7 +94,7 @@ LATE = {
     ("treadle.serve.worker", "ssl"): "only who serves TLS pays for it",
 }
 
-# The modules that import a module by a name made at run time, and where the name comes from.
+# The modules that import a module by a name made at run time, and the source of the name.
 BY_NAME = {
     "treadle": "its list of modules",
     "treadle._config": "a setting's value, which a user may choose",
@@ -177,7 +177,7 @@ def python_imports(path: Path) -> Iterator[Import]:
         elif isinstance(node, ast.Call) and imports_by_name(node):
             name = node.args[0]
             known = isinstance(name, ast.Constant) and isinstance(name.value, str)
-            if not (known and named(name.value)):  # the other names are found as strings
+            if not (known and named(name.value)):  # names of treadle's modules are found below
                 yield Import(importer, name.value if known else ANY, True, node.lineno)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose:
             found = named(node.value)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from treadle import util as util
     from treadle import websocket as websocket
 
-# What settings choose from; imported when it is first asked for.
+# The choices of settings. Each is imported when it is first needed.
 _config.Loop.offer("treadle.core.loop")
 _config.Threadpool.offer("treadle.threadpool.ThreadPool")
 _config.Resolver.offer(
@@ -73,7 +73,7 @@ _config.FileObject.offer(
 
 
 class VersionInfo(NamedTuple):
-    """The parts of the version, as :data:`sys.version_info` has them."""
+    """The parts of treadle's version, with the fields of :data:`sys.version_info`."""
 
     major: int
     minor: int
@@ -111,7 +111,7 @@ __all__ = [
     "with_timeout",
 ]
 
-#: Modules that ``import treadle`` makes attributes, imported when they are first used.
+#: Modules that are available as attributes after ``import treadle``; imported on first use.
 _MODULES = frozenset(
     (
         *("core", "event", "events", "fileobject", "futures", "greenlet", "hub", "local", "lock"),

@@ -1,8 +1,9 @@
-"""Settings: what ``treadle.config`` holds.
+"""The settings that ``treadle.config`` holds.
 
-Each has gevent's name and an environment variable, ``TREADLE_`` and the name in capitals, which is
-read when the setting is first asked for. What is set in code wins; set it before the part that
-reads it is first used.
+Each setting has gevent's name and an environment variable: ``TREADLE_`` and the name in capitals.
+The variable is read when treadle is imported or, if it is set later, when the setting is first
+read. An assignment in code overrides the variable; assign before the code that reads the setting
+is first used.
 """
 
 from __future__ import annotations
@@ -19,22 +20,25 @@ __all__ = ["config"]
 #: The classes of all settings, in order.
 ALL_SETTINGS: list[type[Setting]] = []
 
-#: Whether gevent's environment variables count where treadle's own are not set.
+#: Whether gevent's environment variables are read where treadle's own are not set.
 _reads_gevent = False
 
 
 def validate_anything(value: Any) -> Any:
-    """Any value."""
+    """Return *value*: any value is valid."""
     return value
 
 
 def validate_invalid(value: Any) -> Any:
-    """No value: raises ValueError."""
+    """Raise ValueError: no value is valid."""
     raise ValueError(f"not a valid value: {value!r}")
 
 
 def validate_bool(value: Any) -> bool:
-    """True for 1, true, on and yes; false for 0, false, off, no and nothing."""
+    """Return *value* as a bool. Raises ValueError for a string that is neither true nor false.
+
+    The strings 1, true, on and yes are true; 0, false, off, no and the empty string are false.
+    """
     if isinstance(value, str):
         word = value.strip().lower()
         if word in ("1", "true", "on", "yes"):
@@ -46,52 +50,52 @@ def validate_bool(value: Any) -> bool:
 
 
 class Setting:
-    """One setting; its class says which, and its instances hold a value each."""
+    """The base of settings: each subclass is one setting, and each instance holds one value."""
 
-    #: What it is for.
+    #: What the setting is for.
     desc = ""
     default: Any = None
-    #: The default under the alias, where programs rely on gevent's.
+    #: The default under the gevent alias if programs rely on gevent's default, else None.
     gevent_default: Any = None
-    #: Its names: in ``treadle.config``, in the environment, and in gevent's environment.
+    #: The setting's names: in ``treadle.config``, in the environment, in gevent's environment.
     name: ClassVar[str]
     environment_key: ClassVar[str]
     gevent_key: ClassVar[str]
 
     def __init_subclass__(cls, name: str = "", gevent_key: str = "") -> None:
         if not name:
-            return  # a kind of setting, or another face of one
+            return  # a base class of settings, not a setting
         cls.name = name
         cls.environment_key = f"TREADLE_{name.upper()}"
         cls.gevent_key = gevent_key or f"GEVENT_{name.upper()}"
         ALL_SETTINGS.append(cls)
 
     def convert(self, value: Any) -> Any:
-        """Make the value of what was assigned, or stood in the environment.
+        """Return the setting's value for what was assigned or read from the environment.
 
-        Raises ValueError or ImportError for what cannot be one.
+        Raises ValueError or ImportError if *value* is not valid.
         """
         return value
 
     def apply(self, value: Any) -> None:
-        """Hand the value on to where it takes effect, unless that asks for it."""
+        """Pass *value* to the code that uses it, if that code does not read the setting itself."""
 
     def from_environment(self) -> str | None:
-        """What the environment says, if anything."""
+        """Return the text of the setting's environment variable, or None."""
         text = os.environ.get(self.environment_key)
         if text is None and _reads_gevent:
             text = os.environ.get(self.gevent_key)
         return text
 
     def get(self) -> Any:
-        """The value; from then on it stays, whatever becomes of the environment."""
+        """Return the value. Later changes of the environment do not change it any more."""
         if "value" not in self.__dict__:
             text = self.from_environment()
             self.set(self.default if text is None else text)
         return self.__dict__["value"]
 
     def set(self, value: Any) -> None:
-        """Take a value. Raises ValueError, naming the setting, for what cannot be one."""
+        """Set the value. Raises ValueError, with the setting's name, if *value* is not valid."""
         try:
             value = self.convert(value)
         except ValueError as exc:
@@ -101,14 +105,14 @@ class Setting:
 
 
 class BoolSetting(Setting):
-    """True or false."""
+    """A setting that is true or false."""
 
     def convert(self, value: Any) -> Any:
         return validate_bool(value)
 
 
 class CountSetting(Setting):
-    """A whole number, 0 or more."""
+    """A setting that is an integer, 0 or more."""
 
     def convert(self, value: Any) -> Any:
         number = int(value)
@@ -118,14 +122,14 @@ class CountSetting(Setting):
 
 
 class OptionalCountSetting(CountSetting):
-    """A whole number, 0 or more, or None."""
+    """A setting that is an integer, 0 or more, or None."""
 
     def convert(self, value: Any) -> Any:
         return None if value in (None, "") else super().convert(value)
 
 
 class SecondsSetting(Setting):
-    """A positive number of seconds, or None."""
+    """A setting that is a positive number of seconds, or None."""
 
     def convert(self, value: Any) -> Any:
         if value in (None, ""):
@@ -137,7 +141,7 @@ class SecondsSetting(Setting):
 
 
 class BytesSetting(Setting):
-    """A positive number of bytes, which kb, mb or gb may follow, or None."""
+    """A setting that is a positive number of bytes, or None; a string may end in kb, mb or gb."""
 
     SUFFIXES: ClassVar[dict[str, int]] = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
 
@@ -153,30 +157,31 @@ class BytesSetting(Setting):
 
 
 class WordsSetting(Setting):
-    """A list of words; in a text, commas stand between them."""
+    """A setting that is a list of words; a string is split at its commas."""
 
     def convert(self, value: Any) -> Any:
         return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
 class ImportableSetting(WordsSetting):
-    """An object, its dotted name, or several: the first that can be imported.
+    """A setting that is an object, its dotted name, or a list of these.
 
-    What treadle's own choices are, and which is the default, the package above says: this module
-    knows nothing of those that stand upon it.
+    Of a list, the value is the first object that can be imported. ``treadle/__init__.py`` sets
+    treadle's own choices and the default with :meth:`offer`: this module must not know the modules
+    of higher layers.
     """
 
-    #: Short names of objects.
+    #: The dotted names that short names stand for.
     shortname_map: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def offer(cls, *default: str, **shortnames: str) -> None:
-        """Say what is chosen unless something else is, and what short names mean."""
+        """Set the default, and the dotted names that *shortnames* stand for."""
         cls.default = default
         cls.shortname_map = shortnames
 
     def get(self) -> Any:
-        """The object. Raises ImportError if it cannot be imported."""
+        """Return the object. Raises ImportError if it cannot be imported."""
         value = super().get()
         if isinstance(value, list):
             value = self.__dict__["value"] = self.import_one_of(value)
@@ -187,7 +192,11 @@ class ImportableSetting(WordsSetting):
         return list(value) if isinstance(value, list | tuple) else value
 
     def import_one_of(self, candidates: list[Any]) -> Any:
-        """The first of objects, dotted names and short names that can be imported."""
+        """Return the first of *candidates* that can be imported.
+
+        Candidates are objects, dotted names and short names. Raises ImportError if none can be
+        imported.
+        """
         failure = ImportError("Cannot import from empty list")
         for candidate in candidates:
             try:
@@ -197,7 +206,10 @@ class ImportableSetting(WordsSetting):
         raise failure
 
     def import_one(self, path: Any) -> Any:
-        """The object with this dotted name; anything but a text is returned."""
+        """Return the object with the dotted name *path*, or *path* itself if it is not a string.
+
+        Raises ImportError if there is no such object.
+        """
         if not isinstance(path, str):
             return path
         module, _, name = path.rpartition(".")
@@ -212,7 +224,7 @@ class ImportableSetting(WordsSetting):
             raise ImportError(f"Cannot import {name!r} from {module!r}") from None
 
     def get_options(self) -> dict[str, Any]:
-        """What the short names mean here: the object, or why it cannot be imported."""
+        """Return the object of each short name, or the ImportError if it cannot be imported."""
         options: dict[str, Any] = {}
         for name, path in self.shortname_map.items():
             try:
@@ -228,7 +240,7 @@ class Poller(WordsSetting, name="poller", gevent_key="GEVENT_BACKEND"):
         "another that gevent has, for the best there is."
     )
 
-    #: The other pollers of gevent's loops, and their flags.
+    #: The other pollers and flags that gevent accepts; they are ignored here.
     GEVENTS = frozenset(
         {"forkcheck", "kqueue", "linux_aio", "linux_iouring", "noenv", "noinotify", "nosigmask"}
         | {"poll", "port", "signalfd"}
@@ -373,13 +385,13 @@ OTHER_NAMES = {
 
 
 class Config:
-    """The settings as attributes. ``treadle.config`` is the only one that has an effect.
+    """The settings as attributes. Only the instance ``treadle.config`` has an effect.
 
-    Assigning raises ValueError for what cannot be a value, AttributeError for an unknown name.
-    Deleting an attribute sets the default again.
+    Assigning raises ValueError if the value is not valid, and AttributeError if no setting has
+    this name. Deleting an attribute sets it to its default.
     """
 
-    # As each reads; what may be assigned is more, since texts are converted.
+    # The types of the values that are read. Other types may be assigned: strings are converted.
     ares_flags: int | None
     ares_ndots: int | None
     ares_servers: Any
@@ -393,7 +405,7 @@ class Config:
     libev_backend: Any
     loop: Any
     max_blocking_time: float
-    max_memory_usage: Any  # bytes; a text such as "100 MB" may be assigned
+    max_memory_usage: Any  # bytes; a string such as "100 MB" may be assigned
     memory_monitor_period: float
     monitor_thread: bool
     poller: Any
@@ -417,7 +429,7 @@ class Config:
             raise AttributeError(f"no setting is named {name!r}; there are {', '.join(settings)}")
         return settings[name]
 
-    if not TYPE_CHECKING:  # so that type checkers see that there are no other attributes
+    if not TYPE_CHECKING:  # so that type checkers report attributes that are not declared above
 
         def __getattr__(self, name):
             return self._setting(name).get()
@@ -430,14 +442,14 @@ class Config:
             setting.set(setting.default)
 
     def set(self, name: str, value: Any) -> None:
-        """Assign to a setting by its name."""
+        """Assign *value* to the setting *name*. Raises what an assignment raises."""
         self._setting(name).set(value)
 
     def __dir__(self) -> list[str]:
         return list(self.__dict__["settings"])
 
     def print_help(self) -> None:
-        """Print what settings there are, their environment variables and values."""
+        """Print the names, environment variables, values and descriptions of all settings."""
         for name, setting in self.__dict__["settings"].items():
             print(f"{name} ({setting.environment_key}, now {setting.get()!r})")
             print(f"    {setting.desc}")
@@ -447,16 +459,20 @@ config: Config = Config()
 
 
 def _apply_environment() -> None:
-    """Take up from the environment what nobody will ask this module for."""
+    """Set all settings that have an environment variable and no value yet.
+
+    The code that uses a setting with an ``apply()`` does not read it, so :meth:`Setting.get` may
+    never be called.
+    """
     for setting in config.__dict__["settings"].values():
         if setting.from_environment() is not None and "value" not in setting.__dict__:
             setting.set(setting.from_environment())
 
 
 def read_gevent_environment() -> None:
-    """Let ``GEVENT_...`` variables count from now on, where the ``TREADLE_...`` one is not set.
+    """Read ``GEVENT_...`` variables from now on, where the ``TREADLE_...`` one is not set.
 
-    So do gevent's defaults that programs rely on.
+    Also set the defaults to gevent's where programs rely on gevent's.
     """
     global _reads_gevent
     _reads_gevent = True

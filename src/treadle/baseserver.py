@@ -1,4 +1,4 @@
-"""What the servers share: listening, accepting, handing over, stopping."""
+"""The base class of the servers: it listens, accepts, runs handlers and stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ __all__ = ["BaseServer"]
 
 
 def parse_address(address: Any) -> tuple[int, Any]:
-    """The family and the address that *address* means: ``(host, port)``, port, or Unix path."""
+    """Return the family and the socket address for ``(host, port)``, a port or a Unix path.
+
+    A string is ``"host:port"``, a Unix path that begins with ``/``, or ``"unix:path"``. Raises
+    TypeError for anything else.
+    """
     if isinstance(address, tuple):
         host = address[0]
         family = AF_INET6 if ":" in host else AF_INET
@@ -37,40 +41,46 @@ def parse_address(address: Any) -> tuple[int, Any]:
 
 
 class Spawner(Protocol):
-    """A pool, or anything else that runs handlers by its ``spawn()``."""
+    """A pool or another object whose ``spawn()`` runs handlers."""
 
     def spawn(self, func: Callable[..., object], /, *args: Any) -> object:
         """Run ``func(*args)``."""
 
 
-#: How a server runs its handlers; :class:`BaseServer` explains each.
+#: The ways for a server to run its handlers; see :class:`BaseServer`.
 Spawn = Literal["default"] | int | Spawner | Callable[..., object] | None
 #: Where a server listens: an address, or a bound socket.
 Listener = tuple[Any, ...] | int | str | _stdlib_socket
 
 
 class BaseServer:
-    """Accepts in a greenlet and handles what comes in others.
+    """A server that accepts in one greenlet and runs handlers in others.
 
     *listener* is an address (``(host, port)``, a port number, ``"unix:path"``) or a bound socket.
-    *handle* is called with what each subclass says; a subclass may have it as a method instead.
-    *spawn* tells how it is run: ``"default"`` spawns a greenlet for each; a
-    :class:`treadle.pool.Pool` limits how many there are, and so does an int; None calls it in the
-    accepting greenlet; or any function with :func:`treadle.spawn`'s signature, as
-    :func:`treadle.spawn_raw`.
+    *handle* is the handler; each subclass documents its arguments. A subclass may define it as a
+    method instead. *spawn* is the way to run handlers:
+
+    - ``"default"`` spawns a greenlet for each call.
+    - A :class:`treadle.pool.Pool`, or its size as an int, limits the number of handlers that run
+      at once.
+    - None calls the handler in the accepting greenlet.
+    - A function with the signature of :func:`treadle.spawn`, such as :func:`treadle.spawn_raw`, is
+      called with the handler and its arguments.
 
     The listening ``socket`` is an attribute from :meth:`start` (or from the beginning, if one was
     given) until :meth:`close`.
     """
 
-    #: The first and the longest pause, in seconds, after accepting failed; each failure doubles it.
+    #: The first and the longest pause after accepting failed, in seconds. Each failure doubles the
+    #: pause.
     min_delay: float = 0.01
     max_delay: float = 1.0
-    #: How many connections are accepted before others run.
+    #: The number of connections that are accepted before the accepting greenlet yields.
     max_accept = 100
-    #: Seconds that :meth:`stop` gives to handlers that still run, before killing them.
+    #: Seconds that :meth:`stop` waits for running handlers before it kills them.
     stop_timeout: float = 1.0
-    #: Numbers of errors that end the server; after others it pauses and goes on.
+    #: Error numbers that end the server if accepting fails; after other errors it pauses and
+    #: continues.
     fatal_errors: tuple[int, ...] = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
     _spawn: Any = Greenlet.spawn
@@ -86,7 +96,7 @@ class BaseServer:
         self._stop_event = Event()
         self._stop_event.set()
         self._acceptor: Any = None
-        self._accepting: Any = None  # what the acceptor waits on: the listener, as treadle's socket
+        self._accepting: Any = None  # the listener as a treadle socket, which the acceptor uses
         self._handle: Any = None
         self.family: int | None = None
         self.address: Any = None
@@ -104,11 +114,11 @@ class BaseServer:
 
     @property
     def loop(self) -> Any:
-        """The loop of the thread it serves in."""
+        """The event loop of the current thread's hub."""
         return get_hub().loop
 
     def set_listener(self, listener: Listener) -> None:
-        """Take the address or socket to listen on; TypeError for a TLS socket."""
+        """Set the address or socket to listen on. Raises TypeError for a TLS socket."""
         if not hasattr(listener, "accept"):
             self.family, self.address = parse_address(listener)
             return
@@ -118,7 +128,10 @@ class BaseServer:
         self.family, self.address = self.socket.family, self.socket.getsockname()
 
     def set_spawn(self, spawn: Spawn) -> None:
-        """Choose how handlers are run; see the class."""
+        """Set the way to run handlers; *spawn* is the argument of the class.
+
+        Raises TypeError if *spawn* is of another type.
+        """
         self.pool = None
         if spawn == "default":
             return
@@ -130,7 +143,10 @@ class BaseServer:
         self._spawn = run
 
     def set_handle(self, handle: Callable[..., object] | None) -> None:
-        """Choose the handler; None: the method of the subclass, without which it is a TypeError."""
+        """Set the handler; None: the method ``handle`` of the subclass.
+
+        Raises TypeError if *handle* is not callable, or if it is None and there is no method.
+        """
         if handle is not None:
             if not callable(handle):
                 raise TypeError(f"'handle' must be callable, not {handle!r}")
@@ -142,14 +158,14 @@ class BaseServer:
     # -- for subclasses
 
     def init_socket(self) -> None:
-        """Make and bind the socket, unless one was given."""
+        """Make and bind the listening socket, unless a socket was given."""
 
     def do_read(self) -> Any:
-        """Wait for one connection or message; returns the handler's arguments."""
+        """Wait for one connection or message; return the handler's arguments."""
         raise NotImplementedError
 
     def do_handle(self, *args: Any) -> None:
-        """Run the handler the way ``spawn`` says."""
+        """Run the handler in the way that ``spawn`` says, with :meth:`do_close` at its end."""
         try:
             if self._spawn is None:
                 _handle_and_close(self._handle, self.do_close, args)
@@ -160,40 +176,40 @@ class BaseServer:
             raise
 
     def do_close(self, *args: Any) -> None:
-        """Let go of the handler's arguments when it has ended."""
+        """Close the handler's arguments, such as the connection, after the handler has ended."""
 
     def full(self) -> bool:
-        """Whether nothing may be accepted for now."""
+        """Return whether the pool is full: the server accepts nothing until it has a free place."""
         return bool(self.pool is not None and hasattr(self.pool, "full") and self.pool.full())
 
     def is_fatal_error(self, ex: BaseException) -> bool:
-        """Whether the server must end because accepting raised this."""
+        """Return whether the server must end because accepting raised *ex*."""
         return isinstance(ex, OSError) and ex.errno in self.fatal_errors
 
-    # -- life
+    # -- starting and stopping
 
     @property
     def started(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Whether the server was started and not stopped."""
         return not self._stop_event.is_set()
 
     @property
     def closed(self) -> bool:
-        """Whether it has no listening socket (yet, or any more)."""
+        """Whether the server has no listening socket, before its start or after its end."""
         return not hasattr(self, "socket")
 
     @property
     def server_host(self) -> str | None:
-        """The address it listens on, for IP."""
+        """The host that the server listens on; None for a Unix socket."""
         return self.address[0] if isinstance(self.address, tuple) else None
 
     @property
     def server_port(self) -> int | None:
-        """The port it listens on, for IP."""
+        """The port that the server listens on; None for a Unix socket."""
         return self.address[1] if isinstance(self.address, tuple) else None
 
     def start(self) -> None:
-        """Begin to listen and to accept; AssertionError if it does already."""
+        """Begin to listen and accept. Raises AssertionError if the server is started already."""
         if self.started:
             raise AssertionError(f"{self!r} is started already")
         self.init_socket()
@@ -205,7 +221,7 @@ class BaseServer:
             raise
 
     def start_accepting(self) -> None:
-        """Accept again after :meth:`stop_accepting`."""
+        """Begin to accept, or continue after :meth:`stop_accepting`."""
         if self._accepting is None:
             listener = self.socket
             if not isinstance(listener, _socket.socket):
@@ -217,13 +233,13 @@ class BaseServer:
             self._acceptor = Greenlet.spawn(self._accept_forever)
 
     def stop_accepting(self) -> None:
-        """Accept nothing for now: who connects waits in the listening socket's queue."""
+        """Stop accepting for now: new connections wait in the listening socket's queue."""
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             acceptor.kill(block=False)
 
     def close(self) -> None:
-        """Stop accepting and close the listening socket; handlers go on."""
+        """Stop accepting and close the listening socket; running handlers continue."""
         self._stop_event.set()
         self.stop_accepting()
         listener, self._accepting = self._accepting, None
@@ -236,9 +252,10 @@ class BaseServer:
             self.__dict__.pop(name, None)
 
     def stop(self, timeout: float | None = None) -> None:
-        """Close it, then wait *timeout* seconds for the handlers in its pool and kill the rest.
+        """Close the server, wait for the handlers in its pool, then kill those that still run.
 
-        *timeout* is :attr:`stop_timeout` by default. Handlers without a pool are let alone.
+        It waits at most *timeout* seconds, by default :attr:`stop_timeout`, and one second more
+        for the killed handlers to end. Without a pool, running handlers continue.
         """
         self.close()
         if self.pool is not None:
@@ -246,7 +263,10 @@ class BaseServer:
             self.pool.kill(block=True, timeout=1)
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """Start it if need be, and wait until somebody stops it."""
+        """Start the server unless it is started, and wait until it is stopped or closed.
+
+        At the end, call :meth:`stop` with *stop_timeout* seconds.
+        """
         if not self.started:
             self.start()
         try:
@@ -263,7 +283,7 @@ class BaseServer:
             sleep(0)
 
     def _accept_one(self) -> bool:
-        """Accept one when there is a place for it; False if the server has ended."""
+        """Wait for a place in the pool and accept once; return False if the server has ended."""
         while self.full():
             if hasattr(self.pool, "wait_available"):
                 self.pool.wait_available()
@@ -283,7 +303,7 @@ class BaseServer:
         return True
 
     def _pause_after(self, context: object, exc: Exception) -> bool:
-        """Report the error; False if it ends the server."""
+        """Report *exc* to the hub and pause; return False if the server has ended."""
         if self.closed:
             return False
         get_hub().handle_error(context, type(exc), exc, exc.__traceback__)

@@ -1,4 +1,4 @@
-"""Events and results to wait for: what gevent.event offers."""
+"""Events and results that greenlets can wait for, with the interface of gevent.event."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Event(core_event.Event):
 class AsyncResult(core_event.AsyncResult[T]):
     """A value or an exception that is set once and wakes all greenlets that wait for it.
 
-    ``AsyncResult[int]`` says to type checkers what it holds.
+    For type checkers, ``AsyncResult[int]`` is a result with an int value.
     """
 
     __slots__ = ()

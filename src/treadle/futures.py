@@ -22,14 +22,14 @@ R = TypeVar("R")
 
 
 class _Call(NamedTuple):
-    """What was submitted."""
+    """A call that was submitted to an executor."""
 
     future: Future[Any]
     function: Callable[[], Any]
     context: Context
 
     def run(self) -> None:
-        """Call the function, unless that was cancelled, and settle the future."""
+        """Call the function, unless the future was cancelled, and settle the future."""
         future = self.future
         try:
             if future.set_running_or_notify_cancel():
@@ -41,16 +41,17 @@ class _Call(NamedTuple):
 
 
 class GreenletPoolExecutor(futures.Executor):
-    """Runs each call in a greenlet of its own, *max_workers* at most at once; None: any number.
+    """An executor that runs each call in a new greenlet.
 
-    The greenlets belong to the thread that makes the executor; any thread may submit. Its futures
-    let other greenlets run in ``result()``, :func:`concurrent.futures.wait` and
-    :func:`~concurrent.futures.as_completed`, whether threading is patched or not. A future gets
-    whatever its call raises, :class:`~treadle.GreenletExit` and other BaseExceptions included; as
-    the standard executors' it can be cancelled until the call begins. A call runs in a copy of the
-    context it was submitted in. As all greenlets, calls that run do not keep the program from
-    ending: wait for them, with the ``with`` statement or :meth:`shutdown`. A forked child begins
-    with no calls.
+    At most *max_workers* calls run at once; None: any number. The greenlets belong to the thread
+    that makes the executor; any thread may submit calls. Its futures switch to other greenlets in
+    ``result()``, :func:`concurrent.futures.wait` and :func:`~concurrent.futures.as_completed`,
+    whether threading is patched or not. A future holds any exception that its call raises,
+    including :class:`~treadle.GreenletExit` and other BaseExceptions. It can be cancelled until
+    the call begins, as with the standard executors. A call runs in a copy of the context in which
+    it was submitted. Running calls do not keep the program from ending, as no greenlets do: wait
+    for them with the ``with`` statement or :meth:`shutdown`. In a forked child the executor has no
+    calls.
 
     Raises ValueError if *max_workers* is less than 1.
     """
@@ -67,9 +68,9 @@ class GreenletPoolExecutor(futures.Executor):
     def _begin_anew(self) -> None:
         self._submitting = allocate_lock()
         self._waiting: deque[_Call] = deque()
-        #: What was started, by its greenlet; changed in the executor's own thread only.
+        #: The started calls, by their greenlets. Only the executor's own thread changes this.
         self._running: dict[Greenlet[None], _Call] = {}
-        #: Set when it is shut and everything is done.
+        #: Set when the executor is shut down and all calls have ended.
         self._ended = Event()
 
     def __repr__(self) -> str:
@@ -79,7 +80,7 @@ class GreenletPoolExecutor(futures.Executor):
         )
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Have ``fn(*args, **kwargs)`` called; never waits.
+        """Have a greenlet call ``fn(*args, **kwargs)``; return its future without blocking.
 
         Raises RuntimeError after :meth:`shutdown`.
         """
@@ -93,14 +94,17 @@ class GreenletPoolExecutor(futures.Executor):
         return future
 
     def _go_on(self) -> None:
-        """Do what has become possible, in the executor's own thread."""
+        """Start the calls that can start, in the executor's own thread."""
         if get_hub_if_exists() is self._hub:
             self._start_calls()
         else:
             self._hub.loop.run_callback_threadsafe(self._start_calls)
 
     def _start_calls(self) -> None:
-        """Start what waits and has a place. Does not switch, so there is nothing to guard."""
+        """Start waiting calls while fewer than *max_workers* run.
+
+        This needs no lock, because it runs in the executor's own thread and does not switch.
+        """
         while self._waiting and len(self._running) != self._max_workers:
             call = self._waiting.popleft()
             greenlet = Greenlet(call.run)
@@ -118,16 +122,16 @@ class GreenletPoolExecutor(futures.Executor):
         self._start_calls()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more; if *wait*, wait until everything is done.
+        """Accept no more calls; if *wait*, wait until all calls have ended.
 
-        With *cancel_futures* what has not begun is cancelled. Raises RuntimeError if one of its
-        own calls would wait for itself.
+        With *cancel_futures*, cancel the calls that have not begun. Raises RuntimeError if a call
+        of this executor would wait for itself.
         """
         with self._submitting:
             self._is_shut = True
         if cancel_futures:
             for call in [*self._waiting, *self._running.values()]:
-                call.future.cancel()  # in vain for those that run
+                call.future.cancel()  # has no effect on a call that runs
         self._go_on()
         if wait:
             if getcurrent() in self._running:

@@ -1,4 +1,4 @@
-"""Greenlets that people spawn: what gevent.greenlet offers."""
+"""Greenlets that programs spawn, with the interface of gevent.greenlet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class SpawnedLink:
         self.callback: Callable[[Any], object] = callback
 
     def __call__(self, source: Any) -> None:
-        # It runs now: a greenlet that joined the source runs after it, and it may unlink others.
+        # Switch to it now: it must run before the greenlets that joined the source, and it may
+        # remove other links.
         CoreRawGreenlet(self.callback, (source,), {}).switch()
 
     def __eq__(self, other: object) -> bool:
@@ -83,18 +84,19 @@ class FailureSpawnedLink(SpawnedLink):
 class Greenlet(CoreGreenlet[T_co]):
     """A function that runs concurrently with others in its thread.
 
-    ``Greenlet(function, *args, **kwargs)`` makes one and :meth:`start` schedules it;
-    :meth:`spawn` does both. A subclass may instead define ``_run``. ``Greenlet[int]`` says to type
-    checkers what the function returns.
+    ``Greenlet(function, *args, **kwargs)`` makes a greenlet and :meth:`start` schedules it;
+    :meth:`spawn` does both. A subclass may define ``_run`` instead of taking a function. For type
+    checkers, ``Greenlet[int]`` is a greenlet whose function returns an int.
 
-    As a context manager it is joined at the end of the ``with`` statement, or killed if the block
-    raises.
+    As a context manager, a greenlet is joined at the end of the ``with`` statement, or killed if
+    the block raises.
     """
 
     __slots__ = ()
 
     if TYPE_CHECKING:
-        # With a function, for classes that take one; else with the arguments of the class.
+        # The first overloads are for classes that take a function; the others take the arguments
+        # of the class.
 
         @overload
         @classmethod
@@ -161,7 +163,7 @@ class Greenlet(CoreGreenlet[T_co]):
         callback: Callable[[Self], object],
         SpawnedLink: type[SpawnedLink] = FailureSpawnedLink,
     ) -> None:
-        """Call ``callback(self)`` in a new greenlet once this one has ended by an error."""
+        """Call ``callback(self)`` in a new greenlet once this one has ended with an error."""
         self.link(callback, SpawnedLink=SpawnedLink)
 
     @staticmethod
@@ -171,7 +173,7 @@ class Greenlet(CoreGreenlet[T_co]):
 
     @staticmethod
     def remove_spawn_callback(callback: Callable[[Greenlet[Any]], object]) -> None:
-        """Undo :meth:`add_spawn_callback`; does nothing if it was not added."""
+        """Stop calling *callback*; do nothing if :meth:`add_spawn_callback` did not add it."""
         spawn_callbacks.discard(callback)
 
     def __enter__(self) -> Self:
@@ -200,7 +202,7 @@ class Greenlet(CoreGreenlet[T_co]):
     def _formatinfo(self) -> str:
         text = self.__dict__.get("_formatted")
         if text is None:
-            # Kept, because the call is forgotten when the greenlet ends.
+            # Keep it, because the greenlet drops its function and arguments when it ends.
             text = self.__dict__["_formatted"] = self._format_call()
         return str(text)
 
@@ -223,7 +225,7 @@ if TYPE_CHECKING:
     def spawn(run: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Greenlet[R]:
         """Make a greenlet that runs ``run(*args, **kwargs)``, start it and return it.
 
-        It begins when the caller next waits for something.
+        The greenlet begins when the caller next switches to other greenlets.
         """
 
     def spawn_later(
@@ -265,8 +267,8 @@ def kill(
 ) -> None:
     """Have *exception* raised in *greenlet* soon, and return at once.
 
-    *greenlet* may be one of :func:`spawn_raw` or of the greenlet library. TypeError for anything
-    else.
+    *greenlet* may also be a greenlet of :func:`spawn_raw` or of the greenlet library. Raises
+    TypeError if it is not a greenlet.
     """
     if not isinstance(greenlet, RawGreenlet):
         raise TypeError(f"kill() takes greenlets, not {greenlet!r}")
@@ -285,11 +287,11 @@ def killall(
     block: bool = True,
     timeout: float | None = None,
 ) -> None:
-    """Have *exception* raised in all *greenlets*; those that have not begun never run.
+    """Have *exception* raised in all *greenlets*. Greenlets that have not begun never run.
 
-    With *block* wait until all have ended, and raise :class:`Timeout` if that takes longer than
+    With *block*, wait until all have ended, and raise :class:`Timeout` if that takes longer than
     *timeout* seconds. The current greenlet may be among them: the exception is raised in it last,
-    when it waits.
+    when it next switches to other greenlets.
     """
     alive = []
     raw = False
@@ -304,6 +306,6 @@ def killall(
     if not block:
         return
     if raw:
-        sleep(0)  # they run before we do again
+        sleep(0)  # the raw greenlets run before this returns
     if alive and len(joinall(alive, timeout)) < len(alive):
         raise Timeout(timeout)

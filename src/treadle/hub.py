@@ -1,4 +1,4 @@
-"""The hub of a thread: what gevent.hub offers."""
+"""The hub of a thread, with the interface of gevent.hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-#: Seconds that a hub must live to be worth a monitor.
+#: Seconds after which a new hub gets its monitor thread; a hub that ends earlier gets none.
 MONITOR_DELAY = 0.005
 
 __all__ = [
@@ -54,11 +54,11 @@ __all__ = [
     "wait",
 ]
 
-#: Return this thread's hub; it is made if there is none yet.
+#: Return this thread's hub; make it if there is none yet.
 get_hub: Callable[[], Hub] = get_current_hub
 #: Return this thread's hub, or None.
 get_hub_if_exists: Callable[[], Hub | None] = get_existing_hub
-#: gevent's other names of these.
+#: gevent's other names for these functions.
 get_hub_noargs = _get_hub_noargs = get_hub
 _get_hub = get_hub_if_exists
 
@@ -70,7 +70,7 @@ class Waiter(CoreWaiter):
 
 
 class IdentRegistry:
-    """Gives objects small numbers, which are free again when the object is gone."""
+    """Gives objects small numbers. The number of an object that is gone is used again."""
 
     def __init__(self) -> None:
         self._free: list[int] = []
@@ -78,7 +78,7 @@ class IdentRegistry:
         self._idents: dict[weak_ref[Any], int] = {}
 
     def get_ident(self, obj: Any) -> int:
-        """A number that no other living object of this registry has."""
+        """Return the smallest free number and give it to *obj*."""
         if self._free:
             ident = heappop(self._free)
         else:
@@ -93,28 +93,29 @@ class IdentRegistry:
 class Hub(ThreadHub):
     """The greenlet that runs a thread's callbacks, with gevent's error handling."""
 
-    #: Exceptions that are raised in the main greenlet instead of being printed.
+    #: Exceptions that are raised in the main greenlet.
     SYSTEM_ERROR: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, SystemError)
-    #: Exceptions that are not reported at all.
+    #: Exceptions that are not printed.
     NOT_ERROR: tuple[type[BaseException], ...] = (GreenletExit, SystemExit)
 
-    #: What a hub is called in reports.
+    #: The hub's name in reports.
     name = ""
 
     _hubs_made = 0
 
     def __init__(self, loop: Any = None, default: bool | None = None) -> None:
-        """*loop* and *default* are gevent's: a hub makes its loop itself."""
+        """Make a hub. *loop* and *default* are gevent's and ignored: a hub makes its own loop."""
         super().__init__()
         Hub._hubs_made += 1
         #: A number that no other hub of the process has had.
         self.minimal_ident: int = Hub._hubs_made
         self.ident_registry: IdentRegistry = IdentRegistry()
-        #: Names the context of an error in its report.
+        #: Returns the text that names an error's context in its report.
         self.format_context: Callable[[object], str] = config.format_context
         self._threadpool: Any = None
         self._resolver: Any = None
-        #: Reports who blocks the hub, once :meth:`start_periodic_monitoring_thread` was called.
+        #: Reports greenlets that block the hub; None until
+        #: :meth:`start_periodic_monitoring_thread` is called.
         self.periodic_monitoring_thread: Any = None
         if config.monitor_thread:
             start = self.loop.timer(MONITOR_DELAY, ref=False)
@@ -129,31 +130,34 @@ class Hub(ThreadHub):
         @loop.setter
         def loop(self, value: Any) -> None: ...
 
-    # -- what it works with; subclasses and programs may put something else in their place
+    # -- the hub's parts; subclasses and programs may replace them
 
     @property
     def loop_class(self) -> Any:
-        """What makes the loops of hubs: the setting ``loop``, where alone it can be changed."""
+        """The class of hubs' loops, from the setting ``loop``; only the setting can change it."""
         return config.loop
 
     @property
     def backend(self) -> Any:
-        """The poller that was chosen for new hubs, the setting ``poller``; None: the best."""
+        """The name of the poller of new hubs, from the setting ``poller``; None: the best one."""
         return config.poller
 
     @property
     def threadpool_class(self) -> Any:
-        """What makes :attr:`threadpool`: the setting of that name."""
+        """The class of :attr:`threadpool`, from the setting ``threadpool``."""
         return config.threadpool
 
     @property
     def resolver_class(self) -> Any:
-        """What makes :attr:`resolver`: the setting of that name."""
+        """The class of :attr:`resolver`, from the setting ``resolver``."""
         return config.resolver
 
     @property
     def threadpool_size(self) -> int:
-        """The most threads that :attr:`threadpool` has, if changed before that is first used."""
+        """The maximum number of threads in :attr:`threadpool`.
+
+        Assigning has no effect once :attr:`threadpool` has been used.
+        """
         size: int = self.__dict__.get("_threadpool_size", config.threadpool_size)
         return size
 
@@ -163,7 +167,7 @@ class Hub(ThreadHub):
 
     @property
     def threadpool(self) -> AnyThreadPool:
-        """The hub's pool of native threads, made when first asked for; may be assigned."""
+        """The hub's pool of native threads, made on first use; may be assigned."""
         if self._threadpool is None:
             self._threadpool = self.threadpool_class(
                 self.threadpool_size,
@@ -183,7 +187,7 @@ class Hub(ThreadHub):
 
     @property
     def resolver(self) -> Any:
-        """Who looks names up for the hub, made when first asked for; may be assigned."""
+        """The resolver for the hub's DNS lookups, made on first use; may be assigned."""
         if self._resolver is None:
             self._resolver = self.resolver_class(hub=self)
         return self._resolver
@@ -197,14 +201,15 @@ class Hub(ThreadHub):
         self._resolver = None
 
     def start_periodic_monitoring_thread(self) -> Any:
-        """Start a native thread that reports who blocks the hub, unless there is one; return it.
+        """Start a native thread that reports greenlets that block the hub, and return its monitor.
 
-        To be called in the hub's thread. Subscribers of events are told of a new one. The setting
-        ``monitor_thread`` does it for each hub.
+        If there is a monitor already, only return it. Call this in the hub's thread. A new monitor
+        is announced as a :class:`~treadle.events.PeriodicMonitorThreadStartedEvent`. The setting
+        ``monitor_thread`` starts a monitor for each hub.
         """
         monitor = self.periodic_monitoring_thread
         if monitor is None:
-            from treadle.observe.monitor import PeriodicMonitoringThread  # for who monitors only
+            from treadle.observe.monitor import PeriodicMonitoringThread  # only for monitoring
 
             monitor = self.periodic_monitoring_thread = PeriodicMonitoringThread(self)
             if config.max_memory_usage or monitor.can_monitor_memory_usage():
@@ -221,11 +226,12 @@ class Hub(ThreadHub):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Called with each exception that nobody catches; may be replaced, on an instance too.
+        """Report an uncaught exception. Subclasses and instances may replace this method.
 
-        *context* is what raised it: a greenlet, a callback or a watcher. What ``SYSTEM_ERROR``
-        lists, or has no context, is raised in the main greenlet; the rest is printed to
-        :attr:`exception_stream` unless ``NOT_ERROR`` lists it.
+        *context* is what raised the exception: a greenlet, a callback or a watcher. The exception
+        is printed to :attr:`exception_stream` unless ``NOT_ERROR`` lists it. If ``SYSTEM_ERROR``
+        lists it, or *context* is None, it is also raised in the main greenlet. HubDestroyed is
+        raised to the caller.
         """
         type, value, tb = self._normalize_exception(type, value, tb)
         if type is HubDestroyed:
@@ -251,7 +257,7 @@ class Hub(ThreadHub):
         v: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Print the traceback, and what raised it, to :attr:`exception_stream`."""
+        """Print the traceback and the exception's *context* to :attr:`exception_stream`."""
         stream = self.exception_stream
         if not stream:
             return
@@ -265,7 +271,11 @@ class Hub(ThreadHub):
     def _normalize_exception(
         type: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-        """The parts of an exception; those of the one that is being handled if all are None."""
+        """Return the type, value and traceback of an exception; make the value if it is missing.
+
+        If *type* and *value* are None, return those of the exception that is being handled. Raises
+        TypeError if there is none.
+        """
         if type is None and value is None:
             type, value, tb = sys.exc_info()
         if type is None:
@@ -276,7 +286,10 @@ class Hub(ThreadHub):
 
     @property
     def exception_stream(self) -> TextIO | None:
-        """Where :meth:`print_exception` writes: standard error unless assigned; None: nowhere."""
+        """The file that :meth:`print_exception` writes to; None: it prints nothing.
+
+        This is standard error unless another file is assigned.
+        """
         stream: TextIO | None = self.__dict__.get("_exception_stream", sys.stderr)
         return stream
 
@@ -291,7 +304,10 @@ class Hub(ThreadHub):
     # -- waiting
 
     def wait(self, watcher: Watcher) -> None:
-        """Wait until *watcher*, which must not be started, is ready."""
+        """Wait until *watcher*, which must not be started, is ready.
+
+        Raises InvalidSwitchError if the wait gets a value from elsewhere.
+        """
         waiter = Waiter(self)
         watcher.start(waiter.switch, waiter)
         try:
@@ -325,15 +341,15 @@ class Hub(ThreadHub):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to run or to wait for, at most *timeout* seconds.
 
-        True if that came in time.
+        Return True if that happened in time or the hub is destroyed, else False.
         """
         return self.closed or self.wait_until_idle(timeout)
 
     def destroy(self, destroy_loop: bool | None = None) -> None:
-        """End the hub and let go of its loop; what was parked in it never runs again.
+        """Close the hub and its loop; greenlets that wait in it never run again.
 
-        The next blocking call of the thread makes a new hub. *destroy_loop* is gevent's: a loop
-        does not outlive its hub here.
+        The next blocking call of the thread makes a new hub. *destroy_loop* is gevent's and
+        ignored: a loop does not outlive its hub.
         """
         if self.closed:
             return
@@ -366,42 +382,44 @@ core_thread_hub.describe_deadlock = describe_deadlock
 
 
 def set_default_hub_class(hub_class: type[Hub]) -> None:
-    """Choose the class of hubs that are made from now on."""
+    """Set the class of hubs that are made from now on."""
     core_hub.hub_class = hub_class
 
 
 def get_hub_class() -> type[Hub]:
-    """The class of this thread's hub, or of the one it would get."""
+    """Return the class of this thread's hub, or of the hub that it would get."""
     hub = get_hub_if_exists()
     return core_hub.hub_class if hub is None else type(hub)
 
 
 def set_hub(hub: Hub | None) -> None:
-    """Does nothing for None or the current hub: a thread's hub stays until its loop is destroyed.
+    """Do nothing if *hub* is None or this thread's hub; raise TypeError for another hub.
 
-    In gevent a program may take it away before that. Raises TypeError for another one.
+    In gevent a program may replace or remove a thread's hub. In treadle a hub stays until it is
+    destroyed.
     """
     if hub is not None and hub is not get_hub_if_exists():
         raise TypeError(f"a thread's hub is made by get_hub(), and cannot be set to {hub!r}")
 
 
 def idle(priority: int = 0) -> None:
-    """Wait until nothing else is to do. *priority* is gevent's and without effect."""
+    """Wait until nothing else is ready to run. *priority* is gevent's and has no effect."""
     hub = get_hub()
     with hub.loop.idle(priority=priority) as watcher:
         hub.wait(watcher)
 
 
 def reinit(hub: Any = None) -> None:
-    """Does nothing: a forked child's hub is made anew by itself; kept for gevent's callers."""
+    """Do nothing, for gevent's callers: treadle renews the hub of a forked child by itself."""
 
 
 class signal:
-    """Call ``handler(*args, **kwargs)`` in a new greenlet whenever *signalnum* comes.
+    """Call ``handler(*args, **kwargs)`` in a new greenlet whenever signal *signalnum* arrives.
 
-    Does not keep the loop going unless :attr:`ref` is set. What the handler raises is raised in
-    the main greenlet. Raises TypeError if *handler* cannot be called, ValueError for a number
-    that is no signal or in a thread other than the main one.
+    The loop may end while only this object waits, unless :attr:`ref` is true. An exception of the
+    handler is passed to the hub's ``handle_error`` without a context, which raises it in the main
+    greenlet. Raises TypeError if *handler* is not callable, and ValueError if *signalnum* is not
+    the number of a signal or the current thread is not the main thread.
     """
 
     #: The class of the greenlets that run the handler.
@@ -421,7 +439,7 @@ class signal:
 
     @property
     def ref(self) -> bool:
-        """Whether it keeps the loop going."""
+        """Whether the loop keeps running while this waits for its signal."""
         return bool(self.watcher.ref)
 
     @ref.setter
@@ -429,13 +447,13 @@ class signal:
         self.watcher.ref = value
 
     def cancel(self) -> None:
-        """Call the handler no more."""
+        """Stop calling the handler."""
         self.watcher.close()
         self.handler = None
         self.args, self.kwargs = (), {}
 
     def handle(self) -> None:
-        """Call the handler now."""
+        """Call the handler now, in the current greenlet; do nothing after :meth:`cancel`."""
         if self.handler is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""Groups of greenlets, and pools that limit how many run: what gevent.pool offers."""
+"""Groups of greenlets, and pools that limit how many run, with the interface of gevent.pool."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ class Task(Protocol[R_co]):
 
     @property
     def value(self) -> R_co | None:
-        """What it returned; None before its end."""
+        """The value that the call returned; None if it has not ended or has failed."""
 
     @property
     def exception(self) -> BaseException | None:
-        """What it raised, if it did."""
+        """The exception that the call raised, or None."""
 
     def successful(self) -> bool:
-        """Whether it has returned."""
+        """Return whether the call has ended without an exception."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> R_co:
-        """Wait for its end; return its value or raise its exception."""
+        """Wait for the call; return its value or raise its exception."""
 
     def rawlink(self, callback: Callable[[Any], object], /) -> object:
-        """Call ``callback(self)`` in the hub once it has ended."""
+        """Call ``callback(self)`` in the hub once the call has ended."""
 
 
 class GroupMappingMixin:
@@ -64,19 +64,22 @@ class GroupMappingMixin:
     __slots__ = ()
 
     def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
-        """Start ``func(*args, **kwargs)`` concurrently; this may first wait for a free place."""
+        """Start ``func(*args, **kwargs)`` concurrently; this may block until there is a place."""
         raise NotImplementedError(f"{type(self).__name__} has no spawn()")
 
     def _apply_immediately(self) -> bool:
-        """Whether the caller is a member: apply() would wait for itself, and calls directly."""
+        """Return whether apply() must call the function directly, since it would wait for itself.
+
+        That is so if the caller is a member.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no _apply_immediately()")
 
     def _apply_async_use_greenlet(self) -> bool:
-        """Whether spawn() might wait now, so that apply_async() needs a greenlet of its own."""
+        """Return whether spawn() may block now, so that apply_async() needs a new greenlet."""
         raise NotImplementedError(f"{type(self).__name__} has no _apply_async_use_greenlet()")
 
     def _apply_async_cb_spawn(self, callback: Callable[[R], object], result: R) -> None:
-        """Call the callback of apply_cb()."""
+        """Call the *callback* of apply_cb() with *result*."""
         raise NotImplementedError(f"{type(self).__name__} has no _apply_async_cb_spawn()")
 
     @overload
@@ -154,7 +157,11 @@ class GroupMappingMixin:
         kwds: Mapping[str, Any] | None = None,
         callback: Callable[[R], object] | None = None,
     ) -> R:
-        """Do what :meth:`apply` does; then have ``callback(value)`` called, if one is given."""
+        """Have ``func(*args, **kwds)`` called by :meth:`apply` and return its value.
+
+        Before that, if *callback* is given, start ``callback(value)``: a group calls it in a new
+        greenlet, a thread pool calls it directly.
+        """
         result = self.apply(func, args, kwds or {})
         if callback is not None:
             self._apply_async_cb_spawn(callback, result)
@@ -207,7 +214,7 @@ class GroupMappingMixin:
         kwds: Mapping[str, Any] | None = None,
         callback: Callable[[R], object] | None = None,
     ) -> Greenlet[R]:
-        """Have :meth:`apply_cb` done in a greenlet and return that; never waits.
+        """Run :meth:`apply_cb` in a greenlet and return the greenlet without blocking.
 
         The greenlet may or may not be a member: to wait for the call, wait for the greenlet.
         """
@@ -228,7 +235,7 @@ class GroupMappingMixin:
         results: list[R] = []
         for item in iterable:
             tasks.append(spawn(func, item))
-            # Drop tasks that ended while spawn() waited. Errors are raised when all are spawned.
+            # Drop tasks that ended while spawn() waited. Exceptions are raised after the loop.
             while tasks and tasks[0].successful():
                 results.append(tasks.popleft().value)
         results += [task.get() for task in tasks]
@@ -240,7 +247,10 @@ class GroupMappingMixin:
         iterable: Iterable[A],
         callback: Callable[[list[R]], object] | None = None,
     ) -> list[R]:
-        """Do what :meth:`map` does; then call ``callback(values)`` if *callback* is given."""
+        """Return the list of values that :meth:`map` returns.
+
+        Before that, if *callback* is given, call ``callback(values)``.
+        """
         result = self.map(func, iterable)
         if callback is not None:
             callback(result)
@@ -252,7 +262,7 @@ class GroupMappingMixin:
         iterable: Iterable[A],
         callback: Callable[[list[R]], object] | None = None,
     ) -> Greenlet[list[R]]:
-        """Have :meth:`map_cb` done in a greenlet and return that; never waits."""
+        """Run :meth:`map_cb` in a greenlet and return the greenlet without blocking."""
         return Greenlet.spawn(self.map_cb, func, iterable, callback)
 
     @overload
@@ -349,22 +359,22 @@ class GroupMappingMixin:
 
 
 class AnyThreadPool(GroupMappingMixin):
-    """The interface of a hub's ``threadpool``, which :class:`treadle.threadpool.ThreadPool` has."""
+    """The interface of a hub's ``threadpool``; see :class:`treadle.threadpool.ThreadPool`."""
 
     __slots__ = ()
 
     @property
     def maxsize(self) -> int:
-        """The most threads that it starts."""
+        """The maximum number of threads."""
         raise NotImplementedError(f"{type(self).__name__} has no maxsize")
 
     @property
     def size(self) -> int:
-        """How many threads there are."""
+        """The number of threads."""
         raise NotImplementedError(f"{type(self).__name__} has no size")
 
     def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
-        """Have a thread call ``func(*args, **kwargs)``; return the result to come."""
+        """Have a thread call ``func(*args, **kwargs)``; return an :class:`AsyncResult` for it."""
         raise NotImplementedError(f"{type(self).__name__} has no spawn()")
 
     def join(self) -> None:
@@ -372,12 +382,12 @@ class AnyThreadPool(GroupMappingMixin):
         raise NotImplementedError(f"{type(self).__name__} has no join()")
 
     def kill(self) -> None:
-        """Have all threads end once they have done what is queued, and wait for that."""
+        """Tell all threads to end after the queued calls, and wait until they have ended."""
         raise NotImplementedError(f"{type(self).__name__} has no kill()")
 
 
 class IMapUnordered(Greenlet[None], Generic[R]):
-    """Spawns the calls of an ``imap_unordered`` and is the iterator over their values."""
+    """Spawns the calls of ``imap_unordered()`` and iterates over their values."""
 
     def __init__(
         self,
@@ -393,13 +403,14 @@ class IMapUnordered(Greenlet[None], Generic[R]):
         self._room = Semaphore(maxsize) if maxsize else None
         self._begun = 0
         self._unfinished = 0
-        #: Ended tasks with their places among the arguments. The last item is the iterator itself.
+        #: The tasks that have ended, each with the index of its arguments. The last item is the
+        #: iterator itself.
         self._ended: SimpleQueue[tuple[int, Any]] = SimpleQueue()
         self._exhausted = False
         self.rawlink(self._on_end)
 
     def begin(self) -> Self:
-        """Start it and return it."""
+        """Start the greenlet that spawns the calls, and return this iterator."""
         self.start()
         return self
 
@@ -425,7 +436,7 @@ class IMapUnordered(Greenlet[None], Generic[R]):
 
     @property
     def queue(self) -> SimpleQueue[tuple[int, Any]]:
-        """The tasks that have ended and were not read yet."""
+        """The tasks that have ended and were not yielded yet."""
         return self._ended
 
     def __iter__(self) -> Iterator[R]:
@@ -450,7 +461,7 @@ class IMapUnordered(Greenlet[None], Generic[R]):
 
 
 class IMap(IMapUnordered[R]):
-    """Spawns the calls of an ``imap`` and is the iterator over their values, in order."""
+    """Spawns the calls of ``imap()`` and iterates over their values in the arguments' order."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -468,8 +479,8 @@ class IMap(IMapUnordered[R]):
 class Group(GroupMappingMixin):
     """A set of greenlets that have not ended.
 
-    The only argument is an iterable of greenlets that belong to it from the beginning. ``len()``
-    is the number of members; ``in`` and iteration work as with sets.
+    The only argument is an iterable of the first members. ``len()`` is the number of members;
+    ``in`` and iteration work as with sets.
     """
 
     #: The class of greenlets that :meth:`spawn` makes.
@@ -483,7 +494,7 @@ class Group(GroupMappingMixin):
             self._members.enter(greenlet)
 
     def _places(self) -> Semaphore | None:
-        """The semaphore that limits the number of members; None: there is no limit."""
+        """Return the semaphore that limits the number of members; None: there is no limit."""
         return None
 
     @property
@@ -513,7 +524,7 @@ class Group(GroupMappingMixin):
         self._members.enter(greenlet)
 
     def discard(self, greenlet: Any) -> None:
-        """Remove *greenlet* from the members, if it is one; the greenlet goes on."""
+        """Remove *greenlet* from the members, if it is one; the greenlet continues."""
         self._members.leave(greenlet)
 
     def start(self, greenlet: Any) -> None:
@@ -539,10 +550,10 @@ class Group(GroupMappingMixin):
             return greenlet
 
     def join(self, timeout: float | None = None, raise_error: bool = False) -> bool:
-        """Wait until there are no members, *timeout* seconds at most; False if time was up.
+        """Wait until there are no members, at most *timeout* seconds; return False on timeout.
 
-        With *raise_error* it then raises the exception of one of the greenlets that were members
-        when it was called and have failed, if there is one.
+        With *raise_error*, then raise the exception of one of the greenlets that were members when
+        this was called and have failed, if there is one.
         """
         members = list(self.greenlets) if raise_error else []
         emptied = self._members.empty.wait(timeout)
@@ -569,7 +580,7 @@ class Group(GroupMappingMixin):
                     return
                 joinall(self.greenlets)
                 for greenlet in [each for each in self.greenlets if each.dead]:
-                    self.discard(greenlet)  # killed before it began: the hub would remove it later
+                    self.discard(greenlet)  # it never began: the hub would remove it only later
 
     def _kill_member(self, greenlet: Any, exception: BaseException | type[BaseException]) -> None:
         if hasattr(greenlet, "kill"):
@@ -577,7 +588,7 @@ class Group(GroupMappingMixin):
             greenlet.kill(exception, block=False)
         else:
             kill_any(greenlet, exception)
-            self.discard(greenlet)  # a raw greenlet cannot be waited for
+            self.discard(greenlet)  # nothing can wait for the end of a raw greenlet
 
     def killone(
         self,
@@ -586,7 +597,10 @@ class Group(GroupMappingMixin):
         block: bool = True,
         timeout: float | None = None,
     ) -> None:
-        """Raise *exception* in *greenlet* if it is a member; if *block*, wait for its end."""
+        """Raise *exception* in *greenlet* if it is a member; if *block*, wait for its end.
+
+        It waits *timeout* seconds at most. It does nothing if *greenlet* was killed already.
+        """
         if greenlet in self.greenlets and greenlet not in self.dying:
             self._kill_member(greenlet, exception)
             if block:
@@ -595,11 +609,11 @@ class Group(GroupMappingMixin):
                     self.discard(greenlet)
 
     def full(self) -> bool:
-        """Whether :meth:`add` would wait: never in a group."""
+        """Return False: :meth:`add` of a group never blocks."""
         return False
 
     def wait_available(self, timeout: float | None = None) -> int | None:
-        """Return at once: :meth:`spawn` of a group never waits."""
+        """Return None at once: :meth:`spawn` of a group never blocks."""
         return None
 
     def _apply_immediately(self) -> bool:
@@ -619,8 +633,8 @@ class PoolFull(Full):
 class Pool(Group):
     """A group of at most *size* greenlets, or of any number if *size* is None.
 
-    With *size* 0 nothing can ever be added; ValueError if it is negative. *greenlet_class* is the
-    class of greenlets that :meth:`spawn` makes.
+    With *size* 0 no greenlet can be added. Raises ValueError if *size* is negative.
+    *greenlet_class* is the class of greenlets that :meth:`spawn` makes.
     """
 
     def __init__(
@@ -642,22 +656,22 @@ class Pool(Group):
         return self._semaphore.wait(timeout)
 
     def full(self) -> bool:
-        """Whether :meth:`add` would wait."""
+        """Return whether there is no free place, so that :meth:`add` would block."""
         return self.free_count() <= 0
 
     def free_count(self) -> int:
-        """The number of free places; 1 if there is no limit."""
+        """Return the number of free places; 1 if there is no limit."""
         return 1 if self.size is None else max(0, self.size - len(self.greenlets))
 
     def start(self, greenlet: Any, blocking: bool = True, timeout: float | None = None) -> None:
-        """Add the unstarted *greenlet*, as :meth:`add` does, and start it."""
+        """Add the unstarted *greenlet* by :meth:`add` and start it."""
         self.add(greenlet, blocking, timeout)
         greenlet.start()
 
     def add(self, greenlet: Any, blocking: bool = True, timeout: float | None = None) -> None:
-        """Make *greenlet* a member until it ends, waiting for a place if *blocking*.
+        """Make *greenlet* a member until it ends; if *blocking*, first wait for a free place.
 
-        Raises :class:`PoolFull` if there is none, after *timeout* seconds at most.
+        It waits *timeout* seconds at most. Raises :class:`PoolFull` if there is no free place.
         """
         if not self._members.enter(greenlet, blocking, timeout):
             raise PoolFull(f"{self!r} has no free place")

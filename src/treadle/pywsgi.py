@@ -1,6 +1,6 @@
-"""A WSGI server: what gevent.pywsgi offers, on the engine of :mod:`treadle.http`.
+"""A WSGI server with the interface of gevent.pywsgi, on the engine of :mod:`treadle.http`.
 
-``treadle serve`` is for production; this is for programs that start a server themselves::
+``treadle serve`` is for production; this module is for programs that start a server themselves::
 
     WSGIServer(("127.0.0.1", 8000), application).serve_forever()
 """
@@ -48,17 +48,18 @@ __all__ = [
 ]
 
 
-#: gevent's name of the class of a log that keeps nothing.
+#: gevent's name for the class of a log that keeps nothing.
 _NoopLog = type(SILENCE)
-#: gevent's bound on a line, in bytes; a server's own are its :attr:`~WSGIServer.limits`.
+#: gevent's limit for a line, in bytes. A server's limits are its :attr:`~WSGIServer.limits`.
 MAX_REQUEST_LINE = 8192
 
 
 class Input(_Input):
-    """``wsgi.input`` upon a file: for programs that make one themselves, as gevent's.
+    """A ``wsgi.input`` that reads from a file, for programs that make one as they do with gevent.
 
-    *rfile* has the body in *content_length* bytes, or in chunks if *chunked_input* is true. Raises
-    OSError where it ends too early or holds no chunks. *socket* is gevent's and not used.
+    *rfile* contains the body: *content_length* bytes, or chunks if *chunked_input* is true. Reading
+    raises OSError if *rfile* ends too early or its chunks are malformed. *socket* is gevent's and
+    not used.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class Input(_Input):
 
 
 class _Named(WSGIExchange):
-    """gevent's names of what an exchange has, and its line for the log."""
+    """gevent's names for the attributes of an exchange, and gevent's log format."""
 
     @property
     def requestline(self) -> str:
-        """The first line of the request."""
+        """The first line of the request; empty if the request could not be read."""
         request = self.request
         if not request.version:
             return ""
@@ -105,7 +106,7 @@ class _Named(WSGIExchange):
 
     @property
     def headers(self) -> Message:
-        """The request's headers as they came, in a message of their own."""
+        """The request's headers as they were received, in a new message."""
         message = Message()
         for name, value in self.request.headers:
             message[name.decode("latin-1")] = value.decode("latin-1")
@@ -123,12 +124,12 @@ class _Named(WSGIExchange):
 
     @property
     def request_version(self) -> str:
-        """ "HTTP/1.1" or "HTTP/1.0"."""
+        """The request's version, such as "HTTP/1.1"."""
         return f"HTTP/{self.request.version}"
 
     @property
     def content_length(self) -> int | None:
-        """The length of the request's body, where its head says it."""
+        """The length of the request's body in bytes, or None if its head does not contain it."""
         return self.request.length
 
     def _log_error(
@@ -137,7 +138,10 @@ class _Named(WSGIExchange):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Report what the application raised: to the hub, and to a log that was given for it."""
+        """Report an exception of the application to the hub.
+
+        Also write it to the server's error log, unless that is standard error.
+        """
         if self.server.error_log is not sys.stderr:
             super()._log_error(typ, value, tb)
         if typ is not None and not issubclass(typ, GreenletExit):
@@ -147,11 +151,11 @@ class _Named(WSGIExchange):
             get_hub().handle_error(environ, typ, value, tb)
 
     def error_body(self, status: str) -> str:
-        """The body of an answer of the server's own: what *status* says after its number."""
+        """Return the body of the server's own error response: the reason phrase of *status*."""
         return status.partition(" ")[2]
 
     def format_request(self) -> str:
-        """A line for the log: address, time, request, status, length, seconds."""
+        """Return the log line: address, time, request, status, length, seconds."""
         address = self.client_address
         host = address[0] if isinstance(address, tuple) else address or "-"
         at = strftime("%Y-%m-%d %H:%M:%S", localtime())
@@ -162,13 +166,14 @@ class _Named(WSGIExchange):
 
 
 class WSGIHandler(_Named, Handler):
-    """Serves one connection; subclass it to override what it does at each step.
+    """Serves one connection; subclasses may override its steps.
 
-    Attributes of the request and the response are gevent's: ``environ``, ``status``, ``code``,
-    ``response_headers``, ``headers_sent``, ``result``, ``socket``, ``client_address``, ...
+    The attributes of the request and the response have gevent's names: ``environ``, ``status``,
+    ``code``, ``response_headers``, ``headers_sent``, ``result``, ``socket``, ``client_address``,
+    ...
     """
 
-    #: gevent's hook for what it prints of a connection's own failures; nothing calls it here.
+    #: gevent's hook that prints failures of a connection; treadle does not call it.
     _print_unexpected_exc = staticmethod(traceback.print_exc)
 
     @classmethod
@@ -177,27 +182,28 @@ class WSGIHandler(_Named, Handler):
         cls.reads_requestlines = cls.read_requestline is not WSGIHandler.read_requestline
 
     def read_requestline(self) -> str | None:
-        """The first line of a request, off ``rfile``; nothing ends the connection.
+        """Read the first line of a request from ``rfile`` and return it.
 
-        It is called where a subclass overrides it, for what comes while nothing is to be answered:
-        for instance to take off a line of another protocol, or to answer by ``socket`` and return
-        None. What it leaves of ``rfile`` is read as the rest of the request.
+        If it returns nothing, the connection ends. It is called only if a subclass overrides it,
+        when the server waits for a new request. A subclass may, for instance, remove a line of
+        another protocol, or respond on ``socket`` and return None. What remains in ``rfile`` is
+        read as the rest of the request.
         """
         return self.rfile.readline(MAX_REQUEST_LINE).decode("latin-1")
 
     def log_error(self, msg: str, *args: Any) -> None:
-        """Write *msg*, with *args* formatted into it if there are any, to the error log."""
+        """Write ``msg % args``, or *msg* if there are no *args*, to the server's error log."""
         self.server.error_log.write(f"{self.socket}: {msg % args if args else msg}\n")
 
 
 class WSGIStream(_Named, Stream):
-    """Serves one request of HTTP/2, as :class:`WSGIHandler` those of HTTP/1.1."""
+    """Serves one HTTP/2 request. HTTP/1.1 requests are served by :class:`WSGIHandler`."""
 
 
 class LoggingLogAdapter:
-    """Something to write to that hands lines to a :class:`logging.Logger`.
+    """A log with ``write()`` that passes each text to a :class:`logging.Logger`.
 
-    *level* is the level of each; setting other attributes sets the logger's.
+    *level* is the level of all messages. Other attributes are those of the logger.
     """
 
     __slots__ = ("_level", "_logger")
@@ -207,16 +213,16 @@ class LoggingLogAdapter:
         object.__setattr__(self, "_level", level)
 
     def write(self, msg: str) -> None:
-        """Log *msg*, without its line's end."""
+        """Log *msg*, without a newline at its end."""
         if msg and msg.endswith("\n"):
             msg = msg[:-1]
         self._logger.log(self._level, msg)
 
     def flush(self) -> None:
-        """A logger's handlers do that."""
+        """Do nothing: the logger's handlers flush."""
 
     def writelines(self, lines: list[str]) -> None:
-        """Log each."""
+        """Log each of *lines*."""
         for line in lines:
             self.write(line)
 
@@ -234,12 +240,12 @@ class LoggingLogAdapter:
 
 
 class Environ(dict[str, Any]):
-    """The class of a server's base environment; its copies are of the same class."""
+    """A class for environments whose ``copy()`` keeps the class."""
 
     __slots__ = ()
 
     def copy(self) -> Environ:
-        """Another of the same class, with the same items."""
+        """Return a copy of the same class."""
         return type(self)(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -247,11 +253,12 @@ class Environ(dict[str, Any]):
 
 
 class SecureEnviron(Environ):
-    """An environment whose repr does not tell secrets.
+    """An environment whose repr hides secrets.
 
-    It shows the items whose keys are in ``whitelist_keys``; of others the key, if
-    ``print_masked_keys`` is true; if ``secure_repr`` is false, everything. All three can be set on
-    an instance; a subclass sets them for all its instances with ``default_`` before the name.
+    The repr shows the items whose keys are in ``whitelist_keys``. If that is not empty and
+    ``print_masked_keys`` is true, it also shows the other keys, with masked values. If
+    ``secure_repr`` is false, it shows everything. An instance can set all three. A subclass sets
+    the defaults of its instances, whose names begin with ``default_``.
     """
 
     default_secure_repr = True
@@ -285,51 +292,56 @@ class SecureEnviron(Environ):
 
 
 class WSGISecureEnviron(SecureEnviron):
-    """Shows where a request comes from and what host it is for, and no other keys."""
+    """An environment whose repr shows only the client's address and the Host of the request."""
 
     default_whitelist_keys: Any = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
     default_print_masked_keys = False
 
 
 def _stand_for_gevent(version: str) -> None:
-    # Programs ask it what the server can do: simple_websocket, where its socket is.
+    # Programs detect the server by SERVER_SOFTWARE; simple_websocket finds the socket that way.
     software = WSGIServer.base_env["SERVER_SOFTWARE"].partition(" ")[2]
     WSGIServer.base_env["SERVER_SOFTWARE"] = f"gevent/{version.rpartition('.')[0]} {software}"
 
 
 class WSGIServer(StreamServer):
-    """Serves a WSGI *application* at *listener*; see :class:`treadle.server.StreamServer`.
+    """A server that serves the WSGI *application* at *listener*.
 
-    *log* takes a line for each request and *error_log* what applications raise and write to
-    ``wsgi.errors``: an object with ``write``, or a :class:`logging.Logger`, or None for nothing;
-    by default both are standard error. *environ* is added to each request's. Other arguments make
-    it serve TLS.
+    *log* gets a line for each request. *error_log* gets exceptions of the application and what it
+    writes to ``wsgi.errors``. Each is an object with ``write()``, a :class:`logging.Logger`, or
+    None to discard; by default both are standard error. *environ* is added to the environment of
+    each request. :class:`treadle.server.StreamServer` documents the other arguments, such as those
+    for TLS.
     """
 
-    #: Called with a socket, its peer's address and the server, for an object with ``handle()``.
+    #: Makes the object that serves an HTTP/1.1 connection with its ``handle()``. Called with the
+    #: socket, the client's address and the server.
     handler_class: Any = WSGIHandler
-    #: The like of it for HTTP/2: called with its connection, its number and its headers.
+    #: Makes the object that serves an HTTP/2 stream. Called with the connection, the stream's
+    #: number and its headers.
     stream_class: Any = WSGIStream
-    #: Whether to speak HTTP/2, with the extra ``treadle[serve]``, to clients that begin with it or,
-    #: with TLS, choose "h2": the TLS context has to offer that (``set_alpn_protocols``).
+    #: Whether to support HTTP/2, which needs the extra ``treadle[serve]``. A client chooses it by
+    #: the connection preface or, with TLS, by ALPN: the TLS context must offer "h2"
+    #: (``set_alpn_protocols``).
     http2 = False
     #: The class of the environments; :class:`WSGISecureEnviron` hides secrets from logs.
     environ_class: type[dict[str, Any]] = dict
-    #: What reports of errors name an environment as.
+    #: The class that an environment is converted to for error reports.
     secure_environ_class: type[SecureEnviron] = WSGISecureEnviron
-    #: What clients may ask for. As gevent's server there is no bound on bodies, times and
-    #: connections; subclasses and instances may set one.
+    #: The limits for clients. As in gevent's server, bodies, times and connections are unlimited;
+    #: subclasses and instances may set limits.
     limits: Limits = UNBOUNDED
-    #: What it does where programs rely on gevent's way.
+    #: The choices where gevent's behaviour, which programs rely on, differs from the safe default.
     policy: Policy = LIKE_GEVENT
     #: The context that each request runs in a copy of.
     context: Context = Context()
-    #: Those whose connections begin with a header of the PROXY protocol, which says whom they are
-    #: for; they are refused without it, and nobody else may send one. None: nobody may.
+    #: The proxies whose connections must begin with a PROXY protocol header, which contains the
+    #: client's address. Without the header their connections are refused. Other clients cannot
+    #: send the header. None: there are no such proxies.
     proxies: Proxies | None = None
-    #: The last base environment of a connection, for others that have the same.
+    #: The last base environment of a connection; connections with an equal one share it.
     shared_environ: dict[str, Any] | None = None
-    #: Whether each connection ends with the answer it is at.
+    #: Whether each connection ends after its current response.
     stopping = False
 
     base_env: ClassVar[dict[str, Any]] = {
@@ -359,7 +371,7 @@ class WSGIServer(StreamServer):
             self.application = application
         if handler_class is not None:
             self.handler_class = handler_class
-        #: What serves each open connection, with ``stop()`` to let it end.
+        #: The objects that serve open connections; their ``stop()`` ends the connection soon.
         self.connections: set[Any] = set()
         self.log: Any = self._log_of(log, logging.INFO)
         self.error_log: Any = self._log_of(error_log, logging.ERROR)
@@ -378,7 +390,10 @@ class WSGIServer(StreamServer):
         return given
 
     def set_environ(self, environ: dict[str, Any] | None = None) -> None:
-        """Make the base environment anew, with *environ* or what was given before."""
+        """Make a new base environment, which is updated with *environ*.
+
+        If *environ* is None, the items of the present base environment are kept.
+        """
         given = getattr(self, "environ", None) if environ is None else environ
         self.environ: dict[str, Any] = self.environ_class(self.base_env)
         self.environ["wsgi.url_scheme"] = "https" if self.ssl_enabled else "http"
@@ -387,11 +402,11 @@ class WSGIServer(StreamServer):
             self.environ["wsgi.errors"] = self.error_log
 
     def get_environ(self) -> dict[str, Any]:
-        """A new environment, that of a request is based on."""
+        """Return a copy of the base environment, from which requests' environments are made."""
         return self.environ_class(self.environ)
 
     def init_socket(self) -> None:
-        """Listen; the environment says where from then on."""
+        """Make the listening socket and set its address in the base environment."""
         super().init_socket()
         self.address: Any = self.socket.getsockname()
         if self.proxies is not None:
@@ -408,7 +423,7 @@ class WSGIServer(StreamServer):
         handle(sock, address)
 
     def update_environ(self) -> None:
-        """Set the server's name and port in the base environment, unless they were given."""
+        """Set SERVER_NAME and SERVER_PORT in the base environment, unless they are there."""
         name = port = ""
         if self.family != AF_UNIX and isinstance(self.address, tuple):
             port = str(self.address[1])

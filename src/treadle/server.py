@@ -1,4 +1,4 @@
-"""TCP, Unix and UDP servers: what gevent.server offers."""
+"""TCP, Unix and UDP servers, with the interface of gevent.server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ __all__ = ["DatagramServer", "StreamServer"]
 
 
 class StreamServer(BaseServer):
-    """Serves connections: ``handle(socket, address)`` for each; see :class:`BaseServer`.
+    """A server that calls ``handle(socket, address)`` for each connection.
 
-    The socket is closed when the handler returns, unless something else refers to it still.
-    *backlog* is how many connections may wait to be accepted.
+    :class:`BaseServer` documents *listener* and *spawn*. The socket is closed when the handler
+    returns, unless something else, such as a file object, still uses it. *backlog* is the number of
+    connections that may wait to be accepted.
 
-    Other arguments make it serve TLS: *ssl_context*, one of :mod:`treadle.ssl` or, after patching,
-    of
-    :mod:`ssl`, with those of its ``wrap_socket``; or *certfile* and *keyfile*, paths of PEM files.
-    A handshake that fails is reported as an error of its handler would be.
+    With other arguments it serves TLS. They are *ssl_context*, a context of :mod:`treadle.ssl` or,
+    after patching, of :mod:`ssl`, and arguments of its ``wrap_socket``; or *certfile* and
+    *keyfile*, paths of PEM files. A failed handshake is reported like an error of the handler.
     """
 
-    #: How many connections may wait to be accepted, unless *backlog* says otherwise.
+    #: The number of connections that may wait to be accepted, if *backlog* is not given.
     backlog: int = 256
-    #: Whether the address may be bound while old connections of it linger; None: not on Windows.
+    #: Whether to set SO_REUSEADDR, so that the address can be bound while old connections linger.
+    #: None: set it except on Windows.
     reuse_addr: bool | None = None
 
     def __init__(
@@ -39,7 +40,7 @@ class StreamServer(BaseServer):
         **ssl_args: Any,
     ) -> None:
         super().__init__(listener, handle, spawn)
-        #: The arguments of :meth:`wrap_socket`; None: it serves without TLS.
+        #: The arguments of :meth:`wrap_socket`; None: the server does not use TLS.
         self.ssl_args: dict[str, Any] | None = None
         try:
             if ssl_args:
@@ -53,36 +54,37 @@ class StreamServer(BaseServer):
             self.close()
             raise
 
-    #: What makes a TLS socket of each connection, with :attr:`ssl_args`.
+    #: Makes a TLS socket of each connection; called with the connection and :attr:`ssl_args`.
     wrap_socket: Callable[..., Any]
 
     @property
     def ssl_enabled(self) -> bool:
-        """Whether it serves TLS."""
+        """Whether the server uses TLS."""
         return self.ssl_args is not None
 
     @staticmethod
     def _take_context(ssl_args: dict[str, Any]) -> Any:
-        """Remove from the arguments those that make a context, and return it."""
+        """Remove the arguments for a TLS context from *ssl_args*, and return the context."""
         context = ssl_args.pop("ssl_context", None)
         if context is None:
             if "certfile" not in ssl_args:
                 raise TypeError("to serve TLS give ssl_context, or certfile (and keyfile)")
-            from treadle import ssl  # imports the standard one: only for who serves TLS
+            from treadle import ssl  # imports the standard ssl, which only TLS servers need
 
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(ssl_args.pop("certfile"), ssl_args.pop("keyfile", None))
         return context
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
-        """Shake hands with a client of a TLS server, then call the handler."""
-        # It closes what it takes over; should it fail, do_close() does.
+        """Do the TLS handshake with a client, then call the handler with the TLS socket."""
+        # wrap_socket() detaches client_socket. If it fails later, it closes the connection itself;
+        # if it fails earlier, do_close() does.
         client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
         with client:
             return self.handle(client, address)
 
     def init_socket(self) -> None:
-        """Make, bind and listen, unless a socket was given."""
+        """Make the listening socket, bind it and listen, unless a socket was given."""
         if self.closed:
             self.socket: Any = self.get_listener(self.address, self.backlog, self.family)
             self.address: Any = self.socket.getsockname()
@@ -92,7 +94,7 @@ class StreamServer(BaseServer):
     def get_listener(
         cls, address: Any, backlog: int | None = None, family: int | None = None
     ) -> _socket.socket:
-        """A socket that listens on *address*."""
+        """Return a new socket that listens on *address*."""
         listener = _socket.socket(AF_INET if family is None else family)
         try:
             if cls.reuse_addr or (cls.reuse_addr is None and sys.platform != "win32"):
@@ -105,7 +107,7 @@ class StreamServer(BaseServer):
         return listener
 
     def do_read(self) -> Any:
-        """Accept one connection."""
+        """Accept one connection; return its socket and the client's address."""
         return self._accepting.accept()
 
     def do_close(self, *args: Any) -> None:
@@ -114,7 +116,10 @@ class StreamServer(BaseServer):
 
 
 class DatagramServer(BaseServer):
-    """Serves messages: ``handle(data, address)`` for each; see :class:`BaseServer`."""
+    """A UDP server that calls ``handle(data, address)`` for each datagram.
+
+    :class:`BaseServer` documents *listener* and *spawn*.
+    """
 
     def __init__(
         self,
@@ -124,20 +129,21 @@ class DatagramServer(BaseServer):
     ) -> None:
         super().__init__(listener, handle, spawn)
 
-    #: Whether the address may be bound while another socket is; None: not on Windows.
+    #: Whether to set SO_REUSEADDR, so that the address can be bound while another socket is bound
+    #: to it. None: do not set it.
     reuse_addr: bool | None = None
-    #: The longest message that is taken whole, in bytes.
+    #: The longest datagram that is received whole, in bytes.
     max_size = 65536
 
     def init_socket(self) -> None:
-        """Make and bind the socket, unless one was given."""
+        """Make and bind the socket, unless a socket was given."""
         if self.closed:
             self.socket: Any = self.get_listener(self.address, self.family)
             self.address: Any = self.socket.getsockname()
 
     @classmethod
     def get_listener(cls, address: Any, family: int | None = None) -> _socket.socket:
-        """A socket bound to *address*."""
+        """Return a new UDP socket that is bound to *address*."""
         listener = _socket.socket(AF_INET if family is None else family, SOCK_DGRAM)
         try:
             if cls.reuse_addr:
@@ -149,9 +155,9 @@ class DatagramServer(BaseServer):
         return listener
 
     def do_read(self) -> Any:
-        """Receive one message."""
+        """Receive one datagram; return its data and the sender's address."""
         return self._accepting.recvfrom(self.max_size)
 
     def sendto(self, *args: Any) -> int:
-        """Send a message from the server's socket, as :meth:`socket.sendto`."""
+        """Send a datagram from the server's socket, with the arguments of :meth:`socket.sendto`."""
         return self._accepting.sendto(*args)  # type: ignore[no-any-return]

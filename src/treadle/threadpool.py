@@ -1,4 +1,4 @@
-"""Pools of native threads for what cannot cooperate: what gevent.threadpool offers."""
+"""Pools of native threads for calls that block, with the interface of gevent.threadpool."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ R = TypeVar("R")
 
 
 class ThreadResult(AsyncResult[R]):
-    """What :meth:`ThreadPool.spawn` returns: gets the function's value or exception."""
+    """The result of :meth:`ThreadPool.spawn`: the function's value or exception."""
 
     __slots__ = ()
 
 
 def _get_thread_trace() -> Any:
-    """The trace function for threads: :func:`threading.gettrace`, if that was ever imported."""
+    """Return the trace function of :func:`threading.gettrace`; None if threading is not loaded."""
     threading = sys.modules.get("threading")
     return None if threading is None else threading.gettrace()
 
 
 def _get_thread_profile() -> Any:
-    """The profile function for threads, as :func:`_get_thread_trace`."""
+    """Return the function of :func:`threading.getprofile`; None if threading is not loaded."""
     threading = sys.modules.get("threading")
     return None if threading is None else threading.getprofile()
 
 
 class _WorkerGreenlet(Worker):
-    """Runs the calls of a :class:`ThreadPool`, in a native thread of its own.
+    """Runs the calls of a thread pool or executor, in a native thread of its own.
 
-    A subclass at ``ThreadPool._WorkerGreenlet`` may override what is done before and after each
-    call. What they raise is raised in ``get()``.
+    A subclass that is assigned to ``ThreadPool._WorkerGreenlet`` may override the methods that run
+    before and after each call. The result's ``get()`` raises their exceptions.
     """
 
     def __init__(self, threadpool: Any) -> None:
         super().__init__()
-        # Text: a worker keeps neither its pool nor the hub alive.
+        # A string, so that a worker keeps neither its pool nor the hub alive.
         self._hub_text = object.__repr__(threadpool.hub)
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ class _WorkerGreenlet(Worker):
         _get_thread_profile: Callable[[], Any] = _get_thread_profile,
         _get_thread_trace: Callable[[], Any] = _get_thread_trace,
     ) -> None:
-        """Set the profile and trace functions that are set for all threads now, if any."""
+        """Set the profile and trace functions that :mod:`threading` has for all threads, if any."""
         profile = _get_thread_profile()
         if profile is not None:
             _sys.setprofile(profile)
@@ -85,7 +85,7 @@ class _WorkerGreenlet(Worker):
         thread_result: Any,
         _sys: Any = sys,
     ) -> None:
-        """Take them away again, and those that the call set."""
+        """Remove the thread's profile and trace functions, also those that the call set."""
         if _sys.getprofile() is not None:
             _sys.setprofile(None)
         if _sys.gettrace() is not None:
@@ -95,7 +95,10 @@ class _WorkerGreenlet(Worker):
 def _run_task(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], thread_result: Any
 ) -> Any:
-    """Call *func* in its worker, or, where none can be started any more, in any greenlet."""
+    """Call *func*, in a worker with the worker's methods before and after it.
+
+    The current greenlet is not a worker if no thread can be started any more.
+    """
     worker = getcurrent()
     if not isinstance(worker, _WorkerGreenlet):
         return func(*args, **kwargs)
@@ -108,16 +111,16 @@ def _run_task(
 
 
 class ThreadPool(AnyThreadPool):
-    """At most *maxsize* native threads that call functions for greenlets.
+    """A pool of at most *maxsize* native threads that call functions for greenlets.
 
-    Threads are started when they are needed and stay; with *idle_task_timeout* (seconds, -1:
-    never) one that had nothing to do for that long ends. Errors of the functions go to the
-    ``handle_error`` of *hub*, by default this thread's, besides being raised in ``get()``. The
-    pool may be used from any thread. A forked child begins with no threads. The length is the
-    number of calls that have not ended.
+    Threads are started when they are needed. A thread ends after *idle_task_timeout* seconds
+    without work; -1: never. An exception of a function is raised by the result's ``get()`` and
+    passed to ``handle_error()`` of *hub*, by default this thread's hub. Any thread may use the
+    pool. In a forked child the pool has no threads at first. ``len()`` is the number of calls that
+    have not ended.
     """
 
-    #: What runs the calls in each thread.
+    #: The class that runs the calls in each thread.
     _WorkerGreenlet = _WorkerGreenlet
 
     def __init__(self, maxsize: int, hub: Any = None, idle_task_timeout: float = -1) -> None:
@@ -125,8 +128,8 @@ class ThreadPool(AnyThreadPool):
         self._idle_seconds = None if idle_task_timeout < 0 else idle_task_timeout
         self._maxsize = 0
         self._crew = Crew(self._idle_seconds)
-        self._places = Semaphore(1)  # the call that waits for the first worker to be free
-        self._debt = 0  # places to be dropped when they are given back
+        self._places = Semaphore(1)  # maxsize + 1 in all: one call may wait for a free worker
+        self._debt = 0  # the number of places to drop when they are given back
         self.maxsize = maxsize
         pools.add(self)
 
@@ -141,14 +144,14 @@ class ThreadPool(AnyThreadPool):
 
     @property
     def task_count(self) -> int:
-        """How many calls have not ended."""
+        """The number of calls that have not ended."""
         return len(self)
 
     @property
     def maxsize(self) -> int:
-        """The limit of threads; may be changed.
+        """The maximum number of threads; may be assigned.
 
-        TypeError for what is no integer, ValueError for a negative one.
+        Assigning raises TypeError if the value is not an integer, ValueError if it is negative.
         """
         return self._maxsize
 
@@ -179,10 +182,10 @@ class ThreadPool(AnyThreadPool):
 
     @property
     def size(self) -> int:
-        """How many threads there are.
+        """The number of threads.
 
-        Setting it starts threads, or waits until enough of them have done their work and ended.
-        ValueError if it is negative or above ``maxsize``.
+        Assigning starts threads, or tells threads to end after the queued calls and waits for
+        that. It raises ValueError if the value is negative or above ``maxsize``.
         """
         return len(self._crew.workers)
 
@@ -196,9 +199,9 @@ class ThreadPool(AnyThreadPool):
             self._crew.await_leaves(self._crew.dismiss(self.size - value))
 
     def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ThreadResult[R]:
-        """Have a thread call ``func(*args, **kwargs)``; returns the result to come.
+        """Have a thread call ``func(*args, **kwargs)``; return a :class:`ThreadResult` for it.
 
-        Waits while one more than ``maxsize`` calls have not ended: one may wait for a thread.
+        Block while ``maxsize + 1`` calls have not ended: one call may wait for a thread.
         """
         places = self._places
         places.acquire()
@@ -215,7 +218,7 @@ class ThreadPool(AnyThreadPool):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        """What a worker does for :meth:`spawn`."""
+        """Run a call of :meth:`spawn` in a worker and set its *result*."""
         try:
             value = _run_task(func, args, kwargs, result)
         except BaseException as exc:
@@ -229,11 +232,11 @@ class ThreadPool(AnyThreadPool):
             del result, args, kwargs  # the exception's traceback refers to this frame
 
     def _end_call(self, places: Semaphore) -> None:
-        if places is self._places:  # not one from before a fork
+        if places is self._places:  # the place is not from before a fork
             self._give_place()
 
     def _report(self, func: Callable[..., Any], exc: BaseException) -> None:
-        """Hand the error to the hub, in its thread; a hub that was closed hears no more."""
+        """Pass the exception to the hub, in the hub's thread; do nothing if the hub is closed."""
         if not self.hub.closed:
             self.hub.loop.run_callback_threadsafe(
                 self.hub.handle_error, (self, func), type(exc), exc, exc.__traceback__
@@ -244,7 +247,10 @@ class ThreadPool(AnyThreadPool):
         self._crew.tasks.join()
 
     def kill(self) -> None:
-        """Let all threads do what is waiting and end, and wait for that; more may be spawned."""
+        """Tell all threads to end after the queued calls, and wait until they have ended.
+
+        The pool can be used afterwards: :meth:`spawn` starts threads again.
+        """
         self.size = 0
 
     def __del__(self) -> None:
@@ -253,7 +259,7 @@ class ThreadPool(AnyThreadPool):
             crew.dismiss(len(crew.workers))
 
     def _begin_anew(self) -> None:
-        """In a forked child: the parent's threads and what they had to do are not here."""
+        """Start with no threads and no calls, in a forked child: the parent's are not there."""
         self._crew = Crew(self._idle_seconds)
         self._places = Semaphore(self._maxsize + 1)
         self._debt = 0
@@ -268,12 +274,12 @@ class ThreadPool(AnyThreadPool):
         callback(result)
 
 
-#: What a forked child begins anew with, by ``_begin_anew()``.
+#: The pools and executors whose ``_begin_anew()`` is called in a forked child.
 pools: WeakSet[Any] = WeakSet()
 
 
 def begin_anew_in_child() -> None:
-    """What fork() calls in the child."""
+    """Reset all pools and executors, after a fork in the child."""
     for pool in pools:
         pool._begin_anew()
 
@@ -283,20 +289,20 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Waiters(list[Any]):
-    """Those who wait for several futures at once, by :mod:`concurrent.futures`."""
+    """The waiters of a future that :func:`concurrent.futures.wait` and ``as_completed`` add."""
 
     def append(self, waiter: Any) -> None:
-        """Add *waiter*, which waits on an event that the unpatched :mod:`threading` made."""
+        """Add *waiter*; replace its event, which may be an event of the unpatched threading."""
         if not isinstance(waiter.event, Event):
             waiter.event = Event()
         super().append(waiter)
 
 
 class Future(futures.Future[R]):
-    """A future for which greenlets and threads wait cooperatively, whatever is patched.
+    """A future whose waits switch to other greenlets, whether threading is patched or not.
 
-    So do :func:`concurrent.futures.wait` and :func:`~concurrent.futures.as_completed` if it is
-    among those they are given.
+    :func:`concurrent.futures.wait` and :func:`~concurrent.futures.as_completed` also switch to
+    other greenlets if one of their futures is of this class.
     """
 
     def __init__(self) -> None:
@@ -305,7 +311,10 @@ class Future(futures.Future[R]):
         self._waiters = _Waiters()
 
     def rawlink(self, callback: Callable[[Self], object]) -> None:
-        """Call ``callback(self)`` in this thread's hub once it is done; treadle.wait() does so."""
+        """Call ``callback(self)`` in this thread's hub once the future is done.
+
+        :func:`treadle.wait` and :func:`treadle.iwait` use this.
+        """
         loop = get_hub().loop
         self.add_done_callback(lambda _: loop.run_callback_threadsafe(callback, self))
 
@@ -313,18 +322,18 @@ class Future(futures.Future[R]):
         """Do nothing: a future calls all linked callbacks."""
 
     def ready(self) -> bool:
-        """Whether it is done."""
+        """Return whether the future is done."""
         return self.done()
 
 
 class ThreadPoolExecutor(futures.ThreadPoolExecutor):
-    """The standard executor with native threads, even when threading is patched.
+    """An executor like :class:`concurrent.futures.ThreadPoolExecutor`, with the same arguments.
 
-    Takes its arguments; its futures let other greenlets run in ``result()``, even when threading
-    is not patched.
+    It always uses native threads, even if threading is patched. Its futures always switch to other
+    greenlets in ``result()``, even if threading is not patched.
     """
 
-    #: It belongs to none.
+    #: None: an executor does not belong to a hub.
     hub: Any = None
 
     def __init__(
@@ -343,7 +352,7 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         self._is_shut = False
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Have a thread call ``fn(*args, **kwargs)``; never waits.
+        """Have a thread call ``fn(*args, **kwargs)``; return a :class:`Future` without blocking.
 
         Raises RuntimeError after :meth:`shutdown`.
         """
@@ -361,7 +370,7 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        """What a worker does for :meth:`submit`."""
+        """Run a call of :meth:`submit` in a worker and settle its *future*."""
         try:
             if future.set_running_or_notify_cancel():
                 self._initialize()
@@ -372,7 +381,10 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
             del future, args, kwargs  # the exception's traceback refers to this frame
 
     def _initialize(self) -> None:
-        """Call the initializer, once in each thread."""
+        """Call the initializer if the current thread has not called it yet.
+
+        Raises BrokenThreadPool if the initializer raises an exception.
+        """
         ident = get_ident()
         if self._first_call is None or ident in self._initialized:
             return
@@ -383,9 +395,9 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         self._initialized.add(ident)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more; if *wait*, wait until everything is done and the threads have ended.
+        """Accept no more calls; if *wait*, wait until all calls and threads have ended.
 
-        With *cancel_futures* what has not begun is cancelled.
+        With *cancel_futures*, cancel the calls that have not begun.
         """
         self._is_shut = True
         crew = self._crew

@@ -1,4 +1,4 @@
-"""Programs that a type checker must accept, and the types that it must see."""
+"""Code that a type checker must accept, with the types that it must infer."""
 
 import subprocess as stdlib_subprocess
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def many(first: int, second: str, third: float) -> bytes:
 def nothing() -> None: ...
 
 
-# Greenlets carry the type of their function's value.
+# A greenlet has the type of its function's value.
 g = treadle.spawn(repeat, "a", times=3)
 assert_type(g, Greenlet[str])
 assert_type(g.get(), str)
@@ -67,7 +67,7 @@ class Job(treadle.Greenlet[int]):
 assert_type(Job(3).get(), int)
 assert_type(Job.spawn(3), Job)
 
-# Waiting for several objects gives them back with their types.
+# Functions that wait for several objects return them with their types.
 numbers = [treadle.spawn(len, "abc")]
 assert_type(treadle.joinall(numbers, timeout=1), list[Greenlet[int]])
 assert_type(treadle.wait(numbers, count=1), list[Greenlet[int]])
@@ -170,7 +170,7 @@ DatagramServer(("127.0.0.1", 0), receive)
 WSGIServer(("127.0.0.1", 0), application, log=None).serve_forever()
 BackdoorServer(("127.0.0.1", 0), locals={"a": 1})
 
-# What stands for the standard library's.
+# Modules that replace those of the standard library.
 connection = socket.socket(AF_INET, SOCK_STREAM)
 connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 assert_type(connection.recv(1), bytes)

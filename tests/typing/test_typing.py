@@ -1,6 +1,6 @@
-"""What type checkers see of treadle: right.py must be clean, each marked line of wrong.py an error.
+"""Run type checkers: right.py must be free of errors, each marked line of wrong.py must be one.
 
-Needs the extra "dev": mypy and pyright, which fetches itself from npm's registry once.
+This needs the extra "dev": mypy, and pyright, which downloads itself once from npm's registry.
 """
 
 import inspect
@@ -18,15 +18,15 @@ import treadle
 
 HERE = Path(__file__).parent
 SOURCE = Path(treadle.__file__).parent
-#: The share of public symbols whose types are known, in percent, that pyright must report.
+#: The least percentage of public symbols with known types that pyright must report.
 KNOWN = 98.0
 
 Check = Callable[[str], set[int]]
 
 
 def run(*command: object) -> str:
-    """Run a checker, which finds treadle where this interpreter does."""
-    # pyright asks the first interpreter of PATH.
+    """Run a checker and return its output; it finds treadle where this interpreter does."""
+    # pyright uses the first interpreter in PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
@@ -41,9 +41,9 @@ def run(*command: object) -> str:
 
 
 def lines(output: str, program: str) -> set[int]:
-    """The numbers of the lines of *program* with an error."""
+    """Return the numbers of the lines of *program* for which *output* reports an error."""
     found = re.findall(rf"{program}:(\d+)(?::\d+)?(?: -)?:? error", output)
-    assert found or ": error" not in output and " - error" not in output, output
+    assert found or not re.search(r"(: | - )error", output), output
     return {int(number) for number in found}
 
 
@@ -81,7 +81,7 @@ def test_stubs_of_the_standard_library_are_up_to_date(name: str) -> None:
 
 
 def test_every_public_callable_that_takes_a_function_is_tried() -> None:
-    """A wrong argument of each is among the mistakes."""
+    """wrong.py calls each public callable that takes a function, with a wrong argument."""
     tried = (HERE / "wrong.py").read_text()
     for module in (treadle, treadle.pool, treadle.threadpool, treadle.futures, treadle.server):
         for name in module.__all__:

@@ -13,13 +13,13 @@ __all__ = ["SupportsLink", "WaitIterator", "iwait", "wait"]
 
 
 class SupportsLink(Protocol):
-    """What can be waited for: greenlets, events, semaphores, results, child processes."""
+    """An object to wait for: a greenlet, event, semaphore, result or child process."""
 
     def rawlink(self, callback: Callable[[Any], object], /) -> object:
-        """Call ``callback(self)`` in the hub once this is ready."""
+        """Call ``callback(self)`` in the hub once this object is ready."""
 
     def unlink(self, callback: Callable[[Any], object], /) -> object:
-        """Do not call *callback* any more."""
+        """Remove *callback*: do not call it any more."""
 
 
 T = TypeVar("T", bound=SupportsLink)
@@ -110,10 +110,11 @@ def iwait(
 ) -> WaitIterator[T] | list[bool]:
     """Yield *objects* as they become ready, until all (or *count*) are ready or time is up.
 
-    *objects* are greenlets, events, semaphores, results, child processes: whatever has
-    ``rawlink(callback)`` and ``unlink(callback)``; TypeError for anything else. *timeout* is in
-    seconds from the first ``next()``. Use the iterator in a ``with`` statement if you may stop
-    before its end. With *objects* None it waits as :func:`wait` does. gevent's function.
+    *objects* are greenlets, events, semaphores, results, child processes, or other objects with
+    ``rawlink(callback)`` and ``unlink(callback)``. Raises TypeError for anything else. *timeout*
+    is in seconds from the first ``next()``. Use the iterator in a ``with`` statement if you may
+    stop before its end. If *objects* is None, wait as ``wait(None, timeout)`` does and return a
+    list of its result. The interface is gevent's.
     """
     if objects is None:
         return [get_current_hub().wait_until_idle(timeout)]
@@ -131,9 +132,9 @@ def wait(
 ) -> list[T] | bool:
     """Wait until all *objects* (or *count* of them) are ready, *timeout* seconds at most.
 
-    Return the objects that are ready, in the order in which they became ready. With *objects* None
-    wait until the current thread has nothing left to run or to wait for; return True if that
-    happened in time, else False. gevent's function.
+    Return the objects that are ready, in the order in which they became ready. If *objects* is
+    None, wait until the current thread has nothing left to run or to wait for; return True if that
+    happened in time, else False. The interface is gevent's.
     """
     if objects is None:
         return bool(get_current_hub().wait_until_idle(timeout))
