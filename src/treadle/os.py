@@ -9,10 +9,10 @@ import stat as _stat
 import typing as _typing
 from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
-from time import monotonic as _monotonic
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
+from treadle._core.clock import seconds as _monotonic
 from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import select as _select
 import sys as _sys
-import time as _time
 import typing as _typing
 from collections.abc import Callable, Iterable
 from contextlib import suppress as _suppress
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from treadle._core.builtins import builtin as _builtin
+from treadle._core.clock import seconds as _clock
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.sleep import sleep as _sleep
 from treadle.event import Event as _Event
@@ -55,7 +55,6 @@ _Ready = dict[int, int]
 _original_select = _select.select
 _native_epoll: Any = getattr(_select, "epoll", None)
 _native_poll: Any = getattr(_select, "poll", None)
-_clock = _time.monotonic
 
 
 def _is_final(answer: object, seconds: float | None) -> bool:

@@ -13,10 +13,10 @@ import typing as _typing
 from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
 from os import close as _close
-from time import monotonic as _monotonic
 from typing import Any
 from typing import TypeVar as _TypeVar
 
+from treadle._core.clock import seconds as _monotonic
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.hub import get_existing_hub as _get_existing_hub
 from treadle.event import Event as _Event

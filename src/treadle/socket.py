@@ -15,7 +15,6 @@ import types as _types
 import typing as _typing
 from collections.abc import Iterator as _Iterator
 from contextlib import contextmanager as _contextmanager
-from time import monotonic as _monotonic
 from typing import Any as _Any
 
 # Imported now, for DNS lookups while the interpreter ends: nothing can be imported then.
@@ -23,6 +22,7 @@ import treadle.resolver.thread as _default_resolver  # noqa: F401
 from treadle._core import sockets as _core_sockets
 from treadle._core.builtins import builtin as _builtin
 from treadle._core.builtins import getnameinfo as getnameinfo
+from treadle._core.clock import seconds as _monotonic
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.sockets import SocketState as _SocketState

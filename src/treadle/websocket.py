@@ -17,9 +17,9 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from socket import SHUT_RDWR
-from time import monotonic
 from typing import Any, overload
 
+from treadle._core.clock import seconds as monotonic
 from treadle.exceptions import ConcurrentObjectUseError
 from treadle.greenlet import spawn
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed

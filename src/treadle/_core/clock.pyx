@@ -51,6 +51,11 @@ def monotonic() -> int:
     return now()
 
 
+def seconds() -> float:
+    """Return the loop's time in seconds, as :func:`time.monotonic` does unless it was replaced."""
+    return now() / 1e9
+
+
 def replace(new_source):
     """Make every loop read time from *new_source*, or from the system again if it is None.
 

@@ -13,6 +13,7 @@ from _queue import Empty  # the queue module would load threading before any pat
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from treadle._core.event import AsyncResult, Event
 from treadle._core.greenlet import getcurrent
@@ -71,6 +72,20 @@ class Leave:
         self.taken: bool = False
 
 
+#: All crews of the process.
+all_crews: WeakSet[Crew] = WeakSet()
+
+
+def all_workers() -> list[Worker]:
+    """Return the workers of all crews."""
+    return [worker for crew in list(all_crews) for worker in list(crew.workers)]
+
+
+def any_task_runs() -> bool:
+    """Return whether a task of any crew is queued or running."""
+    return any(crew.tasks.unfinished_tasks for crew in list(all_crews))
+
+
 class Crew:
     """The workers of a pool and their tasks; independent of the pool.
 
@@ -83,6 +98,7 @@ class Crew:
         self.tasks: Queue[partial[None] | Leave] = Queue()
         self.workers: set[Worker] = set()
         self.worker_left: Event = Event()
+        all_crews.add(self)
 
     def submit(
         self, task: partial[None], limit: int, make_worker: Callable[[], Worker] = Worker

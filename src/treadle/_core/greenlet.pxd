@@ -19,6 +19,7 @@ cdef class Greenlet(Fiber):
     cdef list links                  # Waits, Collectors and callbacks, in order; None if none
     cdef Life life
     cdef bint notifying              # run_links() is queued
+    cdef readonly bint observed      # the exception was read or raised: some code knows of it
     cdef treadle_timer *start_timer
     cdef object spawner              # a weak reference
     cdef object stack                # a CallerStack, or None if none is kept

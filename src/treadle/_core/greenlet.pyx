@@ -38,6 +38,7 @@ from treadle._core.hub cimport (
     run_callback,
     schedule_start,
     set_timer,
+    unlist_fiber,
     unpark,
 )
 from treadle._core.thread_hub cimport abandon_timers
@@ -255,6 +256,7 @@ cdef class Greenlet(Fiber):
 
     cdef int finish(self, Life life, object result) except -1:
         self.life = life
+        unlist_fiber(self)
         self.result = result
         self.notify()
         if life == FAILED:
@@ -305,14 +307,16 @@ cdef class Greenlet(Fiber):
     @property
     def exception(self):
         """The exception with which the greenlet failed; None if it has not failed."""
-        return self.result if self.life == FAILED else None
+        if self.life != FAILED:
+            return None
+        self.observed = True
+        return self.result
 
     @property
     def exc_info(self):
         """The type, value and traceback of :attr:`exception`; None if there is none."""
-        if self.life == FAILED:
-            return type(self.result), self.result, self.result.__traceback__
-        return None
+        exc = self.exception
+        return None if exc is None else (type(exc), exc, exc.__traceback__)
 
     # -- waiting for its end
 
@@ -343,6 +347,7 @@ cdef class Greenlet(Fiber):
         if self.life < FINISHED and not (block and self.wait_for_end(timeout)):
             raise timeout_error(timeout if block else None)
         if self.life == FAILED:
+            self.observed = True
             raise self.result
         return self.result
 

@@ -1,8 +1,10 @@
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.greenlet_api cimport greenlet, treadle_current_greenlet
 from treadle._core.poller cimport Poller
+from treadle._core.probe cimport Probe
 from treadle._core.ring cimport treadle_ring
 from treadle._core.timers cimport treadle_fire, treadle_timer, treadle_timers
 
@@ -49,6 +51,11 @@ cdef class Fiber(greenlet):
     cdef readonly Hub hub
     cdef Wait wait                   # the innermost, None while it runs
     cdef bint scheduled              # its first switch is in the ring
+    # The list of Fibers that were started and have not ended, or been freed: the hub, a reference
+    # that the garbage collector does not see, and the neighbours.
+    cdef PyObject *listed_in
+    cdef PyObject *older
+    cdef PyObject *newer
     cdef object trace                # local.pyx's record of its greenlet-local attributes
 
 
@@ -70,6 +77,8 @@ cdef class Hub(greenlet):
     cdef treadle_timers timers
     cdef readonly Poller poller
     cdef readonly greenlet main      # the root greenlet, or the ThreadMain that runs in it
+    cdef public Probe probe          # None, but for tests and tools
+    cdef PyObject *newest_fiber      # the list of live Fibers
     cdef Wait main_wait              # the innermost Wait of `main`, None while it runs
     cdef dict raw_waits              # greenlet -> its Wait, for greenlets that are not Fibers
     cdef TurnHook turn_hook
@@ -136,6 +145,30 @@ cdef int interrupt(Hub hub, greenlet target, object exc) except -1
 # The innermost Wait of a greenlet, or None.
 cdef Wait wait_of(Hub hub, greenlet target)
 
+# Keep the list of live Fibers. Both do nothing if it is so already. unlist_fiber() may free a hub.
+cdef inline void list_fiber(Hub hub, Fiber fiber) noexcept:
+    if fiber.listed_in != NULL:
+        return
+    Py_INCREF(hub)
+    fiber.listed_in = <PyObject *>hub
+    fiber.older, fiber.newer = hub.newest_fiber, NULL
+    if fiber.older != NULL:
+        (<Fiber>fiber.older).newer = <PyObject *>fiber
+    hub.newest_fiber = <PyObject *>fiber
+
+cdef inline void unlist_fiber(Fiber fiber) noexcept:
+    cdef PyObject *hub = fiber.listed_in
+    if hub == NULL:
+        return
+    fiber.listed_in = NULL
+    if fiber.older != NULL:
+        (<Fiber>fiber.older).newer = fiber.newer
+    if fiber.newer != NULL:
+        (<Fiber>fiber.newer).older = fiber.older
+    else:
+        (<Hub>hub).newest_fiber = fiber.older
+    Py_DECREF(<object>hub)
+
 # Queue the first switch to a greenlet. Only the greenlet's own thread may call it.
 cdef int schedule_start(Hub hub, Fiber fiber) except -1
 # Queue a callback for the hub greenlet. Any thread may call it. Raises RuntimeError if the hub is
@@ -144,6 +177,12 @@ cdef Callback run_callback(Hub hub, object callback, tuple args)
 # Call fire(obj) when the loop's clock reaches `deadline`; the heap holds a reference meanwhile.
 cdef treadle_timer *set_timer(Hub hub, int64_t deadline, object obj, treadle_fire fire) except NULL
 cdef void cancel_timer(Hub hub, treadle_timer *timer) noexcept
+
+# The kinds of ring entries.
+cdef enum:
+    WAIT = 1      # a Wait: switch to its greenlet
+    START = 2     # a Fiber: switch to it for the first time
+    CALLBACK = 3  # a Callback: run it in the hub greenlet
 
 # For the subclasses of Hub.
 cdef bint move_hub(Hub hub, HubState state) noexcept

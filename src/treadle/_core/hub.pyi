@@ -4,6 +4,8 @@ from typing import Any
 
 import greenlet
 
+from treadle._core.probe import Probe
+
 hub_class: Any
 loop_class: Any
 
@@ -42,6 +44,7 @@ class Hub(greenlet.greenlet):
     keeping_fork: greenlet.greenlet | None
     refs: int
     unref_timers: int
+    probe: Probe | None
     def __init__(self) -> None: ...
     @property
     def poller(self) -> Any: ...

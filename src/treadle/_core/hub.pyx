@@ -75,12 +75,6 @@ cdef extern from *:
 PyGreenlet_Import()
 chunks.install()
 
-# The kinds of ring entries.
-cdef enum:
-    WAIT = 1      # a Wait: switch to its greenlet
-    START = 2     # a Fiber: switch to it for the first time
-    CALLBACK = 3  # a Callback: run it in the hub greenlet
-
 # While greenlets are always ready, a turn ends with a check of the timers and the poller only if
 # this many ticks (about 20 microseconds) have passed since the last check: a system call in each
 # turn would cost more than a short turn itself.
@@ -144,6 +138,9 @@ cdef inline bint move(Wait wait, WaitState state) noexcept:
 
 
 cdef class Fiber(greenlet):
+
+    def __dealloc__(self):
+        unlist_fiber(self)
 
     @property
     def waiting(self):
@@ -377,6 +374,8 @@ cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
     The reference is borrowed: a Wait keeps its parked greenlet alive, the thread keeps the hub.
     """
     cdef Wait other
+    if hub.probe is not None:
+        hub.probe.steer(hub, wait)
     if hub.in_callback:
         return <PyObject *>hub
     if hub.turn == 0 or hub.ring.count == 0:
@@ -574,12 +573,13 @@ cdef int fire_timers(Hub hub) except -1:
     if timers_live(&hub.timers) == 0:
         return 0
     at = now()
-    while True:
+    while hub.probe is None or hub.probe.lets_fire(hub):
         obj = timers_pop_due(&hub.timers, at, &fire)
         if obj == NULL:
             return 0
         fire(obj)
         Py_DECREF(<object>obj)
+    return 0
 
 
 cdef int interrupt_main(Hub hub, object exc) except -1:
@@ -646,6 +646,7 @@ cdef int schedule_start(Hub hub, Fiber fiber) except -1:
     if not enqueue(hub, fiber, START):
         raise RuntimeError(f"{hub!r} is closed and cannot start {fiber!r}")
     fiber.scheduled = True
+    list_fiber(hub, fiber)
     return 0
 
 
@@ -711,6 +712,8 @@ cdef class Hub(greenlet):
             if self.turn == 0 or self.ring.count == 0:
                 self.take_turn()
                 continue
+            if self.probe is not None:
+                self.probe.steer(self, None)
             kind = ring_head_kind(&self.ring)
             if kind == WAIT:
                 wait = take_wait(self)

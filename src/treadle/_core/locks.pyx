@@ -5,7 +5,7 @@ waiters are served in order and none starves. A waiter that is cancelled after i
 passes it on.
 """
 
-from time import monotonic
+from treadle._core.clock import seconds as monotonic
 
 from treadle._core.clock cimport nanoseconds
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet

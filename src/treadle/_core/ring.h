@@ -77,6 +77,20 @@ static inline int ring_head_kind(treadle_ring *ring)
     return ring->entries[ring->head].kind;
 }
 
+static inline treadle_entry *ring_at(treadle_ring *ring, size_t index)
+{
+    return &ring->entries[(ring->head + index) & ring->mask];
+}
+
+/* Move an entry to the head of the ring; those before it keep their order. */
+static inline void ring_promote(treadle_ring *ring, size_t index)
+{
+    treadle_entry promoted = *ring_at(ring, index);
+    for (; index > 0; index--)
+        *ring_at(ring, index) = *ring_at(ring, index - 1);
+    *ring_at(ring, 0) = promoted;
+}
+
 /* The caller takes over the entry's reference. */
 static inline PyObject *ring_pop(treadle_ring *ring)
 {

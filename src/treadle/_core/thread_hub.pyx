@@ -4,7 +4,6 @@ Greenlets that a fork or the end of a thread leaves behind must never run again.
 dropped at once either: that would raise GreenletExit in them and so run their code.
 """
 
-import gc
 import os
 import sys
 from _signal import NSIG as _NSIG
@@ -41,6 +40,7 @@ from treadle._core.hub cimport (
     new_wait,
     park,
     set_thread_hub,
+    unlist_fiber,
     unpark,
     wait_expired,
     wait_of,
@@ -125,21 +125,31 @@ cdef class ThreadHub(Hub):
                 self.join_waits.remove(wait)
 
     def waits(self):
-        """Return a Wait for each greenlet that is parked in this hub, in no particular order.
-
-        Iterates over all objects that the garbage collector tracks.
-        """
+        """Return a Wait for each greenlet that is parked in this hub: main's, raw ones', Fibers'."""
         found = [] if self.main_wait is None else [self.main_wait]
         found += self.raw_waits.values()
-        for obj in gc.get_objects():
-            if isinstance(obj, Fiber) and (<Fiber>obj).hub is self and (<Fiber>obj).wait is not None:
-                found.append((<Fiber>obj).wait)
+        for fiber in self.fibers():
+            if (<Fiber>fiber).wait is not None:
+                found.append((<Fiber>fiber).wait)
+        return found
+
+    def fibers(self):
+        """Return the greenlets that were started here and have not ended, the oldest first."""
+        found = []
+        cdef PyObject *each = self.newest_fiber
+        while each != NULL:
+            if (<Fiber>each).scheduled or PyGreenlet_ACTIVE(<Fiber>each):
+                found.append(<Fiber>each)
+            each = (<Fiber>each).older
+        found.reverse()
         return found
 
     cdef bint can_wake(self) except -1:
         self.waits_for_threads = False
         if self.refs > 0 or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers:
             return True
+        if self.probe is not None:
+            return self.probe.awaits_others(self)
         if self.join_waits:
             return False  # Hub.join() waits only for timers, I/O and watchers, not for threads
         if not treadle_is_main_thread():
@@ -290,6 +300,9 @@ abandon_timers(wait_expired, forget_wait_timer)
 cdef int abandon(Hub hub, list keeper) except -1:
     """Forget all greenlets of the hub without running any of them; *keeper* keeps them alive."""
     cdef PyObject *obj
+    cdef PyObject *each
+    cdef PyObject *fiber
+    cdef greenlet current = current_greenlet()
     cdef int i
     while hub.ring.count > 0:
         obj = ring_pop(&hub.ring)
@@ -308,6 +321,11 @@ cdef int abandon(Hub hub, list keeper) except -1:
             keeper.append(<object>obj)
             Py_DECREF(<object>obj)
     keeper.extend(hub.raw_waits.items())
+    each = hub.newest_fiber
+    while each != NULL:
+        fiber, each = each, (<Fiber>each).older
+        if (<greenlet>fiber) is not current:
+            unlist_fiber(<Fiber>fiber)
     hub.turn = 0
     hub.raw_waits = {}
     hub.join_waits = []

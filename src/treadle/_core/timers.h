@@ -106,6 +106,8 @@ static inline treadle_timer *timers_add(treadle_timers *timers, int64_t deadline
     }
     timer->obj = Py_NewRef(obj);
     timer->fire = fire;
+    if (timers->order == 0)
+        timers->order = 1ULL << 32;  /* timers_promote() goes below */
     timers->heap[timers->count] = (treadle_deadline){deadline, timers->order++, timer};
     timers_sift_up(timers, timers->count++);
     return timer;
@@ -175,6 +177,38 @@ static inline PyObject *timers_pop_due(treadle_timers *timers, int64_t now, trea
     *fire = timer->fire;
     timers_recycle(timers, timer);
     return obj;
+}
+
+/* Return how many live timers have the earliest deadline. */
+static inline size_t timers_ties(treadle_timers *timers)
+{
+    int64_t first = timers_next(timers);
+    size_t ties = 0;
+    for (size_t i = 0; i < timers->count; i++)
+        ties += timers->heap[i].deadline == first && timers->heap[i].timer->obj != NULL;
+    return ties;
+}
+
+/* Let the one of those ties that was set `index`-th be the next to fire. */
+static inline void timers_promote(treadle_timers *timers, size_t index)
+{
+    int64_t first = timers_next(timers);
+    uint64_t first_order = timers->heap[0].order, order = 0;
+    for (size_t rank = 0; rank <= index; rank++) {  /* the next larger order each time */
+        size_t best = timers->count;
+        for (size_t i = 0; i < timers->count; i++) {
+            treadle_deadline *each = &timers->heap[i];
+            if (each->deadline == first && each->timer->obj != NULL
+                && (rank == 0 || each->order > order)
+                && (best == timers->count || each->order < timers->heap[best].order))
+                best = i;
+        }
+        order = timers->heap[best].order;
+        if (rank == index && index > 0) {
+            timers->heap[best].order = first_order - 1;
+            timers_sift_up(timers, best);
+        }
+    }
 }
 
 /* Remove one live timer that calls `fire` and return its payload, whose reference passes to the

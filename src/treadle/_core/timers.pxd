@@ -16,5 +16,7 @@ cdef extern from "timers.h":
     int64_t timers_next(treadle_timers *timers)
     PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
     PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
+    size_t timers_ties(treadle_timers *timers)
+    void timers_promote(treadle_timers *timers, size_t index)
     size_t timers_live(const treadle_timers *timers)
     void timers_free(treadle_timers *timers)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any
 
+from treadle._core.clock import seconds as monotonic
 from treadle.hub import sleep
 
 __all__ = ["end_connections", "serve"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from socket import SHUT_RD, SHUT_WR
-from time import monotonic
 from typing import Any
 
+from treadle._core.clock import seconds as monotonic
 from treadle.http.stream import Stream
 from treadle.lock import Semaphore
 from treadle.pool import Group

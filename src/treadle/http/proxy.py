@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from time import monotonic
 from typing import Any
+
+from treadle._core.clock import seconds as monotonic
 
 __all__ = ["BadHeader", "Proxies", "receive"]
 

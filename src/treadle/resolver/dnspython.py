@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
-from time import monotonic
 from typing import Any, NamedTuple
 
 from treadle import socket as treadle_socket
 from treadle._config import config
+from treadle._core.clock import seconds as monotonic
 from treadle.lock import Semaphore
 from treadle.resolver._dns import Answer, DnsResolver, answer_from, failure, name_server
 

@@ -1,0 +1,254 @@
+"""The scheduler of treadle.testing: decides what a hub runs next, and records what it decided.
+
+A *choice* is a moment at which more than one thing may come next. Option 0 is what happens without
+a probe: first in, first out. Every other option is a *departure*. Equal programs that are given
+equal departures make equal choices.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from treadle._core.clock cimport now
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
+from treadle._core.hub cimport (
+    CALLBACK,
+    ON_YIELD,
+    WAIT,
+    Fiber,
+    Hub,
+    Wait,
+    current_greenlet,
+    get_hub_if_exists,
+    interrupt_main,
+    new_wait,
+    park,
+    run_callback,
+    unpark,
+    unpark_with,
+)
+from treadle._core.probe cimport Probe, the_preemption
+from treadle._core.ring cimport ring_at, ring_promote
+from treadle._core.timers cimport timers_next, timers_promote, timers_ties
+
+PyGreenlet_Import()
+
+# How a choice is made where no departure is given.
+FIFO, RANDOM, PRIORITIES, ASK = range(4)
+cdef enum:
+    BY_FIFO, BY_RANDOM, BY_PRIORITY, BY_ASKING
+
+
+cdef class Chooser(Probe):
+    """Chooser(mode=0, departures=None, seed=0, changes=(), ask=None, most=1000000)\n--\n
+    Decides by *departures*, a dict of the number of a choice and the option to take there.
+
+    At other choices *mode* decides: FIFO takes option 0, RANDOM any, PRIORITIES runs the greenlet
+    of the highest priority (probabilistic concurrency testing: priorities are random, and the
+    greenlet that runs at each of the choices *changes* is put behind all others), ASK calls
+    ``ask(n)`` for an option below n. After *most* steps the hub's main greenlet gets the exception
+    *limit*: a class, called with the number of steps.
+    """
+
+    cdef readonly list options        # of each choice made so far: how many there were
+    cdef readonly list taken          # of each choice: which
+    cdef readonly uint64_t steps      # entries that the hub took from its ring
+    cdef readonly uint64_t parks      # of the greenlet `watched`
+    cdef public object watched        # a greenlet whose parks are counted
+    cdef public object at_park        # a dict: the number of such a park, and what to do there
+    cdef public object limit          # the exception for too many steps
+    cdef public object on_choice      # called with (number, option, greenlet, greenlet of option 0)
+    cdef public object awaits         # called with nothing: whether a thread may wake the hub
+    cdef public list log              # a line of what ran at each step, if it is a list
+    cdef int mode
+    cdef dict departures
+    cdef object ask
+    cdef uint64_t state               # of the random numbers
+    cdef uint64_t most
+    cdef set changes
+    cdef dict priorities
+    cdef int64_t lowest
+    cdef object decided               # the entry at the head of the ring, if that was chosen
+    cdef object pending               # an exception that the last park could not take
+    cdef object last_wait             # of the greenlet that parked last
+    cdef uint64_t fired_in            # the turn in which a timer was fired last
+    cdef dict names
+
+    def __init__(self, mode=BY_FIFO, departures=None, seed=0, changes=(), ask=None, most=1000000):
+        self.mode, self.departures = mode, departures or {}
+        self.ask, self.most = ask, most
+        self.state = <uint64_t>(seed & 0xffffffffffffffff)
+        self.changes, self.priorities = set(changes), {}
+        self.options, self.taken = [], []
+        self.names = {}
+        self.limit = RuntimeError
+
+    # -- what a hub asks
+
+    cdef int steer(self, object hub_, object wait) except -1:
+        cdef Hub hub = hub_
+        cdef object head
+        if wait is not None and wait is not self.last_wait:
+            self.last_wait = wait
+            if self.watched is not None:
+                self.count_park(hub, wait)
+        if hub.in_callback or hub.turn == 0 or hub.ring.count == 0:
+            return 0
+        head = <object>ring_at(&hub.ring, 0).obj
+        if head is self.decided:
+            return 0
+        self.steps += 1
+        if self.steps == self.most:
+            interrupt_main(hub, self.limit(self.most))
+        elif hub.ring.count > 1:
+            self.choose_entry(hub)
+            head = <object>ring_at(&hub.ring, 0).obj
+        self.decided = head
+        if self.log is not None:
+            self.log.append(self.name_of(head))
+        return 0
+
+    cdef int choose_entry(self, Hub hub) except -1:
+        cdef list candidates = []
+        cdef list indices = []
+        cdef bint callback = False
+        cdef size_t i
+        cdef int kind
+        for i in range(hub.ring.count):
+            kind = ring_at(&hub.ring, i).kind
+            entry = <object>ring_at(&hub.ring, i).obj
+            if kind == CALLBACK:
+                # Callbacks keep their order, as loops promise.
+                if callback:
+                    continue
+                callback = True
+                who = None
+            elif kind == WAIT:
+                if (<Wait>entry).waiter is hub.main:
+                    if i == 0:
+                        return 0  # the greenlet that looks on: nothing depends on when it does
+                    continue
+                who = (<Wait>entry).waiter
+            else:
+                who = entry
+            candidates.append(who)
+            indices.append(i)
+        if len(candidates) > 1:
+            i = self.choose(len(candidates), candidates)
+            if i > 0:
+                ring_promote(&hub.ring, indices[i])
+        return 0
+
+    cdef bint lets_fire(self, object hub_) except -1:
+        cdef Hub hub = hub_
+        cdef size_t ties
+        cdef int64_t first = timers_next(&hub.timers)
+        if first < 0 or first > now():
+            return True  # nothing is due
+        if self.fired_in == hub.turns and self.choose(2, None) == 1:
+            return False  # the others fire in the next turn, after what this one woke
+        self.fired_in = hub.turns
+        ties = timers_ties(&hub.timers)
+        if ties > 1:
+            timers_promote(&hub.timers, self.choose(ties, None))
+        return True
+
+    cdef bint awaits_others(self, object hub) except -1:
+        return self.awaits is not None and bool(self.awaits())
+
+    cdef int give_way(self, Hub hub) except -1:
+        """A switch before an operation on a primitive, if that is chosen."""
+        cdef Wait wait
+        if hub.in_callback or hub.ring.count == 0 or current_greenlet() is hub:
+            return 0
+        if self.choose(2, None) == 1:
+            wait = new_wait(ON_YIELD, None)
+            unpark(wait)
+            park(wait, -1)
+        return 0
+
+    # -- choices
+
+    cdef size_t choose(self, size_t n, list candidates) except? 99:
+        """The option that is taken of *n*; *candidates* are greenlets, or None."""
+        cdef object number = len(self.taken)
+        cdef size_t option
+        given = self.departures.get(number)
+        if given is not None:
+            option = min(<size_t>given, n - 1)
+        elif self.mode == BY_FIFO:
+            option = 0
+        elif self.mode == BY_ASKING:
+            option = self.ask(n)
+        elif self.mode == BY_RANDOM or candidates is None:
+            option = self.random() % n
+        else:
+            option = self.highest(number, candidates)
+        self.options.append(n)
+        self.taken.append(option)
+        if self.on_choice is not None and option > 0:
+            who = None if candidates is None else candidates[option]
+            self.on_choice(number, option, who, None if candidates is None else candidates[0])
+        return option
+
+    cdef size_t highest(self, object number, list candidates) except? 99:
+        cdef size_t best = 0
+        cdef object top = None
+        for i, who in enumerate(candidates):
+            priority = self.priorities.get(who)
+            if priority is None:
+                priority = self.priorities[who] = <uint32_t>(self.random() >> 32)
+            if top is None or priority > top:
+                best, top = i, priority
+        if number in self.changes:
+            self.lowest -= 1
+            self.priorities[candidates[best]] = self.lowest
+        return best
+
+    cdef uint64_t random(self) noexcept:
+        # SplitMix64.
+        cdef uint64_t z
+        self.state += <uint64_t>0x9e3779b97f4a7c15
+        z = self.state
+        z = (z ^ (z >> 30)) * <uint64_t>0xbf58476d1ce4e5b9
+        z = (z ^ (z >> 27)) * <uint64_t>0x94d049bb133111eb
+        return z ^ (z >> 31)
+
+    # -- parks
+
+    cdef int count_park(self, Hub hub, Wait wait) except -1:
+        if wait.waiter is not self.watched:
+            return 0
+        number = self.parks
+        self.parks += 1
+        if self.pending is not None and unpark_with(wait, self.pending):
+            self.pending = None
+        if self.at_park is None:
+            return 0
+        what = self.at_park.pop(number, None)
+        if isinstance(what, BaseException) or isinstance(what, type):
+            if not unpark_with(wait, what):
+                self.pending = what  # the wait is settled: it must return first
+        elif what is not None:
+            run_callback(hub, what, ())
+        return 0
+
+    cdef object name_of(self, object entry):
+        if isinstance(entry, Wait):
+            who, what = (<Wait>entry).waiter, "goes on"
+        elif isinstance(entry, Fiber):
+            who, what = entry, "starts"
+        else:
+            return "callback"
+        return f"{self.names.setdefault(who, len(self.names))} {what}"
+
+
+def preempt(bint on):
+    """Switch on or off that each operation on a primitive asks the hub's chooser for a switch."""
+    the_preemption().give_way = ask_chooser
+    the_preemption().on = on
+
+
+cdef int ask_chooser() except -1:
+    cdef Hub hub = get_hub_if_exists()
+    if hub is not None and isinstance(hub.probe, Chooser):
+        return (<Chooser>hub.probe).give_way(hub)
+    return 0

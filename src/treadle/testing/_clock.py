@@ -1,0 +1,162 @@
+"""The virtual clock of a run, and what a test does with it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from treadle._core.clock import replace
+from treadle.hub import get_hub, sleep
+from treadle.observe.deadlock import describe_deadlock
+
+#: The functions that a run replaces, and how each tells the time: nanoseconds of the virtual clock
+#: and of the wall clock at the run's start.
+_FUNCTIONS: dict[str, Callable[[int, int], float]] = {
+    "time": lambda now, epoch: (now + epoch) / 1e9,
+    "time_ns": lambda now, epoch: now + epoch,
+    "monotonic": lambda now, epoch: now / 1e9,
+    "monotonic_ns": lambda now, epoch: now,
+    "perf_counter": lambda now, epoch: now / 1e9,
+    "perf_counter_ns": lambda now, epoch: now,
+}
+_NATIVE = {name: getattr(time, name) for name in _FUNCTIONS}
+#: Whose references to these functions stay: they time the tests themselves.
+_REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
+
+
+class VirtualClock:
+    """Advances only when nothing can run: it jumps to the next deadline.
+
+    While a greenlet waits for a real descriptor, a child or a thread, it runs with the system's
+    clock instead; with *strict* that is an error.
+    """
+
+    def __init__(self, awaits_others: Callable[[], bool], strict: bool) -> None:
+        self._awaits_others = awaits_others
+        self._strict = strict
+        self._now: int = _NATIVE["monotonic_ns"]()
+        self.epoch: int = _NATIVE["time_ns"]() - self._now
+        self._real_since: int | None = None
+        self.start: int = self._now
+
+    def now(self) -> int:
+        if self._real_since is not None:
+            self._now += _NATIVE["monotonic_ns"]() - self._real_since
+            self._real_since = None
+        return self._now
+
+    def idle(self, deadline: int | None) -> bool:
+        hub = get_hub()
+        if hub.refs > 0 or self._awaits_others():
+            if self._strict:
+                hub.interrupt_main(
+                    RuntimeError(
+                        "a strict virtual clock waits for something outside of the program; "
+                        + describe_deadlock(hub).partition("\n")[2]
+                    )
+                )
+                return True
+            self._real_since = _NATIVE["monotonic_ns"]()
+            return False
+        if deadline is None:
+            return False
+        self._now = max(self._now, deadline)
+        return True
+
+    def jump(self, seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError(f"time does not go back: jump({seconds!r})")
+        self._now = self.now() + int(seconds * 1e9)
+
+
+#: The clock of the run that is on.
+_current: VirtualClock | None = None
+
+
+@contextmanager
+def installed(virtual: VirtualClock) -> Iterator[None]:
+    """Make every loop, and the functions of :mod:`time`, tell the time of *virtual*."""
+    global _current
+    previous, before = _current, replace(virtual)
+    _current = virtual
+    changed = _replace_functions(virtual)
+    try:
+        yield
+    finally:
+        for namespace, name, native in changed:
+            namespace[name] = native
+        replace(before)
+        _current = previous
+
+
+def _replace_functions(virtual: VirtualClock) -> list[tuple[dict[str, Any], str, Any]]:
+    made = {}
+    for name, tell in _FUNCTIONS.items():
+        made[_NATIVE[name]] = _function(name, tell, virtual)
+    changed = []
+    for module in list(sys.modules.values()):
+        namespace = getattr(module, "__dict__", None)
+        title = getattr(module, "__name__", None)
+        if type(namespace) is not dict or not isinstance(title, str):
+            continue
+        if title.partition(".")[0] in (*_REAL_TIME, "treadle"):
+            continue
+        for key, value in list(namespace.items()):
+            try:
+                replacement = made.get(value)
+            except TypeError:  # a value without a hash
+                continue
+            if replacement is not None:
+                changed.append((namespace, key, value))
+                namespace[key] = replacement
+    return changed
+
+
+def _function(
+    name: str, tell: Callable[[int, int], float], virtual: VirtualClock
+) -> Callable[[], float]:
+    def function() -> float:
+        return tell(virtual.now(), virtual.epoch)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+class Clock:
+    """The time of the run that is on, as :data:`treadle.testing.clock`."""
+
+    def _running(self) -> VirtualClock:
+        if _current is None:
+            raise RuntimeError("there is no virtual clock here: use treadle.testing.run()")
+        return _current
+
+    @property
+    def elapsed(self) -> float:
+        """Virtual seconds since the run began. Raises RuntimeError outside of a run."""
+        virtual = self._running()
+        return (virtual.now() - virtual.start) / 1e9
+
+    def jump(self, seconds: float) -> None:
+        """Advance the clock by *seconds*, and let everything run that this makes due.
+
+        Raises ValueError if *seconds* is negative, RuntimeError outside of a run.
+        """
+        self._running().jump(seconds)
+        sleep(0)
+        wait_all_blocked()
+
+
+clock = Clock()
+
+
+def wait_all_blocked() -> None:
+    """Let all other greenlets of this thread run until each of them waits or has ended.
+
+    The virtual clock does not advance meanwhile.
+    """
+    hub = get_hub()
+    while hub.pending():
+        sleep(0)

@@ -1,0 +1,306 @@
+"""Many schedules of one function: find one that fails, make it small, run it again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, product
+from typing import Any, Literal, TypeVar
+
+from treadle._core.chooser import FIFO, Chooser
+from treadle._core.native import allocate_lock, start_new_thread
+from treadle.greenlet import getcurrent
+from treadle.hub import get_hub
+from treadle.testing._run import MOST_STEPS, NondeterminismError, Outcome, World, worlds
+from treadle.testing._strategies import DepthFirst, Priorities, Random, Strategy
+from treadle.testing._token import Token
+
+T = TypeVar("T")
+
+#: One schedule of so many is run twice, and must do the same again.
+CHECKED = 20
+#: How many places of a stack are shown.
+SHOWN = 3
+#: How many runs shrinking may take.
+SHRINK_RUNS = 4000
+#: The real clock, whatever a run replaces.
+_now = time.perf_counter
+
+
+class ScheduleFailure(AssertionError):
+    """A schedule under which the function failed, made as small as could be.
+
+    ``str()`` shows the exception, the departures from first-in-first-out with the stacks of the
+    two greenlets that each is about, and how to run it again.
+    """
+
+    def __init__(self, text: str, token: str, exception: BaseException, schedules: int) -> None:
+        super().__init__(text)
+        #: The schedule, for :func:`replay`.
+        self.token = token
+        #: What was raised under it.
+        self.exception = exception
+        #: How many schedules were tried until it was found.
+        self.schedules = schedules
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`explore` did, when nothing failed."""
+
+    #: How many schedules were run.
+    schedules: int
+    #: Whether these were all there are, within the bound.
+    exhausted: bool
+    #: The most choices that one schedule had.
+    choices: int
+    #: How long it took, in seconds.
+    seconds: float
+
+
+def explore(
+    fn: Callable[[], object],
+    *,
+    strategy: Literal["random", "pct", "dfs"] = "random",
+    schedules: int | None = 1000,
+    bound: int | None = 3,
+    seconds: float | None = None,
+    seed: int | None = None,
+    preempt: Literal["parks", "ops"] = "parks",
+    leaks: bool = True,
+    strict: bool = False,
+    limit: int = MOST_STEPS,
+) -> Report:
+    """Call *fn* under many schedules, on a virtual clock; raise for the first that fails.
+
+    A schedule says which ready greenlet runs next at each switch, in which order equal deadlines
+    fire, and, with *preempt* "ops", whether an operation on a lock, event or queue that need not
+    wait switches all the same. *fn* must start from the same state each time.
+
+    *strategy* "random" takes any option at each choice; "pct" runs by random priorities that change
+    at up to *bound* - 1 places; "dfs" goes through all schedules with at most *bound* departures
+    from first-in-first-out (None: all there are). It stops after *schedules* runs or *seconds*
+    (None: no limit). *seed* decides the random ones (None: 0).
+
+    A schedule fails if *fn* raises, if nothing can ever wake a waiting greenlet, if no code takes
+    the exception of a greenlet that failed, if something leaks (see :func:`run`), or after *limit*
+    steps. Raises :class:`ScheduleFailure` then; :class:`NondeterminismError` if the same schedule
+    did different things.
+    """
+    world = World("virtual", strict, seed or 0, leaks, preempt == "ops", limit)
+    chosen: Strategy
+    match strategy:
+        case "random":
+            chosen = Random(seed or 0)
+        case "pct":
+            chosen = Priorities(seed or 0, 3 if bound is None else bound)
+        case "dfs":
+            chosen = DepthFirst(bound)
+        case _:
+            raise ValueError(f"no strategy is named {strategy!r}: choose random, pct or dfs")
+    return _in_main_greenlet(partial(_explore, fn, chosen, world, schedules, seconds))
+
+
+def replay(fn: Callable[[], T], token: str, *, leaks: bool = True, strict: bool = False) -> T:
+    """Call *fn* by the schedule that :func:`explore` found; raise what was raised there.
+
+    Returns *fn*'s value if it does not fail. Raises ValueError for a text that is no token.
+    """
+    seed, preempt, departures = Token.parse(token)
+    world = World("virtual", strict, seed, leaks, preempt, MOST_STEPS)
+
+    def once() -> T:
+        with worlds(world) as one:
+            outcome = one(fn, Chooser(FIFO, departures, most=world.limit))
+        if outcome.exception is not None:
+            raise outcome.exception
+        return outcome.value  # type: ignore[return-value]
+
+    return _in_main_greenlet(once)
+
+
+def _in_main_greenlet(call: Callable[[], T]) -> T:
+    """Do it here if the caller is a main greenlet, else in a native thread of its own."""
+    hub = get_hub()
+    if getcurrent() is hub.main and hub.probe is None:
+        return call()
+    values: list[T] = []
+    errors: list[BaseException] = []
+    done = allocate_lock()
+    done.acquire()
+
+    def main() -> None:
+        try:
+            values.append(call())
+        except BaseException as exc:
+            errors.append(exc)
+        finally:
+            done.release()
+
+    start_new_thread(main, ())
+    done.acquire()  # natively: the caller's hub stands still, and so does its clock
+    if errors:
+        raise errors[0]
+    return values[0]
+
+
+def _explore(
+    fn: Callable[[], object],
+    strategy: Strategy,
+    world: World,
+    schedules: int | None,
+    seconds: float | None,
+) -> Report:
+    began = _now()
+    tried = most = 0
+    with worlds(world) as one:
+        for chooser in strategy.choosers(world.limit):
+            over = seconds is not None and _now() - began >= seconds
+            if over or (schedules is not None and tried >= schedules):
+                break
+            if tried % CHECKED == 1:
+                chooser.log = []
+            outcome = one(fn, chooser)
+            tried += 1
+            most = max(most, len(chooser.taken))
+            if outcome.exception is not None:
+                raise _Shrinking(one, fn, world, outcome).failure(tried) from outcome.exception
+            if chooser.log is not None:
+                _check_again(one, fn, chooser, world)
+    return Report(tried, strategy.exhausted, most, _now() - began)
+
+
+def _check_again(one: Any, fn: Callable[[], object], before: Chooser, world: World) -> None:
+    again = Chooser(FIFO, _departures(before), most=world.limit)
+    again.log = []
+    outcome: Outcome[object] = one(fn, again)
+    if again.log == before.log and outcome.exception is None:
+        return
+    first, second = before.log or [], again.log
+    at = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
+        min(len(first), len(second)),
+    )
+    raise NondeterminismError(
+        f"the same schedule was run twice, and differs at step {at}: "
+        f"first {_line(first, at)!r}, then {_line(second, at)!r}"
+    ) from outcome.exception
+
+
+def _line(log: list[str], at: int) -> str:
+    return log[at] if at < len(log) else "the end"
+
+
+def _departures(chooser: Chooser) -> dict[int, int]:
+    return {number: option for number, option in enumerate(chooser.taken) if option}
+
+
+class _Shrinking:
+    """Looks for the smallest schedule that fails as a given one does."""
+
+    def __init__(
+        self, one: Any, fn: Callable[[], object], world: World, outcome: Outcome[object]
+    ) -> None:
+        self._one = one
+        self._fn = fn
+        self._world = world
+        assert outcome.exception is not None
+        self._kind = type(outcome.exception)
+        self._runs = 0
+        self._best = outcome
+        self._take(outcome)
+
+    def _take(self, outcome: Outcome[object]) -> None:
+        self._best = outcome
+        self._departures = _departures(outcome.chooser)
+
+    def _try(self, departures: dict[int, int]) -> bool:
+        """Whether these departures fail as well; they are the best so far then."""
+        if self._runs >= SHRINK_RUNS:
+            return False
+        self._runs += 1
+        chooser = Chooser(FIFO, departures, most=self._world.limit)
+        outcome: Outcome[object] = self._one(self._fn, chooser)
+        if type(outcome.exception) is not self._kind:
+            return False
+        if len(_departures(chooser)) > len(self._departures):
+            return False
+        self._take(outcome)
+        return True
+
+    def _remove_blocks(self) -> None:
+        size = len(self._departures)
+        while size > 0:
+            at = 0
+            while at < len(self._departures):
+                kept = sorted(self._departures.items())
+                if not self._try(dict(kept[:at] + kept[at + size :])):
+                    at += size
+            size //= 2
+
+    def _lower(self) -> None:
+        for number, option in sorted(self._departures.items()):
+            for lower in range(1, option):
+                if self._try({**self._departures, number: lower}):
+                    break
+
+    def _try_fewer(self) -> None:
+        """Look for a smaller one among all with one departure, then two."""
+        for count in (1, 2):
+            if count >= len(self._departures):
+                return
+            chooser = Chooser(FIFO, most=self._world.limit)
+            self._one(self._fn, chooser)
+            numbers = [n for n, options in enumerate(chooser.options) if options > 1]
+            for places in combinations(numbers, count):
+                for options in product(*(range(1, chooser.options[n]) for n in places)):
+                    if self._try(dict(zip(places, options, strict=True))):
+                        return
+
+    def failure(self, tried: int) -> ScheduleFailure:
+        if self._departures:
+            self._remove_blocks()
+            self._lower()
+            self._try_fewer()
+        token = str(Token(self._world.seed, self._world.preempt, self._departures))
+        shown: list[str] = []
+        chooser = Chooser(FIFO, self._departures, most=self._world.limit)
+        chooser.on_choice = partial(self._show, shown)
+        outcome: Outcome[object] = self._one(self._fn, chooser)
+        exception = outcome.exception or self._best.exception
+        assert exception is not None
+        where = "".join(shown) or "It fails first in, first out: no order is to blame.\n"
+        text = (
+            f"schedule {tried} fails by {type(exception).__name__}: {exception}\n{where}"
+            f"To run it again: treadle.testing.replay(fn, {token!r})"
+        )
+        return ScheduleFailure(text, token, exception, tried)
+
+    def _show(self, shown: list[str], number: int, option: int, who: Any, other: Any) -> None:
+        text = f"At choice {number} it departs from first in, first out.\n"
+        if who is None:
+            text += "  A timer, callback or switch of its own came first.\n"
+        else:
+            text += f"  {_named(who)} runs:\n{_stack(who)}"
+            if other is not None:
+                text += f"  before {_named(other)}, which was ready first:\n{_stack(other)}"
+        shown.append(text)
+
+
+def _named(greenlet: Any) -> str:
+    return repr(greenlet)
+
+
+def _stack(greenlet: Any) -> str:
+    frame = sys._getframe() if greenlet is getcurrent() else greenlet.gr_frame
+    places = [] if frame is None else traceback.extract_stack(frame)
+    # Those of the tested program, not of what runs and stops it.
+    places = [place for place in places if f"{os.sep}treadle{os.sep}" not in place.filename]
+    if not places:
+        return "    (it begins)\n"
+    return "".join(f"    {line}" for line in traceback.format_list(places[-SHOWN:]))

@@ -1,0 +1,56 @@
+"""Schedules drawn by Hypothesis, which shrinks them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from treadle._core.chooser import ASK, Chooser
+from treadle.testing._explore import _in_main_greenlet
+from treadle.testing._run import MOST_STEPS, World, worlds
+
+T = TypeVar("T")
+
+
+class Schedule:
+    """A schedule whose choices are drawn when they come; see :func:`schedules`."""
+
+    def __init__(self, draw: Callable[[int], int]) -> None:
+        self._draw = draw
+
+    def run(
+        self,
+        fn: Callable[[], T],
+        *,
+        leaks: bool = True,
+        strict: bool = False,
+        limit: int = MOST_STEPS,
+    ) -> T:
+        """Call *fn* under this schedule, as :func:`treadle.testing.run` does; return its value."""
+
+        def once() -> T:
+            with worlds(World("virtual", strict, 0, leaks, False, limit)) as one:
+                outcome = one(fn, Chooser(ASK, ask=self._draw, most=limit))
+            if outcome.exception is not None:
+                raise outcome.exception
+            return outcome.value  # type: ignore[return-value]
+
+        return _in_main_greenlet(once)
+
+    def __repr__(self) -> str:
+        return "Schedule()"
+
+
+def schedules() -> Any:
+    """A Hypothesis strategy of :class:`Schedule`: ``@given(schedules())``.
+
+    Raises ImportError without Hypothesis.
+    """
+    from hypothesis import strategies  # for its users only
+
+    @strategies.composite
+    def drawn(draw: Any) -> Schedule:
+        data = draw(strategies.data())
+        return Schedule(lambda n: int(data.draw(strategies.integers(0, n - 1))))
+
+    return drawn()

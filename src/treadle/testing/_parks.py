@@ -1,0 +1,76 @@
+"""An exception, or a call, at each place where a function waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from treadle._core.chooser import Chooser
+from treadle.greenlet import getcurrent
+from treadle.testing._run import MOST_STEPS, Outcome, World, worlds
+
+T = TypeVar("T")
+
+
+def at_every_park(
+    fn: Callable[[], T],
+    *,
+    raises: BaseException | type[BaseException] | None = None,
+    call: Callable[[], object] | None = None,
+    check: Callable[[], object] | None = None,
+    leaks: bool = True,
+    limit: int = MOST_STEPS,
+) -> int:
+    """Call *fn* once to count its waits, then once for each, disturbed there; return the count.
+
+    *raises* is raised out of that wait, as a kill or a timeout would be; *call* is called in the
+    hub at that moment. *fn* may let *raises* out. *check* is called after each run, to look at
+    invariants. Only waits of the greenlet that runs *fn* count, not those of others it starts. A
+    wait that must not be ended, because its work is done, returns first: then the next one raises.
+
+    Raises ValueError unless one of *raises* and *call* is given. What else *fn*, *check* or a
+    greenlet raises, a deadlock and a leak are raised with a note that says at which wait.
+    """
+    if (raises is None) == (call is None):
+        raise ValueError("give one of raises and call")
+    world = World(leaks=leaks, limit=limit)
+    with worlds(world) as one:
+        outcome = _attempt(one, fn, None, limit)
+        _judge(outcome, None, check, "undisturbed")
+        count = outcome.chooser.parks
+        for number in range(count):
+            outcome = _attempt(one, fn, {number: raises if call is None else call}, limit)
+            _judge(outcome, raises, check, f"disturbed at wait {number} of {count}")
+    return count
+
+
+def _attempt(one: Any, fn: Callable[[], T], at: dict[int, Any] | None, limit: int) -> Outcome[T]:
+    chooser = Chooser(most=limit)
+    chooser.watched = getcurrent()  # the run puts its own greenlet there
+    chooser.at_park = at
+    return one(fn, chooser)  # type: ignore[no-any-return]
+
+
+def _judge(
+    outcome: Outcome[Any],
+    expected: BaseException | type[BaseException] | None,
+    check: Callable[[], object] | None,
+    when: str,
+) -> None:
+    exception = outcome.exception
+    if exception is not None and _is(exception, expected):
+        exception = None
+    try:
+        if exception is not None:
+            raise exception
+        if check is not None:
+            check()
+    except BaseException as exc:
+        exc.add_note(f"treadle.testing.at_every_park: {when}")
+        raise
+
+
+def _is(exception: BaseException, expected: BaseException | type[BaseException] | None) -> bool:
+    if isinstance(expected, type):
+        return isinstance(exception, expected)
+    return exception is expected

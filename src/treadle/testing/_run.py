@@ -1,0 +1,226 @@
+"""One run of a function: on a virtual clock, by one schedule, with all that it must not leave."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from treadle._core.chooser import FIFO, RANDOM, Chooser, preempt
+from treadle._core.crew import all_workers, any_task_runs
+from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall, killall
+from treadle.hub import Hub, LoopExit, get_hub
+from treadle.testing import _clock
+from treadle.testing._clock import VirtualClock, wait_all_blocked
+from treadle.testing._leaks import LeakError, Present, raise_leaks, spawning_stacks
+
+T = TypeVar("T")
+
+#: Steps after which a run is taken for one that never ends.
+MOST_STEPS = 1_000_000
+#: Virtual seconds that greenlets get to end after a run is over.
+GRACE = 3600.0
+
+
+class StepLimitError(Exception):
+    """A run took more steps than its limit: some greenlets may never stop to run in turns."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(f"no end after {steps} steps")
+
+
+class NondeterminismError(Exception):
+    """The same schedule made a program do different things; the text names the first difference.
+
+    Likely sources are the order of sets, addresses, real time, threads, and state that an earlier
+    run left behind.
+    """
+
+
+class World(NamedTuple):
+    """What holds for all runs of one call."""
+
+    clock: Literal["virtual", "real"] = "virtual"
+    strict: bool = False
+    seed: int = 0
+    leaks: bool = True
+    preempt: bool = False
+    limit: int = MOST_STEPS
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """What a run came to."""
+
+    value: T | None
+    exception: BaseException | None
+    chooser: Chooser
+
+
+class Failures:
+    """Stands for a hub's ``handle_error`` during a run: keeps what greenlets failed with."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._own = hub.handle_error
+        self._found: list[tuple[Any, BaseException]] = []
+
+    def __call__(self, context: object, type: Any, value: Any, tb: Any) -> None:
+        if isinstance(value, GreenletExit):
+            return
+        if isinstance(value, self._hub.SYSTEM_ERROR):
+            self._own(context, type, value, tb)
+        else:
+            self._found.append((context, value))
+
+    def unobserved(self, but: object) -> list[BaseException]:
+        """The exceptions that no code took, except those of the greenlet *but*."""
+        return [
+            value
+            for context, value in self._found
+            if context is not but and not getattr(context, "observed", False)
+        ]
+
+
+@contextmanager
+def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcome[T]]]:
+    """Set up what all runs share; yields the function that makes one run.
+
+    Raises RuntimeError unless the caller is its thread's main greenlet, and no run is on.
+    """
+    hub = get_hub()
+    if getcurrent() is not hub.main:
+        raise RuntimeError("a run must be started by the main greenlet of its thread")
+    if hub.probe is not None:
+        raise RuntimeError("a run is on in this thread already")
+    threads = len(sys._current_frames())
+
+    def awaits_others() -> bool:
+        return any_task_runs() or len(sys._current_frames()) > threads + len(all_workers())
+
+    with ExitStack() as stack:
+        if world.leaks:
+            stack.enter_context(spawning_stacks())
+        if world.clock == "virtual":
+            virtual = VirtualClock(awaits_others, world.strict)
+            stack.enter_context(_clock.installed(virtual))
+        stack.enter_context(_seeded(world.seed))
+        stack.enter_context(_without_collections())
+        if world.preempt:
+            preempt(True)
+            stack.callback(preempt, False)
+
+        def one(fn: Callable[[], T], chooser: Chooser) -> Outcome[T]:
+            random.seed(world.seed)
+            chooser.awaits = awaits_others
+            return _run_once(hub, fn, chooser, world)
+
+        yield one
+
+
+def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> Outcome[T]:
+    before = Present.now() if world.leaks else None
+    known = set(hub.fibers())
+    failures = Failures(hub)
+    hub.__dict__["handle_error"] = failures
+    chooser.limit = StepLimitError
+    greenlet = Greenlet(fn)
+    exception: BaseException | None = None
+    hub.probe = chooser
+    try:
+        if chooser.watched is not None:
+            chooser.watched = greenlet
+        greenlet.start()
+        greenlet.join()
+        wait_all_blocked()
+        exception = greenlet.exception or _one_of(failures.unobserved(greenlet))
+    except (LoopExit, StepLimitError) as exc:
+        exception = exc
+    finally:
+        hub.probe = None
+    try:
+        if exception is None and before is not None:
+            raise_leaks(before)
+    except LeakError as exc:
+        exception = exc
+    finally:
+        _end([each for each in hub.fibers() if each not in known])
+        del hub.__dict__["handle_error"]
+    return Outcome(greenlet.value if exception is None else None, exception, chooser)
+
+
+def _one_of(exceptions: list[BaseException]) -> BaseException | None:
+    if len(exceptions) > 1:
+        return BaseExceptionGroup("greenlets failed, and no code took their exceptions", exceptions)
+    return exceptions[0] if exceptions else None
+
+
+def _end(greenlets: list[Any]) -> None:
+    """Kill what a run left, so that the next finds nothing of it."""
+    if greenlets:
+        killall(greenlets, block=False)
+        with suppress(LoopExit):
+            joinall([each for each in greenlets if hasattr(each, "rawlink")], timeout=GRACE)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Make :mod:`random`, :func:`os.urandom` and what stands on them give the same each time."""
+    state = random.getstate()
+    native: Any = os.urandom
+    source = random.Random(seed)
+    internals: Any = random
+    own = internals._urandom
+    os.urandom = internals._urandom = source.randbytes
+    try:
+        yield
+    finally:
+        os.urandom = native
+        internals._urandom = own
+        random.setstate(state)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep the garbage collector, and so finalizers, from running at moments of its own choice."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def run(
+    fn: Callable[[], T],
+    *,
+    seed: int | None = None,
+    clock: Literal["virtual", "real"] = "virtual",
+    order: Literal["fifo", "random"] = "fifo",
+    leaks: bool = True,
+    strict: bool = False,
+    limit: int = MOST_STEPS,
+) -> T:
+    """Call *fn* in a greenlet, by one schedule, and return its value.
+
+    With *clock* "virtual" time stands still while anything can run, and jumps when all wait: a
+    ``sleep(3600)`` takes no time. It runs with the system's clock while a greenlet waits for a
+    descriptor, a child or a thread; with *strict* that raises RuntimeError. *order* "random" runs
+    ready greenlets in an order that *seed* decides; *seed* also seeds :mod:`random`,
+    :func:`os.urandom`, :mod:`uuid` and :mod:`secrets` (None: 0).
+
+    Raises what *fn* raises; LoopExit if all greenlets wait and nothing can wake them; the
+    exception of a greenlet that failed if no code took it; :class:`LeakError` if *leaks* is true
+    and something is left; :class:`StepLimitError` after *limit* steps.
+    """
+    world = World(clock, strict, seed or 0, leaks, False, limit)
+    chooser = Chooser(RANDOM if order == "random" else FIFO, seed=seed or 0, most=limit)
+    with worlds(world) as one:
+        outcome = one(fn, chooser)
+    if outcome.exception is not None:
+        raise outcome.exception
+    return outcome.value  # type: ignore[return-value]
