@@ -32,7 +32,7 @@ LAYERS = {
         2,
     ),
     **dict.fromkeys(
-        ["backdoor", "baseserver", "http", "monkey", "pywsgi", "server", "websocket"], 3
+        ["backdoor", "baseserver", "http", "monkey", "pywsgi", "server", "testing", "websocket"], 3
     ),
     **dict.fromkeys(["", "__main__", "cli", "compat", "demo", "serve"], 4),
     **dict.fromkeys(["celery", "gunicorn", "psycopg2"], 4),
@@ -91,6 +91,7 @@ LATE = {
     ("treadle.monkey._patches", "treadle.monkey._multiprocessing"): WHEN_PATCHED,
     ("treadle.observe.monitor", "psutil"): "optional",
     ("treadle.server", "treadle.ssl"): "only who serves TLS pays for it",
+    ("treadle.testing._hypothesis", "hypothesis"): "optional",
     ("treadle.serve.worker", "ssl"): "only who serves TLS pays for it",
 }
 

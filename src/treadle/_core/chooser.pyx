@@ -159,16 +159,20 @@ cdef class Chooser(Probe):
         cdef Wait wait
         if hub.in_callback or hub.ring.count == 0 or current_greenlet() is hub:
             return 0
-        if self.choose(2, None) == 1:
+        if self.choose(2, None, current_greenlet()) == 1:
             wait = new_wait(ON_YIELD, None)
+            wait.settled = True  # no exception comes here: without the switch none could
             unpark(wait)
             park(wait, -1)
         return 0
 
     # -- choices
 
-    cdef size_t choose(self, size_t n, list candidates) except? 99:
-        """The option that is taken of *n*; *candidates* are greenlets, or None."""
+    cdef size_t choose(self, size_t n, list candidates, interrupted=None) except? 99:
+        """The option that is taken of *n*.
+
+        *candidates* are greenlets, or None; *interrupted* is a greenlet that gives way for option 1.
+        """
         cdef object number = len(self.taken)
         cdef size_t option
         given = self.departures.get(number)
@@ -178,6 +182,8 @@ cdef class Chooser(Probe):
             option = 0
         elif self.mode == BY_ASKING:
             option = self.ask(n)
+        elif interrupted is not None and self.mode == BY_PRIORITY:
+            option = 1  # whoever has the highest priority goes on
         elif self.mode == BY_RANDOM or candidates is None:
             option = self.random() % n
         else:
@@ -186,7 +192,8 @@ cdef class Chooser(Probe):
         self.taken.append(option)
         if self.on_choice is not None and option > 0:
             who = None if candidates is None else candidates[option]
-            self.on_choice(number, option, who, None if candidates is None else candidates[0])
+            other = interrupted if candidates is None else candidates[0]
+            self.on_choice(number, option, who, other)
         return option
 
     cdef size_t highest(self, object number, list candidates) except? 99:

@@ -7,10 +7,13 @@ from treadle._core.sleep import sleep
 from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport ON_EVENT, ON_RESULT, Hub, current_greenlet, get_hub_if_exists
 from treadle._core.linkable cimport Linkable
+from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.timeout cimport timeout_error
 
 
 PyGreenlet_Import()
+
+cdef Preemption *PREEMPTION = the_preemption()
 
 
 cdef class Event(Linkable):
@@ -31,6 +34,7 @@ cdef class Event(Linkable):
     def set(self):
         """Set the flag and wake all waiters."""
         cdef Hub hub
+        operation(PREEMPTION)
         self.flag = True
         if self.waiters.count:
             hub = get_hub_if_exists()
@@ -41,6 +45,7 @@ cdef class Event(Linkable):
 
     def clear(self):
         """Clear the flag."""
+        operation(PREEMPTION)
         self.flag = False
 
     def wait(self, timeout=None):
@@ -50,6 +55,7 @@ cdef class Event(Linkable):
         that :meth:`set` woke in the same turn run first, as with gevent: a loop that calls both
         methods lets other greenlets run.
         """
+        operation(PREEMPTION)
         if not self.flag:
             return self.wait_in(self.waiters, ON_EVENT, timeout)
         if self.waker != NULL and timeout != 0 and self.woke_others_just_now():
@@ -102,6 +108,7 @@ cdef class AsyncResult(Linkable):
 
     def set(self, value=None):
         """Store *value* and wake all waiters."""
+        operation(PREEMPTION)
         self.settle(VALUE, value)
 
     set_result = set
@@ -112,6 +119,7 @@ cdef class AsyncResult(Linkable):
         *exc_info*, a triple like that of ``sys.exc_info()``, gives the exception and its traceback
         instead. Raises TypeError if there is no exception in the arguments.
         """
+        operation(PREEMPTION)
         if exc_info is not None and exc_info[1] is not None:
             exception = exc_info[1].with_traceback(exc_info[2])
         elif isinstance(exception, type):
@@ -145,6 +153,7 @@ cdef class AsyncResult(Linkable):
         Raises :class:`~treadle.Timeout` after *timeout* seconds (None: no limit), or at once if
         *block* is false.
         """
+        operation(PREEMPTION)
         if self.outcome == UNSET:
             if not block or not self.wait_in(self.waiters, ON_RESULT, timeout):
                 raise timeout_error(timeout if block else None)
@@ -171,6 +180,7 @@ cdef class AsyncResult(Linkable):
 
         Return the value, or None if there is none.
         """
+        operation(PREEMPTION)
         if self.outcome == UNSET:
             self.wait_in(self.waiters, ON_RESULT, timeout)
         return self.value

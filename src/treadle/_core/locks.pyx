@@ -23,6 +23,7 @@ from treadle._core.hub cimport (
     unpark,
 )
 from treadle._core.linkable cimport Linkable
+from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.wait_queue cimport WaitQueue
 
 import sys
@@ -30,6 +31,8 @@ import sys
 from treadle.exceptions import LoopExit
 
 PyGreenlet_Import()
+
+cdef Preemption *PREEMPTION = the_preemption()
 
 # A greenlet that fails this many times in a row to acquire without blocking is spinning. It yields,
 # as it could spin for ever otherwise. It does not yield at the first failure, because non-blocking
@@ -167,10 +170,12 @@ cdef class Semaphore(Linkable):
 
         If *blocking* is true, wait for one first, at most *timeout* seconds (None: no limit).
         """
+        operation(PREEMPTION)
         return self.take_free() or self.take(blocking, timeout)
 
     def release(self):
         """Release a permit, to the first waiter if there is one; return the counter."""
+        operation(PREEMPTION)
         self.give()
         return self.counter
 
@@ -179,6 +184,7 @@ cdef class Semaphore(Linkable):
 
         Waits at most *timeout* seconds (None: no limit).
         """
+        operation(PREEMPTION)
         if self.counter <= 0:
             if self.watchers is None:
                 self.watchers = WaitQueue()
@@ -194,6 +200,7 @@ cdef class Semaphore(Linkable):
         return self.counter > 0
 
     def __enter__(self):
+        operation(PREEMPTION)
         self.take(True, None)
 
     def __exit__(self, typ, value, tb):
@@ -218,6 +225,7 @@ cdef class BoundedSemaphore(Semaphore):
 
         Raises ValueError if that would raise the counter above its initial value.
         """
+        operation(PREEMPTION)
         if self.counter >= self.initial:
             raise ValueError("Semaphore released too many times")
         self.give()
@@ -261,15 +269,18 @@ cdef class Lock(Semaphore):
 
         If *blocking* is true, wait until it is free, at most *timeout* seconds (-1: no limit).
         """
+        operation(PREEMPTION)
         return take_with_thread_arguments(self, blocking, timeout)
 
     def release(self):
         """Release the lock; any greenlet may do so. Raises RuntimeError if it is not locked."""
+        operation(PREEMPTION)
         if self.counter > 0:
             raise RuntimeError("release unlocked lock")
         self.give()
 
     def __enter__(self):
+        operation(PREEMPTION)
         return self.take(True, None)
 
     acquire_lock = acquire
@@ -367,10 +378,12 @@ cdef class RLock:
         If *blocking* is true, wait until it is free, at most *timeout* seconds (-1 or None: no
         limit).
         """
+        operation(PREEMPTION)
         return self.take(1, blocking, checked_timeout(blocking, timeout))
 
     def release(self):
         """Undo one acquire(). Raises RuntimeError if the caller does not own the lock."""
+        operation(PREEMPTION)
         if not self.owned():
             raise RuntimeError("cannot release un-acquired lock")
         if self.count > 1:
@@ -383,6 +396,7 @@ cdef class RLock:
         return self.count > 0
 
     def __enter__(self):
+        operation(PREEMPTION)
         return self.take(1, True, None)
 
     def __exit__(self, typ, value, tb):
@@ -467,6 +481,7 @@ cdef class Condition:
         lock.
         """
         cdef Wait wait
+        operation(PREEMPTION)
         self.check_owned("wait")
         wait = new_wait(ON_CONDITION, self)
         self.waiters.append(wait)
@@ -536,13 +551,18 @@ cdef class Condition:
 
     def notify(self, n=1):
         """Wake at most *n* waiters. Raises RuntimeError if the caller does not hold the lock."""
+        operation(PREEMPTION)
+        self.wake(n)
+
+    cdef int wake(self, Py_ssize_t n) except -1:
         self.check_owned("notify")
         while n > 0 and self.waiters.grant() is not None:
             n -= 1
 
     def notify_all(self):
         """Wake all waiters. Raises RuntimeError if the caller does not hold the lock."""
-        self.notify(self.waiters.count)
+        operation(PREEMPTION)
+        self.wake(self.waiters.count)
 
     def _is_owned(self):
         lock = self._lock

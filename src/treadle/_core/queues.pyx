@@ -33,8 +33,11 @@ from treadle._core.hub cimport (
     unpark,
     unpark_with,
 )
+from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
+
+cdef Preemption *PREEMPTION = the_preemption()
 
 # treadle.queue sets these to the standard library's classes, whose module loads threading.
 full_class = Exception
@@ -217,6 +220,7 @@ cdef class SimpleQueue:
         if *block* is false; :class:`ShutDown` if the queue is shut down; ValueError for a negative
         *timeout*.
         """
+        operation(PREEMPTION)
         if self.is_shutdown:
             raise shutdown_class
         if self.limit >= 0:
@@ -242,6 +246,7 @@ cdef class SimpleQueue:
         if *block* is false; :class:`ShutDown` if the queue is shut down and empty; ValueError for a
         negative *timeout*.
         """
+        operation(PREEMPTION)
         if self.is_shutdown and self.size() <= self.promised:
             raise shutdown_class
         check_timeout(block, timeout)
@@ -274,6 +279,7 @@ cdef class SimpleQueue:
         """
         cdef int64_t deadline = 0
         cdef object left = timeout
+        operation(PREEMPTION)
         check_timeout(block, timeout)
         if timeout is not None:
             deadline = now() + nanoseconds(timeout)
@@ -407,6 +413,7 @@ cdef class Queue(SimpleQueue):
 
         Raises ValueError if called more often than items were put.
         """
+        operation(PREEMPTION)
         if self.unfinished <= 0:
             raise ValueError(f"task_done() was called too many times on {self!r}")
         self.unfinished -= 1
@@ -420,6 +427,7 @@ cdef class Queue(SimpleQueue):
         """
         cdef int64_t ns
         cdef Wait wait
+        operation(PREEMPTION)
         if self.unfinished == 0:
             return True
         ns = nanoseconds(timeout)
@@ -436,6 +444,7 @@ cdef class Queue(SimpleQueue):
 
         With *immediate* the remaining items are dropped and count as done.
         """
+        operation(PREEMPTION)
         self.is_shutdown = True
         if immediate:
             while self.size() > 0:
@@ -547,6 +556,7 @@ cdef class Channel:
         """
         cdef Wait wait
         cdef int64_t ns
+        operation(PREEMPTION)
         if not block:
             if self.getting.grant() is None:
                 raise full_class
@@ -578,6 +588,7 @@ cdef class Channel:
         cdef Wait putter
         cdef int64_t deadline = 0
         cdef object left = timeout
+        operation(PREEMPTION)
         if timeout is not None:
             deadline = now() + nanoseconds(timeout)
         while True:

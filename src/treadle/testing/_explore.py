@@ -39,6 +39,8 @@ class ScheduleFailure(AssertionError):
     two greenlets that each is about, and how to run it again.
     """
 
+    __module__ = __package__
+
     def __init__(self, text: str, token: str, exception: BaseException, schedules: int) -> None:
         super().__init__(text)
         #: The schedule, for :func:`replay`.
@@ -52,6 +54,8 @@ class ScheduleFailure(AssertionError):
 @dataclass(frozen=True)
 class Report:
     """What :func:`explore` did, when nothing failed."""
+
+    __module__ = __package__
 
     #: How many schedules were run.
     schedules: int
@@ -283,8 +287,10 @@ class _Shrinking:
 
     def _show(self, shown: list[str], number: int, option: int, who: Any, other: Any) -> None:
         text = f"At choice {number} it departs from first in, first out.\n"
-        if who is None:
-            text += "  A timer, callback or switch of its own came first.\n"
+        if who is None and other is None:
+            text += "  Another timer or callback comes first.\n"
+        elif who is None:
+            text += f"  {_named(other)} lets the others run first:\n{_stack(other)}"
         else:
             text += f"  {_named(who)} runs:\n{_stack(who)}"
             if other is not None:

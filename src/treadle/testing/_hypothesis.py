@@ -15,6 +15,8 @@ T = TypeVar("T")
 class Schedule:
     """A schedule whose choices are drawn when they come; see :func:`schedules`."""
 
+    __module__ = __package__
+
     def __init__(self, draw: Callable[[int], int]) -> None:
         self._draw = draw
 

@@ -24,6 +24,8 @@ STACK_LIMIT = 12
 class LeakError(AssertionError):
     """Something was left behind; the text names each thing and the line that made it."""
 
+    __module__ = __package__
+
 
 class Present(NamedTuple):
     """What there is at one moment."""

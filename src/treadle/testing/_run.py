@@ -29,6 +29,8 @@ GRACE = 3600.0
 class StepLimitError(Exception):
     """A run took more steps than its limit: some greenlets may never stop to run in turns."""
 
+    __module__ = __package__
+
     def __init__(self, steps: int) -> None:
         super().__init__(f"no end after {steps} steps")
 
@@ -39,6 +41,8 @@ class NondeterminismError(Exception):
     Likely sources are the order of sets, addresses, real time, threads, and state that an earlier
     run left behind.
     """
+
+    __module__ = __package__
 
 
 class World(NamedTuple):

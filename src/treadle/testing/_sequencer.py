@@ -15,6 +15,8 @@ class Sequencer:
     is used once. trio's class of this name is the model.
     """
 
+    __module__ = __package__
+
     def __init__(self) -> None:
         self._ended: dict[int, Event] = {}
         self._begun: set[int] = set()
