@@ -35,6 +35,9 @@ def compiled(module: str) -> bool:
     return spec is not None and str(spec.origin).endswith(tuple(EXTENSION_SUFFIXES))
 
 
+#: Py_TPFLAGS_HEAPTYPE.
+HEAPTYPE = 1 << 9
+
 #: The only C in the package from another project.
 LLHTTP = "src/treadle/http/llhttp"
 
@@ -190,6 +193,43 @@ def test_stub_declares_what_the_compiled_module_holds(name: str) -> None:
             inherited = {name for base in held.__bases__ for name in dir(base)}
             members = public(declared_in(node.body))
             assert public(vars(held)) - inherited <= members <= set(vars(held)), class_name
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_methods_of_extension_types_check_the_type_of_self(name: str) -> None:
+    module = importlib.import_module(name)
+    for held in list(vars(module).values()):
+        # Classes that a class statement made are heap types; their methods take any self.
+        if isinstance(held, type) and held.__module__ == name and not held.__flags__ & HEAPTYPE:
+            for method in vars(held).values():
+                assert type(method).__name__ != "cython_function_or_method", (held, method)
+
+
+def test_a_method_called_with_a_foreign_self_raises() -> None:
+    for call in [
+        lambda: treadle.Greenlet.kill(treadle.getcurrent()),  # type: ignore[arg-type]
+        lambda: treadle.Greenlet.kill(treadle.spawn_raw(print)),  # type: ignore[arg-type]
+        lambda: treadle.Hub.wait_until_idle(object()),  # type: ignore[arg-type]
+        lambda: treadle.lock.Semaphore.release(object()),  # type: ignore[arg-type]
+    ]:
+        with pytest.raises(TypeError, match="doesn't apply to"):
+            call()
+
+
+def test_modules_are_attributes_that_dir_shows(fresh: Callable[..., str]) -> None:
+    shown = fresh("import treadle; print(*dir(treadle))").split()
+    assert {*treadle.__all__, "pool", "event", "__version__", "__name__"} <= set(shown)
+    assert [name for name in shown if name[0] == "_" and name[:2] != "__"] == []
+
+
+def test_a_module_that_cannot_be_imported_is_no_attribute(fresh: Callable[..., str]) -> None:
+    source = (
+        "import sys; sys.modules['_ssl'] = None; import treadle\n"
+        "print(hasattr(treadle, 'ssl'), getattr(treadle, 'ssl', 'none'))\n"
+        "try: from treadle import ssl\n"
+        "except ImportError as exc: print(exc.name)"
+    )
+    assert fresh(source).split() == ["False", "none", "_ssl"]
 
 
 def test_there_are_compiled_modules() -> None:

@@ -509,6 +509,23 @@ class TestLoop:
         assert loop.iteration > turns
         assert os.fstat(loop.fileno())
 
+    @pytest.mark.parametrize("once", [False, True])
+    @pytest.mark.parametrize("end", ["stop", "ref"])
+    def test_one_that_belongs_to_no_hub_ends_when_a_prepare_watcher_stops_the_last(
+        self, pair: tuple[socket.socket, socket.socket], end: str, once: bool
+    ) -> None:
+        own = treadle.core.loop(default=False)
+        watcher = own.io(pair[0].fileno(), READ)
+        watcher.start(print)
+        with own.prepare() as prepare:
+            if end == "stop":
+                prepare.start(lambda: (watcher.stop(), prepare.stop()))
+            else:
+                prepare.start(lambda: (setattr(watcher, "ref", False), prepare.stop()))
+            own.run(once=once)
+        watcher.close()
+        own.destroy()
+
     def test_one_that_belongs_to_no_hub(
         self, pair: tuple[socket.socket, socket.socket], errors: list[Any]
     ) -> None:

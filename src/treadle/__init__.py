@@ -124,10 +124,15 @@ _MODULES = frozenset(
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name in _MODULES:
+        text = f"module {__name__!r} has no attribute {name!r}"
+        if name not in _MODULES:
+            raise AttributeError(text)
+        try:
             return _import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        except ImportError as exc:  # a Python without ssl, or one that is about to exit
+            raise AttributeError(text) from exc
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    public = {name for name in globals() if name[0] != "_" or name.endswith("__")}
+    return sorted(public | _MODULES)

@@ -238,12 +238,26 @@ else:
     spawn_later = Greenlet.spawn_later
 
 
+@overload
 def joinall(
     greenlets: Iterable[Waited],
     timeout: float | None = None,
     raise_error: bool = False,
     count: int | None = None,
-) -> list[Waited]:
+) -> list[Waited]: ...
+@overload  # for lists of several types, whose join mypy takes for object
+def joinall(  # type: ignore[overload-cannot-match]
+    greenlets: Iterable[SupportsLink],
+    timeout: float | None = None,
+    raise_error: bool = False,
+    count: int | None = None,
+) -> list[SupportsLink]: ...
+def joinall(
+    greenlets: Iterable[Any],
+    timeout: float | None = None,
+    raise_error: bool = False,
+    count: int | None = None,
+) -> list[Any]:
     """Wait until all *greenlets* (or *count* of them) have ended, *timeout* seconds at most.
 
     Return the greenlets that have ended, in the order in which they ended. With *raise_error*,

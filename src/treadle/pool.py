@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from queue import Full
 from typing import (
     TYPE_CHECKING,
@@ -12,6 +13,7 @@ from typing import (
     ParamSpec,
     Protocol,
     Self,
+    TypeAlias,
     TypeVar,
     TypeVarTuple,
     overload,
@@ -35,6 +37,8 @@ C = TypeVar("C")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 Ts = TypeVarTuple("Ts")
+#: Arguments in what says nothing of their number and types, unlike a tuple.
+Untyped: TypeAlias = list[Any] | range | AbstractSet[Any] | deque[Any] | Iterator[Any]
 
 
 class Task(Protocol[R_co]):
@@ -83,16 +87,16 @@ class GroupMappingMixin:
         raise NotImplementedError(f"{type(self).__name__} has no _apply_async_cb_spawn()")
 
     @overload
-    def apply(self, func: Callable[[*Ts], R], args: tuple[*Ts]) -> R: ...
+    def apply(self, func: Callable[[*Ts], R], args: tuple[*Ts], kwds: None = None) -> R: ...
     @overload
     def apply(self, func: Callable[[], R], args: None = None, kwds: None = None) -> R: ...
     @overload
     def apply(
-        self, func: Callable[..., R], args: list[Any], kwds: Mapping[str, Any] | None = None
+        self, func: Callable[..., R], args: Untyped, kwds: Mapping[str, Any] | None = None
     ) -> R: ...
     @overload
     def apply(
-        self, func: Callable[..., R], args: Iterable[Any] | None, kwds: Mapping[str, Any]
+        self, func: Callable[..., R], args: Iterable[Any] | None, kwds: Mapping[str, Any] | None
     ) -> R: ...
     @overload
     def apply(self, func: Callable[..., R], *, kwds: Mapping[str, Any]) -> R: ...
@@ -115,7 +119,7 @@ class GroupMappingMixin:
         self,
         func: Callable[[*Ts], R],
         args: tuple[*Ts],
-        *,
+        kwds: None = None,
         callback: Callable[[R], object] | None = None,
     ) -> R: ...
     @overload
@@ -130,7 +134,7 @@ class GroupMappingMixin:
     def apply_cb(
         self,
         func: Callable[..., R],
-        args: list[Any],
+        args: Untyped,
         kwds: Mapping[str, Any] | None = None,
         callback: Callable[[R], object] | None = None,
     ) -> R: ...
@@ -139,7 +143,7 @@ class GroupMappingMixin:
         self,
         func: Callable[..., R],
         args: Iterable[Any] | None,
-        kwds: Mapping[str, Any],
+        kwds: Mapping[str, Any] | None,
         callback: Callable[[R], object] | None = None,
     ) -> R: ...
     @overload
@@ -172,7 +176,7 @@ class GroupMappingMixin:
         self,
         func: Callable[[*Ts], R],
         args: tuple[*Ts],
-        *,
+        kwds: None = None,
         callback: Callable[[R], object] | None = None,
     ) -> Greenlet[R]: ...
     @overload
@@ -187,7 +191,7 @@ class GroupMappingMixin:
     def apply_async(
         self,
         func: Callable[..., R],
-        args: list[Any],
+        args: Untyped,
         kwds: Mapping[str, Any] | None = None,
         callback: Callable[[R], object] | None = None,
     ) -> Greenlet[R]: ...
@@ -196,7 +200,7 @@ class GroupMappingMixin:
         self,
         func: Callable[..., R],
         args: Iterable[Any] | None,
-        kwds: Mapping[str, Any],
+        kwds: Mapping[str, Any] | None,
         callback: Callable[[R], object] | None = None,
     ) -> Greenlet[R]: ...
     @overload
@@ -366,6 +370,10 @@ class AnyThreadPool(GroupMappingMixin):
     @property
     def maxsize(self) -> int:
         """The maximum number of threads."""
+        raise NotImplementedError(f"{type(self).__name__} has no maxsize")
+
+    @maxsize.setter
+    def maxsize(self, value: int) -> None:
         raise NotImplementedError(f"{type(self).__name__} has no maxsize")
 
     @property

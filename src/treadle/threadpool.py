@@ -198,7 +198,9 @@ class ThreadPool(AnyThreadPool):
         if self.size > value:
             self._crew.await_leaves(self._crew.dismiss(self.size - value))
 
-    def spawn(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ThreadResult[R]:
+    def spawn(  # type: ignore[override]  # gevent's takes func= as well
+        self, func: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> ThreadResult[R]:
         """Have a thread call ``func(*args, **kwargs)``; return a :class:`ThreadResult` for it.
 
         Block while ``maxsize + 1`` calls have not ended: one call may wait for a thread.

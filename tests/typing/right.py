@@ -75,6 +75,10 @@ assert_type(treadle.wait(), bool)
 for ready in treadle.iwait(numbers):
     assert_type(ready, Greenlet[int])
 treadle.wait([Event(), Semaphore(), AsyncResult[int]()])
+treadle.wait([numbers[0], Event()])
+treadle.joinall([numbers[0], AsyncResult[int]()])
+for either in treadle.iwait([numbers[0], Semaphore()]):
+    either.unlink(print)
 treadle.killall(numbers, block=False)
 treadle.kill(numbers[0])
 
@@ -90,6 +94,9 @@ assert_type(pool.apply(repeat, ("a",), {"times": 3}), str)
 assert_type(pool.apply(nothing), None)
 assert_type(pool.apply_async(repeat, ("a",), callback=print).get(), str)
 assert_type(pool.apply_cb(repeat, ("a",), callback=print), str)
+assert_type(pool.apply_async(repeat, ("a",), None, print).get(), str)
+assert_type(pool.apply(repeat, ["a"]), str)
+assert_type(pool.apply(repeat, iter("a")), str)
 for piece in pool.imap(many, [1], ["a"], [1.5]):
     assert_type(piece, bytes)
 for piece in pool.imap_unordered(many, [1], ["a"], [1.5], maxsize=2):
@@ -105,6 +112,7 @@ assert_type(threads.apply(repeat, ("a",)), str)
 assert_type(threads.map(repeat, ["a"]), list[str])
 hub = treadle.get_hub()
 assert_type(hub, Hub)
+hub.threadpool.maxsize = 30
 assert_type(hub.threadpool.apply(many, (1, "a", 2.0)), bytes)
 assert_type(hub.threadpool.spawn(repeat, "a").get(), str)
 hub.loop.run_callback(print, 1)

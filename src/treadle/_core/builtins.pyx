@@ -1,4 +1,3 @@
-# cython: binding=False
 """Functions that patching puts in the place of the interpreter's built-in ones.
 
 They are built-in functions as well, so a class that stores one (``sleep = time.sleep``) does not

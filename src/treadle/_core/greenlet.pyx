@@ -1,5 +1,3 @@
-# cython: binding=False
-# binding=False makes calls of methods faster, unless a Python class overrides them.
 """Greenlet: a function that runs in a greenlet, its result, and what waits for its end."""
 
 from contextvars import copy_context
@@ -351,18 +349,17 @@ cdef class Greenlet(Fiber):
             raise self.result
         return self.result
 
-    @cython.binding(True)  # so that inspect can show the default of *exception*
-    def kill(self, exception=GreenletExit, block=True, timeout=None):
+    def kill(self, exception=None, block=True, timeout=None):
         """Raise *exception* in the greenlet and, if *block* is true, wait for its end.
 
-        A greenlet that has not begun never runs. Waits at most *timeout* seconds (None: no limit).
-        Killing a greenlet that has ended does nothing. Killing the current greenlet raises here if
-        *block* is true, otherwise at its next wait. *exception* may be a tuple of a type, a value
-        and a traceback.
+        *exception* is a class, an instance, or a tuple of a type, a value and a traceback; None
+        stands for :class:`~treadle.GreenletExit`. A greenlet that has not begun never runs. Waits
+        at most *timeout* seconds (None: no limit). Killing a greenlet that has ended does nothing.
+        Killing the current greenlet raises here if *block* is true, otherwise at its next wait.
         """
         if self.life >= FINISHED:
             return
-        exception = exception_to_throw(exception)
+        exception = exception_to_throw(GreenletExit if exception is None else exception)
         if self.life == FRESH:
             self.settle_before_start(exception)
         elif block and current_greenlet() is self:

@@ -1,5 +1,3 @@
-# cython: binding=False
-# binding=False makes calls of methods faster, unless a Python class overrides them.
 """The scheduler: park() suspends a greenlet, unpark() wakes it, and the hub runs in between.
 
 HACKING.md explains the vocabulary and the invariants.
@@ -679,6 +677,7 @@ cdef class Hub(greenlet):
     def __cinit__(self, *args, **kwargs):
         self.raw_waits = {}
         self.join_waits = []
+        self.poller = Poller.__new__(Poller)  # whatever needs one raises, until __init__() has run
         self.thread_ident = PyThread_get_thread_ident()
 
     cdef bint can_wake(self) except -1:
@@ -811,7 +810,7 @@ cdef class Hub(greenlet):
     @property
     def idle(self):
         """Whether the thread is blocked in the poller, with nothing to run."""
-        return self.poller is not None and self.poller.blocking
+        return self.poller.blocking
 
     def interrupt_main(self, exc):
         """Raise *exc* in this thread's main greenlet, before anything else runs."""

@@ -103,6 +103,10 @@ class WaitIterator(Generic[T]):
 def iwait(
     objects: Iterable[T], timeout: float | None = None, count: int | None = None
 ) -> WaitIterator[T]: ...
+@overload  # for lists of several types, whose join mypy takes for object
+def iwait(  # type: ignore[overload-cannot-match]
+    objects: Iterable[SupportsLink], timeout: float | None = None, count: int | None = None
+) -> WaitIterator[SupportsLink]: ...
 @overload
 def iwait(objects: None, timeout: float | None = None, count: int | None = None) -> list[bool]: ...
 def iwait(
@@ -125,6 +129,10 @@ def iwait(
 def wait(
     objects: Iterable[T], timeout: float | None = None, count: int | None = None
 ) -> list[T]: ...
+@overload  # for lists of several types, whose join mypy takes for object
+def wait(  # type: ignore[overload-cannot-match]
+    objects: Iterable[SupportsLink], timeout: float | None = None, count: int | None = None
+) -> list[SupportsLink]: ...
 @overload
 def wait(objects: None = None, timeout: float | None = None, count: int | None = None) -> bool: ...
 def wait(

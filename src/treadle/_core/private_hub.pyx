@@ -19,17 +19,21 @@ cdef class PrivateHub(Hub):
         """Report an exception through ``handle_error`` of the current thread's hub."""
         get_hub().handle_error(context, type, value, tb)
 
+    cdef bint alive(self) noexcept:
+        return self.state != HUB_CLOSED and (
+            self.ring.count > 0 or self.inbox.count > 0 or self.refs > 0
+            or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers)
+
     def run_loop(self, bint nowait, bint once):
         """Run callbacks and watchers until nothing is left that keeps the loop alive.
 
         With *once*, make only one turn; with *nowait*, make one turn that does not block.
         """
         cdef bint hooked, busy
-        while self.state != HUB_CLOSED and (
-                self.ring.count > 0 or self.inbox.count > 0 or self.refs > 0
-                or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers):
+        while self.alive():
             hooked = self.turn_hook is not None and self.turn_hook.active
-            busy = nowait or hooked and self.turn_hook.before_wait()
+            # The hook may end what kept the loop alive: then nothing would end a wait.
+            busy = nowait or hooked and (self.turn_hook.before_wait() or not self.alive())
             next_turn(self, self.main, busy)
             if hooked:
                 self.turn_hook.after_wait()

@@ -1,4 +1,3 @@
-# cython: binding=False
 """gevent's ``sleep()``, which suspends the current greenlet."""
 
 from libc.stdint cimport int64_t

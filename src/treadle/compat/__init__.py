@@ -2,8 +2,9 @@
 
 Call :func:`install` in the first line of a program, or use ``treadle run --gevent``. It works
 whether or not gevent is installed. ``gevent`` itself, and the private modules that libraries use,
-are separate modules in the folder ``gevent`` beside this file. Every other ``gevent.X`` is the
-module object of ``treadle.X`` itself.
+are separate modules in the folder ``gevent`` beside this file. So are the public modules that
+are there: they add what only gevent has. Every other ``gevent.X`` is the module object of
+``treadle.X`` itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# cython: binding=False
 """Bodies that applications read and return: ``wsgi.input`` and ``wsgi.file_wrapper``."""
 
 import os

@@ -1,4 +1,3 @@
-# cython: binding=False
 """Counters of requests; compiled, because every request updates them."""
 
 __all__ = ["Counters"]

@@ -1,4 +1,3 @@
-# cython: binding=False
 """One request and its response, independent of the protocol and the kind of application.
 
 The methods without an underscore have the names of methods of gevent.pywsgi's handler, and are

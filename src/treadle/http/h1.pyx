@@ -1,4 +1,3 @@
-# cython: binding=False
 """HTTP/1.1 as a server reads it: bytes in, requests out, no I/O.
 
 llhttp parses strictly: it rejects bare line feeds, folded lines, control characters, conflicting

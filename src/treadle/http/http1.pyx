@@ -1,4 +1,3 @@
-# cython: binding=False
 """WSGI over one HTTP/1.1 connection."""
 
 from _socket import SHUT_RD as _SHUT_RD

@@ -1,4 +1,3 @@
-# cython: binding=False
 """HTTP/1.1 as a server writes it: heads, and how a body is delimited, without I/O."""
 
 import re

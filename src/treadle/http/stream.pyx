@@ -1,4 +1,3 @@
-# cython: binding=False
 """One stream of an HTTP/2 connection: a request and its response."""
 
 from collections import deque

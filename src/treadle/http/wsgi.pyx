@@ -1,4 +1,3 @@
-# cython: binding=False
 """WSGI (PEP 3333) for an exchange: the environment, start_response() and the body."""
 
 from urllib.parse import unquote_to_bytes
