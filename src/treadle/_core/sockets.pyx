@@ -4,6 +4,7 @@ Each call is tried at once and waits only if it would block. A return code tells
 never an exception. Arguments and errors are those of the standard library's socket.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
@@ -204,6 +205,7 @@ cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
         Py_XDECREF(data)
 
 
+@cython.binding(True)  # a method of treadle.socket.socket
 def recv(self, Py_ssize_t bufsize, int flags=0):
     """Receive and return up to *bufsize* bytes; at the end of a stream they are empty."""
     return receive_bytes(self._state, bufsize, flags)
@@ -213,6 +215,7 @@ def recv(self, Py_ssize_t bufsize, int flags=0):
 cdef object UNSET = object()
 
 
+@cython.binding(True)  # a method of treadle.socket.socket
 def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
     """Receive at most *nbytes* (0: its length) into *buffer*; return the number of bytes."""
     cdef SocketState io = self._state
@@ -228,6 +231,7 @@ def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
         PyBuffer_Release(&view)
 
 
+@cython.binding(True)  # a method of treadle.socket.socket
 def send(self, data, int flags=0, timeout=UNSET):
     """Send as much of *data* as the system takes at once; return the number of bytes.
 
@@ -259,6 +263,7 @@ cdef int send_all(SocketState io, data, int flags) except -1:
         PyBuffer_Release(&view)
 
 
+@cython.binding(True)  # a method of treadle.socket.socket
 def sendall(self, data, int flags=0):
     """Send all of *data*. After an error it is unknown how much was sent."""
     send_all(self._state, data, flags)

@@ -14,10 +14,11 @@ from treadle.testing._explore import Report, ScheduleFailure, explore, replay
 from treadle.testing._hypothesis import Schedule, schedules
 from treadle.testing._leaks import LeakError, no_leaks
 from treadle.testing._parks import at_every_park
-from treadle.testing._run import NondeterminismError, StepLimitError, run
+from treadle.testing._run import HangError, NondeterminismError, StepLimitError, run
 from treadle.testing._sequencer import Sequencer
 
 __all__ = [
+    "HangError",
     "LeakError",
     "NondeterminismError",
     "Report",

@@ -13,10 +13,15 @@ from itertools import combinations, product
 from typing import Any, Literal, TypeVar
 
 from treadle._core.chooser import FIFO, Chooser
-from treadle._core.native import allocate_lock, start_new_thread
 from treadle.greenlet import getcurrent
-from treadle.hub import get_hub
-from treadle.testing._run import MOST_STEPS, NondeterminismError, Outcome, World, worlds
+from treadle.testing._run import (
+    MOST_STEPS,
+    NondeterminismError,
+    Outcome,
+    World,
+    in_main_greenlet,
+    worlds,
+)
 from treadle.testing._strategies import DepthFirst, Priorities, Random, Strategy
 from treadle.testing._token import Token
 
@@ -107,7 +112,8 @@ def explore(
             chosen = DepthFirst(bound)
         case _:
             raise ValueError(f"no strategy is named {strategy!r}: choose random, pct or dfs")
-    return _in_main_greenlet(partial(_explore, fn, chosen, world, schedules, seconds))
+    __tracebackhide__ = True
+    return in_main_greenlet(partial(_explore, fn, chosen, world, schedules, seconds))
 
 
 def replay(fn: Callable[[], T], token: str, *, leaks: bool = True, strict: bool = False) -> T:
@@ -125,32 +131,8 @@ def replay(fn: Callable[[], T], token: str, *, leaks: bool = True, strict: bool 
             raise outcome.exception
         return outcome.value  # type: ignore[return-value]
 
-    return _in_main_greenlet(once)
-
-
-def _in_main_greenlet(call: Callable[[], T]) -> T:
-    """Do it here if the caller is a main greenlet, else in a native thread of its own."""
-    hub = get_hub()
-    if getcurrent() is hub.main and hub.probe is None:
-        return call()
-    values: list[T] = []
-    errors: list[BaseException] = []
-    done = allocate_lock()
-    done.acquire()
-
-    def main() -> None:
-        try:
-            values.append(call())
-        except BaseException as exc:
-            errors.append(exc)
-        finally:
-            done.release()
-
-    start_new_thread(main, ())
-    done.acquire()  # natively: the caller's hub stands still, and so does its clock
-    if errors:
-        raise errors[0]
-    return values[0]
+    __tracebackhide__ = True
+    return in_main_greenlet(once)
 
 
 def _explore(
@@ -160,6 +142,7 @@ def _explore(
     schedules: int | None,
     seconds: float | None,
 ) -> Report:
+    __tracebackhide__ = True
     began = _now()
     tried = most = 0
     with worlds(world) as one:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from treadle._core.chooser import ASK, Chooser
-from treadle.testing._explore import _in_main_greenlet
-from treadle.testing._run import MOST_STEPS, World, worlds
+from treadle.testing._run import MOST_STEPS, World, in_main_greenlet, worlds
 
 T = TypeVar("T")
 
@@ -37,7 +36,7 @@ class Schedule:
                 raise outcome.exception
             return outcome.value  # type: ignore[return-value]
 
-        return _in_main_greenlet(once)
+        return in_main_greenlet(once)
 
     def __repr__(self) -> str:
         return "Schedule()"

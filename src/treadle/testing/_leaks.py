@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -95,10 +95,19 @@ def _describe(greenlet: Any) -> str:
         if greenlet.waiting.on is not None:
             text += f" {greenlet.waiting.on!r}"
     if greenlet.gr_frame is not None:
-        stack = traceback.extract_stack(greenlet.gr_frame)
-        text += f", at {_where(stack[-1])}"
+        place = _outside(greenlet.gr_frame)
+        text += "" if place is None else f", at {_where(place)}"
     started = _outside(getattr(greenlet, "spawning_stack", None))
     return text if started is None else f"{text}; started at {_where(started)}"
+
+
+def places(but: Collection[Any]) -> Iterator[str]:
+    """A text for each greenlet that waits: where in the program. Those in *but* are left out."""
+    for greenlet in get_hub().fibers():
+        if greenlet not in but and greenlet.gr_frame is not None:
+            place = _outside(greenlet.gr_frame)
+            if place is not None:
+                yield f"{greenlet!r} waits at {_where(place)}"
 
 
 def _outside(stack: Any) -> traceback.FrameSummary | None:
@@ -143,6 +152,7 @@ def spawning_stacks() -> Iterator[None]:
 
 def raise_leaks(before: Present) -> None:
     """Raise :class:`LeakError` if there is more now than *before*."""
+    __tracebackhide__ = True
     found = before.leaks()
     if found:
         raise LeakError("left behind:\n" + "\n".join(f"  - {each}" for each in found))

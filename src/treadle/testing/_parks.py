@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from treadle._core.chooser import Chooser
 from treadle.greenlet import getcurrent
-from treadle.testing._run import MOST_STEPS, Outcome, World, worlds
+from treadle.testing._run import MOST_STEPS, Outcome, World, in_main_greenlet, worlds
 
 T = TypeVar("T")
 
@@ -34,14 +34,18 @@ def at_every_park(
     if (raises is None) == (call is None):
         raise ValueError("give one of raises and call")
     world = World(leaks=leaks, limit=limit)
-    with worlds(world) as one:
-        outcome = _attempt(one, fn, None, limit)
-        _judge(outcome, None, check, "undisturbed")
-        count = outcome.chooser.parks
-        for number in range(count):
-            outcome = _attempt(one, fn, {number: raises if call is None else call}, limit)
-            _judge(outcome, raises, check, f"disturbed at wait {number} of {count}")
-    return count
+
+    def every() -> int:
+        with worlds(world) as one:
+            outcome = _attempt(one, fn, None, limit)
+            _judge(outcome, None, check, "undisturbed")
+            count = outcome.chooser.parks
+            for number in range(count):
+                outcome = _attempt(one, fn, {number: raises if call is None else call}, limit)
+                _judge(outcome, raises, check, f"disturbed at wait {number} of {count}")
+        return count
+
+    return in_main_greenlet(every)
 
 
 def _attempt(one: Any, fn: Callable[[], T], at: dict[int, Any] | None, limit: int) -> Outcome[T]:

@@ -12,11 +12,12 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from treadle._core.chooser import FIFO, RANDOM, Chooser, preempt
 from treadle._core.crew import all_workers, any_task_runs
+from treadle._core.native import allocate_lock, start_new_thread
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall, killall
 from treadle.hub import Hub, LoopExit, get_hub
 from treadle.testing import _clock
 from treadle.testing._clock import VirtualClock, wait_all_blocked
-from treadle.testing._leaks import LeakError, Present, raise_leaks, spawning_stacks
+from treadle.testing._leaks import LeakError, Present, places, raise_leaks, spawning_stacks
 
 T = TypeVar("T")
 
@@ -33,6 +34,12 @@ class StepLimitError(Exception):
 
     def __init__(self, steps: int) -> None:
         super().__init__(f"no end after {steps} steps")
+
+
+class HangError(AssertionError):
+    """A test did not end in time; the text names what each greenlet waits for."""
+
+    __module__ = __package__
 
 
 class NondeterminismError(Exception):
@@ -118,6 +125,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
             stack.callback(preempt, False)
 
         def one(fn: Callable[[], T], chooser: Chooser) -> Outcome[T]:
+            __tracebackhide__ = True
             random.seed(world.seed)
             chooser.awaits = awaits_others
             return _run_once(hub, fn, chooser, world)
@@ -126,6 +134,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
 
 
 def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> Outcome[T]:
+    __tracebackhide__ = True
     before = Present.now() if world.leaks else None
     known = set(hub.fibers())
     failures = Failures(hub)
@@ -141,8 +150,10 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
         greenlet.join()
         wait_all_blocked()
         exception = greenlet.exception or _one_of(failures.unobserved(greenlet))
-    except (LoopExit, StepLimitError) as exc:
+    except (LoopExit, StepLimitError, HangError) as exc:
         exception = exc
+        for place in places(known):
+            exc.add_note(place)
     finally:
         hub.probe = None
     try:
@@ -199,6 +210,32 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
+def in_main_greenlet(call: Callable[[], T]) -> T:
+    """Do it here if the caller is a main greenlet, else in a native thread of its own."""
+    __tracebackhide__ = True
+    hub = get_hub()
+    if getcurrent() is hub.main and hub.probe is None:
+        return call()
+    values: list[T] = []
+    errors: list[BaseException] = []
+    done = allocate_lock()
+    done.acquire()
+
+    def main() -> None:
+        try:
+            values.append(call())
+        except BaseException as exc:
+            errors.append(exc)
+        finally:
+            done.release()
+
+    start_new_thread(main, ())
+    done.acquire()  # natively: the caller's hub stands still, and so does its clock
+    if errors:
+        raise errors[0]
+    return values[0]
+
+
 def run(
     fn: Callable[[], T],
     *,
@@ -223,8 +260,14 @@ def run(
     """
     world = World(clock, strict, seed or 0, leaks, False, limit)
     chooser = Chooser(RANDOM if order == "random" else FIFO, seed=seed or 0, most=limit)
-    with worlds(world) as one:
-        outcome = one(fn, chooser)
-    if outcome.exception is not None:
-        raise outcome.exception
-    return outcome.value  # type: ignore[return-value]
+
+    def once() -> T:
+        __tracebackhide__ = True
+        with worlds(world) as one:
+            outcome = one(fn, chooser)
+        if outcome.exception is not None:
+            raise outcome.exception
+        return outcome.value  # type: ignore[return-value]
+
+    __tracebackhide__ = True
+    return in_main_greenlet(once)

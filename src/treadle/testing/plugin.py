@@ -1,0 +1,189 @@
+"""The pytest plugin: each test runs in a greenlet, in a run of :mod:`treadle.testing`.
+
+``pytest --treadle`` patches the standard library and does so for all tests; the marker
+``@pytest.mark.treadle(...)`` does so for one. A test fails if no code takes the exception of a
+greenlet, if it leaves greenlets, timers, descriptors or threads, and if it does not end in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal, NamedTuple
+
+import pytest
+
+from treadle import monkey
+from treadle._core.native import allocate_lock, start_new_thread
+from treadle.hub import get_hub
+from treadle.observe.deadlock import describe_deadlock
+from treadle.testing._explore import ScheduleFailure, explore, replay
+from treadle.testing._run import HangError, in_main_greenlet, run
+
+#: Real seconds after which a test is taken for one that hangs.
+TIMEOUT = 300.0
+
+
+class Options(NamedTuple):
+    """The arguments of the marker."""
+
+    clock: Literal["virtual", "real"] = "virtual"
+    timeout: float | None = TIMEOUT
+    leaks: bool = True
+    strict: bool = False
+    seed: int | None = None
+    schedules: int | None = None
+    strategy: Literal["random", "pct", "dfs"] = "random"
+    bound: int | None = 3
+    preempt: Literal["parks", "ops"] = "parks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("treadle", "concurrent programs (treadle.testing)")
+    group.addoption(
+        "--treadle",
+        action="store_true",
+        help="patch the standard library, and run each test in a greenlet",
+    )
+    group.addoption(
+        "--treadle-clock",
+        choices=["virtual", "real"],
+        default="virtual",
+        help="the clock of tests whose marker names none (default: virtual)",
+    )
+    group.addoption(
+        "--treadle-timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"real seconds after which a test hangs, unless its marker says (default: {TIMEOUT})",
+    )
+    group.addoption(
+        "--treadle-replay",
+        metavar="TOKEN",
+        help="run tests that explore schedules under this one alone",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Patch before the tests are imported."""
+    if early_config.known_args_namespace.treadle:
+        monkey.patch_all()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "treadle(clock='virtual', timeout=300, leaks=True, strict=False, seed=None, "
+        "schedules=None, strategy='random', bound=3, preempt='parks'): run the test in a greenlet, "
+        "by treadle.testing.run(); with schedules=N, by explore()",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    __tracebackhide__ = True
+    options = _options(item)
+    if options is None:
+        return (yield)
+    runtest: Callable[[], None] = item.runtest
+    token: str | None = item.config.getoption("treadle_replay")
+    item.runtest = partial(_run, runtest, options, token)  # type: ignore[method-assign]
+    try:
+        return (yield)
+    finally:
+        del item.runtest
+
+
+def _options(item: pytest.Item) -> Options | None:
+    """How to run a test in a greenlet; None: not at all."""
+    config = item.config
+    marker = item.get_closest_marker("treadle")
+    if marker is None and not config.getoption("treadle"):
+        return None
+    given = {
+        "clock": config.getoption("treadle_clock"),
+        "timeout": config.getoption("treadle_timeout"),
+    }
+    if marker is None:
+        return Options(**given)
+    unknown = [*map(repr, marker.args), *(marker.kwargs.keys() - set(Options._fields))]
+    if unknown:
+        raise pytest.UsageError(
+            f"{item.nodeid}: the marker treadle does not take {', '.join(unknown)}; "
+            f"its arguments are {', '.join(Options._fields)}, each by name"
+        )
+    return Options(**{**given, **marker.kwargs})
+
+
+def _run(runtest: Callable[[], None], options: Options, token: str | None) -> None:
+    __tracebackhide__ = True
+    in_main_greenlet(partial(_run_limited, runtest, options, token))
+
+
+def _run_limited(runtest: Callable[[], None], options: Options, token: str | None) -> None:
+    __tracebackhide__ = True
+    with _limited(options.timeout):
+        if options.schedules is None:
+            run(
+                runtest,
+                seed=options.seed,
+                clock=options.clock,
+                leaks=options.leaks,
+                strict=options.strict,
+            )
+        elif token is not None:
+            replay(runtest, token, leaks=options.leaks, strict=options.strict)
+        else:
+            _explore(runtest, options, options.schedules)
+
+
+def _explore(runtest: Callable[[], None], options: Options, schedules: int) -> None:
+    __tracebackhide__ = True
+    try:
+        explore(
+            runtest,
+            strategy=options.strategy,
+            schedules=schedules,
+            bound=options.bound,
+            seed=options.seed,
+            preempt=options.preempt,
+            leaks=options.leaks,
+            strict=options.strict,
+        )
+    except ScheduleFailure as failure:
+        failure.add_note(f"With pytest: --treadle-replay {failure.token}")
+        raise
+
+
+@contextmanager
+def _limited(seconds: float | None) -> Iterator[None]:
+    """Raise HangError in the caller, a main greenlet, if the block takes longer."""
+    if seconds is None:
+        yield
+        return
+    hub = get_hub()
+    over = allocate_lock()
+    over.acquire()
+    turn = allocate_lock()  # released when the thread has begun, and when it is about to end
+    turn.acquire()
+
+    def expire() -> None:
+        text = describe_deadlock(hub).partition("\n")[2]
+        hub.interrupt_main(HangError(f"the test has not ended within {seconds} s\n{text}"))
+
+    def watch() -> None:
+        turn.release()
+        if not over.acquire(timeout=seconds):
+            hub.loop.run_callback_threadsafe(expire)
+        turn.release()
+
+    start_new_thread(watch, ())
+    turn.acquire()  # a run counts the threads that were there before
+    try:
+        yield
+    finally:
+        over.release()
+        turn.acquire()
