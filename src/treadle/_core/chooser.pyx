@@ -29,6 +29,16 @@ from treadle._core.probe cimport Probe, the_preemption
 from treadle._core.ring cimport ring_at, ring_promote
 from treadle._core.timers cimport timers_next, timers_promote, timers_ties
 
+cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState:
+        pass
+    ctypedef struct PyThreadState:
+        pass
+    PyInterpreterState *PyInterpreterState_Get()
+    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *)
+    PyThreadState *PyThreadState_Next(PyThreadState *)
+
+
 PyGreenlet_Import()
 
 # How a choice is made where no departure is given.
@@ -246,6 +256,16 @@ cdef class Chooser(Probe):
         else:
             return "callback"
         return f"{self.names.setdefault(who, len(self.names))} {what}"
+
+
+def count_threads():
+    """Return how many threads the interpreter has, with those that are about to begin."""
+    cdef PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
+    cdef size_t count = 0
+    while state != NULL:
+        count += 1
+        state = PyThreadState_Next(state)
+    return count
 
 
 def preempt(bint on):

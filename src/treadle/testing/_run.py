@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from treadle._core.chooser import FIFO, RANDOM, Chooser, preempt
+from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, preempt
 from treadle._core.crew import all_workers, any_task_runs
 from treadle._core.native import allocate_lock, start_new_thread
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall, killall
@@ -107,10 +107,10 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
         raise RuntimeError("a run must be started by the main greenlet of its thread")
     if hub.probe is not None:
         raise RuntimeError("a run is on in this thread already")
-    threads = len(sys._current_frames())
+    threads = count_threads()
 
     def awaits_others() -> bool:
-        return any_task_runs() or len(sys._current_frames()) > threads + len(all_workers())
+        return any_task_runs() or count_threads() > threads + len(all_workers())
 
     with ExitStack() as stack:
         if world.leaks:
@@ -138,7 +138,7 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
     before = Present.now() if world.leaks else None
     known = set(hub.fibers())
     failures = Failures(hub)
-    hub.__dict__["handle_error"] = failures
+    hub.__dict__.setdefault("handle_error", failures)  # a program may take them itself
     chooser.limit = StepLimitError
     greenlet = Greenlet(fn)
     exception: BaseException | None = None
@@ -163,7 +163,8 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
         exception = exc
     finally:
         _end([each for each in hub.fibers() if each not in known])
-        del hub.__dict__["handle_error"]
+        if hub.__dict__.get("handle_error") is failures:
+            del hub.__dict__["handle_error"]
     return Outcome(greenlet.value if exception is None else None, exception, chooser)
 
 
