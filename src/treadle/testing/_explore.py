@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, product
 from typing import Any, Literal, TypeVar
 
 from treadle._core.chooser import FIFO, Chooser
@@ -225,10 +224,12 @@ class _Shrinking:
 
     def _try(self, departures: dict[int, int]) -> bool:
         """Whether these departures fail as well; they are the best so far then."""
+        return self._run(Chooser(FIFO, departures, most=self._world.limit))
+
+    def _run(self, chooser: Chooser) -> bool:
         if self._runs >= SHRINK_RUNS:
             return False
         self._runs += 1
-        chooser = Chooser(FIFO, departures, most=self._world.limit)
         outcome: Outcome[object] = self._one(self._fn, chooser)
         if type(outcome.exception) is not self._kind:
             return False
@@ -254,17 +255,11 @@ class _Shrinking:
                     break
 
     def _try_fewer(self) -> None:
-        """Look for a smaller one among all with one departure, then two."""
-        for count in (1, 2):
-            if count >= len(self._departures):
-                return
-            chooser = Chooser(FIFO, most=self._world.limit)
-            self._one(self._fn, chooser)
-            numbers = [n for n, options in enumerate(chooser.options) if options > 1]
-            for places in combinations(numbers, count):
-                for options in product(*(range(1, chooser.options[n]) for n in places)):
-                    if self._try(dict(zip(places, options, strict=True))):
-                        return
+        """Go through all schedules with one departure, then two, and so on, as runs are left."""
+        for bound in range(1, len(self._departures)):
+            for chooser in DepthFirst(bound).choosers(self._world.limit):
+                if self._run(chooser) or self._runs >= SHRINK_RUNS:
+                    return
 
     def failure(self, tried: int) -> ScheduleFailure:
         if self._departures:

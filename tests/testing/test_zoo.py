@@ -1,0 +1,192 @@
+"""What the strategies of explore() find in the zoo, how small it gets, and that it repeats."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from math import factorial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle import joinall, sleep, spawn
+from treadle.testing import Report, ScheduleFailure, explore, replay
+from treadle.testing._token import Token
+
+from .zoo import ZOO, Bug
+
+SCHEDULES = 1000
+SEEDS = range(5)
+#: Of the random strategy.
+FOUND = 0.9
+#: Far more than any mended version has.
+MOST = 20_000
+
+every_bug = pytest.mark.parametrize("bug", ZOO, ids=[bug.name for bug in ZOO])
+
+
+def search(bug: Bug, **options: Any) -> ScheduleFailure | None:
+    """Return the failure that explore() finds, or None."""
+    try:
+        explore(bug.broken, preempt=bug.preempt, **options)
+    except ScheduleFailure as failure:
+        return failure
+    return None
+
+
+def fewest(bug: Bug) -> ScheduleFailure:
+    """Return the failure with the fewest departures, which depth first search finds."""
+    failure = search(bug, strategy="dfs", bound=bug.departures, schedules=MOST)
+    assert failure is not None
+    return failure
+
+
+def departures(failure: ScheduleFailure) -> int:
+    return len(Token.parse(failure.token).departures)
+
+
+def test_the_zoo_is_large() -> None:
+    assert len(ZOO) >= 30
+    assert len({bug.name for bug in ZOO}) == len(ZOO)
+    assert {bug.depth for bug in ZOO} == {1, 2, 3, 4}
+
+
+@every_bug
+def test_bug_needs_its_departures_and_no_fewer(bug: Bug) -> None:
+    # Bound 0 is first in, first out.
+    for bound in range(bug.departures):
+        report = explore(
+            bug.broken, strategy="dfs", bound=bound, schedules=MOST, preempt=bug.preempt
+        )
+        assert report.exhausted
+    assert departures(fewest(bug)) == bug.departures
+
+
+@every_bug
+def test_dfs_exhausts_mended_version(bug: Bug) -> None:
+    report = explore(bug.mended, strategy="dfs", bound=None, schedules=MOST, preempt=bug.preempt)
+    assert report.exhausted
+    assert report.schedules > 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_finds_nearly_all(seed: int) -> None:
+    found = {bug.name: search(bug, schedules=SCHEDULES, seed=seed) for bug in ZOO}
+    missed = [name for name, failure in found.items() if failure is None]
+    assert len(missed) <= (1 - FOUND) * len(ZOO), missed
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("depth", "schedules"), [(1, 100), (2, 1000), (3, 1000), (4, 5000)])
+def test_pct_finds_all_of_its_depth(depth: int, schedules: int, seed: int) -> None:
+    bugs = [bug for bug in ZOO if bug.depth <= depth]
+    options = {"strategy": "pct", "bound": depth, "schedules": schedules, "seed": seed}
+    missed = [bug.name for bug in bugs if search(bug, **options) is None]
+    assert missed == []
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_pct_does_not_find_what_is_deeper(depth: int) -> None:
+    bugs = [bug for bug in ZOO if bug.depth == depth]
+    options = {"strategy": "pct", "bound": depth - 1, "schedules": 200}
+    assert [bug.name for bug in bugs if search(bug, **options) is not None] == []
+
+
+@every_bug
+def test_failure_is_shrunk(bug: Bug) -> None:
+    for seed in SEEDS:
+        failure = search(bug, schedules=SCHEDULES, seed=seed)
+        assert failure is not None
+        assert departures(failure) <= bug.departures + 1
+
+
+def test_most_failures_are_shrunk_to_the_minimum() -> None:
+    failures = {bug: search(bug, schedules=SCHEDULES, seed=5) for bug in ZOO}
+    larger = [bug.name for bug, one in failures.items() if one and departures(one) > bug.departures]
+    assert len(larger) <= len(ZOO) // 20, larger
+
+
+@every_bug
+def test_same_seed_gives_the_same_token(bug: Bug) -> None:
+    for strategy in ("random", "pct"):
+        options = {"strategy": strategy, "bound": bug.depth, "schedules": 5000, "seed": 7}
+        first, second = search(bug, **options), search(bug, **options)
+        assert first is not None
+        assert second is not None
+        assert (first.token, first.schedules) == (second.token, second.schedules)
+
+
+def raised(call: Callable[[], object]) -> type[BaseException] | None:
+    try:
+        call()
+    except BaseException as exc:
+        return type(exc)
+    return None
+
+
+@pytest.mark.parametrize(
+    "name", ["lost_update", "lock_order_of_three", "result_set_twice", "equal_deadlines"]
+)
+def test_replay_raises_the_same_each_time(name: str) -> None:
+    bug = next(bug for bug in ZOO if bug.name == name)
+    failure = fewest(bug)
+    kinds = Counter(raised(lambda: replay(bug.broken, failure.token)) for _ in range(1000))
+    assert kinds == {type(failure.exception): 1000}
+
+
+@every_bug
+def test_mended_version_bears_the_schedule(bug: Bug) -> None:
+    replay(bug.mended, fewest(bug).token)
+
+
+REPLAY = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from testing.zoo import ZOO
+from treadle.testing import replay
+tokens, kinds = json.loads(sys.argv[2]), {}
+for bug in ZOO:
+    try:
+        replay(bug.broken, tokens[bug.name])
+    except BaseException as exc:
+        kinds[bug.name] = type(exc).__name__
+print(json.dumps(kinds))
+"""
+
+
+def test_replay_in_another_process(fresh: Callable[..., str]) -> None:
+    failures = {bug.name: search(bug, schedules=SCHEDULES, seed=3) for bug in ZOO}
+    found = {name: failure for name, failure in failures.items() if failure is not None}
+    tokens = {name: failure.token for name, failure in found.items()}
+    kinds = {name: type(failure.exception).__name__ for name, failure in found.items()}
+    tests = Path(__file__).resolve().parents[1]
+    assert json.loads(fresh(REPLAY, str(tests), json.dumps(tokens))) == kinds
+
+
+def interleavings(steps: list[int]) -> tuple[Report, Counter[str]]:
+    """Go depth first through greenlets with so many steps; also count what order they ran in."""
+    orders: Counter[str] = Counter()
+
+    def program() -> None:
+        order: list[str] = []
+
+        def work(name: str, count: int) -> None:
+            order.append(name)
+            for _ in range(count - 1):
+                sleep(0)
+                order.append(name)
+
+        joinall([spawn(work, "abc"[i], count) for i, count in enumerate(steps)])
+        orders["".join(order)] += 1
+
+    return explore(program, strategy="dfs", bound=None, schedules=MOST), orders
+
+
+@pytest.mark.parametrize("steps", [[1, 1], [2, 2], [4, 3], [2, 2, 2], [3, 3, 3], [1, 2, 4]])
+def test_dfs_goes_through_every_order_once(steps: list[int]) -> None:
+    report, orders = interleavings(steps)
+    expected = factorial(sum(steps))
+    for count in steps:
+        expected //= factorial(count)
+    assert report.exhausted
+    assert len(orders) == expected
