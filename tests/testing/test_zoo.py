@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from treadle import joinall, sleep, spawn
-from treadle.testing import Report, ScheduleFailure, explore, replay
+from treadle.testing import Report, ScheduleFailure, StepLimitError, _explore, explore, replay
 from treadle.testing._token import Token
 
 from .zoo import ZOO, Bug
@@ -163,6 +163,55 @@ def test_replay_in_another_process(fresh: Callable[..., str]) -> None:
     assert json.loads(fresh(REPLAY, str(tests), json.dumps(tokens))) == kinds
 
 
+def lead(steps: int) -> None:
+    """Fail if a greenlet does all its steps before another does the first."""
+    done = [0, 0]
+
+    def work(me: int) -> None:
+        for _ in range(steps):
+            done[me] += 1
+            assert done[me] < steps or done[1 - me] > 0
+            sleep(0)
+
+    joinall([spawn(work, 0), spawn(work, 1)], raise_error=True)
+
+
+def test_long_schedule_has_a_short_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_explore, "SHRINK_STEPS", 20_000)
+    calls = 0
+
+    def program() -> None:
+        nonlocal calls
+        calls += 1
+        lead(500)
+
+    with pytest.raises(ScheduleFailure) as caught:
+        explore(program, strategy="pct")
+    assert departures(caught.value) >= 499
+    assert len(str(caught.value)) < 20_000
+    assert "failure.token" in str(caught.value)
+    # Each has 500 steps or more.
+    assert calls - caught.value.schedules < 50
+
+
+def test_replay_has_the_limit_of_steps() -> None:
+    def program() -> None:
+        started: list[int] = []
+
+        def work(number: int) -> None:
+            started.append(number)
+            while started[0] != 0:
+                sleep(0)
+
+        joinall([spawn(work, 0), spawn(work, 1)])
+
+    with pytest.raises(ScheduleFailure) as caught:
+        explore(program, limit=500)
+    assert departures(caught.value) == 1
+    with pytest.raises(StepLimitError, match="500"):
+        replay(program, caught.value.token, limit=500)
+
+
 def interleavings(steps: list[int]) -> tuple[Report, Counter[str]]:
     """Go depth first through greenlets with so many steps; also count what order they ran in."""
     orders: Counter[str] = Counter()
@@ -189,4 +238,4 @@ def test_dfs_goes_through_every_order_once(steps: list[int]) -> None:
     for count in steps:
         expected //= factorial(count)
     assert report.exhausted
-    assert len(orders) == expected
+    assert len(orders) == report.schedules == expected
