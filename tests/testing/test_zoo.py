@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from treadle import joinall, sleep, spawn
+from treadle.event import Event
 from treadle.testing import Report, ScheduleFailure, StepLimitError, _explore, explore, replay
 from treadle.testing._token import Token
 
@@ -212,30 +213,53 @@ def test_replay_has_the_limit_of_steps() -> None:
         replay(program, caught.value.token, limit=500)
 
 
-def interleavings(steps: list[int]) -> tuple[Report, Counter[str]]:
-    """Go depth first through greenlets with so many steps; also count what order they ran in."""
-    orders: Counter[str] = Counter()
+def interleavings(steps: list[int], preempt: Any) -> tuple[Report, set[str]]:
+    """Go depth first through greenlets with so many steps; also return the orders they ran in."""
+    orders: set[str] = set()
 
     def program() -> None:
         order: list[str] = []
+        event = Event()
 
         def work(name: str, count: int) -> None:
             order.append(name)
             for _ in range(count - 1):
-                sleep(0)
+                if preempt == "ops":
+                    event.set()
+                else:
+                    sleep(0)
                 order.append(name)
 
         joinall([spawn(work, "abc"[i], count) for i, count in enumerate(steps)])
-        orders["".join(order)] += 1
+        orders.add("".join(order))
 
-    return explore(program, strategy="dfs", bound=None, schedules=MOST), orders
+    report = explore(program, strategy="dfs", bound=None, schedules=MOST, preempt=preempt)
+    return report, orders
 
 
+@pytest.mark.parametrize("preempt", ["parks", "ops"])
 @pytest.mark.parametrize("steps", [[1, 1], [2, 2], [4, 3], [2, 2, 2], [3, 3, 3], [1, 2, 4]])
-def test_dfs_goes_through_every_order_once(steps: list[int]) -> None:
-    report, orders = interleavings(steps)
+def test_dfs_goes_through_every_order_once(steps: list[int], preempt: str) -> None:
+    report, orders = interleavings(steps, preempt)
     expected = factorial(sum(steps))
     for count in steps:
         expected //= factorial(count)
     assert report.exhausted
     assert len(orders) == report.schedules == expected
+
+
+def test_pct_lets_others_run_while_one_polls() -> None:
+    def program() -> None:
+        done: list[int] = []
+
+        def poll() -> None:
+            while not done:
+                sleep(0)
+
+        pollers = [spawn(poll), spawn(poll)]
+        sleep(0)
+        done.append(1)
+        joinall(pollers)
+
+    report = explore(program, strategy="pct", limit=20_000, schedules=100)
+    assert report.schedules == 100
