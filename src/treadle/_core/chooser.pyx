@@ -45,6 +45,8 @@ PyGreenlet_Import()
 FIFO, RANDOM, PRIORITIES, ASK = range(4)
 cdef enum:
     BY_FIFO, BY_RANDOM, BY_PRIORITY, BY_ASKING
+    # How often in a row a greenlet is chosen until its priority becomes the lowest.
+    PATIENCE = 1000
 
 
 cdef class Chooser(Probe):
@@ -53,8 +55,8 @@ cdef class Chooser(Probe):
 
     At other choices *mode* decides: FIFO takes option 0, RANDOM any, PRIORITIES runs the greenlet
     of the highest priority (probabilistic concurrency testing: priorities are random, and the
-    greenlet that runs at each of the choices *changes* is put behind all others), ASK calls
-    ``ask(n)`` for an option below n. After *most* steps the hub's main greenlet gets the exception
+    greenlet that runs at each of the choices *changes*, or 1000 times in a row, is put behind all
+    others), ASK calls ``ask(n)`` for an option below n. After *most* steps the hub's main greenlet gets the exception
     *limit*: a class, called with the number of steps.
     """
 
@@ -76,7 +78,10 @@ cdef class Chooser(Probe):
     cdef set changes
     cdef dict priorities
     cdef int64_t lowest
+    cdef object leader                # the greenlet that was chosen last by its priority
+    cdef uint32_t streak              # how often in a row
     cdef object decided               # the entry at the head of the ring, if that was chosen
+    cdef object gave_way              # the wait of a greenlet that lets another run first
     cdef object pending               # an exception that the last park could not take
     cdef object last_wait             # of the greenlet that parked last
     cdef uint64_t fired_in            # the turn in which a timer was fired last
@@ -117,8 +122,26 @@ cdef class Chooser(Probe):
         return 0
 
     cdef int choose_entry(self, Hub hub) except -1:
-        cdef list candidates = []
         cdef list indices = []
+        cdef list candidates
+        cdef size_t i
+        first = <object>ring_at(&hub.ring, 0).obj
+        if isinstance(first, Wait) and (<Wait>first).waiter is hub.main:
+            return 0  # the greenlet that looks on: nothing depends on when it does
+        candidates = self.ready(hub, indices)
+        self.gave_way = None
+        if len(candidates) > 1:
+            i = self.choose(len(candidates), candidates)
+            if i > 0:
+                ring_promote(&hub.ring, indices[i])
+        return 0
+
+    cdef list ready(self, Hub hub, list indices):
+        """What may run next: greenlets, or None for a callback.
+
+        Their places in the ring are added to *indices*.
+        """
+        cdef list candidates = []
         cdef bint callback = False
         cdef size_t i
         cdef int kind
@@ -132,20 +155,14 @@ cdef class Chooser(Probe):
                 callback = True
                 who = None
             elif kind == WAIT:
-                if (<Wait>entry).waiter is hub.main:
-                    if i == 0:
-                        return 0  # the greenlet that looks on: nothing depends on when it does
-                    continue
                 who = (<Wait>entry).waiter
+                if who is hub.main or entry is self.gave_way:
+                    continue
             else:
                 who = entry
             candidates.append(who)
             indices.append(i)
-        if len(candidates) > 1:
-            i = self.choose(len(candidates), candidates)
-            if i > 0:
-                ring_promote(&hub.ring, indices[i])
-        return 0
+        return candidates
 
     cdef bint lets_fire(self, object hub_) except -1:
         cdef Hub hub = hub_
@@ -169,9 +186,13 @@ cdef class Chooser(Probe):
         cdef Wait wait
         if hub.in_callback or hub.ring.count == 0 or current_greenlet() is hub:
             return 0
-        if self.choose(2, None, current_greenlet()) == 1:
+        others = self.ready(hub, [])
+        if not others:
+            return 0
+        if self.choose(2, others, current_greenlet()) == 1:
             wait = new_wait(ON_YIELD, None)
             wait.settled = True  # no exception comes here: without the switch none could
+            self.gave_way = wait  # one of the others runs next: else nothing would have changed
             unpark(wait)
             park(wait, -1)
         return 0
@@ -181,7 +202,8 @@ cdef class Chooser(Probe):
     cdef size_t choose(self, size_t n, list candidates, interrupted=None) except? 99:
         """The option that is taken of *n*.
 
-        *candidates* are greenlets, or None; *interrupted* is a greenlet that gives way for option 1.
+        *candidates* are greenlets, or None. *interrupted* is a greenlet that gives way to one of
+        them for option 1.
         """
         cdef object number = len(self.taken)
         cdef size_t option
@@ -193,7 +215,7 @@ cdef class Chooser(Probe):
         elif self.mode == BY_ASKING:
             option = self.ask(n)
         elif interrupted is not None and self.mode == BY_PRIORITY:
-            option = 1  # whoever has the highest priority goes on
+            option = self.highest(number, [interrupted, *candidates]) > 0
         elif self.mode == BY_RANDOM or candidates is None:
             option = self.random() % n
         else:
@@ -201,8 +223,10 @@ cdef class Chooser(Probe):
         self.options.append(n)
         self.taken.append(option)
         if self.on_choice is not None and option > 0:
+            if interrupted is not None:
+                candidates = [interrupted, None]
             who = None if candidates is None else candidates[option]
-            other = interrupted if candidates is None else candidates[0]
+            other = None if candidates is None else candidates[0]
             self.on_choice(number, option, who, other)
         return option
 
@@ -215,7 +239,13 @@ cdef class Chooser(Probe):
                 priority = self.priorities[who] = <uint32_t>(self.random() >> 32)
             if top is None or priority > top:
                 best, top = i, priority
-        if number in self.changes:
+        if candidates[best] is self.leader:
+            self.streak += 1
+        else:
+            self.leader, self.streak = candidates[best], 0
+        # One that runs on and on may wait in a loop for what another must do.
+        if number in self.changes or self.streak >= PATIENCE:
+            self.streak = 0
             self.lowest -= 1
             self.priorities[candidates[best]] = self.lowest
         return best

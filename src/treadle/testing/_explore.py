@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, product
 from typing import Any, Literal, TypeVar
 
 from treadle._core.chooser import FIFO, Chooser
@@ -31,8 +30,13 @@ T = TypeVar("T")
 CHECKED = 20
 #: How many places of a stack are shown.
 SHOWN = 3
-#: How many runs shrinking may take.
+#: How many runs shrinking may take, and how many steps in all of them.
 SHRINK_RUNS = 4000
+SHRINK_STEPS = 5_000_000
+#: How many departures are shown.
+SHOWN_DEPARTURES = 20
+#: The longest token that is shown.
+SHOWN_TOKEN = 1000
 #: The real clock, whatever a run replaces.
 _now = time.perf_counter
 
@@ -116,13 +120,21 @@ def explore(
     return in_main_greenlet(partial(_explore, fn, chosen, world, schedules, seconds))
 
 
-def replay(fn: Callable[[], T], token: str, *, leaks: bool = True, strict: bool = False) -> T:
+def replay(
+    fn: Callable[[], T],
+    token: str,
+    *,
+    leaks: bool = True,
+    strict: bool = False,
+    limit: int = MOST_STEPS,
+) -> T:
     """Call *fn* by the schedule that :func:`explore` found; raise what was raised there.
 
-    Returns *fn*'s value if it does not fail. Raises ValueError for a text that is no token.
+    Give it the same *leaks*, *strict* and *limit*: the token does not have them. Returns *fn*'s
+    value if it does not fail. Raises ValueError for a text that is no token.
     """
     seed, preempt, departures = Token.parse(token)
-    world = World("virtual", strict, seed, leaks, preempt, MOST_STEPS)
+    world = World("virtual", strict, seed, leaks, preempt, limit)
 
     def once() -> T:
         with worlds(world) as one:
@@ -198,7 +210,7 @@ class _Shrinking:
         self._world = world
         assert outcome.exception is not None
         self._kind = type(outcome.exception)
-        self._runs = 0
+        self._runs = self._steps = 0
         self._best = outcome
         self._take(outcome)
 
@@ -208,11 +220,14 @@ class _Shrinking:
 
     def _try(self, departures: dict[int, int]) -> bool:
         """Whether these departures fail as well; they are the best so far then."""
-        if self._runs >= SHRINK_RUNS:
+        return self._run(Chooser(FIFO, departures, most=self._world.limit))
+
+    def _run(self, chooser: Chooser) -> bool:
+        if self._spent():
             return False
-        self._runs += 1
-        chooser = Chooser(FIFO, departures, most=self._world.limit)
         outcome: Outcome[object] = self._one(self._fn, chooser)
+        self._runs += 1
+        self._steps += chooser.steps
         if type(outcome.exception) is not self._kind:
             return False
         if len(_departures(chooser)) > len(self._departures):
@@ -220,11 +235,14 @@ class _Shrinking:
         self._take(outcome)
         return True
 
+    def _spent(self) -> bool:
+        return self._runs >= SHRINK_RUNS or self._steps >= SHRINK_STEPS
+
     def _remove_blocks(self) -> None:
         size = len(self._departures)
         while size > 0:
             at = 0
-            while at < len(self._departures):
+            while at < len(self._departures) and not self._spent():
                 kept = sorted(self._departures.items())
                 if not self._try(dict(kept[:at] + kept[at + size :])):
                     at += size
@@ -233,21 +251,15 @@ class _Shrinking:
     def _lower(self) -> None:
         for number, option in sorted(self._departures.items()):
             for lower in range(1, option):
-                if self._try({**self._departures, number: lower}):
+                if self._spent() or self._try({**self._departures, number: lower}):
                     break
 
     def _try_fewer(self) -> None:
-        """Look for a smaller one among all with one departure, then two."""
-        for count in (1, 2):
-            if count >= len(self._departures):
-                return
-            chooser = Chooser(FIFO, most=self._world.limit)
-            self._one(self._fn, chooser)
-            numbers = [n for n, options in enumerate(chooser.options) if options > 1]
-            for places in combinations(numbers, count):
-                for options in product(*(range(1, chooser.options[n]) for n in places)):
-                    if self._try(dict(zip(places, options, strict=True))):
-                        return
+        """Go through all schedules with one departure, then two, and so on, as runs are left."""
+        for bound in range(1, len(self._departures)):
+            for chooser in DepthFirst(bound).choosers(self._world.limit):
+                if self._spent() or self._run(chooser):
+                    return
 
     def failure(self, tried: int) -> ScheduleFailure:
         if self._departures:
@@ -262,13 +274,17 @@ class _Shrinking:
         exception = outcome.exception or self._best.exception
         assert exception is not None
         where = "".join(shown) or "It fails first in, first out: no order is to blame.\n"
+        named = repr(token) if len(token) <= SHOWN_TOKEN else "failure.token"
         text = (
             f"schedule {tried} fails by {type(exception).__name__}: {exception}\n{where}"
-            f"To run it again: treadle.testing.replay(fn, {token!r})"
+            f"To run it again: treadle.testing.replay(fn, {named})"
         )
         return ScheduleFailure(text, token, exception, tried)
 
     def _show(self, shown: list[str], number: int, option: int, who: Any, other: Any) -> None:
+        if len(shown) >= SHOWN_DEPARTURES:
+            shown[SHOWN_DEPARTURES:] = ["It departs more often; the token has all of them.\n"]
+            return
         text = f"At choice {number} it departs from first in, first out.\n"
         if who is None and other is None:
             text += "  Another timer or callback comes first.\n"

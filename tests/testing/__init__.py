@@ -1,0 +1,1 @@
+"""Tests of treadle.testing: what it finds in programs with planted bugs."""
