@@ -74,11 +74,16 @@ class Present(NamedTuple):
 
 def _descriptors() -> frozenset[str]:
     try:
-        names = os.listdir(_DESCRIPTORS)
+        folder = os.open(_DESCRIPTORS, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return frozenset()
-    # The listing's own descriptor is closed by now.
-    return frozenset(name for name in names if _target(name))
+    try:
+        # listdir() reads from a duplicate, whose number is the lowest that is free.
+        duplicate = os.dup(folder)
+        os.close(duplicate)
+        return frozenset(os.listdir(folder)) - {str(folder), str(duplicate)}
+    finally:
+        os.close(folder)
 
 
 def _target(number: str) -> str:
