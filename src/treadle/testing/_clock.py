@@ -27,11 +27,18 @@ _NATIVE = {name: getattr(time, name) for name in _FUNCTIONS}
 _REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
 
 
+SPINS = 10_000
+#: In nanoseconds.
+SPIN_STEP = 1_000_000
+
+
 class VirtualClock:
     """Advances only when nothing can run: it jumps to the next deadline.
 
-    While a greenlet waits for a real descriptor, a child or a thread, it runs with the system's
-    clock instead; with *strict* that is an error.
+    From when a greenlet waits for a real descriptor, a child or a thread until all wait for time
+    again, it runs with the system's clock instead; with *strict* that is an error. A program that
+    reads the time SPINS times before the clock advances may spin until a moment comes: then each
+    read advances it by SPIN_STEP.
     """
 
     def __init__(self, awaits_others: Callable[[], bool], strict: bool) -> None:
@@ -40,15 +47,25 @@ class VirtualClock:
         self._now: int = _NATIVE["monotonic_ns"]()
         self.epoch: int = _NATIVE["time_ns"]() - self._now
         self._real_since: int | None = None
+        self._reads = 0
         self.start: int = self._now
 
     def now(self) -> int:
         if self._real_since is not None:
-            self._now += _NATIVE["monotonic_ns"]() - self._real_since
-            self._real_since = None
+            native = _NATIVE["monotonic_ns"]()
+            self._now += native - self._real_since
+            self._real_since = native
         return self._now
 
+    def read(self) -> int:
+        """The time, for a program that asks."""
+        self._reads += 1
+        if self._reads > SPINS:
+            self._now += SPIN_STEP
+        return self.now()
+
     def idle(self, deadline: int | None) -> bool:
+        self._reads = 0
         hub = get_hub()
         if hub.refs > 0 or self._awaits_others():
             if self._strict:
@@ -59,11 +76,13 @@ class VirtualClock:
                     )
                 )
                 return True
-            self._real_since = _NATIVE["monotonic_ns"]()
+            if self._real_since is None:
+                self._real_since = _NATIVE["monotonic_ns"]()
             return False
         if deadline is None:
             return False
-        self._now = max(self._now, deadline)
+        self._now = max(self.now(), deadline)
+        self._real_since = None
         return True
 
     def jump(self, seconds: float) -> None:
@@ -119,7 +138,7 @@ def _function(
     name: str, tell: Callable[[int, int], float], virtual: VirtualClock
 ) -> Callable[[], float]:
     def function() -> float:
-        return tell(virtual.now(), virtual.epoch)
+        return tell(virtual.read(), virtual.epoch)
 
     function.__name__ = function.__qualname__ = name
     return function

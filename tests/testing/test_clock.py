@@ -1,0 +1,77 @@
+"""The virtual clock beside what is not virtual: threads, descriptors, programs that spin."""
+
+import threading
+import time
+
+import treadle
+from treadle import socket, testing
+
+
+def test_a_loop_that_spins_until_a_moment_ends() -> None:
+    def spin() -> float:
+        begun, end = time.monotonic(), time.monotonic() + 30
+        while time.monotonic() < end:
+            pass
+        return time.monotonic() - begun
+
+    assert 30 <= testing.run(spin) < 31
+
+
+def test_greenlets_of_a_native_thread_sleep_beside_those_of_the_run() -> None:
+    slept: list[float] = []
+
+    def sleep() -> None:
+        begun = time.monotonic()
+        treadle.sleep(0.02)
+        slept.append(time.monotonic() - begun)
+
+    def both() -> None:
+        threads = [threading.Thread(target=sleep) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        sleep()
+        for thread in threads:
+            thread.join()
+
+    testing.run(both)
+    assert len(slept) == 4
+    assert min(slept) >= 0.02
+
+
+def test_the_clock_waits_for_a_thread_that_has_only_just_been_started() -> None:
+    def wait() -> bool:
+        event = treadle.event.Event()
+        threading.Thread(target=event.set).start()
+        return event.wait(3600)
+
+    assert [testing.run(wait) for _ in range(50)] == [True] * 50
+
+
+def test_a_program_may_replace_how_errors_are_handled() -> None:
+    seen: list[type[BaseException]] = []
+
+    def replace() -> None:
+        hub = treadle.get_hub()
+        hub.handle_error = lambda context, kind, value, tb: seen.append(kind)
+        try:
+            treadle.spawn(lambda: 1 / 0).join()
+        finally:
+            del hub.handle_error
+
+    testing.run(replace)
+    assert seen == [ZeroDivisionError]
+
+
+def test_time_passes_really_while_a_descriptor_is_waited_for() -> None:
+    def wait() -> tuple[bytes, float]:
+        reader, writer = socket.socketpair()
+        with reader, writer:
+            treadle.spawn_later(0.05, writer.sendall, b"x")
+            begun = time.monotonic()
+            return reader.recv(1), time.monotonic() - begun
+
+    begun = time.perf_counter()
+    data, waited = testing.run(wait)
+    assert data == b"x"
+    assert waited >= 0.05
+    assert time.perf_counter() - begun >= 0.05
