@@ -415,6 +415,7 @@ class IMapUnordered(Greenlet[None], Generic[R]):
         #: iterator itself.
         self._ended: SimpleQueue[tuple[int, Any]] = SimpleQueue()
         self._exhausted = False
+        self._asked = False
         self.rawlink(self._on_end)
 
     def begin(self) -> Self:
@@ -453,9 +454,11 @@ class IMapUnordered(Greenlet[None], Generic[R]):
     def __next__(self) -> R:
         if self._exhausted:
             raise StopIteration
-        if self._room is not None:
+        if self._room is not None and not self._asked:
+            self._asked = True  # until an item comes: a call that is interrupted makes no more room
             self._room.release()
         task = self._next_ended()
+        self._asked = False
         self._exhausted = task is self
         if not task.successful():
             raise task.exception
@@ -582,7 +585,7 @@ class Group(GroupMappingMixin):
         """
         with Timeout(timeout, False):
             while self.greenlets:
-                for greenlet in self.greenlets - self.dying:
+                for greenlet in [each for each in self._members.order if each not in self.dying]:
                     self._kill_member(greenlet, exception)
                 if not block:
                     return
@@ -669,7 +672,8 @@ class Pool(Group):
 
     def free_count(self) -> int:
         """Return the number of free places; 1 if there is no limit."""
-        return 1 if self.size is None else max(0, self.size - len(self.greenlets))
+        places = self._places()
+        return 1 if places is None else max(0, places.counter)
 
     def start(self, greenlet: Any, blocking: bool = True, timeout: float | None = None) -> None:
         """Add the unstarted *greenlet* by :meth:`add` and start it."""

@@ -8,6 +8,7 @@ cdef class Event(Linkable):
     cdef void *waker         # the hub that last woke waiters; never dereferenced
     cdef uint64_t woken_in   # the turn of that hub in which it did
 
+    cdef int raise_flag(self) except -1
     cdef bint woke_others_just_now(self)
 
 

@@ -33,15 +33,18 @@ cdef class Event(Linkable):
 
     def set(self):
         """Set the flag and wake all waiters."""
-        cdef Hub hub
         operation(PREEMPTION)
+        self.raise_flag()
+
+    cdef int raise_flag(self) except -1:
+        cdef Hub hub
         self.flag = True
         if self.waiters.count:
             hub = get_hub_if_exists()
             if hub is not None:
                 self.waker, self.woken_in = <void *>hub, hub.turns
         self.grant_all(self.waiters)
-        self.call_links()
+        return self.call_links()
 
     def clear(self):
         """Clear the flag."""

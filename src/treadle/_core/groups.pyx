@@ -15,10 +15,11 @@ cdef class Members(Collector):
 
     def __init__(self, empty, places):
         self.alive = set()
+        self.order = {}
         self.dying = set()
         self.empty = empty
         self.places = places
-        empty.set()
+        self.empty.raise_flag()
 
     cdef int add(self, object source) except -1:
         cdef Greenlet member = source
@@ -33,9 +34,10 @@ cdef class Members(Collector):
         if member not in self.alive:
             return False
         self.alive.discard(member)
+        self.order.pop(member, None)
         self.dying.discard(member)
         if not self.alive:
-            self.empty.set()
+            self.empty.raise_flag()
         if self.places is not None:
             self.places.give()
         return True
@@ -51,8 +53,13 @@ cdef class Members(Collector):
             raise TypeError(f"the members of a group are greenlets, not {member!r}")
         if self.places is not None and not self.places.take(blocking, timeout):
             return False
+        if member in self.alive:  # another greenlet added it meanwhile
+            if self.places is not None:
+                self.places.give()
+            return True
         # From here to the link nothing waits, so no kill or Timeout can come between.
         self.alive.add(member)
+        self.order[member] = None
         self.empty.flag = False
         if isinstance(member, Greenlet) and (<Greenlet>member).life < FINISHED:
             (<Greenlet>member).add_link(self)

@@ -35,8 +35,8 @@ cdef class Linkable:
             park(wait, nanoseconds(timeout))
         except:
             queue.remove(wait)
-            if wait.granted:
-                self.forgo()
+            if wait.granted and queue is self.waiters:
+                self.forgo()  # a watcher was told, and given nothing
             raise
         if not wait.granted:
             queue.remove(wait)

@@ -7,6 +7,8 @@ passes it on.
 
 from treadle._core.clock import seconds as monotonic
 
+cimport cython
+
 from treadle._core.clock cimport nanoseconds
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
@@ -100,6 +102,12 @@ cdef object first_of(list raised):
     return raised[0]
 
 
+# Methods with binding are called faster through the Python classes that derive from these, but they
+# take any self.
+cdef object foreign(object self, str name):
+    return TypeError(f"this method doesn't apply to {self!r}, which is no {name}")
+
+
 cdef class Semaphore(Linkable):
     """Semaphore(value=1, hub=None)\n--\n
     The compiled part of :class:`treadle.lock.Semaphore`.
@@ -165,16 +173,22 @@ cdef class Semaphore(Linkable):
                 self.call_links()
         return 0
 
+    @cython.binding(True)
     def acquire(self, blocking=True, timeout=None):
         """Take a permit and return True; return False if there is none.
 
         If *blocking* is true, wait for one first, at most *timeout* seconds (None: no limit).
         """
+        if not isinstance(self, Semaphore):
+            raise foreign(self, "Semaphore")
         operation(PREEMPTION)
         return self.take_free() or self.take(blocking, timeout)
 
+    @cython.binding(True)
     def release(self):
         """Release a permit, to the first waiter if there is one; return the counter."""
+        if not isinstance(self, Semaphore):
+            raise foreign(self, "Semaphore")
         operation(PREEMPTION)
         self.give()
         return self.counter
@@ -220,6 +234,10 @@ cdef class BoundedSemaphore(Semaphore):
         Semaphore.__init__(self, value, hub)
         self.initial = self.counter
 
+    cdef int forgo(self) except -1:
+        # Others may have released the semaphore once too often meanwhile.
+        return self.give() if self.counter < self.initial else 0
+
     def release(self):
         """Release a permit, to the first waiter if there is one; return the counter.
 
@@ -264,16 +282,22 @@ cdef class Lock(Semaphore):
             note_take(&self.takes)
         return Semaphore.take(self, blocking, timeout)
 
+    @cython.binding(True)
     def acquire(self, blocking=True, timeout=-1):
         """Acquire the lock and return True; return False if that fails.
 
         If *blocking* is true, wait until it is free, at most *timeout* seconds (-1: no limit).
         """
+        if not isinstance(self, Lock):
+            raise foreign(self, "Lock")
         operation(PREEMPTION)
         return take_with_thread_arguments(self, blocking, timeout)
 
+    @cython.binding(True)
     def release(self):
         """Release the lock; any greenlet may do so. Raises RuntimeError if it is not locked."""
+        if not isinstance(self, Lock):
+            raise foreign(self, "Lock")
         operation(PREEMPTION)
         if self.counter > 0:
             raise RuntimeError("release unlocked lock")
@@ -372,17 +396,23 @@ cdef class RLock:
             self.count = 0
         return 0
 
+    @cython.binding(True)
     def acquire(self, blocking=True, timeout=-1):
         """Acquire the lock, once more if the caller owns it, and return True, or False on failure.
 
         If *blocking* is true, wait until it is free, at most *timeout* seconds (-1 or None: no
         limit).
         """
+        if not isinstance(self, RLock):
+            raise foreign(self, "RLock")
         operation(PREEMPTION)
         return self.take(1, blocking, checked_timeout(blocking, timeout))
 
+    @cython.binding(True)
     def release(self):
         """Undo one acquire(). Raises RuntimeError if the caller does not own the lock."""
+        if not isinstance(self, RLock):
+            raise foreign(self, "RLock")
         operation(PREEMPTION)
         if not self.owned():
             raise RuntimeError("cannot release un-acquired lock")
@@ -485,7 +515,13 @@ cdef class Condition:
         self.check_owned("wait")
         wait = new_wait(ON_CONDITION, self)
         self.waiters.append(wait)
-        state = self.release_all()
+        try:
+            state = self.release_all()
+        except:
+            self.waiters.remove(wait)
+            if wait.granted:
+                self.waiters.grant()
+            raise
         try:
             park(wait, nanoseconds(timeout))
         except:
@@ -516,11 +552,14 @@ cdef class Condition:
     cdef object acquire_shielded(self, state):
         """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None."""
         cdef list raised = []
+        cdef Hub hub = get_hub_if_exists()
+        cdef uint64_t turns
         if isinstance(self._lock, RLock):
             return (<RLock>self._lock).retake(state[0])
         if isinstance(self._lock, Semaphore):
             return (<Semaphore>self._lock).retake()
         while True:
+            turns = 0 if hub is None else hub.turns
             try:
                 if hasattr(self._lock, "_acquire_restore"):
                     self._lock._acquire_restore(state)
@@ -530,6 +569,8 @@ cdef class Condition:
             except LoopExit:
                 raise
             except BaseException as exc:
+                if hub is None or hub.turns == turns:
+                    raise  # the lock's own failure: nothing was waited for that a kill could end
                 raised.append(exc)
 
     def wait_for(self, predicate, timeout=None):

@@ -155,8 +155,9 @@ cdef class Timeout(BaseException):
 cdef void timeout_expired(PyObject *obj) noexcept:
     cdef Timeout timeout = <Timeout>obj
     cdef Wait wait = wait_of(timeout.hub, timeout.target)
-    if wait is not None and wait.settled:
-        # Stay pending, so that it can be cancelled, until the call has returned.
+    if wait is not None and (wait.settled or wait.exc is not None):
+        # Stay pending, so that it can be cancelled, until the call has returned or raised what came
+        # first.
         timeout.timer = set_timer(timeout.hub, now() + 1, timeout, timeout_expired)
         return
     timeout.disarm()

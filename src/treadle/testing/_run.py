@@ -111,11 +111,13 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
     def awaits_others() -> bool:
         return any_task_runs() or count_threads() > threads + len(all_workers())
 
+    restart: Callable[[], object] = lambda: None  # noqa: E731
     with ExitStack() as stack:
         if world.leaks:
             stack.enter_context(spawning_stacks())
         if world.clock == "virtual":
             virtual = VirtualClock(awaits_others, world.strict)
+            restart = virtual.restart
             stack.enter_context(_clock.installed(virtual))
         stack.enter_context(_seeded(world.seed))
         stack.enter_context(_without_collections())
@@ -126,6 +128,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
         def one(fn: Callable[[], T], chooser: Chooser) -> Outcome[T]:
             __tracebackhide__ = True
             random.seed(world.seed)
+            restart()
             chooser.awaits = awaits_others
             return _run_once(hub, fn, chooser, world)
 
