@@ -34,7 +34,7 @@ from treadle.testing import ScheduleFailure, explore
 #: Virtual seconds after which all that still waits is taken to wait for ever.
 QUIESCENCE = 100
 #: Whether a Timeout that is raised outside of its block fails a run.
-STRAY_TIMEOUTS_FAIL = False
+STRAY_TIMEOUTS_FAIL = True
 
 
 class Interrupt(Exception):
@@ -321,6 +321,9 @@ class Permits(Model):
         Op("acquire", (), 1),
         Op("release"),
         Op("release"),
+        Op("wait"),
+        Op("wait", (1,)),
+        Op("wait", (), 1),
     ]
     take = staticmethod(step(lambda n: n > 0, lambda n: n - 1))
     give = staticmethod(step(always, lambda n: n + 1))
@@ -367,8 +370,6 @@ class BoundedPermits(Permits):
     def chains(self, entry: Entry) -> list[Chain]:
         if entry.result is ValueError:
             return [(self.there,)]
-        if entry.op.name == "acquire" and entry.result is Interrupted:
-            return [(), (self.take, Permits.give)]
         return super().chains(entry)
 
 
@@ -962,7 +963,6 @@ class Pools(Model):
     """Pool, and Group if there is no size. The checks are on what is known of each member."""
 
     size: ClassVar[int | None] = 2
-    ways: ClassVar = WAYS[:2]
     ops: ClassVar = [
         Op("spawn", (0,)),
         Op("spawn", (1,)),
@@ -982,6 +982,7 @@ class Pools(Model):
         Op("imap"),
         Op("imap_unordered", (), 1),
         Op("broken"),
+        Op("wait_available", (1,)),
     ]
 
     def make(self) -> Any:
