@@ -3,9 +3,14 @@
 import os
 from typing import Any, ClassVar
 
-import models
 import pytest
-from models import (
+
+import treadle
+from treadle.lock import Semaphore
+from treadle.testing import at_every_park
+
+from . import models
+from .models import (
     BoundedPermits,
     Channels,
     Conditions,
@@ -23,10 +28,6 @@ from models import (
     SimpleQueues,
     Stacks,
 )
-
-import treadle
-from treadle.lock import Semaphore
-from treadle.testing import at_every_park
 
 #: Random programs for each primitive. TREADLE_PROGRAMS sets it for a longer search.
 PROGRAMS = int(os.environ.get("TREADLE_PROGRAMS", "40"))

@@ -244,7 +244,8 @@ cdef class Chooser(Probe):
         else:
             self.leader, self.streak = candidates[best], 0
         # One that runs on and on may wait in a loop for what another must do.
-        if number in self.changes or self.streak >= PATIENCE:
+        # A callback may post itself again until some greenlet has run.
+        if number in self.changes or self.streak >= PATIENCE or candidates[best] is None:
             self.streak = 0
             self.lowest -= 1
             self.priorities[candidates[best]] = self.lowest
