@@ -23,8 +23,17 @@ _FUNCTIONS: dict[str, Callable[[int, int], float]] = {
     "perf_counter_ns": lambda now, epoch: now,
 }
 _NATIVE = {name: getattr(time, name) for name in _FUNCTIONS}
+#: Nanoseconds by which a jump ends late, for those who ask the time. A real sleep ends late too,
+#: and programs rely on it: a difference of rounded times may be less than what was slept.
+LATE = 1000
 #: Whose references to these functions stay: they time the tests themselves.
 _REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
+
+
+class StrictClockError(RuntimeError):
+    """A greenlet waits for a descriptor, a child or a thread, and the clock is strict."""
+
+    __module__ = __package__
 
 
 class VirtualClock:
@@ -39,22 +48,31 @@ class VirtualClock:
         self._strict = strict
         self._now: int = _NATIVE["monotonic_ns"]()
         self.epoch: int = _NATIVE["time_ns"]() - self._now
+        self._late = 0
+        #: Up to when the system's clock was followed; None: time stands still.
         self._real_since: int | None = None
         self.start: int = self._now
 
     def now(self) -> int:
         if self._real_since is not None:
-            self._now += _NATIVE["monotonic_ns"]() - self._real_since
-            self._real_since = None
+            real = _NATIVE["monotonic_ns"]()
+            self._now += real - self._real_since
+            self._real_since = real
         return self._now
+
+    def told(self) -> int:
+        """The time for the functions of :mod:`time`."""
+        return self.now() + self._late
 
     def idle(self, deadline: int | None) -> bool:
         hub = get_hub()
+        self.now()
+        self._real_since = None
         if hub.refs > 0 or self._awaits_others():
             if self._strict:
                 hub.interrupt_main(
-                    RuntimeError(
-                        "a strict virtual clock waits for something outside of the program; "
+                    StrictClockError(
+                        "a strict virtual clock waits for something outside of the program\n"
                         + describe_deadlock(hub).partition("\n")[2]
                     )
                 )
@@ -63,13 +81,17 @@ class VirtualClock:
             return False
         if deadline is None:
             return False
-        self._now = max(self._now, deadline)
+        self._advance(max(self._now, deadline))
         return True
 
     def jump(self, seconds: float) -> None:
         if seconds < 0:
             raise ValueError(f"time does not go back: jump({seconds!r})")
-        self._now = self.now() + int(seconds * 1e9)
+        self._advance(self.now() + int(seconds * 1e9))
+
+    def _advance(self, to: int) -> None:
+        self._now = to
+        self._late += LATE
 
 
 #: The clock of the run that is on.
@@ -119,7 +141,7 @@ def _function(
     name: str, tell: Callable[[int, int], float], virtual: VirtualClock
 ) -> Callable[[], float]:
     def function() -> float:
-        return tell(virtual.now(), virtual.epoch)
+        return tell(virtual.told(), virtual.epoch)
 
     function.__name__ = function.__qualname__ = name
     return function

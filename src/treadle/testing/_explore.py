@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, product
+from textwrap import indent
 from typing import Any, Literal, TypeVar
 
 from treadle._core.chooser import FIFO, Chooser
@@ -19,6 +20,7 @@ from treadle.testing._run import (
     NondeterminismError,
     Outcome,
     World,
+    check_choice,
     in_main_greenlet,
     worlds,
 )
@@ -27,6 +29,8 @@ from treadle.testing._token import Token
 
 T = TypeVar("T")
 
+STRATEGIES = ("random", "pct", "dfs")
+PREEMPTIONS = ("parks", "ops")
 #: One schedule of so many is run twice, and must do the same again.
 CHECKED = 20
 #: How many places of a stack are shown.
@@ -101,6 +105,8 @@ def explore(
     steps. Raises :class:`ScheduleFailure` then; :class:`NondeterminismError` if the same schedule
     did different things.
     """
+    check_choice("strategy", strategy, STRATEGIES)
+    check_choice("preempt", preempt, PREEMPTIONS)
     world = World("virtual", strict, seed or 0, leaks, preempt == "ops", limit)
     chosen: Strategy
     match strategy:
@@ -110,8 +116,6 @@ def explore(
             chosen = Priorities(seed or 0, 3 if bound is None else bound)
         case "dfs":
             chosen = DepthFirst(bound)
-        case _:
-            raise ValueError(f"no strategy is named {strategy!r}: choose random, pct or dfs")
     __tracebackhide__ = True
     return in_main_greenlet(partial(_explore, fn, chosen, world, schedules, seconds))
 
@@ -292,4 +296,4 @@ def _stack(greenlet: Any) -> str:
     places = [place for place in places if f"{os.sep}treadle{os.sep}" not in place.filename]
     if not places:
         return "    (it begins)\n"
-    return "".join(f"    {line}" for line in traceback.format_list(places[-SHOWN:]))
+    return indent("".join(traceback.format_list(places[-SHOWN:])), "  ")

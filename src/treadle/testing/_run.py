@@ -16,7 +16,7 @@ from treadle._core.native import allocate_lock, start_new_thread
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall, killall
 from treadle.hub import Hub, LoopExit, get_hub
 from treadle.testing import _clock
-from treadle.testing._clock import VirtualClock, wait_all_blocked
+from treadle.testing._clock import StrictClockError, VirtualClock, wait_all_blocked
 from treadle.testing._leaks import LeakError, Present, places, raise_leaks, spawning_stacks
 
 T = TypeVar("T")
@@ -96,6 +96,12 @@ class Failures:
         ]
 
 
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless the argument *name* is one of *choices*."""
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
 @contextmanager
 def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcome[T]]]:
     """Set up what all runs share; yields the function that makes one run.
@@ -150,18 +156,17 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
         greenlet.join()
         wait_all_blocked()
         exception = greenlet.exception or _one_of(failures.unobserved(greenlet))
-    except (LoopExit, StepLimitError, HangError) as exc:
+        hub.probe = None
+        if exception is None and before is not None:
+            raise_leaks(before)
+    except (LoopExit, StepLimitError, HangError, StrictClockError) as exc:
         exception = exc
         for place in places(known):
             exc.add_note(place)
-    finally:
-        hub.probe = None
-    try:
-        if exception is None and before is not None:
-            raise_leaks(before)
     except LeakError as exc:
         exception = exc
-    finally:
+    finally:  # also after what ends the program
+        hub.probe = None
         _end([each for each in hub.fibers() if each not in known])
         del hub.__dict__["handle_error"]
     return Outcome(greenlet.value if exception is None else None, exception, chooser)
@@ -250,7 +255,7 @@ def run(
 
     With *clock* "virtual" time stands still while anything can run, and jumps when all wait: a
     ``sleep(3600)`` takes no time. It runs with the system's clock while a greenlet waits for a
-    descriptor, a child or a thread; with *strict* that raises RuntimeError. *order* "random" runs
+    descriptor, a child or a thread; with *strict* that raises :class:`StrictClockError`. *order* "random" runs
     ready greenlets in an order that *seed* decides; *seed* also seeds :mod:`random`,
     :func:`os.urandom`, :mod:`uuid` and :mod:`secrets` (None: 0).
 
@@ -258,6 +263,8 @@ def run(
     exception of a greenlet that failed if no code took it; :class:`LeakError` if *leaks* is true
     and something is left; :class:`StepLimitError` after *limit* steps.
     """
+    check_choice("clock", clock, ("virtual", "real"))
+    check_choice("order", order, ("fifo", "random"))
     world = World(clock, strict, seed or 0, leaks, False, limit)
     chooser = Chooser(RANDOM if order == "random" else FIFO, seed=seed or 0, most=limit)
 
