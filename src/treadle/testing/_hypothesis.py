@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from treadle._core.chooser import ASK, Chooser
+from treadle.hub import get_hub
 from treadle.testing._run import MOST_STEPS, World, in_main_greenlet, worlds
 
 T = TypeVar("T")
@@ -28,10 +30,23 @@ class Schedule:
         limit: int = MOST_STEPS,
     ) -> T:
         """Call *fn* under this schedule, as :func:`treadle.testing.run` does; return its value."""
+        context = copy_context()  # Hypothesis keeps there which test it runs
+        failed: list[BaseException] = []
+
+        def ask(n: int) -> int:
+            # The hub asks, where no exception may go out: one ends the run instead.
+            if failed:
+                return 0
+            try:
+                return context.run(self._draw, n)
+            except BaseException as exc:
+                failed.append(exc)
+                get_hub().interrupt_main(exc)
+                return 0
 
         def once() -> T:
             with worlds(World("virtual", strict, 0, leaks, False, limit)) as one:
-                outcome = one(fn, Chooser(ASK, ask=self._draw, most=limit))
+                outcome = one(fn, Chooser(ASK, ask=ask, most=limit))
             if outcome.exception is not None:
                 raise outcome.exception
             return outcome.value  # type: ignore[return-value]

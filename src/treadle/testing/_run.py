@@ -124,7 +124,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
         if world.clock == "virtual":
             virtual = VirtualClock(awaits_others, world.strict)
             stack.enter_context(_clock.installed(virtual))
-        stack.enter_context(_seeded(world.seed))
+        reseed = stack.enter_context(_seeded(world.seed))
         stack.enter_context(_without_collections())
         if world.preempt:
             preempt(True)
@@ -132,7 +132,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
 
         def one(fn: Callable[[], T], chooser: Chooser) -> Outcome[T]:
             __tracebackhide__ = True
-            random.seed(world.seed)
+            reseed()
             chooser.awaits = awaits_others
             return _run_once(hub, fn, chooser, world)
 
@@ -187,16 +187,24 @@ def _end(greenlets: list[Any]) -> None:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Make :mod:`random`, :func:`os.urandom` and what stands on them give the same each time."""
+def _seeded(seed: int) -> Iterator[Callable[[], None]]:
+    """Make :mod:`random`, :func:`os.urandom` and what stands on them begin at *seed*.
+
+    Yields a function that makes them begin anew.
+    """
     state = random.getstate()
     native: Any = os.urandom
     source = random.Random(seed)
     internals: Any = random
     own = internals._urandom
     os.urandom = internals._urandom = source.randbytes
+
+    def reseed() -> None:
+        random.seed(seed)
+        source.seed(seed)
+
     try:
-        yield
+        yield reseed
     finally:
         os.urandom = native
         internals._urandom = own
@@ -255,8 +263,8 @@ def run(
 
     With *clock* "virtual" time stands still while anything can run, and jumps when all wait: a
     ``sleep(3600)`` takes no time. It runs with the system's clock while a greenlet waits for a
-    descriptor, a child or a thread; with *strict* that raises :class:`StrictClockError`. *order* "random" runs
-    ready greenlets in an order that *seed* decides; *seed* also seeds :mod:`random`,
+    descriptor, a child or a thread; with *strict* that raises :class:`StrictClockError`. *order*
+    "random" runs ready greenlets in an order that *seed* decides; *seed* also seeds :mod:`random`,
     :func:`os.urandom`, :mod:`uuid` and :mod:`secrets` (None: 0).
 
     Raises what *fn* raises; LoopExit if all greenlets wait and nothing can wake them; the
