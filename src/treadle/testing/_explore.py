@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -293,7 +294,11 @@ def _stack(greenlet: Any) -> str:
     frame = sys._getframe() if greenlet is getcurrent() else greenlet.gr_frame
     places = [] if frame is None else traceback.extract_stack(frame)
     # Those of the tested program, not of what runs and stops it.
-    places = [place for place in places if f"{os.sep}treadle{os.sep}" not in place.filename]
+    places = [
+        place
+        for place in places
+        if f"{os.sep}treadle{os.sep}" not in place.filename and place.filename != threading.__file__
+    ]
     if not places:
         return "    (it begins)\n"
     return indent("".join(traceback.format_list(places[-SHOWN:])), "  ")
