@@ -9,7 +9,7 @@
 - :func:`schedules` is a strategy for Hypothesis. ``pytest --treadle`` runs each test in a run.
 """
 
-from treadle.testing._clock import clock, wait_all_blocked
+from treadle.testing._clock import StrictClockError, clock, wait_all_blocked
 from treadle.testing._explore import Report, ScheduleFailure, explore, replay
 from treadle.testing._hypothesis import Schedule, schedules
 from treadle.testing._leaks import LeakError, no_leaks
@@ -26,6 +26,7 @@ __all__ = [
     "ScheduleFailure",
     "Sequencer",
     "StepLimitError",
+    "StrictClockError",
     "at_every_park",
     "clock",
     "explore",

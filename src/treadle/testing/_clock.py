@@ -23,6 +23,9 @@ _FUNCTIONS: dict[str, Callable[[int, int], float]] = {
     "perf_counter_ns": lambda now, epoch: now,
 }
 _NATIVE = {name: getattr(time, name) for name in _FUNCTIONS}
+#: Nanoseconds by which a jump ends late, for those who ask the time. A real sleep ends late too,
+#: and programs rely on it: a difference of rounded times may be less than what was slept.
+LATE = 1000
 #: Whose references to these functions stay: they time the tests themselves.
 _REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
 
@@ -30,6 +33,12 @@ _REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
 SPINS = 10_000
 #: In nanoseconds.
 SPIN_STEP = 1_000_000
+
+
+class StrictClockError(RuntimeError):
+    """A greenlet waits for a descriptor, a child or a thread, and the clock is strict."""
+
+    __module__ = __package__
 
 
 class VirtualClock:
@@ -46,53 +55,59 @@ class VirtualClock:
         self._strict = strict
         self._now: int = _NATIVE["monotonic_ns"]()
         self.epoch: int = _NATIVE["time_ns"]() - self._now
+        self._late = 0
+        #: Up to when the system's clock was followed; None: time stands still.
         self._real_since: int | None = None
         self._reads = 0
         self.start: int = self._now
 
     def now(self) -> int:
         if self._real_since is not None:
-            native = _NATIVE["monotonic_ns"]()
-            self._now += native - self._real_since
-            self._real_since = native
+            real = _NATIVE["monotonic_ns"]()
+            self._now += real - self._real_since
+            self._real_since = real
         return self._now
 
     def restart(self) -> None:
         """Go back to the time of the first run, so that all runs see the same times."""
-        self._now, self._real_since, self._reads = self.start, None, 0
+        self._now, self._late, self._real_since, self._reads = self.start, 0, None, 0
 
-    def read(self) -> int:
-        """The time, for a program that asks."""
+    def told(self) -> int:
+        """The time for the functions of :mod:`time`."""
         self._reads += 1
         if self._reads > SPINS:
             self._now += SPIN_STEP
-        return self.now()
+        return self.now() + self._late
 
     def idle(self, deadline: int | None) -> bool:
         self._reads = 0
         hub = get_hub()
+        self.now()
+        self._real_since = None
         if hub.refs > 0 or self._awaits_others():
             if self._strict:
                 hub.interrupt_main(
-                    RuntimeError(
-                        "a strict virtual clock waits for something outside of the program; "
+                    StrictClockError(
+                        "a strict virtual clock waits for something outside of the program\n"
                         + describe_deadlock(hub).partition("\n")[2]
                     )
                 )
                 return True
-            if self._real_since is None:
-                self._real_since = _NATIVE["monotonic_ns"]()
+            self._real_since = _NATIVE["monotonic_ns"]()
             return False
         if deadline is None:
             return False
-        self._now = max(self.now(), deadline)
-        self._real_since = None
+        self._advance(max(self._now, deadline))
         return True
 
     def jump(self, seconds: float) -> None:
         if seconds < 0:
             raise ValueError(f"time does not go back: jump({seconds!r})")
-        self._now = self.now() + int(seconds * 1e9)
+        self._advance(self.now() + int(seconds * 1e9))
+
+    def _advance(self, to: int) -> None:
+        self._now = to
+        self._late += LATE
 
 
 #: The clock of the run that is on.
@@ -142,7 +157,7 @@ def _function(
     name: str, tell: Callable[[int, int], float], virtual: VirtualClock
 ) -> Callable[[], float]:
     def function() -> float:
-        return tell(virtual.read(), virtual.epoch)
+        return tell(virtual.told(), virtual.epoch)
 
     function.__name__ = function.__qualname__ = name
     return function

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from textwrap import indent
 from typing import Any, Literal, TypeVar
 
 from treadle._core.chooser import FIFO, Chooser
@@ -18,6 +20,7 @@ from treadle.testing._run import (
     NondeterminismError,
     Outcome,
     World,
+    check_choice,
     in_main_greenlet,
     worlds,
 )
@@ -26,6 +29,8 @@ from treadle.testing._token import Token
 
 T = TypeVar("T")
 
+STRATEGIES = ("random", "pct", "dfs")
+PREEMPTIONS = ("parks", "ops")
 #: One schedule of so many is run twice, and must do the same again.
 CHECKED = 20
 #: How many places of a stack are shown.
@@ -105,6 +110,8 @@ def explore(
     steps. Raises :class:`ScheduleFailure` then; :class:`NondeterminismError` if the same schedule
     did different things.
     """
+    check_choice("strategy", strategy, STRATEGIES)
+    check_choice("preempt", preempt, PREEMPTIONS)
     world = World("virtual", strict, seed or 0, leaks, preempt == "ops", limit)
     chosen: Strategy
     match strategy:
@@ -114,8 +121,6 @@ def explore(
             chosen = Priorities(seed or 0, 3 if bound is None else bound)
         case "dfs":
             chosen = DepthFirst(bound)
-        case _:
-            raise ValueError(f"no strategy is named {strategy!r}: choose random, pct or dfs")
     __tracebackhide__ = True
     return in_main_greenlet(partial(_explore, fn, chosen, world, schedules, seconds))
 
@@ -305,7 +310,11 @@ def _stack(greenlet: Any) -> str:
     frame = sys._getframe() if greenlet is getcurrent() else greenlet.gr_frame
     places = [] if frame is None else traceback.extract_stack(frame)
     # Those of the tested program, not of what runs and stops it.
-    places = [place for place in places if f"{os.sep}treadle{os.sep}" not in place.filename]
+    places = [
+        place
+        for place in places
+        if f"{os.sep}treadle{os.sep}" not in place.filename and place.filename != threading.__file__
+    ]
     if not places:
         return "    (it begins)\n"
-    return "".join(f"    {line}" for line in traceback.format_list(places[-SHOWN:]))
+    return indent("".join(traceback.format_list(places[-SHOWN:])), "  ")

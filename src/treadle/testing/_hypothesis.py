@@ -6,9 +6,63 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from treadle._core.chooser import ASK, Chooser
-from treadle.testing._run import MOST_STEPS, World, in_main_greenlet, worlds
+from treadle._core.native import allocate_lock, start_new_thread
+from treadle.hub import get_hub
+from treadle.testing._run import MOST_STEPS, World, worlds
 
 T = TypeVar("T")
+
+
+class _Caller:
+    """Draws where the test runs, because Hypothesis keeps its state by thread and greenlet."""
+
+    def __init__(self, draw: Callable[[int], int]) -> None:
+        self._draw = draw
+        self._asked, self._answered = allocate_lock(), allocate_lock()
+        self._asked.acquire()
+        self._answered.acquire()
+        self._options = self._option = 0
+        self._failed: BaseException | None = None
+
+    def ask(self, n: int) -> int:
+        """In the hub of a run: the option that the caller draws."""
+        if self._failed is None:
+            self._options = n
+            self._asked.release()
+            self._answered.acquire()
+            if self._failed is None:
+                return self._option
+            # No exception may go out here: it ends the run instead.
+            get_hub().interrupt_main(self._failed)
+        return 0
+
+    def serve(self, once: Callable[[], T]) -> T:
+        """Call *once* in a native thread, and answer what it asks meanwhile."""
+        values: list[T] = []
+        errors: list[BaseException] = []
+
+        def main() -> None:
+            try:
+                values.append(once())
+            except BaseException as exc:
+                errors.append(exc)
+            finally:
+                self._options = 0
+                self._asked.release()
+
+        start_new_thread(main, ())
+        while True:
+            self._asked.acquire()  # natively, as in_main_greenlet() does
+            if self._options == 0:
+                break
+            try:
+                self._option = self._draw(self._options)
+            except BaseException as exc:
+                self._failed = exc
+            self._answered.release()
+        if errors:
+            raise errors[0]
+        return values[0]
 
 
 class Schedule:
@@ -28,15 +82,16 @@ class Schedule:
         limit: int = MOST_STEPS,
     ) -> T:
         """Call *fn* under this schedule, as :func:`treadle.testing.run` does; return its value."""
+        caller = _Caller(self._draw)
 
         def once() -> T:
             with worlds(World("virtual", strict, 0, leaks, False, limit)) as one:
-                outcome = one(fn, Chooser(ASK, ask=self._draw, most=limit))
+                outcome = one(fn, Chooser(ASK, ask=caller.ask, most=limit))
             if outcome.exception is not None:
                 raise outcome.exception
             return outcome.value  # type: ignore[return-value]
 
-        return in_main_greenlet(once)
+        return caller.serve(once)
 
     def __repr__(self) -> str:
         return "Schedule()"

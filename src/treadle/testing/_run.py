@@ -15,7 +15,7 @@ from treadle._core.native import allocate_lock, start_new_thread
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall, killall
 from treadle.hub import Hub, LoopExit, get_hub
 from treadle.testing import _clock
-from treadle.testing._clock import VirtualClock, wait_all_blocked
+from treadle.testing._clock import StrictClockError, VirtualClock, wait_all_blocked
 from treadle.testing._leaks import LeakError, Present, places, raise_leaks, spawning_stacks
 
 T = TypeVar("T")
@@ -95,6 +95,12 @@ class Failures:
         ]
 
 
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless the argument *name* is one of *choices*."""
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
 @contextmanager
 def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcome[T]]]:
     """Set up what all runs share; yields the function that makes one run.
@@ -119,7 +125,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
             virtual = VirtualClock(awaits_others, world.strict)
             restart = virtual.restart
             stack.enter_context(_clock.installed(virtual))
-        stack.enter_context(_seeded(world.seed))
+        reseed = stack.enter_context(_seeded(world.seed))
         stack.enter_context(_without_collections())
         if world.preempt:
             preempt(True)
@@ -127,7 +133,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
 
         def one(fn: Callable[[], T], chooser: Chooser) -> Outcome[T]:
             __tracebackhide__ = True
-            random.seed(world.seed)
+            reseed()
             restart()
             chooser.awaits = awaits_others
             return _run_once(hub, fn, chooser, world)
@@ -152,18 +158,17 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
         greenlet.join()
         wait_all_blocked()
         exception = greenlet.exception or _one_of(failures.unobserved(greenlet))
-    except (LoopExit, StepLimitError, HangError) as exc:
+        hub.probe = None
+        if exception is None and before is not None:
+            raise_leaks(before)
+    except (LoopExit, StepLimitError, HangError, StrictClockError) as exc:
         exception = exc
         for place in places(known):
             exc.add_note(place)
-    finally:
-        hub.probe = None
-    try:
-        if exception is None and before is not None:
-            raise_leaks(before)
     except LeakError as exc:
         exception = exc
-    finally:
+    finally:  # also after what ends the program
+        hub.probe = None
         _end([each for each in hub.fibers() if each not in known])
         if hub.__dict__.get("handle_error") is failures:
             del hub.__dict__["handle_error"]
@@ -185,16 +190,24 @@ def _end(greenlets: list[Any]) -> None:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Make :mod:`random`, :func:`os.urandom` and what stands on them give the same each time."""
+def _seeded(seed: int) -> Iterator[Callable[[], None]]:
+    """Make :mod:`random`, :func:`os.urandom` and what stands on them begin at *seed*.
+
+    Yields a function that makes them begin anew.
+    """
     state = random.getstate()
     native: Any = os.urandom
     source = random.Random(seed)
     internals: Any = random
     own = internals._urandom
     os.urandom = internals._urandom = source.randbytes
+
+    def reseed() -> None:
+        random.seed(seed)
+        source.seed(seed)
+
     try:
-        yield
+        yield reseed
     finally:
         os.urandom = native
         internals._urandom = own
@@ -253,14 +266,16 @@ def run(
 
     With *clock* "virtual" time stands still while anything can run, and jumps when all wait: a
     ``sleep(3600)`` takes no time. It runs with the system's clock while a greenlet waits for a
-    descriptor, a child or a thread; with *strict* that raises RuntimeError. *order* "random" runs
-    ready greenlets in an order that *seed* decides; *seed* also seeds :mod:`random`,
+    descriptor, a child or a thread; with *strict* that raises :class:`StrictClockError`. *order*
+    "random" runs ready greenlets in an order that *seed* decides; *seed* also seeds :mod:`random`,
     :func:`os.urandom`, :mod:`uuid` and :mod:`secrets` (None: 0).
 
     Raises what *fn* raises; LoopExit if all greenlets wait and nothing can wake them; the
     exception of a greenlet that failed if no code took it; :class:`LeakError` if *leaks* is true
     and something is left; :class:`StepLimitError` after *limit* steps.
     """
+    check_choice("clock", clock, ("virtual", "real"))
+    check_choice("order", order, ("fifo", "random"))
     world = World(clock, strict, seed or 0, leaks, False, limit)
     chooser = Chooser(RANDOM if order == "random" else FIFO, seed=seed or 0, most=limit)
 

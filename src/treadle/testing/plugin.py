@@ -7,9 +7,12 @@ greenlet, if it leaves greenlets, timers, descriptors or threads, and if it does
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Literal, NamedTuple
 
 import pytest
@@ -18,11 +21,20 @@ from treadle import monkey
 from treadle._core.native import allocate_lock, start_new_thread
 from treadle.hub import get_hub
 from treadle.observe.deadlock import describe_deadlock
-from treadle.testing._explore import ScheduleFailure, explore, replay
-from treadle.testing._run import HangError, in_main_greenlet, run
+from treadle.testing._explore import (
+    PREEMPTIONS,
+    STRATEGIES,
+    ScheduleFailure,
+    explore,
+    replay,
+)
+from treadle.testing._run import HangError, check_choice, in_main_greenlet, run
+from treadle.testing._token import Token
 
 #: Real seconds after which a test is taken for one that hangs.
 TIMEOUT = 300.0
+#: The longest wait for a native lock.
+LONGEST = 1e6
 
 
 class Options(NamedTuple):
@@ -71,6 +83,41 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Patch before the tests are imported."""
     if early_config.known_args_namespace.treadle:
         monkey.patch_all()
+        pytest_timeout = sys.modules.get("pytest_timeout")
+        if pytest_timeout is not None:
+            names = {**vars(threading), "Timer": NativeTimer}
+            pytest_timeout.threading = SimpleNamespace(**names)  # type: ignore[attr-defined]
+
+
+class NativeTimer:
+    """What pytest-timeout needs of :class:`threading.Timer`, in a native thread.
+
+    A patched timer would follow the virtual clock, and would not fire while a test keeps the
+    thread busy.
+    """
+
+    def __init__(self, interval: float, function: Callable[..., None], args: tuple[object, ...]):
+        self.name = ""
+        self._interval = interval
+        self._call = partial(function, *args)
+        self._over = allocate_lock()
+        self._ended = allocate_lock()
+
+    def start(self) -> None:
+        self._over.acquire()
+        self._ended.acquire()
+        start_new_thread(self._run, ())
+
+    def _run(self) -> None:
+        if not self._over.acquire(timeout=min(self._interval, LONGEST)):
+            self._call()
+        self._ended.release()
+
+    def cancel(self) -> None:
+        self._over.release()
+
+    def join(self) -> None:
+        self._ended.acquire()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,6 +127,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "schedules=None, strategy='random', bound=3, preempt='parks'): run the test in a greenlet, "
         "by treadle.testing.run(); with schedules=N, by explore()",
     )
+
+
+@pytest.hookimpl(trylast=True)  # after those that deselect tests
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say before the first test what is wrong with the arguments of a marker, or a token."""
+    token: str | None = config.getoption("treadle_replay")
+    try:
+        if token is not None:
+            Token.parse(token)
+        for item in items:
+            _options(item)
+    except ValueError as exc:
+        raise pytest.UsageError(str(exc)) from None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -98,7 +158,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _options(item: pytest.Item) -> Options | None:
-    """How to run a test in a greenlet; None: not at all."""
+    """How to run a test in a greenlet; None: not at all.
+
+    Raises ValueError for arguments that the marker does not take.
+    """
     config = item.config
     marker = item.get_closest_marker("treadle")
     if marker is None and not config.getoption("treadle"):
@@ -111,11 +174,30 @@ def _options(item: pytest.Item) -> Options | None:
         return Options(**given)
     unknown = [*map(repr, marker.args), *(marker.kwargs.keys() - set(Options._fields))]
     if unknown:
-        raise pytest.UsageError(
+        raise ValueError(
             f"{item.nodeid}: the marker treadle does not take {', '.join(unknown)}; "
             f"its arguments are {', '.join(Options._fields)}, each by name"
         )
-    return Options(**{**given, **marker.kwargs})
+    options = Options(**{**given, **marker.kwargs})
+    try:
+        _check(options)
+    except ValueError as exc:
+        raise ValueError(f"{item.nodeid}: the marker treadle: {exc}") from None
+    return options
+
+
+def _check(options: Options) -> None:
+    check_choice("clock", options.clock, ("virtual", "real"))
+    check_choice("strategy", options.strategy, STRATEGIES)
+    check_choice("preempt", options.preempt, PREEMPTIONS)
+    for name in ("timeout", "schedules"):
+        value = getattr(options, name)
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            raise ValueError(f"{name} must be a number above 0, or None, not {value!r}")
+    for name in ("seed", "bound"):
+        value = getattr(options, name)
+        if value is not None and not isinstance(value, int):
+            raise ValueError(f"{name} must be a whole number, or None, not {value!r}")
 
 
 def _run(runtest: Callable[[], None], options: Options, token: str | None) -> None:
@@ -176,7 +258,7 @@ def _limited(seconds: float | None) -> Iterator[None]:
 
     def watch() -> None:
         turn.release()
-        if not over.acquire(timeout=seconds):
+        if not over.acquire(timeout=min(seconds, LONGEST)):
             hub.loop.run_callback_threadsafe(expire)
         turn.release()
 
