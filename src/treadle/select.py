@@ -10,11 +10,12 @@ reports something.
 
 from __future__ import annotations
 
+import errno as _errno
 import select as _select
 import sys as _sys
 import typing as _typing
-from collections.abc import Callable, Iterable
-from contextlib import suppress as _suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager as _contextmanager
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from treadle._core.builtins import builtin as _builtin
@@ -162,13 +163,23 @@ def _wait_for_epoll(native: Any, seconds: float | None) -> _Ready:
     return {}  # the caller asks the system what is ready
 
 
-# For a closed descriptor these suppress the OSError: asking the system again reports it in the way
-# of the function that was called.
+@_contextmanager
+def _closed_is_no_error() -> Iterator[None]:
+    """Suppress the OSError for a closed descriptor.
+
+    Asking the system again reports it in the way of the function that was called. It does not
+    report other errors, such as a lack of memory, and the caller would ask again and again.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno != _errno.EBADF:
+            raise
 
 
 def _wait_for_one(interest: dict[int, int], seconds: float | None) -> _Ready:
     ((fd, mask),) = interest.items()
-    with _suppress(OSError):
+    with _closed_is_no_error():
         if _wait_for(fd, _DIRECT[mask], seconds):
             return interest
     return {}
@@ -185,7 +196,7 @@ def _wait_for_some(interest: dict[int, int], seconds: float | None) -> _Ready:
 
     watchers = []
     try:
-        with _suppress(OSError):
+        with _closed_is_no_error():
             for fd, mask in interest.items():
                 watcher = loop.io(fd, _DIRECT[mask])
                 watchers.append(watcher)

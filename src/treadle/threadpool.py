@@ -203,13 +203,18 @@ class ThreadPool(AnyThreadPool):
     ) -> ThreadResult[R]:
         """Have a thread call ``func(*args, **kwargs)``; return a :class:`ThreadResult` for it.
 
-        Block while ``maxsize + 1`` calls have not ended: one call may wait for a thread.
+        Block while ``maxsize + 1`` calls have not ended: one call may wait for a thread. Raises
+        RuntimeError if the pool has no thread and the system refuses to start one.
         """
         places = self._places
         places.acquire()
         result: ThreadResult[R] = ThreadResult()
         task = partial(self._call, places, result, func, args, kwargs)
-        self._crew.submit(task, self._maxsize, self._make_worker)
+        try:
+            self._crew.submit(task, self._maxsize, self._make_worker)
+        except BaseException:
+            self._end_call(places)
+            raise
         return result
 
     def _call(

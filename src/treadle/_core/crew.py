@@ -11,6 +11,7 @@ import os
 import sys
 from _queue import Empty  # the queue module would load threading before any patching
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -105,8 +106,10 @@ class Crew:
     ) -> None:
         """Have a worker call *task*; start one if none is idle and there are fewer than *limit*.
 
-        If no thread can be started any more, because the interpreter is ending, the task is called
-        in the current thread.
+        If the system refuses a thread, the other workers come to the task. If there are none, or no
+        *limit*, the task is dropped and the RuntimeError is raised: a call that needs a thread of
+        its own must not wait for one. If no thread can be started any more, because the interpreter
+        is ending, the task is called in the current thread.
         """
         if sys.is_finalizing():
             task()
@@ -116,9 +119,28 @@ class Crew:
         if self.tasks.qsize() > 0 and len(self.workers) < limit:
             try:
                 self.start_worker(make_worker())
-            except RuntimeError:
-                if not self.workers:
-                    self.work_here()
+            except BaseException as exc:
+                refused = isinstance(exc, RuntimeError)
+                if refused and "shutdown" in str(exc):
+                    if not self.workers:
+                        self.work_here()
+                elif not (refused and self.workers and limit < sys.maxsize) and self.drop(task):
+                    raise
+
+    def drop(self, task: partial[None]) -> bool:
+        """Take *task* from the queue; return False if a worker has taken it already."""
+        kept = []
+        with suppress(Empty):
+            while True:
+                kept.append(self.tasks.get_nowait())
+        dropped = task in kept
+        if dropped:
+            kept.remove(task)
+        for other in kept:
+            self.tasks.put(other)
+        for _ in range(len(kept) + dropped):
+            self.tasks.task_done()
+        return dropped
 
     def start_missing(self, limit: int, make_worker: Callable[[], Worker]) -> None:
         """Start workers for the tasks that wait for one, up to *limit* workers in all."""

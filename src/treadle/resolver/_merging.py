@@ -39,7 +39,11 @@ class Merger:
         except TypeError:  # an argument is not hashable: do not share
             key, shared = None, mine
         if shared is mine:
-            self.start(partial(self.answer, key, mine, function, args))
+            try:
+                self.start(partial(self.answer, key, mine, function, args))
+            except Exception as exc:
+                self.pending.pop(key, None)
+                mine.set((None, exc.with_traceback(None)))
         value, error = shared.get()
         if error is not None:
             raise copy(error)  # a shared instance would collect the tracebacks of all callers

@@ -1,0 +1,1 @@
+"""Programs whose system calls fail as a script says."""
