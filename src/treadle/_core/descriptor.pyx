@@ -138,7 +138,10 @@ cdef class Descriptor(Pollable):
     cdef int rewatch(self, Poller poller) except -1:
         cdef int events = self.wanted()
         if events or self.owned:
-            poller.watch(self, events or READ, self.owned)
+            try:
+                poller.watch(self, events or READ, self.owned)
+            except OSError as exc:
+                self.fail(exc)  # the others are registered all the same
         return 0
 
     cdef int register(self, Wait wait, int event) except -1:

@@ -43,6 +43,7 @@ cdef class EpollPoller(Poller):
     cdef int epfd, wake_fd
     cdef int[2] signal_pipe    # (-1, -1) if this thread gets no signals
     cdef bint gets_signals
+    cdef bint broken           # it could not be opened again after a fork
     cdef epoll_event[BATCH] events
 
     def __cinit__(self, bint gets_signals=False):
@@ -62,6 +63,17 @@ cdef class EpollPoller(Poller):
         return self.epfd
 
     cdef int open(self) except -1:
+        """Open all descriptors, or none and raise OSError."""
+        try:
+            self.open_descriptors()
+        except BaseException:
+            self.close_descriptors()
+            raise
+        if self.gets_signals:
+            self.ask_for_signals()
+        return 0
+
+    cdef int open_descriptors(self) except -1:
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         self.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.epfd < 0 or self.wake_fd < 0:
@@ -73,7 +85,17 @@ cdef class EpollPoller(Poller):
                 PyErr_SetFromErrno(OSError)
             if treadle_epoll_ctl(self.epfd, EPOLL_CTL_ADD, self.signal_pipe[0], EPOLLIN, SIGNAL) < 0:
                 PyErr_SetFromErrno(OSError)
-            self.ask_for_signals()
+        return 0
+
+    cdef int reopen(self) except -1:
+        """Open again what could not be opened after a fork, and register again what was."""
+        cdef Pollable pollable
+        self.open()
+        self.broken = False
+        slots, self.slots = self.slots, []
+        for pollable in slots:
+            if pollable is not None:
+                pollable.rewatch(self)
         return 0
 
     @property
@@ -116,12 +138,18 @@ cdef class EpollPoller(Poller):
 
     cdef int renew(self) except -1:
         self.close()
-        return self.open()
+        self.broken = True
+        self.open()
+        self.broken = False
+        return 0
 
     cdef int watch(self, Pollable pollable, int events, bint owned) except -1:
         cdef uint32_t wanted
         cdef bint known = self.slot(pollable.fd) is not None
         cdef bint added
+        if self.broken:
+            self.reopen()
+            known = self.slot(pollable.fd) is not None
         if owned:
             wanted = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET
         else:
@@ -153,6 +181,8 @@ cdef class EpollPoller(Poller):
 
     cdef int wait(self, int64_t timeout) except -1:
         cdef int n
+        if self.broken:
+            self.reopen()
         if timeout == 0:
             n = treadle_epoll_wait(self.epfd, self.events, BATCH, 0)
         elif self.gets_signals:

@@ -63,10 +63,15 @@ cdef class Poller:
 
     cdef int renew_and_rewatch(self) except -1:
         cdef Pollable pollable
-        registered = [pollable for pollable in self.slots if pollable is not None]
-        self.renew()
-        for pollable in registered:
-            pollable.rewatch(self)
+        slots = self.slots
+        try:
+            self.renew()
+        except BaseException:
+            self.slots = slots  # to be registered when the poller can be opened
+            raise
+        for pollable in slots:
+            if pollable is not None:
+                pollable.rewatch(self)
         return 0
 
     cdef int forget(self, Pollable pollable) except -1:

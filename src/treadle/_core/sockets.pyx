@@ -110,6 +110,15 @@ cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline, bint aga
     return 0
 
 
+cdef int fail_call(SocketState io, int event) except -1:
+    """Raise the error of a call; let the next waiter try, for which this one may have been woken."""
+    try:
+        PyErr_SetFromErrno(OSError)
+    except OSError:
+        io.pass_on(event)
+        raise
+
+
 cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
     cdef Py_ssize_t n, done = 0
     if not flags & MSG_WAITALL or not io.stream or io.timeout >= 0 or flags & (MSG_DONTWAIT | MSG_PEEK):
@@ -151,7 +160,7 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or never:
-                PyErr_SetFromErrno(OSError)
+                fail_call(io, READ)
         wait_or_time_out(io, READ, &deadline, waited)
         waited = True
 
@@ -182,7 +191,7 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or never:
-                PyErr_SetFromErrno(OSError)
+                fail_call(io, WRITE)
         wait_or_time_out(io, WRITE, deadline, waited)
         waited = True
 
@@ -296,6 +305,9 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
                     result = method(*args)
                 except BlockingIOError:
                     pass  # another thread or process was faster
+                except BaseException:
+                    io.pass_on(event)  # this greenlet may have been woken instead of another
+                    raise
                 else:
                     io.pass_on(event)
                     return result

@@ -98,6 +98,7 @@ cdef class Child(Watcher):
                 watch_child_signal(self.loop)
         except BaseException:
             children.remove(self)
+            self.close_pidfd()
             raise
         return 0
 
@@ -117,14 +118,18 @@ cdef class Child(Watcher):
 
     cdef int end(self) except -1:
         children.remove(self)
+        self.close_pidfd()
+        if child_signal is not None and not any(needs_signal(child) for child in children):
+            unwatch_child_signal()
+        return 0
+
+    cdef int close_pidfd(self) except -1:
         if self.io is not None:
             self.io.close()
             self.io = None
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
-        if child_signal is not None and not any(needs_signal(child) for child in children):
-            unwatch_child_signal()
         return 0
 
     def _format(self):

@@ -22,6 +22,7 @@ cdef class Loop:
 cdef class Gate(Pollable):
     """Stands in the hub's poller for a loop's io_poller."""
     cdef Loop loop
+    cdef int open(self) except -1
 
 
 cdef class DescriptorWatch(Pollable):

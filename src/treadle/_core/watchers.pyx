@@ -67,11 +67,18 @@ cdef class Loop:
 
     cdef int open_io(self) except -1:
         """Make the poller of the Io watchers, if there is none yet."""
+        cdef Poller poller
+        cdef Gate gate
         if self.io_poller is None:
-            self.io_poller = make_inner_poller(self.hub.poller)
-            self.gate = Gate.__new__(Gate, self.io_poller.fileno())
-            self.gate.loop = self
-            self.hub.poller.watch(self.gate, READ, False)
+            poller = make_inner_poller(self.hub.poller)
+            gate = Gate.__new__(Gate, poller.fileno())
+            gate.loop = self
+            try:
+                self.hub.poller.watch(gate, READ, False)
+            except BaseException:
+                poller.close()
+                raise
+            self.io_poller, self.gate = poller, gate
         return 0
 
     cdef int set_turn_hook(self) except -1:
@@ -476,15 +483,28 @@ cdef class Watcher:
 cdef class Gate(Pollable):
 
     cdef void ready(self, int events) noexcept:
+        try:
+            self.open()
+        except OSError as exc:
+            run_callback(self.loop.hub, open_again, (self, exc))  # Python must not run here
+
+    cdef int open(self) except -1:
         # The inner poller's events are one-shot, so it reports nothing until a watcher asks again.
         self.loop.io_poller.wait(0)
         self.loop.hub.poller.watch(self, READ, False)
+        return 0
 
     cdef int rewatch(self, Poller poller) except -1:
         self.loop.io_poller.renew_and_rewatch()
         self.fd = self.loop.io_poller.fileno()
         poller.watch(self, READ, False)
         return 0
+
+
+def open_again(Gate gate, exc):
+    """Report the error with which a gate failed to open, and try again."""
+    gate.loop.hub.report(gate, exc)
+    gate.open()
 
 
 cdef class DescriptorWatch(Pollable):
