@@ -62,7 +62,7 @@ class Greenlet(Fiber, Generic[_T_co]):
     def get(self, block: bool = True, timeout: float | None = None) -> _T_co: ...
     def kill(
         self,
-        exception: BaseException | type[BaseException] = ...,
+        exception: BaseException | type[BaseException] | None = None,
         block: bool = True,
         timeout: float | None = None,
     ) -> None: ...
