@@ -75,3 +75,13 @@ def test_time_passes_really_while_a_descriptor_is_waited_for() -> None:
     assert data == b"x"
     assert waited >= 0.05
     assert time.perf_counter() - begun >= 0.05
+
+
+def test_what_is_ready_runs_before_a_jump() -> None:
+    def jump() -> float:
+        begun: list[float] = []
+        treadle.spawn(lambda: begun.append(testing.clock.elapsed))
+        testing.clock.jump(15)
+        return begun[0]
+
+    assert testing.run(jump) == 0

@@ -178,11 +178,13 @@ class Clock:
         return (virtual.now() - virtual.start) / 1e9
 
     def jump(self, seconds: float) -> None:
-        """Advance the clock by *seconds*, and let everything run that this makes due.
+        """Advance the clock by *seconds* once all others wait, and let run what is due then.
 
         Raises ValueError if *seconds* is negative, RuntimeError outside of a run.
         """
-        self._running().jump(seconds)
+        running = self._running()
+        wait_all_blocked()
+        running.jump(seconds)
         sleep(0)
         wait_all_blocked()
 
