@@ -1,7 +1,11 @@
 """The virtual clock beside what is not virtual: threads, descriptors, programs that spin."""
 
+import sys
 import threading
 import time
+from types import ModuleType
+
+import pytest
 
 import treadle
 from treadle import socket, testing
@@ -85,3 +89,35 @@ def test_what_is_ready_runs_before_a_jump() -> None:
         return begun[0]
 
     assert testing.run(jump) == 0
+
+
+def test_values_of_foreign_modules_are_neither_hashed_nor_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Untouchable:
+        def __hash__(self) -> int:
+            raise RuntimeError
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError
+
+    module = ModuleType("foreign")
+    vars(module).update(value=Untouchable(), view=memoryview(bytearray(1)), now=time.monotonic)
+    monkeypatch.setitem(sys.modules, "foreign", module)
+    native = time.monotonic
+    assert testing.run(lambda: module.now is not native)
+    assert module.now is time.monotonic is native
+
+
+def test_a_module_imported_during_a_run_gets_the_real_functions_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = ModuleType("late")
+
+    def load() -> None:
+        vars(module)["now"] = time.monotonic
+        monkeypatch.setitem(sys.modules, "late", module)
+
+    native = time.monotonic
+    testing.run(load)
+    assert module.now is native

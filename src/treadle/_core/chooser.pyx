@@ -209,11 +209,11 @@ cdef class Chooser(Probe):
         cdef size_t option
         given = self.departures.get(number)
         if given is not None:
-            option = min(<size_t>given, n - 1)
+            option = n - 1 if given >= n else given
         elif self.mode == BY_FIFO:
             option = 0
         elif self.mode == BY_ASKING:
-            option = self.ask(n)
+            option = min(<size_t>self.ask(n), n - 1)
         elif interrupted is not None and self.mode == BY_PRIORITY:
             option = self.highest(number, [interrupted, *candidates]) > 0
         elif self.mode == BY_RANDOM or candidates is None:
@@ -300,9 +300,14 @@ def count_threads():
 
 
 def preempt(bint on):
-    """Switch on or off that each operation on a primitive asks the hub's chooser for a switch."""
+    """Switch on or off that each operation on a primitive asks the hub's chooser for a switch.
+
+    Return whether it was on.
+    """
+    cdef bint before = the_preemption().on
     the_preemption().give_way = ask_chooser
     the_preemption().on = on
+    return before
 
 
 cdef int ask_chooser() except -1:

@@ -366,6 +366,16 @@ cdef int run_alone(Hub hub, Wait wait) except -1:
     return 0
 
 
+cdef int ask_probe(Hub hub, Wait wait) except -1:
+    """Let the probe choose. If it fails, the hub goes on without it, and the main greenlet is told."""
+    try:
+        hub.probe.steer(hub, wait)
+    except BaseException as exc:
+        hub.probe = None
+        interrupt_main(hub, exc)
+    return 0
+
+
 cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
     """Return the greenlet to switch to; NULL if the caller has to check `wait` and ask again.
 
@@ -373,7 +383,7 @@ cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
     """
     cdef Wait other
     if hub.probe is not None:
-        hub.probe.steer(hub, wait)
+        ask_probe(hub, wait)
     if hub.in_callback:
         return <PyObject *>hub
     if hub.turn == 0 or hub.ring.count == 0:
@@ -513,13 +523,13 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
     if not busy or treadle_ticks() - hub.last_look > LOOK_INTERVAL or is_replaced():
         try:
             poll(hub, busy)
+            fire_timers(hub)
         except BaseException as exc:
             # A signal handler raised. The exception belongs to the main greenlet, even if another
             # greenlet polls.
             if current is hub.main:
                 raise
             interrupt_main(hub, exc)
-        fire_timers(hub)
         hub.last_look = treadle_ticks()
     while hub.inbox.count > 0:
         kind = ring_head_kind(&hub.inbox)
@@ -712,7 +722,7 @@ cdef class Hub(greenlet):
                 self.take_turn()
                 continue
             if self.probe is not None:
-                self.probe.steer(self, None)
+                ask_probe(self, None)
             kind = ring_head_kind(&self.ring)
             if kind == WAIT:
                 wait = take_wait(self)

@@ -41,6 +41,10 @@ class StrictClockError(RuntimeError):
     __module__ = __package__
 
 
+#: The system's clock, in seconds, also during a run.
+real_time: Callable[[], float] = time.perf_counter
+
+
 class VirtualClock:
     """Advances only when nothing can run: it jumps to the next deadline.
 
@@ -114,53 +118,48 @@ class VirtualClock:
 _current: VirtualClock | None = None
 
 
+def _function(name: str, tell: Callable[[int, int], float]) -> Callable[[], float]:
+    def function() -> float:
+        virtual = _current
+        return _NATIVE[name]() if virtual is None else tell(virtual.told(), virtual.epoch)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+_VIRTUAL = {name: _function(name, tell) for name, tell in _FUNCTIONS.items()}
+
+
 @contextmanager
 def installed(virtual: VirtualClock) -> Iterator[None]:
     """Make every loop, and the functions of :mod:`time`, tell the time of *virtual*."""
     global _current
     previous, before = _current, replace(virtual)
-    _current = virtual
-    changed = _replace_functions(virtual)
     try:
+        _current = virtual
+        _exchange(_NATIVE, _VIRTUAL)
         yield
     finally:
-        for namespace, name, native in changed:
-            namespace[name] = native
-        replace(before)
         _current = previous
+        replace(before)
+        if previous is None:
+            _exchange(_VIRTUAL, _NATIVE)  # also in modules that the run imported
 
 
-def _replace_functions(virtual: VirtualClock) -> list[tuple[dict[str, Any], str, Any]]:
-    made = {}
-    for name, tell in _FUNCTIONS.items():
-        made[_NATIVE[name]] = _function(name, tell, virtual)
-    changed = []
+def _exchange(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Replace functions of one table, by those of the other, in all modules."""
+    # By identity: to hash or compare the values of foreign modules may run anything.
+    replacements = {id(function): new[name] for name, function in old.items()}
     for module in list(sys.modules.values()):
         namespace = getattr(module, "__dict__", None)
-        title = getattr(module, "__name__", None)
-        if type(namespace) is not dict or not isinstance(title, str):
+        if type(namespace) is not dict:
             continue
-        if title.partition(".")[0] in (*_REAL_TIME, "treadle"):
+        title = namespace.get("__name__")
+        if type(title) is not str or title.partition(".")[0] in (*_REAL_TIME, "treadle"):
             continue
         for key, value in list(namespace.items()):
-            try:
-                replacement = made.get(value)
-            except TypeError:  # a value without a hash
-                continue
-            if replacement is not None:
-                changed.append((namespace, key, value))
-                namespace[key] = replacement
-    return changed
-
-
-def _function(
-    name: str, tell: Callable[[int, int], float], virtual: VirtualClock
-) -> Callable[[], float]:
-    def function() -> float:
-        return tell(virtual.told(), virtual.epoch)
-
-    function.__name__ = function.__qualname__ = name
-    return function
+            if id(value) in replacements:
+                namespace[key] = replacements[id(value)]
 
 
 class Clock:

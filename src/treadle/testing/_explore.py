@@ -17,6 +17,7 @@ from treadle._core.chooser import FIFO, Chooser
 from treadle.greenlet import getcurrent
 from treadle.testing._run import (
     MOST_STEPS,
+    HangError,
     NondeterminismError,
     Outcome,
     World,
@@ -173,6 +174,8 @@ def _explore(
             tried += 1
             most = max(most, len(chooser.taken))
             if outcome.exception is not None:
+                if isinstance(outcome.exception, HangError):
+                    raise outcome.exception  # nobody would stop it a second time
                 raise _Shrinking(one, fn, world, outcome).failure(tried) from outcome.exception
             if chooser.log is not None:
                 _check_again(one, fn, chooser, world)

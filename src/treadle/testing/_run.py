@@ -6,7 +6,7 @@ import gc
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, preempt
@@ -15,7 +15,7 @@ from treadle._core.native import allocate_lock, start_new_thread
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall, killall
 from treadle.hub import Hub, LoopExit, get_hub
 from treadle.testing import _clock
-from treadle.testing._clock import StrictClockError, VirtualClock, wait_all_blocked
+from treadle.testing._clock import StrictClockError, VirtualClock, real_time, wait_all_blocked
 from treadle.testing._leaks import LeakError, Present, places, raise_leaks, spawning_stacks
 
 T = TypeVar("T")
@@ -23,7 +23,11 @@ T = TypeVar("T")
 #: Steps after which a run is taken for one that never ends.
 MOST_STEPS = 1_000_000
 #: Virtual seconds that greenlets get to end after a run is over.
-GRACE = 3600.0
+GRACE = 3600
+#: Real seconds of the same, for those who wait for something real, or run on.
+PATIENCE = 1.0
+#: Steps of the same.
+END_STEPS = 100_000
 
 
 class StepLimitError(Exception):
@@ -112,7 +116,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
         raise RuntimeError("a run must be started by the main greenlet of its thread")
     if hub.probe is not None:
         raise RuntimeError("a run is on in this thread already")
-    threads = count_threads()
+    threads = count_threads() - len(all_workers())
 
     def awaits_others() -> bool:
         return any_task_runs() or count_threads() > threads + len(all_workers())
@@ -127,9 +131,7 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
             stack.enter_context(_clock.installed(virtual))
         reseed = stack.enter_context(_seeded(world.seed))
         stack.enter_context(_without_collections())
-        if world.preempt:
-            preempt(True)
-            stack.callback(preempt, False)
+        stack.callback(preempt, preempt(world.preempt))
 
         def one(fn: Callable[[], T], chooser: Chooser) -> Outcome[T]:
             __tracebackhide__ = True
@@ -157,7 +159,9 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
         greenlet.start()
         greenlet.join()
         wait_all_blocked()
-        exception = greenlet.exception or _one_of(failures.unobserved(greenlet))
+        exception = greenlet.exception
+        if exception is None:
+            exception = _one_of(failures.unobserved(greenlet))
         hub.probe = None
         if exception is None and before is not None:
             raise_leaks(before)
@@ -169,9 +173,11 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
         exception = exc
     finally:  # also after what ends the program
         hub.probe = None
-        _end([each for each in hub.fibers() if each not in known])
-        if hub.__dict__.get("handle_error") is failures:
-            del hub.__dict__["handle_error"]
+        try:
+            _end(hub, [each for each in hub.fibers() if each not in known])
+        finally:
+            if hub.__dict__.get("handle_error") is failures:
+                del hub.__dict__["handle_error"]
     return Outcome(greenlet.value if exception is None else None, exception, chooser)
 
 
@@ -181,12 +187,28 @@ def _one_of(exceptions: list[BaseException]) -> BaseException | None:
     return exceptions[0] if exceptions else None
 
 
-def _end(greenlets: list[Any]) -> None:
-    """Kill what a run left, so that the next finds nothing of it."""
-    if greenlets:
-        killall(greenlets, block=False)
-        with suppress(LoopExit):
-            joinall([each for each in greenlets if hasattr(each, "rawlink")], timeout=GRACE)
+def _end(hub: Hub, greenlets: list[Any]) -> None:
+    """Kill what a run left, so that the next finds nothing of it.
+
+    It waits for GRACE virtual seconds, or PATIENCE real ones: some greenlets refuse to end.
+    """
+    if not greenlets:
+        return
+    killall(greenlets, block=False)
+    waited = [each for each in greenlets if hasattr(each, "rawlink")]
+    limited = Chooser(most=END_STEPS)
+    limited.limit = StepLimitError
+    end = real_time() + PATIENCE
+    hub.probe = limited
+    try:
+        for _ in range(GRACE):
+            if all(each.dead for each in waited) or real_time() > end:
+                break
+            joinall(waited, timeout=1)
+    except (LoopExit, StepLimitError):
+        pass
+    finally:
+        hub.probe = None
 
 
 @contextmanager
@@ -222,8 +244,7 @@ def _without_collections() -> Iterator[None]:
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        (gc.enable if enabled else gc.disable)()
 
 
 def in_main_greenlet(call: Callable[[], T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_FORM = re.compile(r"t1:(\d+):(ops|parks):((?:\d+\.\d+(?:,\d+\.\d+)*)?)")
+_FORM = re.compile(r"t1:(-?\d+):(ops|parks):((?:\d+\.\d+(?:,\d+\.\d+)*)?)")
 
 
 class Token(NamedTuple):

@@ -253,7 +253,10 @@ def _limited(seconds: float | None) -> Iterator[None]:
     turn.acquire()
 
     def expire() -> None:
-        text = describe_deadlock(hub).partition("\n")[2]
+        try:
+            text = describe_deadlock(hub).partition("\n")[2]
+        except Exception as exc:  # of a repr()
+            text = f"what waits cannot be shown: {type(exc).__name__}"
         hub.interrupt_main(HangError(f"the test has not ended within {seconds} s\n{text}"))
 
     def watch() -> None:

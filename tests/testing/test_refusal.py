@@ -1,0 +1,151 @@
+"""Programs that fail in the runner itself: the hub, and what a run replaces, are as before."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import treadle
+from treadle import socket, testing
+from treadle._core.chooser import ASK, Chooser
+from treadle.testing import HangError
+from treadle.testing._run import StepLimitError, World, worlds
+
+NATIVE = time.monotonic
+
+
+@pytest.fixture(autouse=True)
+def all_is_as_before() -> Iterator[None]:
+    yield
+    hub = treadle.get_hub()
+    assert not hub.dead
+    assert hub.probe is None
+    assert "handle_error" not in vars(hub)
+    assert time.monotonic is NATIVE
+    treadle.spawn(treadle.sleep, 0.001).get()
+
+
+def three() -> None:
+    treadle.joinall([treadle.spawn(treadle.sleep, 0) for _ in range(3)])
+
+
+def test_who_is_asked_for_a_choice_raises() -> None:
+    def ask(n: int) -> int:
+        raise KeyError(n)
+
+    with pytest.raises(KeyError), worlds(World()) as one:
+        one(three, Chooser(ASK, ask=ask))
+
+
+def test_a_token_names_an_option_that_there_is_not() -> None:
+    testing.replay(three, "t1:0:parks:0.99999999999999999999999")
+
+
+def test_a_repr_raises_while_a_failure_is_shown() -> None:
+    class Bad(treadle.Greenlet[None]):
+        def __repr__(self) -> str:
+            raise OSError
+
+    def race() -> None:
+        ran: list[int] = []
+        greenlets = [Bad(ran.append, number) for number in range(2)]
+        for greenlet in greenlets:
+            greenlet.start()
+        treadle.joinall(greenlets)
+        assert ran == [0, 1]
+
+    with pytest.raises((testing.ScheduleFailure, OSError)):
+        testing.explore(race, schedules=50)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, treadle.Timeout])
+def test_what_ends_the_program_passes_through(kind: type[BaseException]) -> None:
+    def end() -> None:
+        treadle.spawn(treadle.sleep, 100)
+        treadle.get_hub().interrupt_main(kind())
+        treadle.sleep(1)
+
+    with pytest.raises(kind):
+        testing.run(end)
+    assert treadle.get_hub().fibers() == []
+
+
+def test_a_false_exception_is_one() -> None:
+    class Empty(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    def fail() -> None:
+        raise Empty
+
+    with pytest.raises(Empty):
+        testing.run(fail)
+
+
+def test_greenlets_that_refuse_to_end_hold_up_nothing() -> None:
+    over: list[bool] = []
+
+    def spin() -> None:
+        while not over:
+            try:
+                treadle.sleep(0)
+            except treadle.GreenletExit:
+                continue
+
+    with pytest.raises(StepLimitError):
+        testing.run(lambda: treadle.spawn(spin), limit=1000)
+    over.append(True)
+
+
+def test_greenlets_that_wait_for_data_and_refuse_to_end_hold_up_nothing() -> None:
+    reader, writer = socket.socketpair()
+
+    def read() -> None:
+        while True:
+            try:
+                assert reader.recv(1) == b"x"
+                return
+            except treadle.GreenletExit:
+                continue
+
+    begun = time.monotonic()
+    with reader, writer:
+        with pytest.raises(testing.LeakError):
+            testing.run(lambda: treadle.spawn(read))
+        assert time.monotonic() - begun < 30
+        writer.sendall(b"x")
+        treadle.sleep(0.01)
+
+
+def test_a_nested_exploration_leaves_the_outer_one_as_it_is() -> None:
+    def inner() -> None:
+        testing.explore(three, preempt="ops", schedules=2)
+
+    def program() -> None:
+        semaphore = treadle.lock.Semaphore(1)
+
+        def use() -> None:
+            semaphore.acquire()
+            semaphore.release()
+
+        treadle.joinall([treadle.spawn(use) for _ in range(2)])
+
+    def nesting() -> None:
+        inner()
+        program()
+
+    alone = testing.explore(program, strategy="dfs", preempt="ops")
+    assert testing.explore(nesting, strategy="dfs", preempt="ops").schedules == alone.schedules
+
+
+def test_a_hang_is_not_made_smaller() -> None:
+    runs: list[int] = []
+
+    def hang() -> None:
+        runs.append(1)
+        treadle.get_hub().interrupt_main(HangError())
+        treadle.sleep(1)
+
+    with pytest.raises(HangError):
+        testing.explore(hang)
+    assert runs == [1]
