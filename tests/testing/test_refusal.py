@@ -65,9 +65,10 @@ def test_what_ends_the_program_passes_through(kind: type[BaseException]) -> None
         treadle.get_hub().interrupt_main(kind())
         treadle.sleep(1)
 
+    before = set(treadle.get_hub().fibers())
     with pytest.raises(kind):
         testing.run(end)
-    assert treadle.get_hub().fibers() == []
+    assert set(treadle.get_hub().fibers()) <= before
 
 
 def test_a_false_exception_is_one() -> None:

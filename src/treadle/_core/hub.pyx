@@ -373,7 +373,6 @@ cdef int ask_probe(Hub hub, Wait wait) except -1:
     except BaseException as exc:
         hub.probe = None
         interrupt_main(hub, exc)
-    return 0
 
 
 cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
@@ -838,7 +837,6 @@ cdef int write_unraisable(exc, context) except -1:
     """Pass an exception that no greenlet can receive to sys.unraisablehook."""
     PyErr_SetObject(type(exc), exc)
     PyErr_WriteUnraisable(context)
-    return 0
 
 
 cdef greenlet main_greenlet():
