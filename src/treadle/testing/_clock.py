@@ -29,9 +29,9 @@ LATE = 1000
 #: Whose references to these functions stay: they time the tests themselves.
 _REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
 
-
+#: Reads of the time without an advance after which a program may spin.
 SPINS = 10_000
-#: In nanoseconds.
+#: How far each further read advances it, in nanoseconds.
 SPIN_STEP = 1_000_000
 
 

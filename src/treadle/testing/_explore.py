@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from treadle._core.chooser import FIFO, Chooser
 from treadle.greenlet import getcurrent
+from treadle.testing._clock import real_time
 from treadle.testing._run import (
     MOST_STEPS,
     HangError,
@@ -43,8 +43,6 @@ SHRINK_STEPS = 5_000_000
 SHOWN_DEPARTURES = 20
 #: The longest token that is shown.
 SHOWN_TOKEN = 1000
-#: The real clock, whatever a run replaces.
-_now = time.perf_counter
 
 
 class ScheduleFailure(AssertionError):
@@ -161,11 +159,11 @@ def _explore(
     seconds: float | None,
 ) -> Report:
     __tracebackhide__ = True
-    began = _now()
+    began = real_time()
     tried = most = 0
     with worlds(world) as one:
         for chooser in strategy.choosers(world.limit):
-            over = seconds is not None and _now() - began >= seconds
+            over = seconds is not None and real_time() - began >= seconds
             if over or (schedules is not None and tried >= schedules):
                 break
             if tried % CHECKED == 1:
@@ -179,7 +177,7 @@ def _explore(
                 raise _Shrinking(one, fn, world, outcome).failure(tried) from outcome.exception
             if chooser.log is not None:
                 _check_again(one, fn, chooser, world)
-    return Report(tried, strategy.exhausted, most, _now() - began)
+    return Report(tried, strategy.exhausted, most, real_time() - began)
 
 
 def _check_again(one: Any, fn: Callable[[], object], before: Chooser, world: World) -> None:
