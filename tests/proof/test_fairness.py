@@ -4,45 +4,32 @@ import pytest
 
 from . import support
 
-# A beat is due every 10 ms. A greenlet whose I/O always succeeds at once keeps the thread for at
-# most 128 operations or so, far less than 1 ms. The promise is 25 ms from beat to beat.
-PROMISE_MS = 25
-# From writing a byte in another process to reading it: one round of everything else that is ready.
-LATENCY_MS = 15
+# A greenlet whose I/O always succeeds at once keeps the thread for 128 operations at most. Whatever
+# became ready meanwhile runs after it, or at the latest after the greenlet's next share; another
+# two shares are allowed for a neighbour that runs dry in between.
+TURNS = 4 * 128
+# What yields by itself has no share: timers are looked at by the clock.
+YIELDING = ["spin", "short_sleeps", "queue", "spawn", "callback", "timer"]
+# 128 operations take far less than 1 ms, or a few if they are large. The promise is 15 ms.
+PROMISE_MS = 15
 SECONDS = 1.5
 
-READY = [
-    "read_little",
-    "read_much",
-    "read_into",
-    "read_datagrams",
-    "write",
-    "write_all",
-    "accept",
-    "spin",
-    "short_sleeps",
-    "queue",
-    "spawn",
-    "callback",
-    "timer",
-]
+READY = ["read_little", "read_much", "read_into", "read_datagrams", "write", "write_all", "accept"]
+READY += YIELDING
 # How often the neighbour must have run for the test to show anything. Other processes make the
 # connections, which is slow on a busy machine.
 BUSY = dict.fromkeys(READY, 1000) | {"accept": 50}
 
 
 @pytest.mark.parametrize("neighbour", READY)
-def test_timer_beside(neighbour):
-    seen = support.run("fairness", neighbour, "timer", SECONDS).json()
+@pytest.mark.parametrize("beat", ["timer", "descriptor"])
+def test_beside(neighbour, beat):
+    seen = support.run("fairness", neighbour, beat, SECONDS).json()
     assert seen["turns"] > BUSY[neighbour], seen
-    assert seen["net_ms"] < PROMISE_MS, seen
-
-
-@pytest.mark.parametrize("neighbour", READY)
-def test_socket_beside(neighbour):
-    seen = support.run("fairness", neighbour, "socket", SECONDS).json()
-    assert seen["turns"] > BUSY[neighbour], seen
-    assert seen["net_ms"] < LATENCY_MS, seen
+    assert seen["turns_late"] <= TURNS or neighbour in YIELDING, seen
+    # The host of a virtual machine may stop it without saying so. That hits one beat or none; a
+    # scheduler at fault would be late again and again.
+    assert seen["late_ms"][-2] < PROMISE_MS, seen
 
 
 @pytest.mark.parametrize("kind", ["sleeping", "under_timeout", "all"])

@@ -34,7 +34,9 @@ cdef class Descriptor(Pollable):
 # Wait until a descriptor that treadle does not own is ready. Returns 1, or 0 after `timeout`
 # nanoseconds (-1: no limit).
 cdef int wait_foreign(int fd, int event, int64_t timeout) except -1
-# Call before an operation on up to `size` bytes that may succeed without waiting: yields once many
-# were made. Never call it after an operation: an exception that the yield raises in the greenlet
-# would lose the data that was received.
-cdef int spend(Py_ssize_t size) except -1
+# Call before an operation that may succeed without waiting: yields once many were made. Never call
+# it after an operation: an exception that the yield raises in the greenlet would lose the data that
+# was received.
+cdef int spend() except -1
+# Call after an operation that moved `size` bytes: many bytes cost as much as many operations.
+cdef void charge(Py_ssize_t size) noexcept

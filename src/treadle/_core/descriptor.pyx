@@ -43,17 +43,22 @@ PIPE_BUF = TREADLE_PIPE_BUF
 # and large enough that the cost of the yields is negligible.
 cdef enum:
     BUDGET = 128
-    # 2 to the power of this many bytes (64 KiB) cost about as much as one more operation.
-    BYTES_SHIFT = 16
+    # 2 to the power of this many bytes (4 KiB) cost about as much as one more operation.
+    BYTES_SHIFT = 12
 
-cdef int budget = BUDGET
+cdef Py_ssize_t budget = BUDGET
 
 
-cdef int spend(Py_ssize_t size) except -1:
+cdef void charge(Py_ssize_t size) noexcept:
+    global budget
+    budget -= size >> BYTES_SHIFT
+
+
+cdef int spend() except -1:
     global budget
     cdef Hub hub
     cdef Wait wait
-    budget -= 1 + (size >> BYTES_SHIFT)
+    budget -= 1
     if budget > 0:
         return 0
     budget = BUDGET
@@ -267,7 +272,7 @@ def await_ready(fd, int event) -> None:
     cdef Hub hub = get_hub_if_exists()
     if hub is None or type(fd) is not int or fd < 0 or current_greenlet() is hub:
         return
-    spend(0)
+    spend()
     while treadle_would_wait(fd, event == WRITE):  # a loop: another greenlet may have been faster
         wait_foreign(fd, event, -1)
 

@@ -13,7 +13,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.descriptor cimport Descriptor, spend
+from treadle._core.descriptor cimport Descriptor, charge, spend
 from treadle._core.poller cimport READ, WRITE
 
 cdef extern from *:
@@ -140,7 +140,7 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
     while True:
         if never or (io.read_ready and (waited or io.readers.count == 0)):
             if not waited and not never:
-                spend(size)
+                spend()
             # Before the call: an edge that another thread's poller reports during it must not be
             # lost.
             io.read_ready = False
@@ -154,6 +154,7 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
                     io.read_ready = True  # otherwise the socket is drained
                 if io.readers.count:
                     io.pass_on(READ)
+                charge(n)
                 return n
             io.read_ready |= errno != EAGAIN
             if errno == EINTR:
@@ -173,7 +174,7 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
     while True:
         if never or (io.write_ready and (waited or io.writers.count == 0)):
             if not waited and not never:
-                spend(size)
+                spend()
             io.write_ready = False
             if size > LARGE:
                 with nogil:
@@ -185,6 +186,7 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
                     io.write_ready = True
                 if io.writers.count:
                     io.pass_on(WRITE)
+                charge(n)
                 return n
             io.write_ready |= errno != EAGAIN
             if errno == EINTR:
@@ -299,7 +301,7 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
     while True:
         if waited or (io.readers if event == READ else io.writers).count == 0:
             if not waited:
-                spend(0)
+                spend()
             if is_ready_now(io.fd, event):
                 try:
                     result = method(*args)
@@ -310,6 +312,8 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
                     raise
                 else:
                     io.pass_on(event)
+                    if type(result) is int:
+                        charge(result)  # the number of bytes that recvfrom_into() or sendmsg() moved
                     return result
             if event == READ:
                 io.read_ready = False

@@ -14,7 +14,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
 
-from treadle._core.descriptor cimport spend
+from treadle._core.descriptor cimport charge, spend
 from treadle._core.locks cimport Semaphore
 from treadle._core.poller cimport READ, WRITE
 from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now
@@ -62,7 +62,7 @@ cdef class TLSConnection:
             return self.read_now(size, buffer)
         self.begin(self.reading, &deadline, "read")
         try:
-            spend(0)
+            spend()
             # Clear the flag before anything can end this read: at the end of a stream, the next
             # read has nothing to wait for.
             look_first, self.waits_mostly = self.waits_mostly, False
@@ -73,6 +73,7 @@ cdef class TLSConnection:
                 try:
                     data = self.read_now(size, buffer)
                     self.waits_mostly = waited and data
+                    charge(len(data) if buffer is None else data)
                     return data
                 except SSLWantReadError:
                     event = READ
@@ -203,7 +204,7 @@ cdef class TLSConnection:
 
     cdef Py_ssize_t write_record(self, octets, int64_t *deadline) except -1:
         if self.io.timeout != 0:
-            spend(0)
+            spend()
         if len(octets) > RECORD:
             octets = memoryview(octets)[:RECORD]
         if self.half_sent is not None:
@@ -211,11 +212,14 @@ cdef class TLSConnection:
         return self.write_now(octets, deadline)
 
     cdef Py_ssize_t write_now(self, octets, int64_t *deadline) except -1:
+        cdef Py_ssize_t sent
         cdef int event
         while True:
             self.prepare(WRITE)
             try:
-                return self.native_write(octets)
+                sent = self.native_write(octets)
+                charge(sent)
+                return sent
             except SSLWantWriteError:
                 event = WRITE
                 if self.io.timeout == 0:

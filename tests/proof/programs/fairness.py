@@ -1,23 +1,29 @@
-"""fairness.py CASE SECONDS: a 10 ms heartbeat beside a greenlet that is always ready.
+"""fairness.py CASE BEAT SECONDS: a beat every 10 ms beside a greenlet that is always ready.
 
-Prints the longest gap between two beats in milliseconds. The net gap excludes the time in which
-the thread was ready but the kernel ran another process, or in which a virtual machine's host did
-not run it (/proc's run-queue delay and steal): that is not the scheduler's fault.
+Prints how late the beats were: the most turns the neighbour had between the moment at which a beat
+was due and the beat, and the lateness in milliseconds, sorted. The net lateness excludes the time
+in which the thread was ready but the kernel ran another process, or in which a virtual machine's
+host did not run it (/proc's run-queue delay and steal): that is not the scheduler's fault.
 """
 
+import ctypes
 import json
 import os
 import socket as native
+import struct
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
+from itertools import takewhile
 
 import treadle
 from treadle import socket
 from treadle.queue import Queue
 
-PERIOD = 0.010
+PERIOD_NS = 10_000_000
+TFD_TIMER_ABSTIME = 1
 
 FLOOD = """
 import os, sys
@@ -53,18 +59,6 @@ try:
 except (ConnectionRefusedError, ConnectionResetError):
     pass
 """
-METRONOME = """
-import os, sys, time
-stat = os.open("/proc/self/schedstat", os.O_RDONLY)
-try:
-    while True:
-        time.sleep(0.010)
-        delay = int(os.pread(stat, 100, 0).split()[1])
-        os.write(int(sys.argv[1]), b"%-20d%-20d" % (delay, time.monotonic_ns()))
-except BrokenPipeError:
-    pass
-"""
-
 children = []
 
 
@@ -102,37 +96,26 @@ class RunQueue:
         return int(os.pread(self.own, 100, 0).split()[1]) + steal * self.tick
 
 
-def beat_by_timer(until):
-    """Return the longest gap between two `sleep(10 ms)`, net and gross, in nanoseconds."""
-    delay = RunQueue()
-    net = gross = 0
-    last, waited = time.monotonic_ns(), delay()
-    while last < until:
-        treadle.sleep(PERIOD)
-        now, lag = time.monotonic_ns(), delay()
-        gross = max(gross, now - last)
-        net = max(net, now - last - (lag - waited))
-        last, waited = now, lag
-    return net, gross
+def sleeps():
+    """Yield the time at which each `sleep(10 ms)` was to end, in nanoseconds, once it has."""
+    while True:
+        due = time.monotonic_ns() + PERIOD_NS
+        treadle.sleep(PERIOD_NS / 1e9)
+        yield due
 
 
-def beat_by_socket(until):
-    """Return the longest time from sending a byte in another process to reading it here."""
-    source = flooded(METRONOME)
-    delay = RunQueue()
-    net = gross = late = their_delay = 0
-    now = time.monotonic_ns()
-    while now < until:
-        our_delay = delay()
-        beat = source.recv(40)
-        now = time.monotonic_ns()
-        # A delay of the other process after it timed the last beat is reported with this beat.
-        net = max(net, late - (int(beat[:20]) - their_delay))
-        their_delay = int(beat[:20])
-        gross = max(gross, now - int(beat[20:]))
-        late = now - int(beat[20:]) - (delay() - our_delay)
-    source.close()
-    return net, gross
+def expirations():
+    """Yield the time at which the kernel made a descriptor ready, once it has been read."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK)
+    while True:
+        due = time.monotonic_ns() + PERIOD_NS
+        once = struct.pack("4l", 0, 0, *divmod(due, 1_000_000_000))
+        if libc.timerfd_settime(descriptor, TFD_TIMER_ABSTIME, once, None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+        socket.wait_read(descriptor)
+        os.read(descriptor, 8)
+        yield due
 
 
 def read_little():
@@ -259,27 +242,37 @@ NEIGHBOURS = {
         timer,
     )
 }
-BEATS = {"timer": beat_by_timer, "socket": beat_by_socket}
+BEATS = {"timer": sleeps, "descriptor": expirations}
 
 
 def main(neighbour, beat, seconds):
     turns = 0
+    times = deque(maxlen=100_000)  # of the neighbour's last turns
 
     def busy():
         nonlocal turns
         for _ in NEIGHBOURS[neighbour]():
             turns += 1
+            times.append(time.monotonic_ns())
 
     other = treadle.spawn(busy)
     while turns < 100 and not other.dead:
-        treadle.sleep(PERIOD)  # until the process at the other end has started
-    before = turns
-    net, gross = BEATS[beat](time.monotonic_ns() + int(seconds * 1e9))
+        treadle.sleep(0.01)  # until the process at the other end has started
+    delay = RunQueue()
+    most, late = 0, []
+    before, until, waited = turns, time.monotonic_ns() + int(seconds * 1e9), delay()
+    for due in BEATS[beat]():
+        now, lag = time.monotonic_ns(), delay()
+        most = max(most, sum(1 for _ in takewhile(due.__lt__, reversed(times))))
+        late.append(max(0, now - due - (lag - waited)) / 1e6)
+        if now > until:
+            break
+        waited = delay()
     done = turns - before
     for process in children:
         process.kill()
         process.wait()
-    print(json.dumps({"net_ms": net / 1e6, "gross_ms": gross / 1e6, "turns": done}))
+    print(json.dumps({"turns": done, "turns_late": most, "late_ms": sorted(late)}))
     # The neighbour never ends; only the report is wanted, so exit without waiting for it.
     sys.stdout.flush()
     os._exit(0 if not other.dead else 1)
