@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from collections.abc import Set as AbstractSet
 from queue import Full
 from typing import (
@@ -509,9 +509,9 @@ class Group(GroupMappingMixin):
         return None
 
     @property
-    def greenlets(self) -> set[Any]:
-        """The members."""
-        return self._members.alive
+    def greenlets(self) -> KeysView[Any]:
+        """The members, in the order in which they came; a view that behaves as a set."""
+        return self._members.alive.keys()
 
     @property
     def dying(self) -> set[Any]:
@@ -519,7 +519,7 @@ class Group(GroupMappingMixin):
         return self._members.dying
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} at {id(self):#x} {self.greenlets}>"
+        return f"<{type(self).__name__} at {id(self):#x} {set(self.greenlets)}>"
 
     def __len__(self) -> int:
         return len(self.greenlets)
@@ -585,7 +585,7 @@ class Group(GroupMappingMixin):
         """
         with Timeout(timeout, False):
             while self.greenlets:
-                for greenlet in [each for each in self._members.order if each not in self.dying]:
+                for greenlet in [each for each in self.greenlets if each not in self.dying]:
                     self._kill_member(greenlet, exception)
                 if not block:
                     return

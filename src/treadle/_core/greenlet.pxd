@@ -17,14 +17,15 @@ cdef class Greenlet(Fiber):
     cdef object keywords             # the keyword arguments; None if there are none
     cdef object result               # the value, or the exception
     cdef list links                  # Waits, Collectors and callbacks, in order; None if none
-    cdef Life life
-    cdef bint notifying              # run_links() is queued
+    cdef unsigned char life          # a Life, in one byte: it adds to the size of every greenlet
+    cdef unsigned char notifying     # run_links() is queued
     cdef readonly bint observed      # the exception was read or raised: some code knows of it
     cdef treadle_timer *start_timer
     cdef object spawner              # a weak reference
     cdef object stack                # a CallerStack, or None if none is kept
     cdef object tree_locals
 
+    cdef int prepare(self, run, tuple args, dict keywords) except -1
     cdef int begin(self) except -1
     cdef PyObject *call(self) noexcept
     cdef int finish_by_error(self) except -1

@@ -74,6 +74,20 @@ cdef Py_ssize_t stack_limit = 0
 
 abandon_timers(start_due, forget_start_timer)
 
+cdef extern from *:
+    """
+    /* Whether calling the class does no more than tp_new and tp_init of its base. */
+    static int treadle_is_made_as(PyObject *cls, PyTypeObject *base) {
+        return Py_IS_TYPE(cls, &PyType_Type) && ((PyTypeObject *)cls)->tp_new == base->tp_new
+            && ((PyTypeObject *)cls)->tp_init == base->tp_init;
+    }
+    static PyObject *treadle_make(PyObject *cls, PyObject *no_args) {
+        return ((PyTypeObject *)cls)->tp_new((PyTypeObject *)cls, no_args, NULL);
+    }
+    """
+    bint is_made_as "treadle_is_made_as"(object cls, type base) noexcept
+    object make "treadle_make"(object cls, tuple no_args)
+
 cdef set on_spawn = set()
 # Called with each Greenlet that is started.
 spawn_callbacks = on_spawn
@@ -90,6 +104,9 @@ cdef class Greenlet(Fiber):
     __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, run=None, *args, **kwargs):
+        self.prepare(run, args, kwargs or None)
+
+    cdef int prepare(self, run, tuple args, dict keywords) except -1:
         cdef greenlet current
         PyGreenlet_SetParent(self, self.hub)
         self.target = run
@@ -98,7 +115,7 @@ cdef class Greenlet(Fiber):
         if run is not None and not callable(run):
             raise TypeError(f"{type(self).__name__} cannot run {run!r}: it is not callable")
         self.args = args
-        self.keywords = kwargs or None
+        self.keywords = keywords
         if treadle_has_context():
             self.gr_context = copy_context()
         if track_tree:
@@ -107,6 +124,7 @@ cdef class Greenlet(Fiber):
             self.tree_locals = locals_of_tree(current)
         if stack_limit > 0:
             self.stack = caller_stack(stack_limit)
+        return 0
 
     # -- the function
 
@@ -184,7 +202,12 @@ cdef class Greenlet(Fiber):
 
         The greenlet does not begin before the caller waits for something.
         """
-        cdef Greenlet new = cls(*args, **kwargs)
+        cdef Greenlet new
+        if args and not kwargs and is_made_as(cls, Greenlet):
+            new = make(cls, ())
+            new.prepare(args[0], args[1:], None)
+        else:
+            new = cls(*args, **kwargs)
         new.start()
         return new
 

@@ -4,8 +4,7 @@ from treadle._core.collector cimport Collector
 
 
 cdef class Members(Collector):
-    cdef readonly set alive
-    cdef readonly dict order         # the members, in the order in which they came
+    cdef readonly dict alive         # its keys are the members, in the order in which they came
     cdef readonly set dying          # the members that were killed and have not ended
     cdef readonly Event empty        # set while there are no members
     cdef Semaphore places            # None: no limit

@@ -14,8 +14,7 @@ cdef class Members(Collector):
     """The members of a group. As a link of each member it is told of the member's end, in C."""
 
     def __init__(self, empty, places):
-        self.alive = set()
-        self.order = {}
+        self.alive = {}
         self.dying = set()
         self.empty = empty
         self.places = places
@@ -31,11 +30,10 @@ cdef class Members(Collector):
         return 0
 
     cdef bint remove(self, object member) except -1:
-        if member not in self.alive:
+        if self.alive.pop(member, self) is self:
             return False
-        self.alive.discard(member)
-        self.order.pop(member, None)
-        self.dying.discard(member)
+        if self.dying:
+            self.dying.discard(member)
         if not self.alive:
             self.empty.raise_flag()
         if self.places is not None:
@@ -47,21 +45,21 @@ cdef class Members(Collector):
 
         If *blocking* is true, wait for a place first, at most *timeout* seconds (None: no limit).
         """
+        cdef bint compiled = isinstance(member, Greenlet)
         if member in self.alive:
             return True
-        if not isinstance(member, greenlet) and not hasattr(member, "rawlink"):
+        if not compiled and not isinstance(member, greenlet) and not hasattr(member, "rawlink"):
             raise TypeError(f"the members of a group are greenlets, not {member!r}")
-        if self.places is not None and not self.places.take(blocking, timeout):
-            return False
-        if member in self.alive:  # another greenlet added it meanwhile
-            if self.places is not None:
+        if self.places is not None and not self.places.take_free():
+            if not self.places.take(blocking, timeout):
+                return False
+            if member in self.alive:  # another greenlet added it meanwhile
                 self.places.give()
-            return True
+                return True
         # From here to the link nothing waits, so no kill or Timeout can come between.
-        self.alive.add(member)
-        self.order[member] = None
+        self.alive[member] = None
         self.empty.flag = False
-        if isinstance(member, Greenlet) and (<Greenlet>member).life < FINISHED:
+        if compiled and (<Greenlet>member).life < FINISHED:
             (<Greenlet>member).add_link(self)
         elif hasattr(member, "rawlink"):
             member.rawlink(self)

@@ -1,5 +1,4 @@
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.greenlet_api cimport greenlet, treadle_current_greenlet
@@ -51,11 +50,10 @@ cdef class Fiber(greenlet):
     cdef readonly Hub hub
     cdef Wait wait                   # the innermost, None while it runs
     cdef bint scheduled              # its first switch is in the ring
-    # The list of Fibers that were started and have not ended, or been freed: the hub, a reference
-    # that the garbage collector does not see, and the neighbours.
-    cdef PyObject *listed_in
+    # The list of Fibers that were started and have not ended, or been freed: the next one, and the
+    # field that points to this one, in the hub or in the one before; NULL while it is in no list.
     cdef PyObject *older
-    cdef PyObject *newer
+    cdef PyObject **place
     cdef object trace                # local.pyx's record of its greenlet-local attributes
 
 
@@ -145,29 +143,27 @@ cdef int interrupt(Hub hub, greenlet target, object exc) except -1
 # The innermost Wait of a greenlet, or None.
 cdef Wait wait_of(Hub hub, greenlet target)
 
-# Keep the list of live Fibers. Both do nothing if it is so already. unlist_fiber() may free a hub.
+# Keep the list of live Fibers. Both do nothing if it is so already. A hub that is freed unlists all.
 cdef inline void list_fiber(Hub hub, Fiber fiber) noexcept:
-    if fiber.listed_in != NULL:
+    if fiber.place != NULL:
         return
-    Py_INCREF(hub)
-    fiber.listed_in = <PyObject *>hub
-    fiber.older, fiber.newer = hub.newest_fiber, NULL
+    fiber.older = hub.newest_fiber
     if fiber.older != NULL:
-        (<Fiber>fiber.older).newer = <PyObject *>fiber
+        (<Fiber>fiber.older).place = &fiber.older
+    fiber.place = &hub.newest_fiber
     hub.newest_fiber = <PyObject *>fiber
 
 cdef inline void unlist_fiber(Fiber fiber) noexcept:
-    cdef PyObject *hub = fiber.listed_in
-    if hub == NULL:
+    if fiber.place == NULL:
         return
-    fiber.listed_in = NULL
+    fiber.place[0] = fiber.older
     if fiber.older != NULL:
-        (<Fiber>fiber.older).newer = fiber.newer
-    if fiber.newer != NULL:
-        (<Fiber>fiber.newer).older = fiber.older
-    else:
-        (<Hub>hub).newest_fiber = fiber.older
-    Py_DECREF(<object>hub)
+        (<Fiber>fiber.older).place = fiber.place
+    fiber.place = NULL
+
+cdef inline void unlist_all(Hub hub) noexcept:
+    while hub.newest_fiber != NULL:
+        unlist_fiber(<Fiber>hub.newest_fiber)
 
 # Queue the first switch to a greenlet. Only the greenlet's own thread may call it.
 cdef int schedule_start(Hub hub, Fiber fiber) except -1

@@ -86,9 +86,8 @@ cdef int64_t THREADS_CHECK = 500_000_000
 
 cdef list REASONS = [
     "sleeping", "yielding", "switched to the hub", "joining", "waiting for", "waiting for the loop",
-    "acquiring", "waiting for event", "waiting for result", "waiting for condition",
-    "getting from", "putting to", "joining queue", "meeting at", "reading", "writing",
-    "waiting for a thread at",
+    "acquiring", "waiting for event", "waiting for result", "waiting for condition", "getting from",
+    "putting to", "joining queue", "meeting at", "reading", "writing", "waiting for a thread at",
 ]
 
 # The number of native threads parked without a deadline. Such a thread wakes no greenlet until
@@ -706,6 +705,7 @@ cdef class Hub(greenlet):
         return 0
 
     def __dealloc__(self):
+        unlist_all(self)
         ring_free(&self.ring)
         ring_free(&self.inbox)
         timers_free(&self.timers)

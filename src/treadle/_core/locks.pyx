@@ -25,6 +25,7 @@ from treadle._core.hub cimport (
     unpark,
 )
 from treadle._core.linkable cimport Linkable
+from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.wait_queue cimport WaitQueue
 
@@ -102,12 +103,6 @@ cdef object first_of(list raised):
     return raised[0]
 
 
-# Methods with binding are called faster through the Python classes that derive from these, but they
-# take any self.
-cdef object foreign(object self, str name):
-    return TypeError(f"this method doesn't apply to {self!r}, which is no {name}")
-
-
 cdef class Semaphore(Linkable):
     """Semaphore(value=1, hub=None)\n--\n
     The compiled part of :class:`treadle.lock.Semaphore`.
@@ -179,7 +174,7 @@ cdef class Semaphore(Linkable):
 
         If *blocking* is true, wait for one first, at most *timeout* seconds (None: no limit).
         """
-        if not isinstance(self, Semaphore):
+        if not is_a(self, Semaphore):
             raise foreign(self, "Semaphore")
         operation(PREEMPTION)
         return self.take_free() or self.take(blocking, timeout)
@@ -187,7 +182,7 @@ cdef class Semaphore(Linkable):
     @cython.binding(True)
     def release(self):
         """Release a permit, to the first waiter if there is one; return the counter."""
-        if not isinstance(self, Semaphore):
+        if not is_a(self, Semaphore):
             raise foreign(self, "Semaphore")
         operation(PREEMPTION)
         self.give()
@@ -288,7 +283,7 @@ cdef class Lock(Semaphore):
 
         If *blocking* is true, wait until it is free, at most *timeout* seconds (-1: no limit).
         """
-        if not isinstance(self, Lock):
+        if not is_a(self, Lock):
             raise foreign(self, "Lock")
         operation(PREEMPTION)
         return take_with_thread_arguments(self, blocking, timeout)
@@ -296,7 +291,7 @@ cdef class Lock(Semaphore):
     @cython.binding(True)
     def release(self):
         """Release the lock; any greenlet may do so. Raises RuntimeError if it is not locked."""
-        if not isinstance(self, Lock):
+        if not is_a(self, Lock):
             raise foreign(self, "Lock")
         operation(PREEMPTION)
         if self.counter > 0:
@@ -403,7 +398,7 @@ cdef class RLock:
         If *blocking* is true, wait until it is free, at most *timeout* seconds (-1 or None: no
         limit).
         """
-        if not isinstance(self, RLock):
+        if not is_a(self, RLock):
             raise foreign(self, "RLock")
         operation(PREEMPTION)
         return self.take(1, blocking, checked_timeout(blocking, timeout))
@@ -411,7 +406,7 @@ cdef class RLock:
     @cython.binding(True)
     def release(self):
         """Undo one acquire(). Raises RuntimeError if the caller does not own the lock."""
-        if not isinstance(self, RLock):
+        if not is_a(self, RLock):
             raise foreign(self, "RLock")
         operation(PREEMPTION)
         if not self.owned():

@@ -33,6 +33,7 @@ from treadle._core.hub cimport (
     unpark,
     unpark_with,
 )
+from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
@@ -213,6 +214,7 @@ cdef class SimpleQueue:
 
     # -- putting
 
+    @cython.binding(True)
     def put(self, item, block=True, timeout=None):
         """Put *item* into the queue, waiting for a free place if *block* is true.
 
@@ -220,6 +222,8 @@ cdef class SimpleQueue:
         if *block* is false; :class:`ShutDown` if the queue is shut down; ValueError for a negative
         *timeout*.
         """
+        if not is_a(self, SimpleQueue):
+            raise foreign(self, "SimpleQueue")
         operation(PREEMPTION)
         if self.is_shutdown:
             raise shutdown_class
@@ -239,6 +243,7 @@ cdef class SimpleQueue:
 
     # -- getting
 
+    @cython.binding(True)
     def get(self, block=True, timeout=None):
         """Remove and return an item, waiting for one if *block* is true.
 
@@ -246,6 +251,8 @@ cdef class SimpleQueue:
         if *block* is false; :class:`ShutDown` if the queue is shut down and empty; ValueError for a
         negative *timeout*.
         """
+        if not is_a(self, SimpleQueue):
+            raise foreign(self, "SimpleQueue")
         operation(PREEMPTION)
         if self.is_shutdown and self.size() <= self.promised:
             raise shutdown_class

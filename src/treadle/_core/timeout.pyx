@@ -1,5 +1,6 @@
 """A deadline on a block of code: an exception that its timer raises in the greenlet that set it."""
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
@@ -16,6 +17,7 @@ from treadle._core.hub cimport (
     set_timer,
     wait_of,
 )
+from treadle._core.methods cimport foreign, is_a
 from treadle._core.timers cimport treadle_timer
 
 PyGreenlet_Import()
@@ -51,12 +53,15 @@ cdef class Timeout(BaseException):
         """Whether the timeout is started and neither expired nor cancelled."""
         return self.timer != NULL
 
+    @cython.binding(True)
     def start(self):
         """Start the timer for the current greenlet.
 
         Does nothing if ``seconds`` is None. Raises AssertionError if it is started already,
         TypeError if ``seconds`` is not a number.
         """
+        if not is_a(self, Timeout):
+            raise foreign(self, "Timeout")
         cdef int64_t ns
         if self.timer != NULL:
             raise AssertionError(f"{self!r} is already started; cancel() it before starting again")
@@ -86,8 +91,11 @@ cdef class Timeout(BaseException):
         new.start()
         return new
 
+    @cython.binding(True)
     def cancel(self):
         """Stop the timer; it may be started again. Does nothing if it is not pending."""
+        if not is_a(self, Timeout):
+            raise foreign(self, "Timeout")
         cdef treadle_timer *timer = self.timer
         if timer != NULL:
             self.disarm()
