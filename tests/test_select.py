@@ -160,3 +160,21 @@ def test_what_a_watcher_took_was_ready(how: str, others: int) -> None:
     watcher.close()
     for fd in (fd for pipe in pipes for fd in pipe):
         os.close(fd)
+
+
+def test_descriptors_are_unregistered_while_polled() -> None:
+    reading, writing = os.pipe()
+    try:
+        watched = select.poll()
+        for fd in (reading, writing):
+            watched.register(fd, select.POLLIN)
+        poller = treadle.spawn(watched.poll)
+        treadle.sleep(0)
+        for fd in (reading, writing):
+            watched.unregister(fd)
+        watched.register(writing, select.POLLOUT)
+        os.write(writing, b"wake")
+        assert poller.get(timeout=5) == [(writing, select.POLLOUT)]
+    finally:
+        os.close(reading)
+        os.close(writing)

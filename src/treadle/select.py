@@ -250,7 +250,7 @@ class _Poll:
             # The native call returns at once for a descriptor that the hub cannot watch: a closed
             # one, or that of a regular file.
             return _watching(
-                self._interest,
+                dict(self._interest),  # it may change meanwhile
                 lambda: self._native.poll(0),
                 lambda ready: [*ready.items()],
                 seconds,
