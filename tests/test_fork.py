@@ -57,6 +57,58 @@ time.sleep(0.05)
 assert got == ["time"], got
 assert all_go_on()
 """,
+    "timers of greenlets that are left behind go, the caller's stay": """
+hub = treadle.get_hub()
+def hold(ref):
+    with treadle.Timeout(60, ref=ref):
+        treadle.sleep(60)
+others = [treadle.spawn(hold, True), treadle.spawn(hold, False), treadle.spawn_later(60, print)]
+others += [treadle.spawn(treadle.sleep, 60, ref=False), treadle.spawn(hub.join, 60)]
+watchers = [hub.loop.timer(60, ref=ref) for ref in (True, False)]
+for watcher in watchers: watcher.start(print)
+treadle.sleep(0)
+own = [treadle.Timeout(60, ref=ref) for ref in (True, False)]
+for timeout in own: timeout.start()
+def only_ours():
+    assert (hub.timer_count(), hub.unref_timers) == (2, 1), (hub.timer_count(), hub.unref_timers)
+    for timeout in own: timeout.cancel()
+    assert (hub.timer_count(), hub.unref_timers) == (0, 0)
+    began = time.monotonic()
+    assert hub.join(timeout=10) and time.monotonic() - began < 1
+assert in_child(only_ours) == 0
+assert hub.timer_count() == 11, hub.timer_count()
+""",
+    "a wait goes on in a child that its signal handler forks": """
+import signal
+for wait in [lambda: time.sleep(0.2) or 1, lambda: left.recv(1) == b"x"]:
+    left, right = socket.socketpair()
+    children = []
+    def fork(*_):
+        children.append(os.fork())
+        treadle.spawn_later(0.1, right.send, b"x")
+    signal.signal(signal.SIGALRM, fork)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    hub = treadle.get_hub()
+    right_answer = wait() and hub.refs == hub.unref_timers == 0
+    if children[0] == 0:
+        os._exit(0 if right_answer else 1)
+    assert right_answer
+    assert native_waitpid(children[0], 0)[1] == 0
+""",
+    "a fork takes time in proportion to the number of timers": """
+def cost(count):
+    sleepers = [treadle.spawn(time.sleep, 1000 + i) for i in range(count)]
+    time.sleep(0)
+    best = min(timed() for _ in range(3))
+    treadle.killall(sleepers)
+    return best
+def timed():
+    began = time.perf_counter()
+    assert in_child(lambda: None) == 0
+    return time.perf_counter() - began
+few, many = cost(4_000), cost(40_000)
+assert many < 25 * few + 0.05, (few, many)  # 100 times as much if each timer is looked for
+""",
     "kept threads are threads in the child": """
 stop = threading.Event()
 names = []

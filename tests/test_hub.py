@@ -167,6 +167,40 @@ class TestSwitching:
         thread = "import _thread, time; _thread.start_new_thread(time.sleep, (0.1,))\n"
         assert "would block forever" in fresh(thread + FOREVER)
 
+    @pytest.mark.parametrize("poller", ["epoll", "select"])
+    @pytest.mark.parametrize(
+        "handle",
+        [
+            "treadle.sleep(0.05); woken.set()",
+            "treadle.sleep(0); woken.set(); treadle.sleep(0)",
+            "treadle.spawn_later(0.05, woken.set)",
+            "treadle.spawn(woken.set).join()",
+            "treadle.spawn(treadle.sleep, 0.05).get(); woken.set()",
+        ],
+    )
+    def test_a_signal_handler_may_wait(
+        self, fresh: Callable[..., str], handle: str, poller: str
+    ) -> None:
+        program = f"""
+import signal, time, treadle
+from treadle.event import Event
+from treadle._core import pollers
+pollers.default_name = {poller!r}
+woken = Event()
+def handler(*_):
+    {handle}
+signal.signal(signal.SIGALRM, handler)
+for wait in [woken.wait, lambda: treadle.spawn(woken.wait).join(), lambda: woken.wait(3)]:
+    woken.clear()
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    began = time.monotonic()
+    with treadle.Timeout(3):
+        wait()
+    assert time.monotonic() - began < 1, time.monotonic() - began
+print("woken in time")
+"""
+        assert fresh(program) == "woken in time\n"
+
     def test_a_signal_handler_can_wake_us(self, fresh: Callable[..., str]) -> None:
         script = """
 import signal

@@ -167,7 +167,6 @@ cdef class Descriptor(Pollable):
         cdef Wait wait
         cdef WaitQueue queue = self.readers if event == READ else self.writers
         cdef int64_t timeout = -1
-        cdef bint counts = not self.unref
         if self.fd < 0:
             raise OSError(EBADF, os.strerror(EBADF))
         if deadline >= 0:
@@ -180,7 +179,8 @@ cdef class Descriptor(Pollable):
             queue.prepend(wait)
         else:
             queue.append(wait)
-        wait.hub.refs += counts
+        wait.in_refs = not self.unref
+        wait.hub.refs += wait.in_refs
         try:
             park(wait, timeout)
         except:
@@ -190,7 +190,7 @@ cdef class Descriptor(Pollable):
             raise
         finally:
             if wait.generation == wait.hub.generation:
-                wait.hub.refs -= counts
+                wait.hub.refs -= wait.in_refs
         if wait.queue is not None:
             (<WaitQueue>wait.queue).remove(wait)  # perhaps that of our successor
         return wait.granted

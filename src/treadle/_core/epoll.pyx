@@ -2,7 +2,7 @@
 
 from _signal import set_wakeup_fd
 
-from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EBADF, EEXIST, EINTR, ENOENT, EPERM, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -185,9 +185,11 @@ cdef class EpollPoller(Poller):
             self.reopen()
         if timeout == 0:
             n = treadle_epoll_wait(self.epfd, self.events, BATCH, 0)
-        elif self.gets_signals:
-            n = self.wait_with_signals(timeout)
         else:
+            # If this thread gets signals, one that comes after the hub has run the handlers ends
+            # the wait: by the byte that the interpreter writes for it or, if the program chose
+            # another wake-up descriptor, by EINTR. The latter misses a signal that comes before the
+            # system call begins.
             with nogil:
                 n = treadle_epoll_wait(self.epfd, self.events, BATCH, timeout)
         self.blocking = False
@@ -197,16 +199,6 @@ cdef class EpollPoller(Poller):
             return 0
         self.tell(n)
         return 0
-
-    cdef int wait_with_signals(self, int64_t timeout) except -2:
-        # A signal that comes after this check ends the wait: by the byte that the interpreter
-        # writes for it or, if the program chose another wake-up descriptor, by EINTR. The latter
-        # misses a signal that comes before the system call begins.
-        cdef int n
-        PyErr_CheckSignals()  # runs handlers
-        with nogil:
-            n = treadle_epoll_wait(self.epfd, self.events, BATCH, timeout)
-        return n
 
     cdef void drain_signals(self) noexcept:
         cdef char[64] numbers

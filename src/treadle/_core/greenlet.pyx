@@ -491,8 +491,9 @@ cdef void start_due(PyObject *obj) noexcept:
     self.begin()
 
 
-cdef void forget_start_timer(PyObject *obj) noexcept:
+cdef bint forget_start_timer(PyObject *obj, greenlet current) noexcept:
     (<Greenlet>obj).start_timer = NULL
+    return True
 
 
 cdef int call_spawn_callbacks(Greenlet self) except -1:

@@ -18,10 +18,14 @@ cdef extern from *:
     """
     static inline PyObject *treadle_switch(PyObject *g)
     {
-        return PyGreenlet_Switch((PyGreenlet *)g, NULL, NULL);
+        PyObject *result;
+        Py_INCREF(g);  /* greenlet may look at it afterwards; with assertions it does */
+        result = PyGreenlet_Switch((PyGreenlet *)g, NULL, NULL);
+        Py_DECREF(g);
+        return result;
     }
     """
-    # PyGreenlet_Switch(), but holding no reference to `g` while the caller is suspended.
+    # PyGreenlet_Switch(). `g` is borrowed; the call holds a reference to it until it returns.
     object treadle_switch(PyObject *g)
 
 

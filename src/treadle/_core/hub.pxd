@@ -36,6 +36,8 @@ cdef class Wait:
     cdef bint settled                # its call is done and must return: no exception may end it now
     cdef bint beside_loops           # its greenlet has saved asyncio's record of the running loop
     cdef bint shadowed               # an inner wait of the same greenlet is in progress
+    cdef bint in_refs                # it is one of hub.refs
+    cdef bint unref                  # its timer is one of hub.unref_timers
     cdef int64_t deadline            # on the loop's clock, in nanoseconds; -1: none
     cdef unsigned int generation     # the hub's when made; an older one was left behind by a fork
     cdef treadle_timer *timer

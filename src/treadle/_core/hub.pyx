@@ -4,8 +4,8 @@ HACKING.md explains the vocabulary and the invariants.
 """
 
 cimport cython
-from cpython.exc cimport PyErr_Fetch, PyErr_Restore, PyErr_SetObject, PyErr_WriteUnraisable
-from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Fetch, PyErr_Restore, PyErr_SetObject, PyErr_WriteUnraisable
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint64_t
 
@@ -285,23 +285,9 @@ cdef int leave_by_error(Hub hub, Wait wait) except -1:
     return -1
 
 
-cdef PyTypeObject *last_fiber_type = NULL
-
-
-cdef inline bint is_fiber(greenlet g) noexcept:
-    # Nearly all greenlets of a program have the same class: cache the last one that passed.
-    global last_fiber_type
-    if Py_TYPE(g) == last_fiber_type:
-        return True
-    if isinstance(g, Fiber):
-        last_fiber_type = Py_TYPE(g)
-        return True
-    return False
-
-
 cdef inline void enter(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if is_fiber(waiter):
+    if isinstance(waiter, Fiber):
         wait.outer = (<Fiber>waiter).wait
         (<Fiber>waiter).wait = wait
     elif waiter is hub.main:
@@ -317,7 +303,7 @@ cdef inline void enter(Hub hub, Wait wait) noexcept:
 
 cdef inline void leave(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if is_fiber(waiter):
+    if isinstance(waiter, Fiber):
         (<Fiber>waiter).wait = wait.outer
     elif waiter is hub.main:
         hub.main_wait = wait.outer
@@ -343,7 +329,6 @@ cdef int run_others(Hub hub, Wait wait) except -1:
         target = next_to_run(hub, wait)
         if target == NULL:
             continue
-        # No reference to `target`, or to what it waited for, is held while this greenlet is parked.
         treadle_switch(target)  # may run any code
         if wait.state != WAIT_DONE:
             raise switched_by_others(wait)
@@ -518,6 +503,8 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
     only C, except for a replaced clock, the portable poller and the text of a LoopExit.
     """
     cdef bint busy = hub.ring.count > 0 or hub.inbox.count > 0 or no_wait
+    # Whether a signal handler waits that the poller runs in the middle of its own wait.
+    cdef bint inside_poll = hub.poller.blocking
     if not busy or treadle_ticks() - hub.last_look > LOOK_INTERVAL or is_replaced():
         try:
             poll(hub, busy)
@@ -537,13 +524,22 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
     ring_trim(&hub.ring)
     hub.turn = hub.ring.count
     hub.turns += 1
+    if inside_poll:
+        hub.poller.blocking = True
+        hub.poller.wake()  # what that wait waits for may have come, and its timeout may be too long
     return 0
 
 
 cdef int poll(Hub hub, bint busy) except -1:
     cdef int64_t deadline
+    cdef uint64_t turns = hub.turns
     if busy:
         return hub.poller.wait(0)
+    # Signal handlers run now, before it is decided whether and how long to wait: they may set
+    # timers, wake greenlets and wait themselves.
+    PyErr_CheckSignals()
+    if hub.ring.count > 0 or hub.inbox.count > 0 or hub.turns != turns:
+        return 0
     deadline = timers_next(&hub.timers)
     if deadline >= 0 and deadline <= now():
         return hub.poller.wait(0)
@@ -657,6 +653,8 @@ cdef int schedule_start(Hub hub, Fiber fiber) except -1:
 
 
 cdef treadle_timer *set_timer(Hub hub, int64_t deadline, object obj, treadle_fire fire) except NULL:
+    if hub.poller.blocking:
+        hub.poller.wake()  # a signal handler that the poller runs sets the timer
     return timers_add(&hub.timers, deadline, obj, fire)
 
 

@@ -35,7 +35,8 @@ cdef class Poller:
     # The descriptor is about to be closed.
     cdef int forget(self, Pollable pollable) except -1
     # Wait at most `timeout` nanoseconds (-1: no limit) and tell the Pollables. Keeps the GIL if the
-    # timeout is 0. In the main thread it runs signal handlers and raises what they raise.
+    # timeout is 0. Signals end the wait. A portable poller may run their handlers in the middle of
+    # it, and raises what they raise.
     cdef int wait(self, int64_t timeout) except -1
     # End the current or next wait. Any thread may call it.
     cdef int wake(self) except -1

@@ -35,6 +35,7 @@ def sleep(seconds=0, ref=True) -> None:
 
 cdef int park_unref(Wait wait, int64_t timeout) except -1:
     wait.hub.unref_timers += 1
+    wait.unref = True
     try:
         return park(wait, timeout)
     finally:

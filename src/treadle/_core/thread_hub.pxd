@@ -1,3 +1,6 @@
+from cpython.object cimport PyObject
+
+from treadle._core.greenlet_api cimport greenlet
 from treadle._core.hub cimport Hub
 from treadle._core.timers cimport treadle_fire
 
@@ -9,7 +12,10 @@ cdef class ThreadHub(Hub):
 # closes it and takes it off the list.
 cdef int list_hub(Hub hub) except -1
 cdef int shut(Hub hub) except -1
+# Clears the pointer of `obj` to its timer and returns True, or returns False: it belongs to the
+# `current` greenlet, which goes on.
+ctypedef bint (*treadle_forget)(PyObject *obj, greenlet current) noexcept
 # Declare that timers which call `fire` belong to greenlets or watchers. When a fork or the end of a
-# thread leaves those behind, the timers are removed, and forget(obj) clears the pointer to each.
-# Call it only while a module is initialized.
-cdef void abandon_timers(treadle_fire fire, treadle_fire forget) noexcept
+# thread leaves those behind, forget() is asked for each timer, and it is removed. Call it only while
+# a module is initialized.
+cdef void abandon_timers(treadle_fire fire, treadle_forget forget) noexcept

@@ -51,7 +51,14 @@ from treadle._core.threads cimport (
     treadle_is_main_thread,
     treadle_other_threads,
 )
-from treadle._core.timers cimport treadle_fire, timers_live, timers_take
+from treadle._core.timers cimport (
+    timers_at,
+    timers_drop,
+    timers_live,
+    timers_sweep,
+    treadle_fire,
+    treadle_timer,
+)
 
 from greenlet import GreenletExit
 
@@ -116,6 +123,7 @@ cdef class ThreadHub(Hub):
         self.join_waits.append(wait)
         if ns >= 0:
             self.unref_timers += 1  # this wait's own timer must not keep the loop alive
+            wait.unref = True
         try:
             return bool(park(wait, ns))
         finally:
@@ -188,10 +196,11 @@ cdef class ThreadHub(Hub):
     cdef int leave_greenlets_behind(self) except -1:
         cdef Wait wait = wait_of(self, current_greenlet())
         abandon(self, left_by_forks)
-        self.refs = self.unref_timers = 0
+        self.refs = 0
         self.generation += 1
         while wait is not None:  # fork() was called in a signal handler while its greenlet waits
             wait.generation = self.generation
+            self.refs += wait.in_refs
             wait = wait.outer
         return 0
 
@@ -274,24 +283,38 @@ cdef int shut(Hub hub) except -1:
     return 0
 
 
-cdef struct AbandonedKind:
+cdef struct TimerKind:
     treadle_fire fire
-    treadle_fire forget
+    treadle_forget forget
 
-# The kinds of timers that are removed when their greenlets are left behind; see abandon_timers().
-cdef AbandonedKind[8] abandoned
-cdef int abandoned_kinds = 0
-
-
-cdef void abandon_timers(treadle_fire fire, treadle_fire forget) noexcept:
-    global abandoned_kinds
-    abandoned[abandoned_kinds].fire = fire
-    abandoned[abandoned_kinds].forget = forget
-    abandoned_kinds += 1
+# The kinds of timers that belong to greenlets or watchers; see abandon_timers().
+cdef TimerKind[8] kinds
+cdef int kind_count = 0
 
 
-cdef void forget_wait_timer(PyObject *obj) noexcept:
-    (<Wait>obj).timer = NULL
+cdef void abandon_timers(treadle_fire fire, treadle_forget forget) noexcept:
+    global kind_count
+    kinds[kind_count].fire = fire
+    kinds[kind_count].forget = forget
+    kind_count += 1
+
+
+cdef bint forget(treadle_timer *timer, greenlet current) noexcept:
+    cdef int i
+    for i in range(kind_count):
+        if timer.fire == kinds[i].fire:
+            return kinds[i].forget(timer.obj, current)
+    return False
+
+
+cdef bint forget_wait_timer(PyObject *obj, greenlet current) noexcept:
+    cdef Wait wait = <Wait>obj
+    if wait.waiter is current:
+        return False  # fork() was called in a signal handler while its greenlet waits
+    wait.timer = NULL
+    if wait.unref:
+        wait.hub.unref_timers -= 1
+    return True
 
 
 abandon_timers(wait_expired, forget_wait_timer)
@@ -303,7 +326,8 @@ cdef int abandon(Hub hub, list keeper) except -1:
     cdef PyObject *each
     cdef PyObject *fiber
     cdef greenlet current = current_greenlet()
-    cdef int i
+    cdef treadle_timer *timer
+    cdef size_t i = 0
     while hub.ring.count > 0:
         obj = ring_pop(&hub.ring)
         keeper.append(<object>obj)
@@ -312,14 +336,15 @@ cdef int abandon(Hub hub, list keeper) except -1:
         obj = ring_pop(&hub.inbox)
         keeper.append(<object>obj)
         Py_DECREF(<object>obj)
-    for i in range(abandoned_kinds):
-        while True:
-            obj = timers_take(&hub.timers, abandoned[i].fire)
-            if obj == NULL:
-                break
-            abandoned[i].forget(obj)
+    timer = timers_at(&hub.timers, i)
+    while timer != NULL:
+        if timer.obj != NULL and forget(timer, current):
+            obj = timers_drop(&hub.timers, timer)
             keeper.append(<object>obj)
             Py_DECREF(<object>obj)
+        i += 1
+        timer = timers_at(&hub.timers, i)
+    timers_sweep(&hub.timers)
     keeper.extend(hub.raw_waits.items())
     each = hub.newest_fiber
     while each != NULL:
@@ -327,7 +352,7 @@ cdef int abandon(Hub hub, list keeper) except -1:
         if (<greenlet>fiber) is not current:
             unlist_fiber(<Fiber>fiber)
     hub.turn = 0
-    hub.raw_waits = {}
+    hub.raw_waits = {g: wait for g, wait in hub.raw_waits.items() if g is current}
     hub.join_waits = []
     return 0
 
@@ -377,7 +402,10 @@ def after_fork_in_child():
             own.poller.renew_and_rewatch()
         else:
             own.leave_greenlets_behind()
-            own.poller.renew()
+            if wait_of(own, current_greenlet()) is None:
+                own.poller.renew()
+            else:
+                own.poller.renew_and_rewatch()  # a signal handler forked: its greenlet waits on
 
 
 if hasattr(os, "register_at_fork"):

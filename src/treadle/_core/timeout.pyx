@@ -18,6 +18,7 @@ from treadle._core.hub cimport (
     wait_of,
 )
 from treadle._core.methods cimport foreign, is_a
+from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timers cimport treadle_timer
 
 PyGreenlet_Import()
@@ -158,6 +159,17 @@ cdef class Timeout(BaseException):
         if self.exception is False:
             return f"{self.seconds} second{plural} (silent)"
         return f"{self.seconds} second{plural}: {self.exception}"
+
+
+cdef bint forget_timeout(PyObject *obj, greenlet current) noexcept:
+    cdef Timeout self = <Timeout>obj
+    if self.target is current:
+        return False
+    self.disarm()
+    return True
+
+
+abandon_timers(timeout_expired, forget_timeout)
 
 
 cdef void timeout_expired(PyObject *obj) noexcept:

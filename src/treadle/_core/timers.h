@@ -211,16 +211,21 @@ static inline void timers_promote(treadle_timers *timers, size_t index)
     }
 }
 
-/* Remove one live timer that calls `fire` and return its payload, whose reference passes to the
- * caller; NULL if there is none. For greenlets that are left behind. */
-static inline PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
+/* Pass over all timers in any order. Return the one at `index`, or NULL at the end; `obj` is NULL if
+ * it was cancelled. Meanwhile timers may be set, dropped here, but not be cancelled. */
+static inline treadle_timer *timers_at(treadle_timers *timers, size_t index)
 {
-    for (size_t i = 0; i < timers->count; i++) {
-        treadle_timer *timer = timers->heap[i].timer;
-        if (timer->obj != NULL && timer->fire == fire)
-            return timers_cancel(timers, timer);
-    }
-    return NULL;
+    return index < timers->count ? timers->heap[index].timer : NULL;
+}
+
+/* Cancel a timer during such a pass and return its payload, whose reference passes to the caller.
+ * Call timers_sweep() after the pass. */
+static inline PyObject *timers_drop(treadle_timers *timers, treadle_timer *timer)
+{
+    PyObject *obj = timer->obj;
+    timer->obj = NULL;
+    timers->dead++;
+    return obj;
 }
 
 /* Drop all timers and free the heap. */

@@ -4,9 +4,10 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 cdef extern from "timers.h":
-    ctypedef struct treadle_timer:
-        pass
     ctypedef void (*treadle_fire)(PyObject *obj)
+    ctypedef struct treadle_timer:
+        PyObject *obj
+        treadle_fire fire
     ctypedef struct treadle_timers:
         pass
     treadle_timer *timers_add(
@@ -15,7 +16,9 @@ cdef extern from "timers.h":
     PyObject *timers_cancel(treadle_timers *timers, treadle_timer *timer)
     int64_t timers_next(treadle_timers *timers)
     PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
-    PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
+    treadle_timer *timers_at(treadle_timers *timers, size_t index)
+    PyObject *timers_drop(treadle_timers *timers, treadle_timer *timer)
+    void timers_sweep(treadle_timers *timers)
     size_t timers_ties(treadle_timers *timers)
     void timers_promote(treadle_timers *timers, size_t index)
     size_t timers_live(const treadle_timers *timers)

@@ -11,6 +11,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport nanoseconds, now
+from treadle._core.greenlet_api cimport greenlet
 from treadle._core.hub cimport (
     HUB_CLOSED,
     Callback,
@@ -706,8 +707,12 @@ cdef void timer_due(PyObject *obj) noexcept:
     self.fire(0)
 
 
-cdef void forget_timer(PyObject *obj) noexcept:
-    (<Timer>obj).timer = NULL
+cdef bint forget_timer(PyObject *obj, greenlet current) noexcept:
+    cdef Timer self = <Timer>obj
+    self.timer = NULL
+    if not self.counts:
+        self.loop.hub.unref_timers -= 1
+    return True
 
 
 abandon_timers(timer_due, forget_timer)
