@@ -1,18 +1,21 @@
 """Greenlets: life, results, links, names and deaths, compared with gevent's and with threads."""
 
 import contextvars
+import datetime
 import gc
 import io
 import os
 import threading
+import time
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import treadle
+from treadle.event import AsyncResult
 from treadle.greenlet import Greenlet, GreenletExit
 from treadle.hub import get_hub
 
@@ -49,8 +52,68 @@ class TestResult:
         assert greenlet.dead
         assert not greenlet
 
+    def test_an_error_belongs_to_the_greenlet_that_waits_for_it(self, stream: io.StringIO) -> None:
+        with pytest.raises(Expected):
+            treadle.spawn(fail).get()
+        assert stream.getvalue() == ""
+        joined = treadle.spawn(fail)
+        joined.join()
+        assert stream.getvalue().count("Expected: failed") == 1
+
+    @pytest.mark.parametrize("gone", ["before", "in the same turn"])
+    def test_an_error_is_reported_if_its_waiter_is_gone(
+        self, stream: io.StringIO, gone: str
+    ) -> None:
+        failing = treadle.spawn_later(0.02, fail)
+        getter = treadle.spawn(failing.get)
+        treadle.sleep(0)
+        if gone == "before":
+            getter.kill()
+        else:
+            failing.rawlink(lambda _: None)
+            treadle.spawn_later(0.02, getter.kill, block=False)
+        treadle.joinall([failing, getter])
+        assert isinstance(getter.value, treadle.GreenletExit) == (not getter.exception)
+        assert stream.getvalue().count("Expected: failed") >= 1
+
+    def test_raising_an_error_again_does_not_grow_its_traceback(self, stream: io.StringIO) -> None:
+        greenlet = treadle.spawn(fail)
+        greenlet.join()
+        group = treadle.pool.Group()
+
+        def length(call: Callable[[], object]) -> int:
+            with pytest.raises(Expected) as caught:
+                call()
+            return len(traceback.extract_tb(caught.value.__traceback__))
+
+        def join_group() -> None:
+            group.add(treadle.spawn(fail))
+            group.join(raise_error=True)
+
+        for call in [greenlet.get, lambda: treadle.joinall([greenlet], raise_error=True)]:
+            assert len({length(call) for _ in range(5)}) == 1
+        assert len({length(join_group) for _ in range(3)}) == 1
+        assert stream.getvalue()
+
+    def test_a_killed_greenlet_keeps_no_frames(self) -> None:
+        class Local:
+            pass
+
+        def wait() -> None:
+            local = Local()
+            kept.append(weakref.ref(local))
+            treadle.sleep(60)
+
+        kept: list[Any] = []
+        greenlet = treadle.spawn(wait)
+        treadle.sleep(0)
+        greenlet.kill()
+        assert isinstance(greenlet.value, treadle.GreenletExit)
+        assert kept[0]() is None
+
     def test_of_an_error(self, stream: io.StringIO) -> None:
         greenlet = treadle.spawn(fail)
+        greenlet.join()
         with pytest.raises(Expected):
             greenlet.get()
         assert not greenlet.successful()
@@ -557,3 +620,125 @@ def test_a_link_may_unlink_the_next() -> None:
     greenlet.join()
     treadle.sleep(0)
     assert seen == ["first"]
+
+
+class Demanding(Exception):
+    def __init__(self, needed: object) -> None:
+        super().__init__(needed)
+
+
+def test_killing_an_unstarted_greenlet_with_a_class_that_cannot_be_raised(
+    stream: io.StringIO,
+) -> None:
+    greenlet = treadle.spawn(int)
+    greenlet.kill(Demanding)
+    greenlet.join(1)
+    assert greenlet.dead
+    assert isinstance(greenlet.exception, TypeError)
+
+
+def test_the_killer_runs_as_soon_as_its_victim_has_ended() -> None:
+    ran: list[str] = []
+    victim = treadle.spawn(treadle.sleep, 5)
+    treadle.sleep(0)
+
+    def kill() -> None:
+        victim.kill()
+        ran.append("killer")
+
+    treadle.spawn(kill)
+    treadle.sleep(0)
+    treadle.sleep(0)  # the victim ends meanwhile
+    ran.append("main")
+    treadle.sleep(0.01)
+    assert ran == ["killer", "main"]
+
+
+def test_links_are_called_in_order_and_removed_one_by_one() -> None:
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Unhashable) and other.name == self.name
+
+        def __call__(self, source: object) -> None:
+            called.append(self.name)
+
+    def call(source: object) -> None:
+        called.append("function")
+
+    called: list[str] = []
+    for source in (treadle.Greenlet(int), AsyncResult()):
+        called.clear()
+        for link in (call, Unhashable("a"), call, Unhashable("b"), Unhashable("a"), call):
+            source.rawlink(link)
+        source.unlink(Unhashable("a"))
+        source.unlink(call)
+        source.unlink(print)
+        source.start() if isinstance(source, treadle.Greenlet) else source.set(1)
+        treadle.sleep(0.01)
+        assert called == ["function", "b", "a", "function"]
+
+
+@pytest.mark.parametrize("kind", ["greenlet", "result"])
+@pytest.mark.parametrize("what", ["fire", "unlink", "join and time out"])
+def test_links_cost_time_in_proportion_to_their_number(kind: str, what: str) -> None:
+    def cost(count: int) -> float:
+        source = treadle.Greenlet(int) if kind == "greenlet" else AsyncResult()
+        links = [lambda _, i=i: seen.append(i) for i in range(count)]
+        seen: list[int] = []
+        waiters = []
+        if what == "join and time out":
+            waiters = [
+                treadle.spawn(source.wait if kind == "result" else source.join) for _ in links
+            ]
+            treadle.sleep(0)
+        else:
+            for link in links:
+                source.rawlink(link)
+        began = time.process_time()
+        if what == "unlink":
+            for link in reversed(links):
+                source.unlink(link)
+        elif waiters:
+            treadle.killall(waiters)
+        else:
+            source.start() if isinstance(source, treadle.Greenlet) else source.set(1)
+            while len(seen) < count:
+                treadle.sleep(0)
+        return time.process_time() - began
+
+    few, many = min(cost(500) for _ in range(3)), cost(10_000)
+    assert many < 60 * few + 0.02  # 400 times as much if each looks at all
+
+
+def test_a_stack_limit_is_no_size_of_memory() -> None:
+    treadle.config.spawning_stack_limit = 2**60
+    try:
+        stack = treadle.spawn(int).spawning_stack
+        assert stack is not None
+        assert stack.f_code.co_name == "test_a_stack_limit_is_no_size_of_memory"
+    finally:
+        treadle.config.spawning_stack_limit = 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        treadle.sleep,
+        lambda seconds: treadle.Timeout(seconds).start(),
+        lambda seconds: treadle.spawn(treadle.sleep, 0).join(seconds),
+        lambda seconds: AsyncResult().get(timeout=seconds),
+        lambda seconds: treadle.lock.Semaphore(0).acquire(timeout=seconds),
+        lambda seconds: treadle.spawn_later(seconds, int),
+        lambda seconds: treadle.get_hub().loop.timer(seconds).start(int),
+        lambda seconds: treadle.queue.Queue().get(timeout=seconds),
+    ],
+)
+@pytest.mark.parametrize("what", [datetime.timedelta(seconds=1), "1", []])
+def test_only_numbers_are_seconds(call: Callable[[Any], object], what: object) -> None:
+    with pytest.raises(TypeError):
+        call(what)

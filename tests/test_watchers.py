@@ -599,3 +599,19 @@ class TestLoop:
         thread.start()
         thread.join()
         assert [type(exc) for exc in raised] == [ValueError, ValueError, StopIteration]
+
+
+def test_a_timer_that_repeats_at_once_lets_others_run() -> None:
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+
+    timer = treadle.get_hub().loop.timer(1e-10, 1e-10)
+    timer.start(count)
+    try:
+        treadle.sleep(0.02)
+        assert calls > 0
+    finally:
+        timer.close()

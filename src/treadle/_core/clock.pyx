@@ -1,7 +1,7 @@
 """The one source from which every loop reads time."""
 
 from libc.stdint cimport int64_t
-from libc.math cimport isnan
+from libc.math cimport ceil, isnan
 
 cdef extern from "clock.h":
     int64_t treadle_monotonic() nogil
@@ -31,9 +31,8 @@ cdef int64_t nanoseconds(object seconds) except? -2:
     cdef double value
     if seconds is None:
         return -1
-    if not isinstance(seconds, (int, float)):
-        # A Timeout may be given instead of its seconds.
-        seconds = getattr(seconds, "seconds", seconds)
+    if isinstance(seconds, BaseException):
+        seconds = getattr(seconds, "seconds", seconds)  # a Timeout, instead of its seconds
         if seconds is None:
             return -1
     value = seconds
@@ -43,7 +42,7 @@ cdef int64_t nanoseconds(object seconds) except? -2:
         return 0
     if value >= LONGEST / 1e9:
         return LONGEST
-    return <int64_t>(value * 1e9)
+    return <int64_t>ceil(value * 1e9)  # never early; a repeated wait of 1e-10 s is none of 0
 
 
 def monotonic() -> int:

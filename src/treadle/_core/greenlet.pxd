@@ -1,7 +1,9 @@
 from cpython.object cimport PyObject
 
 from treadle._core.hub cimport Fiber
+from treadle._core.links cimport Links
 from treadle._core.timers cimport treadle_timer
+from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef enum Life:
@@ -11,14 +13,24 @@ cdef enum Life:
     FAILED
 
 
+cdef class Failure:
+    """The exception with which a greenlet failed, and its traceback at that time."""
+    cdef object exception
+    cdef object traceback
+
+    cdef object restored(self)
+
+
 cdef class Greenlet(Fiber):
     cdef object target               # the function to call, unless a subclass defines _run
     cdef readonly object args
     cdef object keywords             # the keyword arguments; None if there are none
-    cdef object result               # the value, or the exception
-    cdef list links                  # Waits, Collectors and callbacks, in order; None if none
+    cdef object result               # the value; a Failure if it failed
+    cdef WaitQueue joiners           # the waits for its end; None if there were never any
+    cdef Links links                 # Collectors and callbacks; None if there were never any
     cdef unsigned char life          # a Life, in one byte: it adds to the size of every greenlet
     cdef unsigned char notifying     # run_links() is queued
+    cdef unsigned char urgent        # a killer waits for its end, and runs at once then
     cdef readonly bint observed      # the exception was read or raised: some code knows of it
     cdef treadle_timer *start_timer
     cdef object spawner              # a weak reference
@@ -30,8 +42,11 @@ cdef class Greenlet(Fiber):
     cdef PyObject *call(self) noexcept
     cdef int finish_by_error(self) except -1
     cdef void cancel_start(self) noexcept
-    cdef int finish(self, Life life, object result) except -1
+    cdef int finish(self, object result) except -1
+    cdef int fail(self, object exc) except -1
+    cdef int end(self, Life life, object result) except -1
+    cdef bint is_awaited(self) noexcept
     cdef int settle_before_start(self, object exception) except -1
     cdef int add_link(self, object link) except -1
     cdef int notify(self) except -1
-    cdef bint wait_for_end(self, object timeout) except -1
+    cdef bint wait_for_end(self, object timeout, object purpose=*) except -1

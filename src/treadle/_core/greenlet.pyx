@@ -6,7 +6,7 @@ from weakref import ref as weak_ref
 
 cimport cython
 from cpython.exc cimport PyErr_Fetch
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 
@@ -22,6 +22,7 @@ from treadle._core.greenlet_api cimport (
 )
 from treadle._core.hub cimport (
     ON_JOIN,
+    WAIT_PARKED,
     Callback,
     Fiber,
     Hub,
@@ -37,10 +38,11 @@ from treadle._core.hub cimport (
     schedule_start,
     set_timer,
     unlist_fiber,
-    unpark,
 )
+from treadle._core.links cimport Links
 from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timeout cimport timeout_error
+from treadle._core.wait_queue cimport WaitQueue
 from treadle._core.waiter cimport exception_from
 
 cdef extern from *:
@@ -91,6 +93,21 @@ cdef extern from *:
 cdef set on_spawn = set()
 # Called with each Greenlet that is started.
 spawn_callbacks = on_spawn
+
+
+@cython.final
+cdef class Failure:
+
+    cdef object restored(self):
+        """Return the exception as it left the greenlet, without the frames of those who raised it."""
+        self.exception.__traceback__ = self.traceback
+        return self.exception
+
+
+# The value of a Wait in get(), to tell it from other joins.
+cdef object GETS = object()
+# Whether an error is reported even if a greenlet waits for it in get().
+cdef bint report_awaited = False
 
 
 cdef class Greenlet(Fiber):
@@ -234,7 +251,7 @@ cdef class Greenlet(Fiber):
         # No try statement and no temporaries: they would take up stack in every parked greenlet.
         result = self.call()
         if result != NULL:
-            self.finish(FINISHED, <object>result)
+            self.finish(<object>result)
             Py_DECREF(<object>result)
         else:
             self.finish_by_error()
@@ -266,7 +283,7 @@ cdef class Greenlet(Fiber):
         Py_DECREF(<object>type)
         exc = <object>value
         Py_DECREF(exc)
-        self.finish(FINISHED if isinstance(exc, GreenletExit) else FAILED, exc)
+        self.fail(exc)
         return 0
 
     cdef void cancel_start(self) noexcept:
@@ -275,26 +292,57 @@ cdef class Greenlet(Fiber):
             cancel_timer(self.hub, self.start_timer)
             self.start_timer = NULL
 
-    cdef int finish(self, Life life, object result) except -1:
-        self.life = life
-        unlist_fiber(self)
-        self.result = result
-        self.notify()
-        if life == FAILED:
-            # The report may run any code and may block. It names the function and its arguments,
-            # so they are dropped only afterwards.
-            self.hub.report(self, result)
+    cdef int finish(self, object result) except -1:
+        self.end(FINISHED, result)
         self.target = None
         self.args = ()
         self.keywords = None
         return 0
 
+    cdef int fail(self, object exc) except -1:
+        cdef Failure failure
+        cdef bint awaited = self.is_awaited()
+        if isinstance(exc, GreenletExit):
+            # It is the value of the greenlet. With its traceback, it would keep all frames alive.
+            exc.__traceback__ = None
+            return self.finish(exc)
+        failure = Failure()
+        failure.exception, failure.traceback = exc, exc.__traceback__
+        self.end(FAILED, failure)
+        if not awaited or report_awaited or not isinstance(exc, Exception):
+            # The report may run any code and may block. It names the function and its arguments,
+            # so they are dropped only afterwards.
+            self.hub.report(self, exc)
+        self.target = None
+        self.args = ()
+        self.keywords = None
+        return 0
+
+    cdef int end(self, Life life, object result) except -1:
+        self.life = life
+        unlist_fiber(self)
+        self.result = result
+        return self.notify()
+
+    cdef bint is_awaited(self) noexcept:
+        """Return whether a greenlet waits in get(), which will raise what this one raised."""
+        cdef PyObject *each = NULL if self.joiners is None else self.joiners.first
+        while each != NULL:
+            if (<Wait>each).value is GETS and (<Wait>each).state <= WAIT_PARKED:
+                return True
+            each = (<Wait>each).next
+        return False
+
     cdef int settle_before_start(self, object exception) except -1:
         """End the greenlet with *exception* without running it."""
+        try:
+            exc = exception() if isinstance(exception, type) else exception
+            if not isinstance(exc, BaseException):
+                raise TypeError(f"exceptions must derive from BaseException, not {exc!r}")
+        except BaseException as error:  # as if it had been raised in the greenlet
+            exc = error
         self.cancel_start()
-        exc = exception() if isinstance(exception, type) else exception
-        self.finish(FINISHED if isinstance(exc, GreenletExit) else FAILED, exc)
-        return 0
+        return self.fail(exc)
 
     @property
     def dead(self):
@@ -331,7 +379,7 @@ cdef class Greenlet(Fiber):
         if self.life != FAILED:
             return None
         self.observed = True
-        return self.result
+        return (<Failure>self.result).restored()
 
     @property
     def exc_info(self):
@@ -341,19 +389,26 @@ cdef class Greenlet(Fiber):
 
     # -- waiting for its end
 
-    cdef bint wait_for_end(self, object timeout) except -1:
+    cdef bint wait_for_end(self, object timeout, object purpose=None) except -1:
         cdef Wait wait
         if self.life >= FINISHED:
             return True
         wait = new_wait(ON_JOIN, self)
         if wait.waiter is self:
             raise RuntimeError(f"{self!r} cannot wait for its own end")
-        self.add_link(wait)
+        wait.value = purpose
+        if self.joiners is None:
+            self.joiners = WaitQueue.__new__(WaitQueue)
+        self.joiners.append(wait)
         try:
             return park(wait, nanoseconds(timeout))
+        except:
+            if purpose is GETS and self.life == FAILED and wait.granted and not self.observed:
+                # The error was left to this greenlet, which was killed before it could take it.
+                self.hub.report(self, (<Failure>self.result).exception)
+            raise
         finally:
-            if self.links is not None and wait in self.links:
-                self.links.remove(wait)
+            self.joiners.remove(wait)
 
     def join(self, timeout=None):
         """Wait until the greenlet has ended, at most *timeout* seconds (None: no limit)."""
@@ -365,11 +420,11 @@ cdef class Greenlet(Fiber):
         Raises :class:`~treadle.Timeout` if the greenlet has not ended within *timeout* seconds
         (None: no limit), or now if *block* is false.
         """
-        if self.life < FINISHED and not (block and self.wait_for_end(timeout)):
+        if self.life < FINISHED and not (block and self.wait_for_end(timeout, GETS)):
             raise timeout_error(timeout if block else None)
         if self.life == FAILED:
             self.observed = True
-            raise self.result
+            raise (<Failure>self.result).restored()
         return self.result
 
     def kill(self, exception=None, block=True, timeout=None):
@@ -390,6 +445,7 @@ cdef class Greenlet(Fiber):
         else:
             interrupt(self.hub, self, exception)
             if block:
+                self.urgent = True
                 self.join(timeout)  # which a subclass may have overridden
 
     def throw(self, *args):
@@ -409,8 +465,8 @@ cdef class Greenlet(Fiber):
 
     cdef int add_link(self, link) except -1:
         if self.links is None:
-            self.links = []
-        self.links.append(link)
+            self.links = Links.__new__(Links)
+        self.links.add(link, None)
         return 0
 
     def rawlink(self, callback):
@@ -428,42 +484,45 @@ cdef class Greenlet(Fiber):
             self.notify()
 
     def unlink(self, callback):
-        """Remove *callback* from the links; do nothing if it is not linked."""
-        if self.links is not None and callback in self.links:
+        """Remove *callback* from the links, once; do nothing if it is not linked."""
+        if self.links is not None:
             self.links.remove(callback)
 
     def unlink_all(self):
         """Remove all linked callbacks. Greenlets that wait for the end keep waiting."""
-        if self.links is not None:
-            self.links = [link for link in self.links if is_joiner(link)]
+        cdef Links links = self.links
+        self.links = None
+        if links is not None:
+            for link, _ in links.pairs():
+                if isinstance(link, Collector):
+                    self.add_link(link)
 
     def has_links(self):
-        """Return the number of links, without that of the greenlet's locals."""
-        return 0 if self.links is None else len(self.links) - (self.trace in self.links)
+        """Return the number of links and of greenlets that wait, without the link of its locals."""
+        cdef Py_ssize_t count = 0 if self.joiners is None else self.joiners.count
+        if self.links is not None:
+            for link, _ in self.links.pairs():
+                count += link is not self.trace
+        return count
 
     cdef int notify(self) except -1:
-        """Schedule the callable links, then wake the joiners."""
-        cdef list links = self.links
-        if links is None:
-            return 0
-        self.links = None
-        for link in links:
-            if not is_joiner(link):
-                self.add_link(link)
-        if self.links is not None and not self.notifying:
-            self.notifying = True
-            run_callback(self.hub, run_links, (self,))
-        for link in links:
-            if isinstance(link, Wait):
-                unpark(link)
-            elif isinstance(link, Collector):
+        """Schedule the callable links, then wake the joiners and tell the Collectors."""
+        cdef list collectors = None
+        if self.links is not None:
+            collectors = self.links.take_collectors()
+            if self.links.count() and not self.notifying:
+                self.notifying = True
+                run_callback(self.hub, run_links, (self,))
+        if self.joiners is not None:
+            while self.joiners.count:
+                if self.urgent:
+                    self.joiners.grant_last_urgently()
+                else:
+                    self.joiners.grant()
+        if collectors is not None:
+            for link in collectors:
                 (<Collector>link).add(self)
         return 0
-
-
-cdef inline bint is_joiner(link):
-    """Return whether a link is served at once, in C; other links are called in the hub."""
-    return isinstance(link, (Wait, Collector))
 
 
 cdef object locals_of_tree(greenlet spawner):
@@ -505,8 +564,10 @@ cdef int call_spawn_callbacks(Greenlet self) except -1:
 def run_links(Greenlet self):
     """Call the links one after the other; each may run any code."""
     self.notifying = False
-    while self.links:
-        link = self.links.pop(0)
+    for key, _ in self.links.pairs():
+        link = self.links.take(key)
+        if link is None:
+            continue  # unlinked meanwhile
         try:
             link(self)
         except BaseException as exc:
@@ -556,11 +617,19 @@ cdef CallerStack caller_stack(Py_ssize_t limit):
     cdef CallerStack stack = CallerStack.__new__(CallerStack)
     cdef PyFrameObject *frame = PyEval_GetFrame()
     cdef PyFrameObject *back
-    stack.places = <Place *>PyMem_Malloc(limit * sizeof(Place))
+    cdef Place *places
+    cdef Py_ssize_t room = min(limit, 16)
+    stack.places = <Place *>PyMem_Malloc(room * sizeof(Place))
     if stack.places == NULL:
         raise MemoryError("no room for the stack of a greenlet's spawner")
     Py_XINCREF(<PyObject *>frame)
     while frame != NULL and stack.depth < limit:
+        if stack.depth == room:
+            room *= 2
+            places = <Place *>PyMem_Realloc(stack.places, room * sizeof(Place))
+            if places == NULL:
+                break  # keep what there is room for
+            stack.places = places
         stack.places[stack.depth].code = PyFrame_GetCode(frame)
         stack.places[stack.depth].instruction = PyFrame_GetLasti(frame)
         stack.depth += 1
@@ -581,6 +650,12 @@ def set_stack_limit(value):
     """Set how many frames of their spawner's stack new greenlets keep."""
     global stack_limit
     stack_limit = value
+
+
+def set_report_awaited(value):
+    """Set whether an error is reported even if a greenlet waits for it in ``get()``."""
+    global report_awaited
+    report_awaited = value
 
 
 def getcurrent():

@@ -19,6 +19,8 @@ cdef extern from "states.h":
         WAIT_NEW, WAIT_PARKED, WAIT_READY, WAIT_DONE
     ctypedef enum HubState "treadle_hub_state":
         HUB_OPEN, HUB_FORKING, HUB_CLOSED
+    bint treadle_wait_may(WaitState from_, WaitState to) noexcept
+    bint treadle_hub_may(HubState from_, HubState to) noexcept
 
 
 cdef class Wait:
@@ -135,6 +137,8 @@ cdef int park_beside_loops(Wait wait, int64_t timeout) except -1
 # End a wait. Any thread may call it; it never switches. Returns False if the wait was ended already
 # or its hub is closed.
 cdef bint unpark(Wait wait) noexcept
+# The same, but the greenlet runs before all that is ready in this thread, in this turn.
+cdef bint unpark_first(Wait wait) noexcept
 # End a wait by raising `exc` (an instance or class) in its greenlet, even if the wait was unparked
 # and its greenlet did not run yet. Returns False if that is impossible: the wait is done or
 # settled, or has an exception already. The exception must then wait for the greenlet's next wait.
@@ -144,6 +148,19 @@ cdef bint unpark_with(Wait wait, object exc) noexcept
 cdef int interrupt(Hub hub, greenlet target, object exc) except -1
 # The innermost Wait of a greenlet, or None.
 cdef Wait wait_of(Hub hub, greenlet target)
+
+# The only places that set a state. They return False and change nothing if states.h forbids it.
+cdef inline bint move(Wait wait, WaitState state) noexcept:
+    if not treadle_wait_may(wait.state, state):
+        return False
+    wait.state = state
+    return True
+
+cdef inline bint move_hub(Hub hub, HubState state) noexcept:
+    if not treadle_hub_may(hub.state, state):
+        return False
+    hub.state = state
+    return True
 
 # Keep the list of live Fibers. Both do nothing if it is so already. A hub that is freed unlists all.
 cdef inline void list_fiber(Hub hub, Fiber fiber) noexcept:
@@ -183,7 +200,6 @@ cdef enum:
     CALLBACK = 3  # a Callback: run it in the hub greenlet
 
 # For the subclasses of Hub.
-cdef bint move_hub(Hub hub, HubState state) noexcept
 cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1
 cdef int interrupt_main(Hub hub, object exc) except -1
 cdef greenlet main_greenlet()

@@ -20,6 +20,7 @@ from treadle._core.greenlet_api cimport (
     greenlet,
     treadle_switch,
 )
+from treadle._core.methods cimport is_a
 from treadle._core.poller cimport Poller
 from treadle._core.ring cimport (
     ring_free,
@@ -55,10 +56,6 @@ from treadle.exceptions import BlockingSwitchOutError, InvalidSwitchError, LoopE
 cdef extern from "ticks.h" nogil:
     uint64_t treadle_ticks()
     uint64_t treadle_ticks_per_20us()
-
-cdef extern from "states.h":
-    bint treadle_wait_may(WaitState from_, WaitState to) noexcept
-    bint treadle_hub_may(HubState from_, HubState to) noexcept
 
 cdef extern from *:
     """
@@ -124,14 +121,6 @@ cdef class Wait:
     def __repr__(self):
         what = "" if self.on is None else f" {self.on!r}"
         return f"{self.waiter!r} {REASONS[<int>self.reason]}{what}"
-
-
-cdef inline bint move(Wait wait, WaitState state) noexcept:
-    """Move *wait* to *state*. Return False and change nothing if states.h forbids the move."""
-    if not treadle_wait_may(wait.state, state):
-        return False
-    wait.state = state
-    return True
 
 
 cdef class Fiber(greenlet):
@@ -287,7 +276,7 @@ cdef int leave_by_error(Hub hub, Wait wait) except -1:
 
 cdef inline void enter(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if isinstance(waiter, Fiber):
+    if is_a(waiter, Fiber):
         wait.outer = (<Fiber>waiter).wait
         (<Fiber>waiter).wait = wait
     elif waiter is hub.main:
@@ -303,7 +292,7 @@ cdef inline void enter(Hub hub, Wait wait) noexcept:
 
 cdef inline void leave(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if isinstance(waiter, Fiber):
+    if is_a(waiter, Fiber):
         (<Fiber>waiter).wait = wait.outer
     elif waiter is hub.main:
         hub.main_wait = wait.outer
@@ -437,6 +426,18 @@ cdef bint unpark(Wait wait) noexcept:
     if not move(wait, WAIT_READY):
         return False
     enqueue(hub, wait, WAIT)
+    return True
+
+
+cdef bint unpark_first(Wait wait) noexcept:
+    cdef Hub hub = wait.hub
+    if (hub is None or <PyObject *>hub != treadle_thread_hub or hub.state == HUB_CLOSED
+            or wait.generation != hub.generation):
+        return unpark(wait)
+    if not move(wait, WAIT_READY):
+        return False
+    ring_push_front(&hub.ring, wait, WAIT)
+    hub.turn += 1
     return True
 
 
@@ -587,12 +588,11 @@ cdef int fire_timers(Hub hub) except -1:
 cdef int interrupt_main(Hub hub, object exc) except -1:
     """Raise `exc` in the main greenlet before anything else runs."""
     cdef Wait wait = hub.main_wait
-    if (wait is not None and not wait.settled and wait.generation == hub.generation
-            and move(wait, WAIT_READY)):
+    if wait is not None and not wait.settled and wait.exc is None:
         wait.exc = exc
-        ring_push_front(&hub.ring, wait, WAIT)
-        hub.turn += 1
-        return 0
+        if unpark_first(wait):
+            return 0
+        wait.exc = None
     return interrupt(hub, hub.main, exc)
 
 
@@ -663,14 +663,6 @@ cdef void cancel_timer(Hub hub, treadle_timer *timer) noexcept:
 
 
 # ---------------------------------------------------------------- the hub greenlet
-
-cdef bint move_hub(Hub hub, HubState state) noexcept:
-    """Move *hub* to *state*. Return False and change nothing if states.h forbids the move."""
-    if not treadle_hub_may(hub.state, state):
-        return False
-    hub.state = state
-    return True
-
 
 cdef class Hub(greenlet):
     """The greenlet in which a thread's callbacks run, and the thread's loop.

@@ -1,11 +1,12 @@
 from treadle._core.hub cimport Reason, Wait
+from treadle._core.links cimport Links
 from treadle._core.wait_queue cimport WaitQueue
 
 
 cdef class Linkable:
     """An object that greenlets wait for and that calls linked callbacks when it is ready."""
     cdef WaitQueue waiters
-    cdef list links          # pairs (callback, hub it runs in), in order; None if there are none
+    cdef Links links         # callbacks, with the hubs that they run in; None if there were never any
     cdef object __weakref__
 
     cdef bint is_ready(self) noexcept

@@ -11,6 +11,7 @@ from treadle._core.hub cimport (
     park,
     run_callback,
 )
+from treadle._core.links cimport Links
 from treadle._core.wait_queue cimport WaitQueue
 
 
@@ -56,41 +57,44 @@ cdef class Linkable:
         """
         if not callable(callback):
             raise TypeError(f"a link must be callable, not {callback!r}")
+        cdef Hub hub = get_hub()
         if self.links is None:
-            self.links = []
-        self.links.append((callback, get_hub()))
+            self.links = Links()
+        key = self.links.add(callback, hub)
         if self.is_ready():
-            self.call_links()
+            run_callback(hub, run_links, (self, hub, [key]))
 
     def unlink(self, callback):
-        """Remove *callback* from the links; do nothing if it is not linked."""
+        """Remove *callback* from the links, once; do nothing if it is not linked."""
         if self.links is not None:
-            self.links = [link for link in self.links if link[0] != callback] or None
+            self.links.remove(callback)
 
     cdef int call_links(self) except -1:
         cdef Hub hub
-        if self.links is not None:
-            for hub in {link[1] for link in self.links}:
-                if hub.state != HUB_CLOSED:
-                    links = [link for link in self.links if link[1] is hub]
-                    run_callback(hub, run_links, (self, hub, links))
+        cdef dict keys_of = {}
+        if self.links is None or self.links.count() == 0:
+            return 0
+        for key, hub in self.links.pairs():
+            keys_of.setdefault(hub, []).append(key)
+        for hub, keys in keys_of.items():
+            if hub.state != HUB_CLOSED:
+                run_callback(hub, run_links, (self, hub, keys))
         return 0
 
     def linkcount(self):
         """Return the number of links and waiting greenlets."""
-        return self.waiters.count + (0 if self.links is None else len(self.links))
+        return self.waiters.count + (0 if self.links is None else self.links.count())
 
 
-def run_links(Linkable self, Hub hub, list links):
-    """Call those of *links* that are still linked; each may run any code."""
-    for link in links:
+def run_links(Linkable self, Hub hub, list keys):
+    """Call those of the links of *hub* that are still linked; each may run any code."""
+    for key in keys:
         if not self.tells_all() and not self.is_ready():
             return
-        kept = [other for other in self.links or () if other is not link]
-        if self.links is None or len(kept) == len(self.links):
+        callback = self.links.take(key)
+        if callback is None:
             continue  # unlinked, or called already
-        self.links = kept or None
         try:
-            link[0](self)
+            callback(self)
         except BaseException as exc:
-            hub.report((link[0], self), exc)
+            hub.report((callback, self), exc)

@@ -3,9 +3,12 @@
 #     if not is_a(self, TheClass): raise foreign(self, "TheClass")
 cdef extern from *:
     """
+    /* isinstance() for a class with C fields: it is in the chain of tp_base of each subclass. */
     static inline int treadle_is_a(PyObject *obj, PyTypeObject *cls) {
         PyTypeObject *own = Py_TYPE(obj);
-        return own == cls || own->tp_base == cls || PyType_IsSubtype(own, cls);
+        while (own != NULL && own != cls)
+            own = own->tp_base;
+        return own != NULL;
     }
     """
     bint is_a "treadle_is_a"(object obj, type cls) noexcept

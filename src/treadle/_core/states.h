@@ -1,5 +1,5 @@
 /* The states of a Wait and of a hub, and which state may follow which. Only move() and move_hub()
-   in hub.pyx set a state, and they check these tables. */
+   in hub.pxd set a state, and they check these tables. */
 #ifndef TREADLE_STATES_H
 #define TREADLE_STATES_H
 

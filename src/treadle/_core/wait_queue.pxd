@@ -15,3 +15,5 @@ cdef class WaitQueue:
     # Mark the first wait that can still run as granted, unpark it and return it; None if there is
     # none.
     cdef Wait grant(self)
+    # The same for the last wait, which then runs before all that is ready in its hub.
+    cdef Wait grant_last_urgently(self)

@@ -3,7 +3,7 @@
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from treadle._core.hub cimport Wait, unpark
+from treadle._core.hub cimport Wait, unpark, unpark_first
 
 
 cdef class WaitQueue:
@@ -67,6 +67,17 @@ cdef class WaitQueue:
             wait = self.pop()
             wait.granted = True
             if unpark(wait):
+                return wait
+            wait.granted = False
+        return None
+
+    cdef Wait grant_last_urgently(self):
+        cdef Wait wait
+        while self.last != NULL:
+            wait = <Wait>self.last
+            self.remove(wait)
+            wait.granted = True
+            if unpark_first(wait):
                 return wait
             wait.granted = False
         return None

@@ -83,9 +83,10 @@ cdef class Waiter:
 
     def throw(self, *throw_args):
         """Raise an exception in the greenlet that waits, or keep it for the next :meth:`get`."""
-        cdef Wait wait = self.wait
-        self.wait = None
-        if wait is None or not unpark_with(wait, exception_from(throw_args)):
+        cdef Wait wait
+        exc = exception_from(throw_args)  # it may raise, and the greenlet then waits on
+        wait, self.wait = self.wait, None
+        if wait is None or not unpark_with(wait, exc):
             self.failure = throw_args
 
     def get(self):

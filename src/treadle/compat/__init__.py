@@ -13,6 +13,7 @@ import importlib
 import sys
 
 from treadle._config import read_gevent_environment
+from treadle._core.greenlet import set_report_awaited
 from treadle.compat._finder import AliasFinder
 from treadle.events import plugin_owners
 
@@ -36,6 +37,7 @@ def install(*, imports: bool = True) -> None:
             "or start the program with 'treadle run --gevent'"
         )
     read_gevent_environment()
+    set_report_awaited(True)  # gevent reports every error of a greenlet
     sys.meta_path.insert(0, AliasFinder())
     plugin_owners.append("gevent")
     if imports:
