@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import treadle
 from treadle.lock import BoundedSemaphore, Condition, Semaphore
 from treadle.pool import Group, Pool, PoolFull
+from treadle.queue import PriorityQueue, Queue
 from treadle.testing import clock, explore, replay
 
 FIFO = "t1:0:parks:"
@@ -65,6 +68,57 @@ def timeout_after_its_block_beside_a_kill() -> None:
     assert worker.exception is None
 
 
+def timeout_after_its_block_while_a_lock_is_taken_again() -> None:
+    condition = Condition()
+
+    def hold() -> None:
+        with condition:
+            treadle.sleep(5)
+
+    with condition:
+        treadle.spawn(hold)
+        try:
+            with treadle.Timeout(1), treadle.Timeout(2):
+                condition.wait()
+        except treadle.Timeout:
+            pass
+    treadle.sleep(1)
+
+
+class SlowLock:
+    """A lock of the program's own; releasing it lets others run."""
+
+    def __init__(self) -> None:
+        self.semaphore = Semaphore(1)
+        self.acquire = self.semaphore.acquire
+        self.locked = self.semaphore.locked
+
+    def release(self) -> None:
+        self.semaphore.release()
+        treadle.sleep(0)
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *args: object) -> None:
+        self.release()
+
+
+def notify_while_the_lock_is_released() -> None:
+    condition = Condition(SlowLock())
+
+    def wait() -> bool:
+        with condition:
+            return bool(condition.wait(1))
+
+    def notify() -> None:
+        with condition:
+            condition.notify()
+
+    waiter, notifier = treadle.spawn(wait), treadle.spawn(notify)
+    treadle.joinall([waiter, notifier], raise_error=True)
+
+
 class BrokenLock:
     """A lock whose release() fails; *tries* counts the calls of acquire()."""
 
@@ -93,6 +147,25 @@ def wait_whose_release_fails_stays_queued() -> None:
     treadle.sleep(0)
     condition.notify()
     waiter.get()
+
+
+def lock_with_its_own_acquire_is_bypassed() -> None:
+    class Counting(Semaphore):
+        held = 0
+
+        def acquire(self, *args: Any) -> bool:
+            self.held += 1
+            return super().acquire(*args)
+
+        def release(self) -> int:
+            self.held -= 1
+            return super().release()
+
+    lock = Counting(1)
+    condition = Condition(lock)
+    lock.acquire()
+    condition.wait(1)
+    assert lock.held == 1
 
 
 def pool_that_is_not_full_has_no_place() -> None:
@@ -191,18 +264,112 @@ def interrupted_next_makes_room() -> None:
     assert len(seen) <= 3
 
 
+class Item:
+    """Compares by its number; *act* is called before."""
+
+    def __init__(self, number: int, act: Callable[[], object] = int) -> None:
+        self.number, self.act = number, act
+
+    def __lt__(self, other: Item) -> bool:
+        self.act()
+        other.act()
+        return self.number < other.number
+
+
+def fail() -> None:
+    raise KeyError
+
+
+def put_that_fails_has_put() -> None:
+    queue: PriorityQueue[Item] = PriorityQueue()
+    queue.put(Item(1))
+    with pytest.raises(KeyError):
+        queue.put(Item(0, fail))
+    assert queue.qsize() == 1
+
+
+def get_that_fails_has_got() -> None:
+    queue: PriorityQueue[Item] = PriorityQueue()
+    bad = Item(3)
+    for item in (Item(1), bad, Item(2)):
+        queue.put(item)
+    bad.act = fail
+    with pytest.raises(KeyError):
+        queue.get()
+    assert queue.qsize() == 3
+
+
+def comparison_that_switches() -> None:
+    queue: PriorityQueue[Item] = PriorityQueue()
+
+    def put() -> None:
+        for number in (3, 1, 2):
+            queue.put(Item(number, lambda: treadle.sleep(0)))
+
+    def get() -> None:
+        for _ in range(3):
+            queue.get()
+
+    workers = [treadle.spawn(each) for each in (put, put, get, get)]
+    treadle.joinall(workers, raise_error=True)
+
+
+class SlowQueue(Queue[int]):
+    """Its hooks wait."""
+
+    def _put(self, item: int) -> None:
+        treadle.sleep(1)
+        super()._put(item)
+
+    def _get(self) -> int:
+        item = super()._get()
+        treadle.sleep(1)
+        return item
+
+
+def kill_of_a_getter_goes_to_a_putter() -> None:
+    queue = SlowQueue(1)
+    queue.put(1)
+    putter = treadle.spawn(queue.put, 2)
+    treadle.sleep(0)
+    getter = treadle.spawn(queue.get)
+    treadle.sleep(0.5)  # the getter is in _get()
+    getter.kill(KeyError, block=False)
+    getter.join()
+    assert isinstance(getter.exception, KeyError)
+    putter.get()  # the hook had taken the item before it was killed
+    assert queue.get() == 2
+
+
+def empty_beside_an_item() -> None:
+    queue = SlowQueue()
+    queue.put(1)
+    queue.put(2)
+    treadle.spawn(queue.get)
+    treadle.sleep(0.5)
+    assert queue.get(block=False) == 2
+
+
 FAULTS: list[tuple[Callable[[], None], str]] = [
     (killed_wait_gives_a_permit, FIFO),
     (bounded_semaphore_above_its_bound, FIFO),
     (timeout_after_its_block_beside_a_timeout, FIFO),
     (timeout_after_its_block_beside_a_kill, "t1:0:parks:2.1"),
+    (timeout_after_its_block_while_a_lock_is_taken_again, FIFO),
+    (notify_while_the_lock_is_released, "t1:0:parks:2.1"),
     (wait_whose_release_fails_stays_queued, FIFO),
+    (lock_with_its_own_acquire_is_bypassed, FIFO),
     (pool_that_is_not_full_has_no_place, "t1:0:parks:3.1"),
     (apply_async_blocks, "t1:0:parks:3.1"),
     (member_added_twice_takes_two_places, FIFO),
     (join_of_a_group_with_members, "t1:0:ops:1.1"),
     (group_kills_in_the_order_of_a_set, FIFO),
     (interrupted_next_makes_room, FIFO),
+    (put_that_fails_has_put, FIFO),
+    (get_that_fails_has_got, FIFO),
+    (comparison_that_switches, FIFO),
+    (kill_of_a_getter_goes_to_a_putter, FIFO),
+    (empty_beside_an_item, FIFO),
 ]
 
 
@@ -232,6 +399,33 @@ def test_a_lock_that_cannot_be_acquired_again() -> None:
     waiter.join()
     assert isinstance(waiter.exception, OSError)
     assert lock.tries < 1000
+
+
+def test_a_heap_is_shared_by_threads() -> None:
+    """Threads may switch while items are compared."""
+    queue: PriorityQueue[Item] = PriorityQueue()
+    errors: list[BaseException] = []
+    number = 200
+
+    def move(call: Callable[[int], object]) -> None:
+        try:
+            for i in range(number):
+                call(i)
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [
+        threading.Thread(
+            target=move,
+            args=(lambda i: queue.put(Item(i * 79 % 100, lambda: time.sleep(0.00001))),),
+        ),
+        threading.Thread(target=move, args=(lambda i: queue.get(timeout=2),)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 def test_each_schedule_begins_at_0() -> None:

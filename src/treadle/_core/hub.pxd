@@ -37,7 +37,8 @@ cdef class Wait:
     cdef bint granted                # the waiter was given what it waited for
     cdef bint settled                # its call is done and must return: no exception may end it now
     cdef bint beside_loops           # its greenlet has saved asyncio's record of the running loop
-    cdef bint shadowed               # an inner wait of the same greenlet is in progress
+    cdef bint entered                # its greenlet is suspended in it, and in no inner wait
+    cdef bint shielded               # no Timeout may end it: they stay pending
     cdef bint in_refs                # it is one of hub.refs
     cdef bint unref                  # its timer is one of hub.unref_timers
     cdef int64_t deadline            # on the loop's clock, in nanoseconds; -1: none

@@ -286,7 +286,8 @@ cdef inline void enter(Hub hub, Wait wait) noexcept:
         wait.outer = hub.raw_waits.get(waiter)
         hub.raw_waits[waiter] = wait
     if wait.outer is not None:
-        wait.outer.shadowed = True
+        wait.outer.entered = False
+    wait.entered = True
     move(wait, WAIT_PARKED)  # unless another thread has unparked it already
 
 
@@ -301,7 +302,7 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
     else:
         hub.raw_waits[waiter] = wait.outer
     if wait.outer is not None:
-        wait.outer.shadowed = False
+        wait.outer.entered = True
         wait.outer = None
     move(wait, WAIT_DONE)
     if wait.timer != NULL:
@@ -394,7 +395,7 @@ cdef inline Wait take_wait(Hub hub):
     if wait.state != WAIT_READY or wait.generation != hub.generation:
         return None
     move(wait, WAIT_DONE)
-    return None if wait.shadowed else wait
+    return wait if wait.entered else None
 
 
 cdef inline Fiber take_start(Hub hub):

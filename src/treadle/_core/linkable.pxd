@@ -12,7 +12,8 @@ cdef class Linkable:
     cdef bint is_ready(self) noexcept
     # Wait in `queue` until granted, at most `timeout` seconds (None: no limit). Returns whether it
     # was granted. If an exception ends a wait that had been granted, forgo() gives the grant back.
-    cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout) except -1
+    cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout,
+                      bint shielded=*) except -1
     cdef bint tells_all(self) noexcept       # whether links are called even if it is not ready then
     cdef int forgo(self) except -1
     # Grant all waits that are in `queue` now.

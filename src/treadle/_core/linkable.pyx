@@ -29,8 +29,10 @@ cdef class Linkable:
     cdef int forgo(self) except -1:
         return 0
 
-    cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout) except -1:
+    cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout,
+                      bint shielded=False) except -1:
         cdef Wait wait = new_wait(reason, self)
+        wait.shielded = shielded
         queue.append(wait)
         try:
             park(wait, nanoseconds(timeout))

@@ -22,7 +22,7 @@ cdef class Semaphore(Linkable):
 
     cdef bint take_free(self) noexcept
     cdef bint take(self, bint blocking, object timeout) except -1
-    cdef object retake(self)
+    cdef object retake(self, bint raised)
     cdef int give(self) except -1
 
 
@@ -42,7 +42,9 @@ cdef class RLock:
     cdef Takes takes
     cdef object __weakref__
 
-    cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1
+    cdef bint take(self, Py_ssize_t count, bint blocking, object timeout,
+                   bint shielded=*) except -1
     cdef int give(self) except -1
-    cdef object retake(self, Py_ssize_t count)
+    cdef int give_once(self) except -1
+    cdef object retake(self, Py_ssize_t count, bint raised)
     cdef bint owned(self) noexcept

@@ -27,6 +27,7 @@ from treadle._core.hub cimport (
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
+from treadle._core.timeout cimport Timeout
 from treadle._core.wait_queue cimport WaitQueue
 
 import sys
@@ -92,15 +93,21 @@ cdef int note_many_takes(Takes *takes) except -1:
     return 0
 
 
-cdef object first_of(list raised):
+cdef object first_of(list caught):
     """Return the first exception, or None. Later ones, such as a kill, come at the next wait."""
+    for exc in caught[1:]:
+        raise_later(exc)
+    return caught[0] if caught else None
+
+
+cdef int raise_later(exc) except -1:
+    """Raise *exc* at the next wait of the current greenlet."""
     cdef Hub hub = get_hub_if_exists()
-    if not raised:
-        return None
-    for exc in raised[1:]:
-        if hub is not None:
-            interrupt(hub, current_greenlet(), exc)
-    return raised[0]
+    if isinstance(exc, Timeout):
+        (<Timeout>exc).postpone()  # the end of its block may still cancel it
+    elif hub is not None:
+        interrupt(hub, current_greenlet(), exc)
+    return 0
 
 
 cdef class Semaphore(Linkable):
@@ -144,17 +151,21 @@ cdef class Semaphore(Linkable):
             return False
         return self.wait_in(self.waiters, ON_LOCK, timeout)
 
-    cdef object retake(self):
-        """Take a permit, whatever is raised meanwhile. Return the exception to raise, or None."""
-        cdef list raised = []
+    cdef object retake(self, bint raised):
+        """Take a permit, whatever is raised meanwhile. Return the exception to raise, or None.
+
+        With *raised* an exception is on its way already.
+        """
+        cdef list caught = []
         while True:
             try:
-                self.take(True, None)
-                return first_of(raised)
+                if not self.take_free():
+                    self.wait_in(self.waiters, ON_LOCK, None, raised or len(caught) > 0)
+                return first_of(caught)
             except LoopExit:
                 raise  # no greenlet can ever release a permit
             except BaseException as exc:
-                raised.append(exc)
+                caught.append(exc)
 
     cdef int give(self) except -1:
         # The counter is below 0 if the program lowered it, as Celery does to shrink a pool in use.
@@ -313,7 +324,7 @@ cdef class Lock(Semaphore):
         self.release()
 
     def _acquire_restore(self, state):
-        pending = self.retake()
+        pending = self.retake(False)
         if pending is not None:
             raise pending
 
@@ -351,7 +362,8 @@ cdef class RLock:
     cdef bint owned(self) noexcept:
         return self.count > 0 and self.owner is current_greenlet()
 
-    cdef bint take(self, Py_ssize_t count, bint blocking, object timeout) except -1:
+    cdef bint take(self, Py_ssize_t count, bint blocking, object timeout,
+                   bint shielded=False) except -1:
         cdef Wait wait
         cdef greenlet current = current_greenlet()
         if blocking and self.count == 0:
@@ -368,6 +380,7 @@ cdef class RLock:
             note_failure(&self.spin)
             return False
         wait = new_wait(ON_LOCK, self)
+        wait.shielded = shielded
         self.waiters.append(wait)
         try:
             park(wait, nanoseconds(timeout))
@@ -391,6 +404,14 @@ cdef class RLock:
             self.count = 0
         return 0
 
+    cdef int give_once(self) except -1:
+        """Undo one take() by the owner."""
+        if self.count > 1:
+            self.count -= 1
+        else:
+            self.give()
+        return 0
+
     @cython.binding(True)
     def acquire(self, blocking=True, timeout=-1):
         """Acquire the lock, once more if the caller owns it, and return True, or False on failure.
@@ -411,10 +432,7 @@ cdef class RLock:
         operation(PREEMPTION)
         if not self.owned():
             raise RuntimeError("cannot release un-acquired lock")
-        if self.count > 1:
-            self.count -= 1
-        else:
-            self.give()
+        self.give_once()
 
     def locked(self):
         """Return whether any greenlet holds the lock."""
@@ -440,20 +458,23 @@ cdef class RLock:
         self.give()
         return state
 
-    cdef object retake(self, Py_ssize_t count):
-        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None."""
-        cdef list raised = []
+    cdef object retake(self, Py_ssize_t count, bint raised):
+        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None.
+
+        With *raised* an exception is on its way already.
+        """
+        cdef list caught = []
         while True:
             try:
-                self.take(count, True, None)
-                return first_of(raised)
+                self.take(count, True, None, raised or len(caught) > 0)
+                return first_of(caught)
             except LoopExit:
                 raise  # no greenlet can ever release the lock
             except BaseException as exc:
-                raised.append(exc)
+                caught.append(exc)
 
     def _acquire_restore(self, state):
-        pending = self.retake(state[0])
+        pending = self.retake(state[0], False)
         if pending is not None:
             raise pending
 
@@ -466,6 +487,9 @@ cdef class RLock:
         state = "locked" if self.count else "unlocked"
         return (f"<{state} _thread.RLock object owner={self.owner!r} count={self.count} "
                 f"at {id(self):#x}>")
+
+
+cdef tuple OWN_ACQUIRE = (Semaphore.acquire, Lock.acquire)
 
 
 cdef class Condition:
@@ -521,11 +545,11 @@ cdef class Condition:
             park(wait, nanoseconds(timeout))
         except:
             self.waiters.remove(wait)
-            later = self.acquire_shielded(state)
+            later = self.acquire_shielded(state, True)
             if wait.granted:
                 self.waiters.grant()
-            if later is not None and wait.hub is not None:
-                interrupt(wait.hub, wait.waiter, later)
+            if later is not None:
+                raise_later(later)
             raise
         self.waiters.remove(wait)
         self.acquire_again(wait, state)
@@ -537,22 +561,26 @@ cdef class Condition:
         self._lock.release()
 
     cdef int acquire_again(self, Wait wait, state) except -1:
-        pending = self.acquire_shielded(state)
+        pending = self.acquire_shielded(state, False)
         if pending is not None:
             if wait.granted:
                 self.waiters.grant()
             raise pending
         return 0
 
-    cdef object acquire_shielded(self, state):
-        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None."""
-        cdef list raised = []
+    cdef object acquire_shielded(self, state, bint raised):
+        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None.
+
+        With *raised* an exception is on its way already.
+        """
+        cdef list caught = []
         cdef Hub hub = get_hub_if_exists()
         cdef uint64_t turns
-        if isinstance(self._lock, RLock):
-            return (<RLock>self._lock).retake(state[0])
-        if isinstance(self._lock, Semaphore):
-            return (<Semaphore>self._lock).retake()
+        kind = type(self._lock)
+        if isinstance(self._lock, RLock) and kind._acquire_restore is RLock._acquire_restore:
+            return (<RLock>self._lock).retake(state[0], raised)
+        if isinstance(self._lock, Semaphore) and kind.acquire in OWN_ACQUIRE:
+            return (<Semaphore>self._lock).retake(raised)
         while True:
             turns = 0 if hub is None else hub.turns
             try:
@@ -560,13 +588,13 @@ cdef class Condition:
                     self._lock._acquire_restore(state)
                 else:
                     self._lock.acquire()
-                return first_of(raised)
+                return first_of(caught)
             except LoopExit:
                 raise
             except BaseException as exc:
                 if hub is None or hub.turns == turns:
                     raise  # the lock's own failure: nothing was waited for that a kill could end
-                raised.append(exc)
+                caught.append(exc)
 
     def wait_for(self, predicate, timeout=None):
         """Wait until ``predicate()`` is true and return its last value.

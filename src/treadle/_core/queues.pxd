@@ -1,4 +1,7 @@
-from treadle._core.hub cimport Wait
+from libc.stdint cimport int64_t
+
+from treadle._core.hub cimport Reason, Wait
+from treadle._core.locks cimport RLock
 from treadle._core.wait_queue cimport WaitQueue
 
 
@@ -8,9 +11,11 @@ cdef class SimpleQueue:
     cdef WaitQueue putting
     cdef Py_ssize_t limit            # -1: none
     cdef Py_ssize_t promised         # number of items that belong to getters yet to take them
-    cdef Py_ssize_t arriving         # number of items about to be stored
     cdef Py_ssize_t unfinished       # number of items put, less the calls of task_done()
     cdef bint customised             # a subclass overrides _put or another hook
+    # Held while hooks and comparisons run, which may run any code and wait. None if there are none:
+    # then nothing can come between the steps of an operation.
+    cdef RLock mutex
     cdef readonly bint is_shutdown
     cdef object __weakref__
 
@@ -23,7 +28,14 @@ cdef class SimpleQueue:
     cdef bint is_full(self) except -1
     cdef int settle(self) except -1
     cdef int add(self, object item) except -1
-    cdef int admit(self, Wait putter) except -1
+    cdef int admit(self, Wait putter) noexcept
+    # The operations of a queue with a mutex.
+    cdef bint try_put(self, object item) except -1
+    cdef object try_get(self, bint peeks)
+    cdef object get_or_peek(self, bint peeks, bint block, object timeout)
+    cdef int leave_mutex(self) except -1
+    cdef int wake_waiters(self) except -1
+    cdef int await_change(self, Reason reason, object error, object timeout, int64_t deadline) except -1
     cdef object take(self)
     cdef int await_place(self, object item, object timeout) except -1
     cdef int await_item(self, object mark, object timeout) except -1
@@ -31,6 +43,8 @@ cdef class SimpleQueue:
 
 cdef class Queue(SimpleQueue):
     cdef WaitQueue joining
+
+    cdef int drop_items(self) except -1
 
 
 cdef class Channel:

@@ -13,7 +13,7 @@ runs no Python: put() is then safe in signal handlers and finalizers.
 import warnings
 from _queue import Empty
 from collections import deque
-from heapq import heapify, heappop, heappush
+from heapq import heapify
 from types import GenericAlias
 
 cimport cython
@@ -33,6 +33,8 @@ from treadle._core.hub cimport (
     unpark,
     unpark_with,
 )
+from treadle._core.heap cimport heap_pop, heap_push
+from treadle._core.locks cimport RLock
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.timeout cimport timeout_error
@@ -49,6 +51,10 @@ cdef object deque_popleft = deque.popleft
 
 # The value of a Wait in peek(), which takes no item.
 cdef object PEEK = object()
+# What try_get() returns if there is no item.
+cdef object NOTHING = object()
+# The timeout of a call that does not block, recognised by its identity.
+cdef object ZERO = object()
 
 cdef tuple HOOKS = ("_init", "_qsize", "_put", "_get", "_peek", "_create_queue")
 
@@ -61,7 +67,15 @@ cdef int check_timeout(block, timeout) except -1:
 
 cdef object too_late(object error, object timeout):
     """Return what to raise after *timeout*: *error*, or what a Timeout in its place raises."""
-    return error if timeout is None or isinstance(timeout, (int, float)) else timeout_error(timeout)
+    if timeout is None or timeout is ZERO or isinstance(timeout, (int, float)):
+        return error
+    return timeout_error(timeout)
+
+
+cdef int64_t deadline_after(object timeout) except? -2:
+    """Return the loop's time *timeout* seconds from now; -1 if there is no limit."""
+    cdef int64_t ns = nanoseconds(timeout)
+    return -1 if ns < 0 else now() + ns
 
 
 cdef inline bint can_run(Wait wait) noexcept:
@@ -84,6 +98,8 @@ cdef class SimpleQueue:
         self.putting = WaitQueue.__new__(WaitQueue)
         self.limit = -1
         self.customised = overrides_hooks(type(self))
+        if self.customised or isinstance(self, PriorityQueue):
+            self.mutex = RLock()
 
     def __init__(self, maxsize=None, items=()):
         if maxsize is not None:
@@ -138,18 +154,14 @@ cdef class SimpleQueue:
         return self._qsize() if self.customised else len(self.queue)
 
     cdef bint is_full(self) except -1:
-        return self.limit >= 0 and self.size() + self.arriving >= self.limit
+        return self.limit >= 0 and self.size() >= self.limit
 
     cdef int add(self, object item) except -1:
-        self.arriving += 1
-        try:
-            if self.customised:
-                self._put(item)
-            else:
-                self.store(item)
-            self.unfinished += 1
-        finally:
-            self.arriving -= 1
+        if self.customised:
+            self._put(item)
+        else:
+            self.store(item)
+        self.unfinished += 1
         return 0
 
     # -- waiting putters and getters
@@ -157,6 +169,8 @@ cdef class SimpleQueue:
     cdef int settle(self) except -1:
         """Admit waiting putters and wake waiting getters; called after every change."""
         cdef Wait getter
+        if self.mutex is not None:
+            return self.wake_waiters()
         while self.putting.first != NULL and not self.is_full():
             self.admit(self.putting.pop())
         while self.getting.first != NULL and self.size() > self.promised:
@@ -165,17 +179,11 @@ cdef class SimpleQueue:
                 self.promised += 1
         return 0
 
-    cdef int admit(self, Wait putter) except -1:
-        """Put the item of a putter that can still run, and settle its call."""
-        if not can_run(putter):
-            return 0
-        putter.granted = putter.settled = True
-        try:
+    cdef int admit(self, Wait putter) noexcept:
+        """Put the item of a putter that can still run, and settle its call. Only C runs."""
+        if can_run(putter):
+            putter.granted = putter.settled = True
             self.add(putter.value)
-        except BaseException as exc:
-            putter.settled = False
-            unpark_with(putter, exc)
-        else:
             unpark(putter)
         return 0
 
@@ -222,6 +230,7 @@ cdef class SimpleQueue:
         if *block* is false; :class:`ShutDown` if the queue is shut down; ValueError for a negative
         *timeout*.
         """
+        cdef int64_t deadline
         if not is_a(self, SimpleQueue):
             raise foreign(self, "SimpleQueue")
         operation(PREEMPTION)
@@ -229,7 +238,15 @@ cdef class SimpleQueue:
             raise shutdown_class
         if self.limit >= 0:
             check_timeout(block, timeout)
-        if not self.is_full():
+        if self.mutex is not None:
+            deadline = deadline_after(timeout)
+            try:
+                while not self.try_put(item):
+                    self.await_change(ON_QUEUE_PUT, full_class, timeout if block else ZERO, deadline)
+            except:
+                self.putting.grant()  # this call may have been woken for a place that it leaves
+                raise
+        elif not self.is_full():
             self.add(item)
             self.settle()
         elif block:
@@ -254,6 +271,8 @@ cdef class SimpleQueue:
         if not is_a(self, SimpleQueue):
             raise foreign(self, "SimpleQueue")
         operation(PREEMPTION)
+        if self.mutex is not None:
+            return self.get_or_peek(False, block, timeout)
         if self.is_shutdown and self.size() <= self.promised:
             raise shutdown_class
         check_timeout(block, timeout)
@@ -270,10 +289,89 @@ cdef class SimpleQueue:
         try:
             if self.is_shutdown and self.size() == 0:
                 raise shutdown_class
-            return self._get() if self.customised else self.unstore()
+            return self.unstore()
         finally:
             self.promised -= 1
             self.settle()
+
+    # -- with a mutex: what waits is woken when it may be able to go on, and then looks again
+
+    cdef bint try_put(self, object item) except -1:
+        """Put *item* and return True; return False if the queue is full."""
+        self.mutex.take(1, True, None)
+        try:
+            if self.is_shutdown:
+                raise shutdown_class
+            if self.is_full():
+                return False
+            self.add(item)
+            return True
+        finally:
+            self.leave_mutex()
+
+    cdef object try_get(self, bint peeks):
+        """Remove (unless it *peeks*) and return an item; return NOTHING if there is none."""
+        self.mutex.take(1, True, None)
+        try:
+            if self.size() == 0:
+                if self.is_shutdown:
+                    raise shutdown_class
+                return NOTHING
+            if peeks:
+                item = self._peek() if self.customised else self.head()
+            else:
+                item = self._get() if self.customised else self.unstore()
+            return item
+        finally:
+            self.leave_mutex()
+
+    cdef object get_or_peek(self, bint peeks, bint block, object timeout):
+        cdef int64_t deadline
+        check_timeout(block, timeout)
+        deadline = deadline_after(timeout)
+        try:
+            item = self.try_get(peeks)
+            while item is NOTHING:
+                self.await_change(ON_QUEUE_GET, Empty, timeout if block else ZERO, deadline)
+                item = self.try_get(peeks)
+            return item
+        except:
+            self.getting.grant()  # this call may have been woken for an item that it leaves
+            raise
+
+    cdef int leave_mutex(self) except -1:
+        try:
+            self.wake_waiters()  # even if a hook raised: it may have changed the queue before
+        finally:
+            self.mutex.give_once()
+        return 0
+
+    cdef int wake_waiters(self) except -1:
+        cdef Py_ssize_t items = self.size()
+        cdef Py_ssize_t places = self.putting.count if self.limit < 0 else self.limit - items
+        while items > 0 and self.getting.grant() is not None:
+            items -= 1
+        while places > 0 and self.putting.grant() is not None:
+            places -= 1
+        return 0
+
+    cdef int await_change(self, Reason reason, object error, object timeout,
+                          int64_t deadline) except -1:
+        """Park until the caller may be able to go on; raise *error* at *deadline*."""
+        cdef WaitQueue queue = self.putting if reason == ON_QUEUE_PUT else self.getting
+        cdef int64_t left = -1
+        cdef Wait wait
+        if deadline >= 0:
+            left = deadline - now()
+        if timeout is ZERO or (deadline >= 0 and left <= 0):
+            raise too_late(error, timeout)
+        wait = new_wait(reason, self)
+        queue.append(wait)
+        try:
+            park(wait, left)
+        finally:
+            queue.remove(wait)
+        return 0
 
     def get_nowait(self):
         """Remove and return an item, or raise :class:`Empty` if there is none."""
@@ -287,6 +385,8 @@ cdef class SimpleQueue:
         cdef int64_t deadline = 0
         cdef object left = timeout
         operation(PREEMPTION)
+        if self.mutex is not None:
+            return self.get_or_peek(True, block, timeout)
         check_timeout(block, timeout)
         if timeout is not None:
             deadline = now() + nanoseconds(timeout)
@@ -298,7 +398,7 @@ cdef class SimpleQueue:
             self.await_item(PEEK, left)
             if timeout is not None:
                 left = (deadline - now()) / 1e9
-        return self._peek() if self.customised else self.head()
+        return self.head()
 
     def peek_nowait(self):
         """Return the next item without removing it, or raise :class:`Empty`."""
@@ -454,17 +554,28 @@ cdef class Queue(SimpleQueue):
         operation(PREEMPTION)
         self.is_shutdown = True
         if immediate:
-            while self.size() > 0:
-                if self.customised:
-                    self._get()
-                else:
-                    self.unstore()
-                if self.unfinished > 0:
-                    self.unfinished -= 1
+            if self.mutex is None:
+                self.drop_items()
+            else:
+                self.mutex.take(1, True, None)
+                try:
+                    self.drop_items()
+                finally:
+                    self.mutex.give_once()
             if self.unfinished == 0:
                 grant_all(self.joining)
         raise_in_all(self.getting, shutdown_class)
         raise_in_all(self.putting, shutdown_class)
+
+    cdef int drop_items(self) except -1:
+        while self.size() > 0:
+            if self.customised:
+                self._get()
+            else:
+                self.unstore()
+            if self.unfinished > 0:
+                self.unfinished -= 1
+        return 0
 
     def _format(self):
         text = SimpleQueue._format(self)
@@ -511,11 +622,10 @@ cdef class PriorityQueue(Queue):
         return heap
 
     cdef int store(self, object item) except -1:
-        heappush(self.queue, item)
-        return 0
+        return heap_push(self.queue, item)
 
     cdef object unstore(self):
-        return heappop(self.queue)
+        return heap_pop(self.queue)
 
 
 cdef object simple_init = SimpleQueue._init

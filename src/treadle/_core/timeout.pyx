@@ -25,6 +25,9 @@ PyGreenlet_Import()
 
 public_class = None
 
+# How often, in nanoseconds, a timeout that is due looks whether the shield is gone.
+cdef int64_t SHIELD_LOOK = 1_000_000
+
 
 cdef object timeout_error(object timeout):
     if isinstance(timeout, Timeout):
@@ -37,12 +40,6 @@ cdef class Timeout(BaseException):
     The compiled part of :class:`treadle.timeout.Timeout`.
     """
 
-    cdef treadle_timer *timer
-    cdef Hub hub
-    cdef greenlet target
-    cdef public object seconds
-    cdef public object exception
-    cdef bint counts      # whether it keeps the loop alive
 
     def __init__(self, seconds=None, exception=None, ref=True, priority=-1):
         self.seconds = seconds
@@ -70,12 +67,9 @@ cdef class Timeout(BaseException):
         if ns < 0:
             return
         self.hub = get_hub()
-        self.target = current_greenlet()
         if self.hub.stand_in is not None:
             self.hub.stand_in.update_now()
-        self.timer = set_timer(self.hub, now() + ns, self, timeout_expired)
-        if not self.counts:
-            self.hub.unref_timers += 1
+        self.start_after(ns)
 
     @classmethod
     def start_new(cls, timeout=None, exception=None, ref=True, _one_shot=False):
@@ -106,6 +100,19 @@ cdef class Timeout(BaseException):
     def close(self):
         """Cancel the timeout, as :meth:`cancel` does."""
         self.cancel()
+
+    cdef int postpone(self) except -1:
+        if self.timer == NULL:
+            self.start_after(0)
+        return 0
+
+    cdef int start_after(self, int64_t ns) except -1:
+        self.hub = get_hub()
+        self.target = current_greenlet()
+        self.timer = set_timer(self.hub, now() + ns, self, timeout_expired)
+        if not self.counts:
+            self.hub.unref_timers += 1
+        return 0
 
     cdef void disarm(self) noexcept:
         self.timer = NULL
@@ -175,10 +182,11 @@ abandon_timers(timeout_expired, forget_timeout)
 cdef void timeout_expired(PyObject *obj) noexcept:
     cdef Timeout timeout = <Timeout>obj
     cdef Wait wait = wait_of(timeout.hub, timeout.target)
-    if wait is not None and (wait.settled or wait.exc is not None):
+    if wait is not None and (wait.settled or wait.shielded or wait.exc is not None):
         # Stay pending, so that it can be cancelled, until the call has returned or raised what came
         # first.
-        timeout.timer = set_timer(timeout.hub, now() + 1, timeout, timeout_expired)
+        timeout.timer = set_timer(
+            timeout.hub, now() + (SHIELD_LOOK if wait.shielded else 1), timeout, timeout_expired)
         return
     timeout.disarm()
     timeout.expire()
