@@ -9,6 +9,7 @@ import pytest
 import treadle
 from treadle import util
 from treadle.local import local
+from treadle.observe.deadlock import describe_deadlock
 
 
 def test_wrapped_errors_are_returned() -> None:
@@ -144,3 +145,38 @@ class TestMonitor:
             hub.periodic_monitoring_thread = None
         assert looks
         assert not any(looks)
+
+
+def test_a_long_chain_of_greenlets_is_shown() -> None:
+    shown: list[str] = []
+
+    def nest(depth: int) -> None:
+        if depth:
+            treadle.spawn(nest, depth - 1).join()
+        else:
+            shown.extend(treadle.util.format_run_info(greenlet_stacks=False))
+
+    treadle.spawn(nest, 1500).join()
+    assert sum("nest(" in line for line in shown) >= 1500
+
+
+def test_a_repr_that_raises_does_not_end_a_report() -> None:
+    class Shy(treadle.Greenlet):
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    shy = Shy.spawn(treadle.event.Event().wait)
+    treadle.sleep(0)
+    assert "whose repr() raises ZeroDivisionError" in "".join(treadle.util.format_run_info())
+    assert "whose repr() raises ZeroDivisionError" in describe_deadlock(treadle.get_hub())
+    shy.kill()
+
+
+def test_a_greenlet_in_compiled_code_has_no_stack_of_another() -> None:
+    sleeper = treadle.spawn(treadle.sleep, 5)
+    treadle.sleep(0)
+    text = "\n".join(treadle.util.format_run_info())
+    below = text.split(repr(sleeper))[-1]
+    assert "(in compiled code only)" in below
+    assert "test_a_greenlet_in_compiled_code_has_no_stack_of_another" not in below
+    sleeper.kill()

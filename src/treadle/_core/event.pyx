@@ -21,6 +21,9 @@ cdef class Event(Linkable):
     The compiled part of :class:`treadle.event.Event`.
     """
 
+    def __init__(self):
+        pass  # takes no arguments
+
     cdef bint is_ready(self) noexcept:
         return self.flag
 
@@ -89,6 +92,9 @@ cdef class AsyncResult(Linkable):
     """
 
     __class_getitem__ = classmethod(GenericAlias)
+
+    def __init__(self):
+        pass  # takes no arguments
 
     cdef bint is_ready(self) noexcept:
         return self.outcome != UNSET

@@ -120,6 +120,8 @@ cdef class Wait:
 
     def __repr__(self):
         what = "" if self.on is None else f" {self.on!r}"
+        if self.deadline > 0:
+            what += f" for {max(self.deadline - now(), 0) / 1e9:.3g} s"
         return f"{self.waiter!r} {REASONS[<int>self.reason]}{what}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from treadle._core.hub import get_current_hub
+from treadle.observe.text import safe_repr
 from treadle.observe.tree import GreenletTree
 
 __all__ = ["format_run_info", "print_run_info"]
@@ -62,7 +63,7 @@ def _thread_lines(stacks: bool, limit: int | None, current: int) -> Iterable[str
 def _greenlet_lines(stacks: bool, limit: int | None) -> Iterable[str]:
     yield from (RULE, "* Greenlets", RULE)
     forest = GreenletTree.forest()
-    forest.sort(key=lambda tree: "" if tree.is_current_tree else repr(tree.greenlet))
+    forest.sort(key=lambda tree: "" if tree.is_current_tree else safe_repr(tree.greenlet))
     for tree in forest:
         yield "---- Thread boundary"
         # The stacks of another thread's greenlets are not accessible from here.

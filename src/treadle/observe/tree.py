@@ -11,6 +11,7 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from treadle._core.local import dictionaries_of
+from treadle.observe.text import safe_repr
 
 __all__ = ["GreenletTree"]
 
@@ -116,50 +117,47 @@ class GreenletTree:
         else:
             shown = dict(self.DEFAULT_DETAILS)
             shown.update(details if isinstance(details, Mapping) else {})
-        label, *lines = self._render(shown, 0)
-        return [label.text, *(line.text for line in lines)]
+        return list(self._lines(shown))
 
-    def _render(self, details: Mapping[str, Any], depth: int) -> list[_Line]:
-        data = "" if not details else " :" if depth == 0 else "  "
-        lines = [_Line(self._label())]
-        if details:
-            lines += [_Line(f"{data}    {text}", True) for text in self._data(details)]
-        children = sorted(self.child_trees, key=_order)
-        for child in children:
-            last = child is children[-1]
-            head, *rest = child._render(details, depth + 1)
-            lines.append(_Line(f" +--- {head.text}"))
-            for line in rest:
-                if line.is_data:
-                    mark = ":" if depth == 0 and not last else " "
-                    lines.append(_Line(f" {mark}    {line.text}", True))
-                else:
-                    lines.append(_Line(f" {' ' if last else '|'}   {line.text}"))
-        return lines
+    def _lines(self, details: Mapping[str, Any]) -> Iterable[str]:
+        # Not recursive: a chain of greenlets may be longer than the stack may be deep. Each tree is
+        # listed with what stands before its name, and before the names and the data below it.
+        pending = [(self, 0, "", "", "")]
+        while pending:
+            tree, depth, head, before_names, before_data = pending.pop()
+            yield head + tree._label()
+            if details:
+                for text in tree._data(details):
+                    yield f"{before_data}{'  ' if depth else ' :'}    {text}"
+            children = sorted(tree.child_trees, key=_order)
+            for child in reversed(children):
+                last = child is children[-1]
+                names = f"{before_names} {' ' if last else '|'}   "
+                data = f"{before_data} {' ' if depth or last else ':'}    "
+                pending.append((child, depth + 1, f"{before_names} +--- ", names, data))
 
     def _label(self) -> str:
-        label = repr(self.greenlet)
+        label = safe_repr(self.greenlet)
         if self.greenlet:
             return label
         if not getattr(self.greenlet, "ready", bool)():
             return f"{label}; not running"
         label += "; finished"
         if self.greenlet.value is not None:
-            return f"{label} with value {repr(self.greenlet.value)[:30]}"
+            return f"{label} with value {safe_repr(self.greenlet.value)[:30]}"
         if getattr(self.greenlet, "exception", None) is not None:
-            return f"{label} with exception {self.greenlet.exception!r}"
+            return f"{label} with exception {safe_repr(self.greenlet.exception)}"
         return label
 
     def _data(self, details: Mapping[str, Any]) -> Iterable[str]:
         of = self.greenlet
-        yield f"Parent: {of.parent!r}"
+        yield f"Parent: {safe_repr(of.parent)}"
         monitor = getattr(of, "periodic_monitoring_thread", None)
         if monitor is not None:
             yield f"Monitoring Thread:{monitor!r}"
         if of and details["running_stacks"]:
             yield "Running:"
-            stack = traceback.format_stack(of.gr_frame, details["running_stack_limit"])
-            yield from "".join(stack).splitlines()
+            yield from self._stack(details["running_stack_limit"])
         spawning_stack = getattr(of, "spawning_stack", None)
         if spawning_stack and details["spawning_stacks"]:
             yield "Spawned at:"
@@ -167,9 +165,16 @@ class GreenletTree:
         shared = getattr(of, "spawn_tree_locals", None)
         if shared and shared is not getattr(_spawner_of(of), "spawn_tree_locals", None):
             yield "Spawn Tree Locals"
-            yield from pprint.pformat(shared).splitlines()
+            yield from safe_repr(shared, pprint.pformat).splitlines()
         if details["locals"]:
             yield from self._local_data()
+
+    def _stack(self, limit: int | None) -> Iterable[str]:
+        frame = self.greenlet.gr_frame
+        if frame is None and self.greenlet is not getcurrent():
+            yield "  (in compiled code only)"
+        else:
+            yield from "".join(traceback.format_stack(frame, limit)).splitlines()
 
     def _local_data(self) -> Iterable[str]:
         locals_ = [found for found in dictionaries_of(self.greenlet) if found[1]]
@@ -178,17 +183,7 @@ class GreenletTree:
         yield "Greenlet Locals:"
         for (kind, ident), attributes in locals_:
             yield f"  Local {kind} at {ident:#x}"
-            yield from _indented(4, pprint.pformat(attributes))
-
-
-class _Line:
-    """A line of a tree; if *is_data* is true, it belongs to the greenlet above it."""
-
-    __slots__ = ("is_data", "text")
-
-    def __init__(self, text: str, is_data: bool = False) -> None:
-        self.text = text
-        self.is_data = is_data
+            yield from _indented(4, safe_repr(attributes, pprint.pformat))
 
 
 def _order(tree: GreenletTree) -> tuple[int, bool, int]:
