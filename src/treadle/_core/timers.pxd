@@ -1,14 +1,14 @@
 # timers.h: a heap of deadlines, in nanoseconds of the loop's clock.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "timers.h":
     ctypedef struct treadle_timer:
         pass
     ctypedef void (*treadle_fire)(PyObject *obj)
     ctypedef struct treadle_timers:
-        pass
+        size_t count
     treadle_timer *timers_add(
         treadle_timers *timers, int64_t deadline, object obj, treadle_fire fire
     ) except NULL
@@ -17,6 +17,7 @@ cdef extern from "timers.h":
     PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
     PyObject *timers_take(treadle_timers *timers, treadle_fire fire)
     size_t timers_ties(treadle_timers *timers)
-    void timers_promote(treadle_timers *timers, size_t index)
+    int timers_promote(treadle_timers *timers, size_t index) except -1
+    PyObject *timers_at(const treadle_timers *timers, size_t index, uint64_t *order)
     size_t timers_live(const treadle_timers *timers)
     void timers_free(treadle_timers *timers)
