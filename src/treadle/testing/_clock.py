@@ -188,6 +188,8 @@ def _exchange(old: dict[str, Any], new: dict[str, Any]) -> None:
         title = namespace.get("__name__")
         if type(title) is not str or title.partition(".")[0] in (*_REAL_TIME, "treadle"):
             continue
+        if replacements.keys().isdisjoint(map(id, list(namespace.values()))):
+            continue  # nearly always
         for key, value in list(namespace.items()):
             if id(value) in replacements:
                 namespace[key] = replacements[id(value)]
