@@ -14,7 +14,7 @@ import treadle.socket
 from treadle import signal as treadle_signal
 from treadle.event import Event
 from treadle.hub import LoopExit
-from treadle.testing import LeakError, run
+from treadle.testing import LeakError, Schedule, _threads, run
 from treadle.testing._threads import _runs
 
 native_sleep = time.sleep
@@ -75,14 +75,26 @@ def alarm(request: pytest.FixtureRequest) -> Iterator[Callable[[], object]]:
     signal.signal(signal.SIGALRM, before)
 
 
+def run_for_hypothesis(program: Callable[[], None]) -> None:
+    Schedule(lambda n: 0).run(program)
+
+
+def run_in_a_greenlet(program: Callable[[], None]) -> None:
+    treadle.spawn(run, program).get()
+
+
+@pytest.mark.parametrize("start", [run_in_a_greenlet, run_for_hypothesis])
 @pytest.mark.parametrize("kind", ["waits", "computes"])
 def test_a_signal_ends_a_wait_for_a_run_in_another_thread_and_the_run(
-    kind: str, alarm: Callable[[], object]
+    kind: str,
+    start: Callable[[Callable[[], None]], None],
+    alarm: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_threads, "POLITE", 0.1)
     ended: list[BaseException] = []
 
     def program() -> None:
-        alarm()
         try:
             while kind == "computes":
                 pass
@@ -94,8 +106,9 @@ def test_a_signal_ends_a_wait_for_a_run_in_another_thread_and_the_run(
             raise
 
     began, native = time.monotonic(), time.monotonic
+    alarm()
     with pytest.raises(Interrupted):
-        treadle.spawn(run, program).get()
+        start(program)
     assert time.monotonic() - began < 10
     assert len(ended) == 1
     assert time.monotonic is native
@@ -126,7 +139,7 @@ def test_a_thread_that_has_only_just_been_started_is_not_taken_for_another() -> 
     def start() -> None:
         _thread.start_new_thread(len, ("",))
 
-    for _ in range(20):
+    for _ in range(5):
         run(start)
 
 
