@@ -186,26 +186,41 @@ cdef class Chooser(Probe):
         """The index of an option in the ring."""
         cdef bint callback = False
         cdef size_t index = 0
-        cdef Kind kind
         while True:
-            kind = self.kind_of(hub, index)
-            if (kind == A_GREENLET and ring_at(&hub.ring, index).obj != <PyObject *>self.gave_way
-                    or kind == A_CALLBACK and not callback):
+            if self.is_option(hub, index, &callback):
                 if option == 0:
                     return index
                 option -= 1
-                callback = callback or kind == A_CALLBACK
             index += 1
 
-    cdef object option_at(self, Hub hub, size_t option):
-        """The greenlet that an option lets run; None for a callback."""
-        entry = <object>ring_at(&hub.ring, self.find(hub, option)).obj
+    cdef bint is_option(self, Hub hub, size_t index, bint *callback) noexcept:
+        """Whether an entry of the ring may come next. *callback*: one was before it."""
+        cdef Kind kind = self.kind_of(hub, index)
+        if kind == A_CALLBACK:
+            if callback[0]:
+                return False
+            callback[0] = True
+            return True
+        return kind == A_GREENLET and ring_at(&hub.ring, index).obj != <PyObject *>self.gave_way
+
+    cdef object runs_at(self, Hub hub, size_t index):
+        """The greenlet that an entry of the ring lets run; None for a callback."""
+        entry = <object>ring_at(&hub.ring, index).obj
         if isinstance(entry, Wait):
             return (<Wait>entry).waiter
         return entry if isinstance(entry, Fiber) else None
 
-    cdef list options_of(self, Hub hub, size_t n):
-        return [self.option_at(hub, option) for option in range(n)]
+    cdef object option_at(self, Hub hub, size_t option):
+        return self.runs_at(hub, self.find(hub, option))
+
+    cdef list all_options(self, Hub hub):
+        cdef bint callback = False
+        cdef list found = []
+        cdef size_t index
+        for index in range(hub.ring.count):
+            if self.is_option(hub, index, &callback):
+                found.append(self.runs_at(hub, index))
+        return found
 
     cdef bint lets_fire(self, object hub_) except -1:
         cdef Hub hub = hub_
@@ -269,12 +284,11 @@ cdef class Chooser(Probe):
         elif self.mode == BY_ASKING:
             option = min(<size_t>self.ask(n), n - 1)
         elif interrupted is not None and self.mode == BY_PRIORITY:
-            others = self.options_of(hub, self.count(hub))
-            option = self.highest(number, [interrupted, *others]) > 0
+            option = self.highest(number, [interrupted, *self.all_options(hub)]) > 0
         elif self.mode == BY_RANDOM or hub is None:
             option = self.random() % n
         else:
-            option = self.highest(number, self.options_of(hub, n))
+            option = self.highest(number, self.all_options(hub))
         self.options.append(n)
         self.taken.append(option)
         if self.on_choice is not None and option > 0:

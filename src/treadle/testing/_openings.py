@@ -34,7 +34,8 @@ _installed = False
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if _openings is None or event not in ("open", "socket.__new__"):
+    openings = _openings  # another thread may end the record
+    if openings is None or event not in ("open", "socket.__new__"):
         return
     what: str | Callable[[], Any]
     try:
@@ -46,7 +47,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     while _is_library(outer.f_code.co_filename) and outer.f_back is not None:
         outer = outer.f_back
     code = outer.f_code
-    _openings.append(_Opening(what, code.co_filename, outer.f_lineno, code.co_name))
+    openings.append(_Opening(what, code.co_filename, outer.f_lineno, code.co_name))
 
 
 def is_own(filename: str) -> bool:
