@@ -145,7 +145,8 @@ def worlds(world: World, name: str = "?") -> Iterator[One]:
     threads = count_threads() - len(all_workers())
 
     def awaits_others() -> bool:
-        return any_task_runs() or count_threads() > threads + len(all_workers())
+        more = count_threads() - threads
+        return more > 0 and (more > len(all_workers()) or any_task_runs())
 
     restart: Callable[[Chooser], object] = lambda chooser: None  # noqa: E731
     with registered(name), ExitStack() as stack:
