@@ -125,6 +125,23 @@ def test_a_thread_that_ends_without_waking_anyone_leaves_a_deadlock() -> None:
         run(wait, leaks=False)
 
 
+def test_a_thread_of_before_that_ends_does_not_hide_one_that_is_to_wake_the_run() -> None:
+    _thread.start_new_thread(native_sleep, (0.1,))
+
+    def wait() -> bool:
+        event = Event()
+
+        def wake() -> None:
+            native_sleep(0.3)
+            event.set()
+
+        _thread.start_new_thread(wake, ())
+        native_sleep(0.2)
+        return event.wait()
+
+    assert run(wait, leaks=False)
+
+
 def test_the_clock_jumps_again_when_a_thread_has_ended() -> None:
     def wait() -> bool:
         _thread.start_new_thread(native_sleep, (0.1,))

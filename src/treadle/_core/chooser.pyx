@@ -380,12 +380,20 @@ def list_threads():
     return {number: ident for ident, number in numbers.items()}
 
 
-def count_threads():
-    """Return how many threads the interpreter has, with those that are about to begin."""
+def newest_thread():
+    """Return the number of the thread that was made last; later ones have greater numbers."""
+    return PyThreadState_GetID(PyInterpreterState_ThreadHead(PyInterpreterState_Get()))
+
+
+def count_threads(uint64_t since):
+    """Return how many threads there are that were made since that with the number *since*.
+
+    Those that are about to begin count too.
+    """
     cdef PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
     cdef size_t count = 0
     while state != NULL:
-        count += 1
+        count += PyThreadState_GetID(state) > since
         state = PyThreadState_Next(state)
     return count
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, preempt
+from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, newest_thread, preempt
 from treadle._core.crew import all_workers, any_task_runs
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall
 from treadle.hub import Hub, LoopExit, get_hub
@@ -142,11 +142,13 @@ def worlds(world: World, name: str = "?") -> Iterator[One]:
         raise RuntimeError("a run must be started by the main greenlet of its thread")
     if hub.probe is not None:
         raise RuntimeError("a run is on in this thread already")
-    threads = count_threads() - len(all_workers())
+    newest, workers = newest_thread(), set(all_workers())
 
     def awaits_others() -> bool:
-        more = count_threads() - threads
-        return more > 0 and (more > len(all_workers()) or any_task_runs())
+        more = count_threads(newest)
+        if more == 0 and not workers:
+            return False
+        return any_task_runs() or more > sum(each not in workers for each in all_workers())
 
     restart: Callable[[Chooser], object] = lambda chooser: None  # noqa: E731
     with registered(name), ExitStack() as stack:
