@@ -11,6 +11,8 @@ import pytest
 import treadle
 from treadle.event import AsyncResult, Event
 
+pytestmark = pytest.mark.treadle
+
 
 def test_set_wakes_all_who_wait() -> None:
     event = Event()

@@ -15,6 +15,8 @@ import treadle
 from treadle.event import Event
 from treadle.futures import GreenletPoolExecutor
 
+pytestmark = pytest.mark.treadle
+
 MakeExecutor = Callable[..., futures.Executor]
 EXECUTORS = [futures.ThreadPoolExecutor, GreenletPoolExecutor]
 

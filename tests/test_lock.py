@@ -13,6 +13,8 @@ from treadle import thread
 from treadle.lock import BoundedSemaphore, Condition, DummySemaphore, RLock, Semaphore
 from treadle.thread import LockType
 
+pytestmark = pytest.mark.treadle
+
 HANDOVERS = 2000
 
 
@@ -119,6 +121,7 @@ def test_links_are_called_while_there_are_permits() -> None:
     assert called == [semaphore]
 
 
+@pytest.mark.treadle(clock="real")  # it spins
 def test_a_spinning_greenlet_lets_others_run() -> None:
     semaphore = Semaphore(0)
     treadle.spawn(semaphore.release)
@@ -274,6 +277,7 @@ def test_a_condition_of_threading_locks_again_despite_a_kill(make: Callable[[], 
     assert condition.acquire(False)
 
 
+@pytest.mark.treadle(clock="real")  # it spins
 @pytest.mark.parametrize("make", [thread.RLock, thread.allocate_lock])
 def test_spinning_on_a_held_lock_lets_its_holder_run(make: Callable[[], Any]) -> None:
     lock = make()
@@ -289,6 +293,7 @@ def test_spinning_on_a_held_lock_lets_its_holder_run(make: Callable[[], Any]) ->
             pass
 
 
+@pytest.mark.treadle(clock="real")  # it spins
 @pytest.mark.parametrize("make", [thread.RLock, thread.allocate_lock])
 def test_who_only_takes_a_free_lock_lets_others_run(make: Callable[[], Any]) -> None:
     lock, asked, seen = make(), 0, []

@@ -8,6 +8,8 @@ import treadle
 from treadle.pool import Group, Pool, PoolFull
 from treadle.queue import Full
 
+pytestmark = pytest.mark.treadle
+
 
 def settle():
     for _ in range(5):

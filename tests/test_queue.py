@@ -24,6 +24,8 @@ from treadle.queue import (
     SimpleQueue,
 )
 
+pytestmark = pytest.mark.treadle
+
 STORES = [SimpleQueue, Queue, LifoQueue, PriorityQueue]
 ALL = [*STORES, Channel]
 

@@ -11,6 +11,8 @@ import treadle.queue
 from treadle.hub import get_hub
 from treadle.timeout import Timeout, with_timeout
 
+pytestmark = pytest.mark.treadle
+
 
 class Expected(Exception):
     """The exception that these tests raise."""
@@ -102,6 +104,7 @@ def test_an_unreferenced_one_does_not_keep_the_loop_going() -> None:
         assert get_hub().join(5)
 
 
+@pytest.mark.treadle(clock="real")  # it spins
 def test_it_expires_while_others_run() -> None:
     busy = treadle.spawn(lambda: [treadle.sleep(0) for _ in iter(int, 1)])
     with Timeout(0.005, False):

@@ -1,5 +1,7 @@
 """The virtual clock beside what is not virtual: threads, descriptors, programs that spin."""
 
+import asyncio
+import queue
 import sys
 import threading
 import time
@@ -9,6 +11,7 @@ import pytest
 
 import treadle
 from treadle import socket, testing
+from treadle.testing import _clock
 
 
 def test_a_loop_that_spins_until_a_moment_ends() -> None:
@@ -19,6 +22,52 @@ def test_a_loop_that_spins_until_a_moment_ends() -> None:
         return time.monotonic() - begun
 
     assert 30 <= testing.run(spin) < 31
+
+
+def test_reading_the_time_does_not_move_it() -> None:
+    def read() -> float:
+        begun = time.time()
+        with treadle.Timeout(5):
+            for _ in range(20_000):
+                time.time()
+                treadle.sleep(0)
+        return time.time() - begun
+
+    assert testing.run(read) == 0
+
+
+def test_a_loop_that_yields_until_a_moment_ends() -> None:
+    def spin() -> None:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            treadle.sleep(0)
+
+    testing.run(lambda: treadle.joinall([treadle.spawn(spin), treadle.spawn(spin)]))
+
+
+def test_unpatched_waits_with_a_limit_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_clock, "STALL", 100_000_000)
+
+    def wait() -> None:
+        with pytest.raises(queue.Empty):
+            queue.Queue[int]().get(timeout=0.2)
+        asyncio.run(asyncio.sleep(0.2))
+
+    begun = time.monotonic()
+    testing.run(wait)
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize("seconds", [1e10, float("inf"), float("nan")])
+def test_a_jump_ends_within_the_time_there_is(seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"jump\("):
+        testing.run(lambda: testing.clock.jump(seconds))
+
+
+def test_the_clock_ends_rather_than_hangs() -> None:
+    testing.run(lambda: treadle.sleep(1e10))
+    with pytest.raises(OverflowError, match="virtual clock has come to an end"):
+        testing.run(lambda: [treadle.sleep(1e10) for _ in range(3)])
 
 
 def test_greenlets_of_a_native_thread_sleep_beside_those_of_the_run() -> None:

@@ -481,6 +481,79 @@ def test_really_hangs():
     assert result.duration < 30
 
 
+BUSY = """
+import _thread
+import pytest
+import treadle
+import treadle.testing
+
+
+@pytest.mark.treadle(timeout=0.2)
+def test_spins():
+    while True:
+        pass  # here
+
+
+@pytest.mark.treadle(timeout=0.2)
+def test_waits_natively():
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    lock.acquire()  # never
+
+
+@pytest.mark.treadle(timeout=0.2)
+def test_spins_in_a_run_in_a_run():
+    def spin():
+        while True:
+            pass
+
+    treadle.testing.run(spin)
+
+
+@pytest.mark.treadle
+def test_after():
+    treadle.sleep(3600)
+"""
+
+
+def test_a_test_that_never_switches_ends_in_time(inner: Inner) -> None:
+    result = inner(BUSY)
+    result.assert_outcomes(passed=1, failed=3)
+    assert result.duration < 30
+    text = result.stdout.str()
+    assert "the test has not ended within 0.2 s, and runs on without a switch" in text
+    assert "lock.acquire()  # never" in text
+
+
+SKIPPING = """
+import unittest
+import pytest
+
+pytestmark = pytest.mark.treadle(schedules=5)
+
+
+def test_skips():
+    pytest.skip("not here")
+
+
+def test_skips_as_unittest():
+    raise unittest.SkipTest("not here")
+
+
+def test_is_expected_to_fail():
+    pytest.xfail("not yet")
+
+
+def test_fails():
+    pytest.fail("at once")
+"""
+
+
+def test_a_test_that_explores_schedules_may_skip(inner: Inner) -> None:
+    result = inner(SKIPPING)
+    result.assert_outcomes(skipped=2, xfailed=1, failed=1)
+
+
 def test_pytest_asyncio_in_the_same_file(inner: Inner) -> None:
     pytest.importorskip("pytest_asyncio")
     source = """

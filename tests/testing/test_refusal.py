@@ -1,5 +1,7 @@
 """Programs that fail in the runner itself: the hub, and what a run replaces, are as before."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -150,3 +152,24 @@ def test_a_hang_is_not_made_smaller() -> None:
     with pytest.raises(HangError):
         testing.explore(hang)
     assert runs == [1]
+
+
+def test_finalizers_run_at_exit_after_a_run_that_ends_the_program() -> None:
+    program = """
+import os, sys
+from treadle.testing import run
+
+class Final:
+    def __del__(self, write=os.write):
+        write(1, b"final")
+
+kept = []
+
+def leave():
+    kept.append(Final())
+    sys.exit(3)
+
+run(leave)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, b"final")

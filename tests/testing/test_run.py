@@ -4,20 +4,25 @@ import os
 import random
 import re
 import secrets
+import signal
 import socket as native_socket
 import subprocess
 import sys
 import threading
 import time
+import unittest
 import uuid
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
+import greenlet
 import pytest
 
 import treadle
 import treadle.socket
 from treadle.event import Event
+from treadle.futures import GreenletPoolExecutor
 from treadle.greenlet import Greenlet, getcurrent
 from treadle.hub import LoopExit, get_hub
 from treadle.lock import RLock, Semaphore
@@ -40,6 +45,7 @@ from treadle.testing import (
     schedules,
     wait_all_blocked,
 )
+from treadle.threadpool import ThreadPool, ThreadPoolExecutor
 
 HOUR = 3600
 
@@ -162,6 +168,39 @@ def test_wrong_choices_of_run(argument: str) -> None:
 def test_wrong_choices_of_explore(argument: str) -> None:
     with pytest.raises(ValueError, match=f"{argument} must be '.*' or '.*', not 'x'"):
         explore(lambda: None, **{argument: "x"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("limit", 0), ("limit", 1.5), ("seed", "x"), ("seed", 1.5)]
+)
+@pytest.mark.parametrize("call", [run, explore])
+def test_numbers_that_no_run_takes(call: Any, argument: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{argument} must be a whole number.*, not {value!r}"):
+        call(lambda: None, **{argument: value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strategy": "pct", "bound": 0}, "bound must be a whole number from 1, not 0"),
+        ({"strategy": "dfs", "bound": -1}, "bound must be a whole number from 0, not -1"),
+        ({"schedules": 0}, "schedules must be a whole number from 1, not 0"),
+    ],
+)
+def test_numbers_that_explore_does_not_take(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        explore(lambda: None, **arguments)
+
+
+def test_run_raises_an_exit_of_the_function_and_returns_one_of_another() -> None:
+    def leave() -> None:
+        raise treadle.GreenletExit("gone")
+
+    with pytest.raises(treadle.GreenletExit, match="gone"):
+        run(leave)
+    with pytest.raises(treadle.GreenletExit):
+        run(lambda: getcurrent().kill())  # type: ignore[attr-defined]
+    assert isinstance(run(lambda: treadle.spawn(leave).get()), treadle.GreenletExit)
 
 
 def test_a_run_in_a_greenlet_has_a_thread_of_its_own() -> None:
@@ -426,6 +465,48 @@ def leave_timer(kept: list[Callable[[], object]]) -> None:
     timer.start(lambda: None)
 
 
+def leave_timeout(kept: list[Callable[[], object]]) -> None:
+    kept.append(treadle.Timeout.start_new(HOUR).cancel)
+
+
+def leave_start(kept: list[Callable[[], object]]) -> None:
+    kept.append(treadle.spawn_later(HOUR, treadle.sleep, 1).kill)
+
+
+def leave_watcher(kept: list[Callable[[], object]]) -> None:
+    watcher = get_hub().loop.prepare()
+    watcher.start(lambda: None)
+    kept.append(watcher.stop)
+
+
+def leave_raw(kept: list[Callable[[], object]]) -> None:
+    event = Event()
+    raw = greenlet.greenlet(event.wait, get_hub())
+    get_hub().loop.run_callback(raw.switch)
+    treadle.sleep(0)
+    kept.append(lambda: (event.set(), treadle.sleep(0)))
+
+
+def leave_file(kept: list[Callable[[], object]]) -> None:
+    file = open(os.devnull)  # noqa: SIM115
+    kept.append(file.close)
+
+
+def leave_handler(kept: list[Callable[[], object]]) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    kept.append(lambda: signal.signal(signal.SIGUSR1, before))
+
+
+def leave_signal_watcher(kept: list[Callable[[], object]]) -> None:
+    kept.append(treadle.signal_handler(signal.SIGUSR1, int).cancel)
+
+
+def leave_pool(kept: list[Callable[[], object]]) -> None:
+    pool = ThreadPool(1)
+    pool.apply(int)
+    kept.append(pool.kill)
+
+
 def leave_thread(kept: list[Callable[[], object]]) -> None:
     go = threading.Event()
     thread = threading.Thread(target=go.wait)
@@ -441,10 +522,18 @@ def leave_child(kept: list[Callable[[], object]]) -> None:
 @pytest.mark.parametrize(
     ("leave", "message"),
     [
-        (leave_descriptor, r"descriptor \d+ is open: socket:"),
-        (leave_timer, "1 timers are still set"),
+        (leave_descriptor, r"is open: socket:.*; opened at .*: left = native_socket\.socket\(\)"),
+        (leave_file, r"is open: /dev/null; opened at .* in leave_file: file = open\("),
+        (leave_timeout, r"<Timeout at .* seconds=3600 pending> has a timer"),
+        (leave_start, r"sleep\(1\)> has a timer; started at .* in leave_start"),
+        (leave_watcher, r"<Prepare at .* is active"),
+        (leave_raw, r"<greenlet\.greenlet .*> waits"),
+        (leave_handler, rf"the handler of signal {signal.SIGUSR1:d} is <function"),
+        (leave_signal_watcher, rf"<Signal at .* signalnum={signal.SIGUSR1:d} active .*> is active"),
+        (leave_pool, r"<ThreadPool at .*> has threads"),
+        (leave_timer, r"<Timer at .* after=3600 .*> is active"),
         (leave_thread, r"native thread 0x[0-9a-f]+ runs, at .*threading\.py"),
-        (leave_child, r"descriptor \d+ is open: pipe:"),
+        (leave_child, r"child \d+ was not waited for: .*python.* -c input"),
     ],
 )
 def test_leaks_of_a_run(leave: Callable[[list[Callable[[], object]]], None], message: str) -> None:
@@ -464,6 +553,57 @@ def test_leaks_of_a_run(leave: Callable[[list[Callable[[], object]]], None], mes
     finally:
         while kept:
             kept.pop()()
+
+
+def test_an_executor_that_has_ended_is_no_leak() -> None:
+    def use() -> None:
+        for kind in (GreenletPoolExecutor, ThreadPoolExecutor):
+            with kind(1) as executor:
+                assert executor.submit(int).result() == 0
+
+    run(use)
+
+
+def test_a_timer_that_ends_does_not_hide_one_that_is_left() -> None:
+    early = treadle.spawn_later(0.001, int)
+
+    def leave() -> None:
+        early.join()
+        treadle.Timeout.start_new(HOUR)
+
+    with pytest.raises(LeakError, match="seconds=3600 pending"):
+        run(leave)
+
+
+def test_what_a_run_left_does_nothing_in_the_next() -> None:
+    fired: list[str] = []
+
+    def leave() -> None:
+        treadle.Timeout.start_new(10)
+        treadle.spawn_later(10, fired.append, "greenlet")
+        timer = get_hub().loop.timer(10)
+        timer.start(fired.append, "timer")
+        check = get_hub().loop.check()
+        check.start(fired.append, "check")
+
+    with pytest.raises(LeakError):
+        run(leave)
+    before = get_hub().timer_count()
+    run(leave, leaks=False)
+    fired.clear()
+    run(lambda: treadle.sleep(HOUR))
+    assert fired == []
+    assert get_hub().timer_count() == before
+
+
+def test_what_at_every_park_raises_does_not_hide_a_leak() -> None:
+    def leave() -> None:
+        job = treadle.spawn(treadle.sleep, HOUR)
+        treadle.sleep(1)
+        job.kill()
+
+    with pytest.raises(LeakError):
+        at_every_park(leave, raises=KeyError)
 
 
 # ---------------------------------------------------------------- schedules
@@ -547,6 +687,103 @@ def test_only_interrupted_operations_show_it() -> None:
         replay(inner, caught.value.token)
 
 
+def test_a_function_that_fails_only_once() -> None:
+    runs = []
+
+    def inner() -> None:
+        runs.append(1)
+        assert len(runs) > 1
+
+    with pytest.raises(NondeterminismError, match=r"failed by AssertionError.*: passed") as caught:
+        explore(inner)
+    assert isinstance(caught.value.__cause__, AssertionError)
+
+
+def test_shrinking_keeps_to_the_line_that_raised() -> None:
+    failures: list[str] = []
+
+    def inner() -> None:
+        order: list[int] = []
+        treadle.joinall([treadle.spawn(order.append, n) for n in range(4)])
+        if order[:2] == [3, 2]:
+            failures.append("rare")
+            raise AssertionError
+        if order[0] == 1:
+            failures.append("common")
+            raise AssertionError
+
+    found = set()
+    for seed in range(100):
+        failures.clear()
+        with pytest.raises(ScheduleFailure):
+            explore(inner, seed=seed)
+        assert failures[-1] == failures[0]
+        found.add(failures[0])
+        if len(found) == 2:
+            break
+    assert found == {"rare", "common"}
+
+
+def test_a_skipped_test_has_not_failed() -> None:
+    def skip() -> None:
+        pytest.skip("not here")
+
+    def skip_unittest() -> None:
+        raise unittest.SkipTest("not here")
+
+    def expect_failure() -> None:
+        pytest.xfail("not yet")
+
+    for function in (skip, skip_unittest, expect_failure):
+        with pytest.raises(BaseException, match="not ") as caught:
+            explore(function)
+        assert not isinstance(caught.value, ScheduleFailure)
+    with pytest.raises(ScheduleFailure):
+        explore(lambda: pytest.fail("it did"))
+
+
+def test_many_ready_greenlets_take_linear_time() -> None:
+    def inner(n: int) -> None:
+        treadle.joinall([treadle.spawn(treadle.sleep, 0) for _ in range(n)])
+        treadle.joinall([treadle.spawn(treadle.sleep, 1) for _ in range(n)])
+
+    def seconds(n: int) -> float:
+        began = time.thread_time()
+        run(lambda: inner(n))
+        return time.thread_time() - began
+
+    assert seconds(16_000) < 32 * min(seconds(1000) for _ in range(3)) + 1
+
+
+@pytest.mark.parametrize("order", ["fifo", "random"])
+def test_descriptors_that_one_poll_reports_are_read_in_any_order(order: str) -> None:
+    orders = set()
+
+    def inner() -> None:
+        seen: list[int] = []
+        pairs = [treadle.socket.socketpair() for _ in range(3)]
+
+        def read(n: int) -> None:
+            assert pairs[n][0].recv(1) == b"x"
+            seen.append(n)
+
+        jobs = [treadle.spawn(read, n) for n in range(3)]
+        wait_all_blocked()
+        for _, writer in pairs:
+            writer.send(b"x")
+        treadle.joinall(jobs)
+        orders.add(tuple(seen))
+        for pair in pairs:
+            for each in pair:
+                each.close()
+
+    if order == "fifo":
+        assert explore(inner, strategy="dfs", bound=2, schedules=None).exhausted
+    else:
+        explore(inner, schedules=200)
+    assert len(orders) == 6
+
+
 def test_dfs_tries_each_order_once() -> None:
     orders = []
 
@@ -607,6 +844,26 @@ def test_at_every_park_counts_and_disturbs() -> None:
     calls = []
     assert at_every_park(inner, call=lambda: calls.append(1)) == 3
     assert len(calls) == 3
+
+
+def test_at_every_park_calls_a_class() -> None:
+    class Note:
+        made = 0
+
+        def __init__(self) -> None:
+            Note.made += 1
+
+    class Error(Exception):
+        made = 0
+
+        def __init__(self) -> None:
+            Error.made += 1
+
+    assert at_every_park(lambda: treadle.sleep(1), call=Note) == 1
+    assert at_every_park(lambda: treadle.sleep(1), call=Error) == 1
+    assert (Note.made, Error.made) == (1, 1)
+    with pytest.raises(ValueError, match="raises must be an exception"):
+        at_every_park(lambda: treadle.sleep(1), raises=int)  # type: ignore[arg-type]
 
 
 def test_at_every_park_says_where() -> None:

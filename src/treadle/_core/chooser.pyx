@@ -5,6 +5,7 @@ a probe: first in, first out. Every other option is a *departure*. Equal program
 equal departures make equal choices.
 """
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from treadle._core.clock cimport now
@@ -13,6 +14,7 @@ from treadle._core.hub cimport (
     CALLBACK,
     ON_YIELD,
     WAIT,
+    WAIT_READY,
     Fiber,
     Hub,
     Wait,
@@ -26,17 +28,19 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.probe cimport Probe, the_preemption
-from treadle._core.ring cimport ring_at, ring_promote
+from treadle._core.ring cimport ring_at, ring_promote, treadle_entry
 from treadle._core.timers cimport timers_next, timers_promote, timers_ties
 
 cdef extern from "Python.h":
     ctypedef struct PyInterpreterState:
         pass
     ctypedef struct PyThreadState:
-        pass
+        unsigned long thread_id
     PyInterpreterState *PyInterpreterState_Get()
     PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *)
     PyThreadState *PyThreadState_Next(PyThreadState *)
+    uint64_t PyThreadState_GetID(PyThreadState *)
+    int PyThreadState_SetAsyncExc(unsigned long, PyObject *)
 
 
 PyGreenlet_Import()
@@ -47,6 +51,12 @@ cdef enum:
     BY_FIFO, BY_RANDOM, BY_PRIORITY, BY_ASKING
     # How often in a row a greenlet is chosen until its priority becomes the lowest.
     PATIENCE = 1000
+
+# What an entry of the ring is for a choice.
+cdef enum Kind:
+    A_GREENLET
+    A_CALLBACK   # callbacks keep their order, as loops promise: only the first may come next
+    OF_MAIN      # the greenlet that looks on: nothing depends on when it runs
 
 
 cdef class Chooser(Probe):
@@ -81,11 +91,19 @@ cdef class Chooser(Probe):
     cdef object leader                # the greenlet that was chosen last by its priority
     cdef uint32_t streak              # how often in a row
     cdef object decided               # the entry at the head of the ring, if that was chosen
-    cdef object gave_way              # the wait of a greenlet that lets another run first
+    cdef Wait gave_way                # the wait of a greenlet that lets another run first
     cdef object pending               # an exception that the last park could not take
     cdef object last_wait             # of the greenlet that parked last
     cdef uint64_t fired_in            # the turn in which a timer was fired last
+    cdef int64_t tied_at              # the deadline of that timer
+    cdef size_t ties                  # how many timers had that deadline then, with it
     cdef dict names
+    # What the ring holds, so that it need not be read at each choice. The entries up to one place
+    # have been counted; a place is how many entries had been taken when the entry came to the head.
+    cdef uint64_t head_place, counted_to
+    cdef uint64_t fronts              # how many entries had been put before all others
+    cdef Kind head_kind
+    cdef size_t callbacks, of_main
 
     def __init__(self, mode=BY_FIFO, departures=None, seed=0, changes=(), ask=None, most=1000000):
         self.mode, self.departures = mode, departures or {}
@@ -122,60 +140,102 @@ cdef class Chooser(Probe):
         return 0
 
     cdef int choose_entry(self, Hub hub) except -1:
-        cdef list indices = []
-        cdef list candidates
-        cdef size_t i
-        first = <object>ring_at(&hub.ring, 0).obj
-        if isinstance(first, Wait) and (<Wait>first).waiter is hub.main:
-            return 0  # the greenlet that looks on: nothing depends on when it does
-        candidates = self.ready(hub, indices)
+        cdef size_t n = self.count(hub)
+        cdef size_t option
+        if self.head_kind == OF_MAIN:
+            return 0
+        if n > 1:
+            option = self.choose(n, hub)
+            if option > 0:
+                ring_promote(&hub.ring, self.find(hub, option))
+                self.head_kind = self.kind_of(hub, 0)
         self.gave_way = None
-        if len(candidates) > 1:
-            i = self.choose(len(candidates), candidates)
-            if i > 0:
-                ring_promote(&hub.ring, indices[i])
         return 0
 
-    cdef list ready(self, Hub hub, list indices):
-        """What may run next: greenlets, or None for a callback.
+    cdef Kind kind_of(self, Hub hub, size_t index) noexcept:
+        cdef treadle_entry *entry = ring_at(&hub.ring, index)
+        if entry.kind == CALLBACK:
+            return A_CALLBACK
+        if entry.kind == WAIT and (<Wait>entry.obj).waiter is hub.main:
+            return OF_MAIN
+        return A_GREENLET
 
-        Their places in the ring are added to *indices*.
-        """
-        cdef list candidates = []
+    cdef size_t count(self, Hub hub) noexcept:
+        """How many options there are. Reads only what came to the ring since the last call."""
+        cdef size_t n
+        cdef Kind kind
+        if (hub.ring.popped - self.head_place > 1 or hub.ring.fronts != self.fronts
+                or hub.ring.popped > self.counted_to):
+            self.callbacks = self.of_main = 0
+            self.counted_to = hub.ring.popped
+        elif hub.ring.popped != self.head_place:
+            self.callbacks -= self.head_kind == A_CALLBACK
+            self.of_main -= self.head_kind == OF_MAIN
+        self.head_place, self.fronts = hub.ring.popped, hub.ring.fronts
+        while self.counted_to < hub.ring.popped + hub.ring.count:
+            kind = self.kind_of(hub, self.counted_to - hub.ring.popped)
+            self.callbacks += kind == A_CALLBACK
+            self.of_main += kind == OF_MAIN
+            self.counted_to += 1
+        if hub.ring.count > 0:
+            self.head_kind = self.kind_of(hub, 0)
+        n = hub.ring.count - self.callbacks - self.of_main + (self.callbacks > 0)
+        return n - (self.gave_way is not None and self.gave_way.state == WAIT_READY)
+
+    cdef size_t find(self, Hub hub, size_t option) noexcept:
+        """The index of an option in the ring."""
         cdef bint callback = False
-        cdef size_t i
-        cdef int kind
-        for i in range(hub.ring.count):
-            kind = ring_at(&hub.ring, i).kind
-            entry = <object>ring_at(&hub.ring, i).obj
-            if kind == CALLBACK:
-                # Callbacks keep their order, as loops promise.
-                if callback:
-                    continue
-                callback = True
-                who = None
-            elif kind == WAIT:
-                who = (<Wait>entry).waiter
-                if who is hub.main or entry is self.gave_way:
-                    continue
-            else:
-                who = entry
-            candidates.append(who)
-            indices.append(i)
-        return candidates
+        cdef size_t index = 0
+        while True:
+            if self.is_option(hub, index, &callback):
+                if option == 0:
+                    return index
+                option -= 1
+            index += 1
+
+    cdef bint is_option(self, Hub hub, size_t index, bint *callback) noexcept:
+        """Whether an entry of the ring may come next. *callback*: one was before it."""
+        cdef Kind kind = self.kind_of(hub, index)
+        if kind == A_CALLBACK:
+            if callback[0]:
+                return False
+            callback[0] = True
+            return True
+        return kind == A_GREENLET and ring_at(&hub.ring, index).obj != <PyObject *>self.gave_way
+
+    cdef object runs_at(self, Hub hub, size_t index):
+        """The greenlet that an entry of the ring lets run; None for a callback."""
+        entry = <object>ring_at(&hub.ring, index).obj
+        if isinstance(entry, Wait):
+            return (<Wait>entry).waiter
+        return entry if isinstance(entry, Fiber) else None
+
+    cdef object option_at(self, Hub hub, size_t option):
+        return self.runs_at(hub, self.find(hub, option))
+
+    cdef list all_options(self, Hub hub):
+        cdef bint callback = False
+        cdef list found = []
+        cdef size_t index
+        for index in range(hub.ring.count):
+            if self.is_option(hub, index, &callback):
+                found.append(self.runs_at(hub, index))
+        return found
 
     cdef bint lets_fire(self, object hub_) except -1:
         cdef Hub hub = hub_
-        cdef size_t ties
         cdef int64_t first = timers_next(&hub.timers)
         if first < 0 or first > now():
             return True  # nothing is due
         if self.fired_in == hub.turns and self.choose(2, None) == 1:
             return False  # the others fire in the next turn, after what this one woke
-        self.fired_in = hub.turns
-        ties = timers_ties(&hub.timers)
-        if ties > 1:
-            timers_promote(&hub.timers, self.choose(ties, None))
+        if self.fired_in == hub.turns and self.tied_at == first and self.ties > 0:
+            self.ties -= 1  # one of them has fired, and nothing else has run
+        else:
+            self.fired_in, self.tied_at = hub.turns, first
+            self.ties = timers_ties(&hub.timers)
+        if self.ties > 1:
+            timers_promote(&hub.timers, self.choose(self.ties, None))
         return True
 
     cdef bint awaits_others(self, object hub) except -1:
@@ -186,10 +246,9 @@ cdef class Chooser(Probe):
         cdef Wait wait
         if hub.in_callback or hub.ring.count == 0 or current_greenlet() is hub:
             return 0
-        others = self.ready(hub, [])
-        if not others:
+        if self.count(hub) == 0:
             return 0
-        if self.choose(2, others, current_greenlet()) == 1:
+        if self.choose(2, hub, current_greenlet()) == 1:
             wait = new_wait(ON_YIELD, None)
             wait.settled = True  # no exception comes here: without the switch none could
             self.gave_way = wait  # one of the others runs next: else nothing would have changed
@@ -197,13 +256,23 @@ cdef class Chooser(Probe):
             park(wait, -1)
         return 0
 
+    def forget(self):
+        """Drop what the run was made of; keep what was chosen.
+
+        The collector does not see waits. So an exception that one has, and the objects of the
+        frames of its traceback, would stay for ever if such a frame refers to this object.
+        """
+        self.decided = self.gave_way = self.last_wait = self.pending = None
+        self.watched = self.leader = None
+        self.priorities, self.names = {}, {}
+
     # -- choices
 
-    cdef size_t choose(self, size_t n, list candidates, interrupted=None) except? 99:
-        """The option that is taken of *n*.
+    cdef size_t choose(self, size_t n, Hub hub, interrupted=None) except? 99:
+        """The option that is taken of *n*: of the entries of the hub's ring, or of timers.
 
-        *candidates* are greenlets, or None. *interrupted* is a greenlet that gives way to one of
-        them for option 1.
+        *hub* is None for timers. *interrupted* is a greenlet that gives way to any entry for
+        option 1.
         """
         cdef object number = len(self.taken)
         cdef size_t option
@@ -215,19 +284,21 @@ cdef class Chooser(Probe):
         elif self.mode == BY_ASKING:
             option = min(<size_t>self.ask(n), n - 1)
         elif interrupted is not None and self.mode == BY_PRIORITY:
-            option = self.highest(number, [interrupted, *candidates]) > 0
-        elif self.mode == BY_RANDOM or candidates is None:
+            option = self.highest(number, [interrupted, *self.all_options(hub)]) > 0
+        elif self.mode == BY_RANDOM or hub is None:
             option = self.random() % n
         else:
-            option = self.highest(number, candidates)
+            option = self.highest(number, self.all_options(hub))
         self.options.append(n)
         self.taken.append(option)
         if self.on_choice is not None and option > 0:
             if interrupted is not None:
-                candidates = [interrupted, None]
-            who = None if candidates is None else candidates[option]
-            other = None if candidates is None else candidates[0]
-            self.on_choice(number, option, who, other)
+                self.on_choice(number, option, None, interrupted)
+            elif hub is None:
+                self.on_choice(number, option, None, None)
+            else:
+                who = self.option_at(hub, option)
+                self.on_choice(number, option, who, self.option_at(hub, 0))
         return option
 
     cdef size_t highest(self, object number, list candidates) except? 99:
@@ -289,12 +360,40 @@ cdef class Chooser(Probe):
         return f"{self.names.setdefault(who, len(self.names))} {what}"
 
 
-def count_threads():
-    """Return how many threads the interpreter has, with those that are about to begin."""
+def raise_in_thread(unsigned long ident, type kind):
+    """Raise an exception of the class *kind* in a thread, as soon as that runs Python code."""
+    PyThreadState_SetAsyncExc(ident, <PyObject *>kind)
+
+
+def list_threads():
+    """Return a dict of the interpreter's threads: a number that no other has had, and the ident.
+
+    Threads that are about to begin are left out.
+    """
+    cdef PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
+    numbers = {}
+    while state != NULL:
+        # Until it begins, a thread may have the ident of the older one that makes it.
+        number = PyThreadState_GetID(state)
+        numbers[state.thread_id] = min(number, numbers.get(state.thread_id, number))
+        state = PyThreadState_Next(state)
+    return {number: ident for ident, number in numbers.items()}
+
+
+def newest_thread():
+    """Return the number of the thread that was made last; later ones have greater numbers."""
+    return PyThreadState_GetID(PyInterpreterState_ThreadHead(PyInterpreterState_Get()))
+
+
+def count_threads(uint64_t since):
+    """Return how many threads there are that were made since that with the number *since*.
+
+    Those that are about to begin count too.
+    """
     cdef PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
     cdef size_t count = 0
     while state != NULL:
-        count += 1
+        count += PyThreadState_GetID(state) > since
         state = PyThreadState_Next(state)
     return count
 

@@ -29,7 +29,7 @@ cdef class Wait:
     cdef greenlet waiter             # the greenlet that waits; None for a native thread
     cdef readonly object on          # the object it waits for
     cdef Wait outer                  # the wait that this one interrupts (in a signal handler or finalizer)
-    cdef object exc                  # the exception that park() raises instead of returning
+    cdef readonly object exc         # the exception that park() raises instead of returning
     cdef object value                # free for use between the waiter and the code that unparks it
     cdef Reason reason
     cdef WaitState state
@@ -86,7 +86,7 @@ cdef class Hub(greenlet):
     cdef dict raw_waits              # greenlet -> its Wait, for greenlets that are not Fibers
     cdef TurnHook turn_hook
     cdef list join_waits             # the Waits of Hub.join()
-    cdef object loop_made            # the Loop, None until it is first used
+    cdef readonly object loop_made   # the Loop, None until it is first used
     cdef object stand_in             # the object assigned to Hub.loop in the Loop's place, or None
     cdef readonly uint64_t turns     # how many turns were begun
     cdef size_t turn                 # how many entries are left of this turn

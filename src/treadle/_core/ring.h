@@ -6,6 +6,7 @@
 #define TREADLE_RING_H
 
 #include <Python.h>
+#include <stdint.h>
 
 typedef struct {
     PyObject *obj;
@@ -17,6 +18,8 @@ typedef struct {
     size_t mask;  /* capacity - 1; the capacity is a power of two */
     size_t head;
     size_t count;
+    uint64_t popped;  /* how many entries were taken so far */
+    uint64_t fronts;  /* how many were put before all others */
 } treadle_ring;
 
 /* Rings above this capacity are made smaller when a burst is over. */
@@ -67,6 +70,7 @@ static inline int ring_push_front(treadle_ring *ring, PyObject *obj, int kind)
         return -1;
     ring->head = (ring->head - 1) & ring->mask;
     ring->count++;
+    ring->fronts++;
     ring->entries[ring->head].obj = Py_NewRef(obj);
     ring->entries[ring->head].kind = kind;
     return 0;
@@ -97,6 +101,7 @@ static inline PyObject *ring_pop(treadle_ring *ring)
     PyObject *obj = ring->entries[ring->head].obj;
     ring->head = (ring->head + 1) & ring->mask;
     ring->count--;
+    ring->popped++;
     return obj;
 }
 

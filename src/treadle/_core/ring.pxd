@@ -1,6 +1,7 @@
 # ring.h: a queue of entries in memory of its own.
 
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
 cdef extern from "ring.h":
     ctypedef struct treadle_entry:
@@ -8,6 +9,8 @@ cdef extern from "ring.h":
         int kind
     ctypedef struct treadle_ring:
         size_t count
+        uint64_t popped
+        uint64_t fronts
     int ring_push(treadle_ring *ring, object obj, int kind) except -1
     int ring_push_front(treadle_ring *ring, object obj, int kind) except -1
     int ring_head_kind(treadle_ring *ring)

@@ -12,7 +12,7 @@ from _signal import default_int_handler, getsignal
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.clock cimport nanoseconds
 from treadle._core.greenlet_api cimport (
@@ -55,6 +55,7 @@ from treadle._core.timers cimport (
     timers_at,
     timers_drop,
     timers_live,
+    timers_node,
     timers_sweep,
     treadle_fire,
     treadle_timer,
@@ -152,13 +153,28 @@ cdef class ThreadHub(Hub):
         found.reverse()
         return found
 
+    def live_timers(self):
+        """Return a dict of the timers that are set: a number, and the object that each is for.
+
+        No other timer of this hub has the number.
+        """
+        found = {}
+        cdef uint64_t order
+        cdef PyObject *obj
+        cdef size_t i
+        for i in range(self.timers.count):
+            obj = timers_at(&self.timers, i, &order)
+            if obj != NULL:
+                found[order] = <object>obj
+        return found
+
     cdef bint can_wake(self) except -1:
-        self.waits_for_threads = False
-        if self.refs > 0 or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers:
+        # A probe knows which threads matter. A thread may end without waking this hub: then what is
+        # left to wait for may be a timer of a clock that jumps.
+        self.waits_for_threads = self.probe is not None and self.probe.awaits_others(self)
+        if self.waits_for_threads or self.refs > 0 or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers:
             return True
-        if self.probe is not None:
-            return self.probe.awaits_others(self)
-        if self.join_waits:
+        if self.probe is not None or self.join_waits:
             return False  # Hub.join() waits only for timers, I/O and watchers, not for threads
         if not treadle_is_main_thread():
             return True  # the main thread can wake this hub
@@ -336,14 +352,14 @@ cdef int abandon(Hub hub, list keeper) except -1:
         obj = ring_pop(&hub.inbox)
         keeper.append(<object>obj)
         Py_DECREF(<object>obj)
-    timer = timers_at(&hub.timers, i)
+    timer = timers_node(&hub.timers, i)
     while timer != NULL:
         if timer.obj != NULL and forget(timer, current):
             obj = timers_drop(&hub.timers, timer)
             keeper.append(<object>obj)
             Py_DECREF(<object>obj)
         i += 1
-        timer = timers_at(&hub.timers, i)
+        timer = timers_node(&hub.timers, i)
     timers_sweep(&hub.timers)
     keeper.extend(hub.raw_waits.items())
     each = hub.newest_fiber

@@ -189,31 +189,71 @@ static inline size_t timers_ties(treadle_timers *timers)
     return ties;
 }
 
-/* Let the one of those ties that was set `index`-th be the next to fire. */
-static inline void timers_promote(treadle_timers *timers, size_t index)
+/* Return the index-th smallest of some numbers, which this reorders. */
+static inline uint64_t timers_select(uint64_t *numbers, size_t count, size_t index)
+{
+    size_t low = 0, high = count - 1;
+    while (low < high) {
+        uint64_t pivot = numbers[low + (high - low) / 2];
+        size_t i = low, j = high;
+        for (;;) {
+            while (numbers[i] < pivot)
+                i++;
+            while (numbers[j] > pivot)
+                j--;
+            if (i >= j)
+                break;
+            uint64_t swapped = numbers[i];
+            numbers[i++] = numbers[j];
+            numbers[j--] = swapped;
+        }
+        if (index <= j)
+            high = j;
+        else
+            low = j + 1;
+    }
+    return numbers[index];
+}
+
+/* Let the one of those ties that was set `index`-th be the next to fire. Return -1 with MemoryError
+ * set if that fails. */
+static inline int timers_promote(treadle_timers *timers, size_t index)
 {
     int64_t first = timers_next(timers);
-    uint64_t first_order = timers->heap[0].order, order = 0;
-    for (size_t rank = 0; rank <= index; rank++) {  /* the next larger order each time */
-        size_t best = timers->count;
-        for (size_t i = 0; i < timers->count; i++) {
-            treadle_deadline *each = &timers->heap[i];
-            if (each->deadline == first && each->timer->obj != NULL
-                && (rank == 0 || each->order > order)
-                && (best == timers->count || each->order < timers->heap[best].order))
-                best = i;
-        }
-        order = timers->heap[best].order;
-        if (rank == index && index > 0) {
-            timers->heap[best].order = first_order - 1;
-            timers_sift_up(timers, best);
-        }
+    uint64_t first_order = timers->heap[0].order, chosen;
+    size_t ties = 0;
+    if (index == 0)
+        return 0;
+    uint64_t *orders = PyMem_RawMalloc(timers->count * sizeof *orders);
+    if (orders == NULL) {
+        PyErr_NoMemory();
+        return -1;
     }
+    for (size_t i = 0; i < timers->count; i++)
+        if (timers->heap[i].deadline == first && timers->heap[i].timer->obj != NULL)
+            orders[ties++] = timers->heap[i].order;
+    chosen = timers_select(orders, ties, index);
+    PyMem_RawFree(orders);
+    for (size_t i = 0; i < timers->count; i++)
+        if (timers->heap[i].order == chosen && timers->heap[i].deadline == first) {
+            timers->heap[i].order = first_order - 1;
+            timers_sift_up(timers, i);
+            break;
+        }
+    return 0;
+}
+
+/* Return the payload of an entry of the heap, and the number of its setting, which no other timer of
+ * the heap has; NULL if it was cancelled. */
+static inline PyObject *timers_at(const treadle_timers *timers, size_t index, uint64_t *order)
+{
+    *order = timers->heap[index].order;
+    return timers->heap[index].timer->obj;
 }
 
 /* Pass over all timers in any order. Return the one at `index`, or NULL at the end; `obj` is NULL if
  * it was cancelled. Meanwhile timers may be set, dropped here, but not be cancelled. */
-static inline treadle_timer *timers_at(treadle_timers *timers, size_t index)
+static inline treadle_timer *timers_node(treadle_timers *timers, size_t index)
 {
     return index < timers->count ? timers->heap[index].timer : NULL;
 }

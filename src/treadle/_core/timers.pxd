@@ -1,7 +1,7 @@
 # timers.h: a heap of deadlines, in nanoseconds of the loop's clock.
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "timers.h":
     ctypedef void (*treadle_fire)(PyObject *obj)
@@ -9,17 +9,18 @@ cdef extern from "timers.h":
         PyObject *obj
         treadle_fire fire
     ctypedef struct treadle_timers:
-        pass
+        size_t count
     treadle_timer *timers_add(
         treadle_timers *timers, int64_t deadline, object obj, treadle_fire fire
     ) except NULL
     PyObject *timers_cancel(treadle_timers *timers, treadle_timer *timer)
     int64_t timers_next(treadle_timers *timers)
     PyObject *timers_pop_due(treadle_timers *timers, int64_t now, treadle_fire *fire)
-    treadle_timer *timers_at(treadle_timers *timers, size_t index)
+    treadle_timer *timers_node(treadle_timers *timers, size_t index)
     PyObject *timers_drop(treadle_timers *timers, treadle_timer *timer)
     void timers_sweep(treadle_timers *timers)
     size_t timers_ties(treadle_timers *timers)
-    void timers_promote(treadle_timers *timers, size_t index)
+    int timers_promote(treadle_timers *timers, size_t index) except -1
+    PyObject *timers_at(const treadle_timers *timers, size_t index, uint64_t *order)
     size_t timers_live(const treadle_timers *timers)
     void timers_free(treadle_timers *timers)

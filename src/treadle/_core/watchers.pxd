@@ -6,7 +6,7 @@ from treadle._core.timers cimport treadle_timer
 cdef class Loop:
     """A hub's loop with gevent's interface: callbacks and watchers."""
     cdef readonly Hub hub
-    cdef set watchers                # the active watchers, which this keeps alive
+    cdef readonly set watchers       # the active watchers, which this keeps alive
     cdef list prepares, checks, idles
     cdef dict descriptors            # number -> the DescriptorWatch of its active Io watchers
     # Io watchers wait in a poller of their own, whose descriptor the hub's poller watches. So they

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from treadle._core.chooser import Chooser
 from treadle._core.clock import replace
 from treadle.hub import get_hub, sleep
 from treadle.observe.deadlock import describe_deadlock
@@ -29,10 +30,16 @@ LATE = 1000
 #: Whose references to these functions stay: they time the tests themselves.
 _REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
 
-#: Reads of the time without an advance after which a program may spin.
-SPINS = 10_000
+#: Reads of the time without an advance after which a program may spin. It is more than a burst of
+#: log records or of short calls that are timed, and less than a loop does in a tenth of a second.
+SPINS = 100_000
 #: How far each further read advances it, in nanoseconds.
 SPIN_STEP = 1_000_000
+#: For how many nanoseconds a thread may wait natively, between two reads of the time and without a
+#: switch, before the virtual clock counts that.
+STALL = 1_000_000_000
+#: The last moment from which the longest wait still ends within 63 bits of nanoseconds.
+LAST = 1 << 62
 
 
 class StrictClockError(RuntimeError):
@@ -51,7 +58,9 @@ class VirtualClock:
     From when a greenlet waits for a real descriptor, a child or a thread until all wait for time
     again, it runs with the system's clock instead; with *strict* that is an error. A program that
     reads the time SPINS times before the clock advances may spin until a moment comes: then each
-    read advances it by SPIN_STEP.
+    read advances it by SPIN_STEP. Code that is not patched may wait natively, by a limit that it
+    takes from the time, and wait again until the time has come; so the clock counts what a thread
+    has waited, if that is more than STALL.
     """
 
     def __init__(self, awaits_others: Callable[[], bool], strict: bool) -> None:
@@ -63,6 +72,10 @@ class VirtualClock:
         #: Up to when the system's clock was followed; None: time stands still.
         self._real_since: int | None = None
         self._reads = 0
+        self._chooser: Chooser | None = None
+        self._steps = -1
+        #: When the greenlet that reads the time came to run: real time, and what the thread used.
+        self._began = self._used = 0
         self.start: int = self._now
 
     def now(self) -> int:
@@ -72,8 +85,9 @@ class VirtualClock:
             self._real_since = real
         return self._now
 
-    def restart(self) -> None:
+    def restart(self, chooser: Chooser) -> None:
         """Go back to the time of the first run, so that all runs see the same times."""
+        self._chooser, self._steps = chooser, -1
         self._now, self._late, self._real_since, self._reads = self.start, 0, None, 0
 
     def told(self) -> int:
@@ -81,7 +95,20 @@ class VirtualClock:
         self._reads += 1
         if self._reads > SPINS:
             self._now += SPIN_STEP
+        if self._real_since is None:
+            self._count_stall()
         return self.now() + self._late
+
+    def _count_stall(self) -> None:
+        real = _NATIVE["monotonic_ns"]()
+        steps = 0 if self._chooser is None else self._chooser.steps
+        if steps == self._steps:
+            if real - self._began <= STALL:
+                return
+            waited = real - self._began - (time.thread_time_ns() - self._used)
+            if waited > STALL:
+                self._now += waited
+        self._steps, self._began, self._used = steps, real, time.thread_time_ns()
 
     def idle(self, deadline: int | None) -> bool:
         self._reads = 0
@@ -100,13 +127,17 @@ class VirtualClock:
             self._real_since = _NATIVE["monotonic_ns"]()
             return False
         if deadline is None:
+            if self._now > LAST:  # the deadline was out of range
+                raise OverflowError("the virtual clock has come to an end: it has only 140 years")
             return False
         self._advance(max(self._now, deadline))
         return True
 
     def jump(self, seconds: float) -> None:
-        if seconds < 0:
+        if not seconds >= 0:
             raise ValueError(f"time does not go back: jump({seconds!r})")
+        if seconds > (LAST - self.now()) / 1e9:
+            raise ValueError(f"a clock has no time as late as that: jump({seconds!r})")
         self._advance(self.now() + int(seconds * 1e9))
 
     def _advance(self, to: int) -> None:
@@ -157,6 +188,8 @@ def _exchange(old: dict[str, Any], new: dict[str, Any]) -> None:
         title = namespace.get("__name__")
         if type(title) is not str or title.partition(".")[0] in (*_REAL_TIME, "treadle"):
             continue
+        if replacements.keys().isdisjoint(map(id, list(namespace.values()))):
+            continue  # nearly always
         for key, value in list(namespace.items()):
             if id(value) in replacements:
                 namespace[key] = replacements[id(value)]
@@ -179,7 +212,8 @@ class Clock:
     def jump(self, seconds: float) -> None:
         """Advance the clock by *seconds* once all others wait, and let run what is due then.
 
-        Raises ValueError if *seconds* is negative, RuntimeError outside of a run.
+        Raises ValueError if *seconds* is negative, or above some 140 years; RuntimeError outside of
+        a run.
         """
         running = self._running()
         wait_all_blocked()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import traceback
@@ -15,17 +14,22 @@ from typing import Any, Literal, TypeVar
 from treadle._core.chooser import FIFO, Chooser
 from treadle.greenlet import getcurrent
 from treadle.testing._clock import real_time
+from treadle.testing._openings import is_own
 from treadle.testing._run import (
     MOST_STEPS,
     HangError,
     NondeterminismError,
+    One,
     Outcome,
     World,
     check_choice,
-    in_main_greenlet,
+    check_number,
+    check_seed,
+    name_of,
     worlds,
 )
 from treadle.testing._strategies import DepthFirst, Priorities, Random, Strategy
+from treadle.testing._threads import in_main_greenlet
 from treadle.testing._token import Token
 
 T = TypeVar("T")
@@ -111,6 +115,13 @@ def explore(
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("preempt", preempt, PREEMPTIONS)
+    check_number("limit", limit, 1)
+    if schedules is not None:
+        check_number("schedules", schedules, 1)
+    if bound is not None:
+        # A depth counts ordered events, so there is at least one.
+        check_number("bound", bound, 1 if strategy == "pct" else 0)
+    check_seed(seed)
     world = World("virtual", strict, seed or 0, leaks, preempt == "ops", limit)
     chosen: Strategy
     match strategy:
@@ -137,11 +148,12 @@ def replay(
     Give it the same *leaks*, *strict* and *limit*: the token does not have them. Returns *fn*'s
     value if it does not fail. Raises ValueError for a text that is no token.
     """
+    check_number("limit", limit, 1)
     seed, preempt, departures = Token.parse(token)
     world = World("virtual", strict, seed, leaks, preempt, limit)
 
     def once() -> T:
-        with worlds(world) as one:
+        with worlds(world, name_of(fn)) as one:
             outcome = one(fn, Chooser(FIFO, departures, most=world.limit))
         if outcome.exception is not None:
             raise outcome.exception
@@ -161,7 +173,7 @@ def _explore(
     __tracebackhide__ = True
     began = real_time()
     tried = most = 0
-    with worlds(world) as one:
+    with worlds(world, name_of(fn)) as one:
         for chooser in strategy.choosers(world.limit):
             over = seconds is not None and real_time() - began >= seconds
             if over or (schedules is not None and tried >= schedules):
@@ -172,15 +184,45 @@ def _explore(
             tried += 1
             most = max(most, len(chooser.taken))
             if outcome.exception is not None:
-                if isinstance(outcome.exception, HangError):
-                    raise outcome.exception  # nobody would stop it a second time
+                if isinstance(outcome.exception, (HangError, *_verdicts())):
+                    raise outcome.exception  # nobody would stop a hang a second time
                 raise _Shrinking(one, fn, world, outcome).failure(tried) from outcome.exception
             if chooser.log is not None:
                 _check_again(one, fn, chooser, world)
     return Report(tried, strategy.exhausted, most, real_time() - began)
 
 
-def _check_again(one: Any, fn: Callable[[], object], before: Chooser, world: World) -> None:
+def _verdicts() -> list[type[BaseException]]:
+    """What ends a test that has not failed."""
+    found = [
+        getattr(sys.modules.get(module), name, None)
+        for module, name in (
+            ("unittest.case", "SkipTest"),
+            ("_pytest.outcomes", "Skipped"),
+            ("_pytest.outcomes", "XFailed"),
+            ("_pytest.outcomes", "Exit"),
+        )
+    ]
+    return [each for each in found if each is not None]
+
+
+def _fault(exception: BaseException | None) -> object:
+    """What makes two failures the same: the class, and the line of the program that raised."""
+    if exception is None:
+        return None
+    if isinstance(exception, BaseExceptionGroup):
+        return type(exception), *map(_fault, exception.exceptions)
+    where = None
+    tb = exception.__traceback__
+    while tb is not None:
+        filename = tb.tb_frame.f_code.co_filename
+        if not is_own(filename):
+            where = filename, tb.tb_lineno
+        tb = tb.tb_next
+    return type(exception), where
+
+
+def _check_again(one: One, fn: Callable[[], object], before: Chooser, world: World) -> None:
     again = Chooser(FIFO, _departures(before), most=world.limit)
     again.log = []
     outcome: Outcome[object] = one(fn, again)
@@ -209,13 +251,13 @@ class _Shrinking:
     """Looks for the smallest schedule that fails as a given one does."""
 
     def __init__(
-        self, one: Any, fn: Callable[[], object], world: World, outcome: Outcome[object]
+        self, one: One, fn: Callable[[], object], world: World, outcome: Outcome[object]
     ) -> None:
         self._one = one
         self._fn = fn
         self._world = world
         assert outcome.exception is not None
-        self._kind = type(outcome.exception)
+        self._fault = _fault(outcome.exception)
         self._runs = self._steps = 0
         self._best = outcome
         self._take(outcome)
@@ -234,7 +276,7 @@ class _Shrinking:
         outcome: Outcome[object] = self._one(self._fn, chooser)
         self._runs += 1
         self._steps += chooser.steps
-        if type(outcome.exception) is not self._kind:
+        if _fault(outcome.exception) != self._fault:
             return False
         if len(_departures(chooser)) > len(self._departures):
             return False
@@ -277,8 +319,14 @@ class _Shrinking:
         chooser = Chooser(FIFO, self._departures, most=self._world.limit)
         chooser.on_choice = partial(self._show, shown)
         outcome: Outcome[object] = self._one(self._fn, chooser)
-        exception = outcome.exception or self._best.exception
-        assert exception is not None
+        exception = outcome.exception
+        if exception is None or _fault(exception) != self._fault:
+            if isinstance(exception, HangError):
+                raise exception
+            first, then = self._best.exception, "passed" if exception is None else repr(exception)
+            raise NondeterminismError(
+                f"schedule {tried} failed by {first!r}, and when it was run again: {then}"
+            ) from first
         where = "".join(shown) or "It fails first in, first out: no order is to blame.\n"
         named = repr(token) if len(token) <= SHOWN_TOKEN else "failure.token"
         text = (
@@ -314,7 +362,7 @@ def _stack(greenlet: Any) -> str:
     places = [
         place
         for place in places
-        if f"{os.sep}treadle{os.sep}" not in place.filename and place.filename != threading.__file__
+        if not is_own(place.filename) and place.filename != threading.__file__
     ]
     if not places:
         return "    (it begins)\n"

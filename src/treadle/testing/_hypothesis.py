@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from treadle._core.chooser import ASK, Chooser
-from treadle._core.native import allocate_lock, start_new_thread
+from treadle._core.native import allocate_lock
 from treadle.hub import get_hub
-from treadle.testing._run import MOST_STEPS, World, worlds
+from treadle.testing._run import MOST_STEPS, World, check_number, name_of, worlds
+from treadle.testing._threads import Helper
 
 T = TypeVar("T")
 
@@ -38,21 +39,23 @@ class _Caller:
 
     def serve(self, once: Callable[[], T]) -> T:
         """Call *once* in a native thread, and answer what it asks meanwhile."""
-        values: list[T] = []
-        errors: list[BaseException] = []
 
-        def main() -> None:
+        def call() -> T:
             try:
-                values.append(once())
-            except BaseException as exc:
-                errors.append(exc)
+                return once()
             finally:
                 self._options = 0
                 self._asked.release()
 
-        start_new_thread(main, ())
+        helper = Helper(call)
         while True:
-            self._asked.acquire()  # natively, as in_main_greenlet() does
+            try:
+                helper.wait(self._asked)
+            except BaseException as exc:
+                self._failed = exc
+                self._answered.release()  # it may be about to ask
+                helper.end(exc)
+                raise
             if self._options == 0:
                 break
             try:
@@ -60,9 +63,8 @@ class _Caller:
             except BaseException as exc:
                 self._failed = exc
             self._answered.release()
-        if errors:
-            raise errors[0]
-        return values[0]
+        helper.wait(helper.over)
+        return helper.result()
 
 
 class Schedule:
@@ -82,10 +84,11 @@ class Schedule:
         limit: int = MOST_STEPS,
     ) -> T:
         """Call *fn* under this schedule, as :func:`treadle.testing.run` does; return its value."""
+        check_number("limit", limit, 1)
         caller = _Caller(self._draw)
 
         def once() -> T:
-            with worlds(World("virtual", strict, 0, leaks, False, limit)) as one:
+            with worlds(World("virtual", strict, 0, leaks, False, limit), name_of(fn)) as one:
                 outcome = one(fn, Chooser(ASK, ask=caller.ask, most=limit))
             if outcome.exception is not None:
                 raise outcome.exception

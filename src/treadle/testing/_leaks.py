@@ -1,4 +1,4 @@
-"""What a block of code leaves behind: greenlets, timers, descriptors, threads."""
+"""What a block of code leaves behind: greenlets, timers, descriptors, threads, children."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import gc
 import os
 import sys
 import traceback
+from _signal import NSIG, getsignal  # type: ignore[import-not-found]  # the native ones
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from treadle._config import config
+from treadle._core.chooser import list_threads
 from treadle._core.crew import all_workers
-from treadle.greenlet import getcurrent
+from treadle._core.hub import Wait
+from treadle.greenlet import getcurrent, kill, killall
 from treadle.hub import get_hub
 from treadle.testing._clock import wait_all_blocked
+from treadle.testing._openings import is_own, opened_at, recording
+from treadle.threadpool import pools
+from treadle.timeout import Timeout
 
 _DESCRIPTORS = "/proc/self/fd"
-#: Frames kept of the code that starts a greenlet.
-STACK_LIMIT = 12
+_CHILDREN = "/proc/thread-self/children"
 
 
 class LeakError(AssertionError):
@@ -27,49 +31,140 @@ class LeakError(AssertionError):
     __module__ = __package__
 
 
+class Started(NamedTuple):
+    """The greenlets, timers and watchers that a hub has at one moment."""
+
+    greenlets: Collection[Any]
+    #: Greenlets that treadle did not make, but that wait here.
+    raw: set[Any]
+    #: By a number that no other timer has: what each is for.
+    timers: dict[int, Any]
+    watchers: set[Any]
+
+    @classmethod
+    def now(cls) -> Started:
+        hub = get_hub()
+        fibers = set(hub.fibers())
+        raw = {wait.greenlet for wait in hub.waits()} - fibers - {hub.main}
+        loop = hub.loop_made
+        return cls(fibers, raw, hub.live_timers(), set() if loop is None else set(loop.watchers))
+
+    def more(self) -> Started:
+        """What there is now and was not then. Timers of greenlets and watchers are left out."""
+        now = Started.now()
+        watchers = now.watchers - self.watchers
+        timers = {
+            number: what
+            for number, what in now.timers.items()
+            if number not in self.timers and not isinstance(what, Wait) and what not in now.watchers
+        }
+        # In the order in which they were started.
+        greenlets = [each for each in get_hub().fibers() if each not in self.greenlets]
+        return Started(greenlets, now.raw - self.raw, timers, watchers)
+
+    def end_later(self) -> list[Any]:
+        """Stop new timers and watchers; kill new greenlets, and return them."""
+        more = self.more()
+        for watcher in more.watchers:
+            watcher.stop()
+        for what in more.timers.values():
+            if isinstance(what, Timeout):
+                what.cancel()
+            else:  # a greenlet that is to start
+                kill(what)
+        current = getcurrent()
+        for each in more.raw:
+            if each is not current:
+                kill(each)
+        killall(more.greenlets, block=False)
+        return list(more.greenlets)
+
+
 class Present(NamedTuple):
     """What there is at one moment."""
 
-    greenlets: set[Any]
-    timers: int
+    started: Started
     descriptors: frozenset[str]
-    threads: frozenset[int]
+    #: By a number that no other thread has: its ident.
+    threads: dict[int, int]
+    #: Thread pools that have threads.
+    pools: frozenset[Any]
+    handlers: tuple[Any, ...]
+    children: frozenset[str]
 
     @classmethod
     def now(cls) -> Present:
-        hub = get_hub()
         workers = {worker.ident for worker in all_workers()}
+        live = sys._current_frames().keys() - workers
+        own = get_hub().__dict__.get("_threadpool")
         return cls(
-            set(hub.fibers()),
-            hub.timer_count(),
+            Started.now(),
             _descriptors(),
-            frozenset(sys._current_frames()) - workers,
+            {number: ident for number, ident in list_threads().items() if ident in live},
+            frozenset(pool for pool in pools if pool is not own and _has_threads(pool)),
+            tuple(map(getsignal, range(1, NSIG))),
+            _children(),
         )
 
     def leaks(self) -> list[str]:
         """A text for each thing that is there now and was not then."""
         now = Present.now()
-        if now.descriptors - self.descriptors:
+        if now.descriptors - self.descriptors or now.pools - self.pools:
+            del now
             gc.collect()
             now = Present.now()
         current = getcurrent()
-        found = [
-            _describe(each)
-            for each in get_hub().fibers()
-            if each not in self.greenlets and each is not current
-        ]
-        timers = now.timers - self.timers - len(found)
-        if timers > 0:
-            found.append(f"{timers} timers are still set")
-        found += [
-            f"descriptor {number} is open: {_target(number)}"
-            for number in sorted(now.descriptors - self.descriptors, key=int)
-        ]
-        for ident in now.threads - self.threads:
+        more = self.started.more()
+        found = [_describe(each) for each in more.greenlets if each is not current]
+        found += [f"{each!r} waits" for each in more.raw if each is not current]
+        found += [_describe_timer(what) for what in more.timers.values()]
+        found += sorted(f"{watcher!r} is active" for watcher in more.watchers)
+        for number in sorted(now.descriptors - self.descriptors, key=int):
+            target = _target(number)
+            found.append(f"descriptor {number} is open: {target}{opened_at(int(number), target)}")
+        for thread in now.threads.keys() - self.threads.keys():
+            ident = now.threads[thread]
             frame = sys._current_frames().get(ident)
             where = "" if frame is None else f", at {_where(traceback.extract_stack(frame)[-1])}"
             found.append(f"native thread {ident:#x} runs{where}")
+        found += [f"{pool!r} has threads: kill() ends them" for pool in now.pools - self.pools]
+        signals = {getattr(watcher, "signalnum", None) for watcher in more.watchers}
+        handlers = zip(self.handlers, now.handlers, strict=True)
+        for signum, (before, after) in enumerate(handlers, 1):
+            if before is not after and signum not in signals:
+                found.append(f"the handler of signal {signum} is {after!r}, no more {before!r}")
+        for pid in sorted(now.children - self.children):
+            found.append(f"child {pid} was not waited for{_command(pid)}")
         return found
+
+
+def _has_threads(pool: Any) -> bool:
+    crew = getattr(pool, "_crew", None)  # an executor that runs greenlets has none
+    return crew is not None and bool(crew.workers)
+
+
+def _children() -> frozenset[str]:
+    """The children of this thread that have not been waited for, where the system tells them."""
+    try:
+        with open(_CHILDREN, "rb") as file:
+            return frozenset(file.read().decode().split())
+    except OSError:
+        return frozenset()
+
+
+def _command(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return f": {' '.join(words).strip()}"
+
+
+def _describe_timer(what: Any) -> str:
+    started = _outside(getattr(what, "spawning_stack", None))
+    text = f"{what!r} has a timer"
+    return text if started is None else f"{text}; started at {_where(started)}"
 
 
 def _descriptors() -> frozenset[str]:
@@ -120,7 +215,7 @@ def _outside(stack: Any) -> traceback.FrameSummary | None:
     if stack is None:
         return None
     for place in reversed(traceback.extract_stack(stack)):
-        if f"{os.sep}treadle{os.sep}" not in place.filename:
+        if not is_own(place.filename):
             return place
     return None
 
@@ -132,27 +227,16 @@ def _where(place: traceback.FrameSummary) -> str:
 
 @contextmanager
 def no_leaks() -> Iterator[None]:
-    """Raise :class:`LeakError` if the block leaves greenlets, timers, descriptors or threads.
+    """Raise :class:`LeakError` if the block leaves greenlets, timers, descriptors, threads or more.
 
     Greenlets that are ready when the block ends may still run as far as they get. What the block
     itself raises is left alone.
     """
-    with spawning_stacks():
+    with recording():
         before = Present.now()
         yield
         wait_all_blocked()
         raise_leaks(before)
-
-
-@contextmanager
-def spawning_stacks() -> Iterator[None]:
-    """Let greenlets that are made in the block keep the stack of the code that makes them."""
-    limit = config.spawning_stack_limit
-    config.spawning_stack_limit = max(limit, STACK_LIMIT)
-    try:
-        yield
-    finally:
-        config.spawning_stack_limit = limit
 
 
 def raise_leaks(before: Present) -> None:

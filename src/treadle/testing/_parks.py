@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from treadle._core.chooser import Chooser
 from treadle.greenlet import getcurrent
-from treadle.testing._run import MOST_STEPS, Outcome, World, in_main_greenlet, worlds
+from treadle.testing._run import (
+    MOST_STEPS,
+    Allowed,
+    One,
+    Outcome,
+    World,
+    check_number,
+    is_allowed,
+    name_of,
+    worlds,
+)
+from treadle.testing._threads import in_main_greenlet
 
 T = TypeVar("T")
 
@@ -33,36 +45,45 @@ def at_every_park(
     """
     if (raises is None) == (call is None):
         raise ValueError("give one of raises and call")
+    kind = raises if isinstance(raises, type) else type(raises)
+    if raises is not None and not issubclass(kind, BaseException):
+        raise ValueError(f"raises must be an exception or a class of them, not {raises!r}")
+    check_number("limit", limit, 1)
+    # In a partial object, because a class may be called, and would look like one to be raised.
+    disturbance = raises if call is None else partial(call)
     world = World(leaks=leaks, limit=limit)
 
     def every() -> int:
-        with worlds(world) as one:
-            outcome = _attempt(one, fn, None, limit)
-            _judge(outcome, None, check, "undisturbed")
+        with worlds(world, name_of(fn)) as one:
+            outcome = _attempt(one, fn, None, limit, ())
+            _judge(outcome, (), check, "undisturbed")
             count = outcome.chooser.parks
+            allowed: Allowed = () if raises is None else raises
             for number in range(count):
-                outcome = _attempt(one, fn, {number: raises if call is None else call}, limit)
-                _judge(outcome, raises, check, f"disturbed at wait {number} of {count}")
+                outcome = _attempt(one, fn, {number: disturbance}, limit, allowed)
+                _judge(outcome, allowed, check, f"disturbed at wait {number} of {count}")
         return count
 
     return in_main_greenlet(every)
 
 
-def _attempt(one: Any, fn: Callable[[], T], at: dict[int, Any] | None, limit: int) -> Outcome[T]:
+def _attempt(
+    one: One, fn: Callable[[], T], at: dict[int, Any] | None, limit: int, allowed: Allowed
+) -> Outcome[T]:
     chooser = Chooser(most=limit)
     chooser.watched = getcurrent()  # the run puts its own greenlet there
     chooser.at_park = at
-    return one(fn, chooser)  # type: ignore[no-any-return]
+    return one(fn, chooser, allowed)
 
 
 def _judge(
     outcome: Outcome[Any],
-    expected: BaseException | type[BaseException] | None,
+    allowed: Allowed,
     check: Callable[[], object] | None,
     when: str,
 ) -> None:
     exception = outcome.exception
-    if exception is not None and _is(exception, expected):
+    if exception is not None and is_allowed(exception, allowed):
         exception = None
     try:
         if exception is not None:
@@ -72,9 +93,3 @@ def _judge(
     except BaseException as exc:
         exc.add_note(f"treadle.testing.at_every_park: {when}")
         raise
-
-
-def _is(exception: BaseException, expected: BaseException | type[BaseException] | None) -> bool:
-    if isinstance(expected, type):
-        return isinstance(exception, expected)
-    return exception is expected

@@ -7,16 +7,18 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from functools import wraps
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, preempt
+from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, newest_thread, preempt
 from treadle._core.crew import all_workers, any_task_runs
-from treadle._core.native import allocate_lock, start_new_thread
-from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall, killall
+from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall
 from treadle.hub import Hub, LoopExit, get_hub
 from treadle.testing import _clock
 from treadle.testing._clock import StrictClockError, VirtualClock, real_time, wait_all_blocked
-from treadle.testing._leaks import LeakError, Present, places, raise_leaks, spawning_stacks
+from treadle.testing._leaks import LeakError, Present, Started, places, raise_leaks
+from treadle.testing._openings import forget_openings, recording
+from treadle.testing._threads import in_main_greenlet, registered
 
 T = TypeVar("T")
 
@@ -74,6 +76,18 @@ class Outcome(NamedTuple, Generic[T]):
     chooser: Chooser
 
 
+#: What a program may raise: a class, or one exception.
+Allowed = BaseException | type[BaseException] | tuple[()]
+
+
+class One(Protocol):
+    """Makes one run. Looks at what is left even if the function raises what it may."""
+
+    def __call__(
+        self, fn: Callable[[], T], chooser: Chooser, allowed: Allowed = ()
+    ) -> Outcome[T]: ...
+
+
 class Failures:
     """Stands for a hub's ``handle_error`` during a run: keeps what greenlets failed with."""
 
@@ -99,6 +113,18 @@ class Failures:
         ]
 
 
+def check_number(name: str, value: object, least: int) -> None:
+    """Raise ValueError unless the argument *name* is a whole number, and not below *least*."""
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
+
+
+def check_seed(seed: object) -> None:
+    """Raise ValueError unless *seed* is a whole number, or None."""
+    if seed is not None and not isinstance(seed, int):
+        raise ValueError(f"seed must be a whole number, or None, not {seed!r}")
+
+
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless the argument *name* is one of *choices*."""
     if value not in choices:
@@ -106,8 +132,8 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcome[T]]]:
-    """Set up what all runs share; yields the function that makes one run.
+def worlds(world: World, name: str = "?") -> Iterator[One]:
+    """Set up what all runs of *name* share; yields the function that makes one run.
 
     Raises RuntimeError unless the caller is its thread's main greenlet, and no run is on.
     """
@@ -116,15 +142,18 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
         raise RuntimeError("a run must be started by the main greenlet of its thread")
     if hub.probe is not None:
         raise RuntimeError("a run is on in this thread already")
-    threads = count_threads() - len(all_workers())
+    newest, workers = newest_thread(), set(all_workers())
 
     def awaits_others() -> bool:
-        return any_task_runs() or count_threads() > threads + len(all_workers())
+        more = count_threads(newest)
+        if more == 0 and not workers:
+            return False
+        return any_task_runs() or more > sum(each not in workers for each in all_workers())
 
-    restart: Callable[[], object] = lambda: None  # noqa: E731
-    with ExitStack() as stack:
+    restart: Callable[[Chooser], object] = lambda chooser: None  # noqa: E731
+    with registered(name), ExitStack() as stack:
         if world.leaks:
-            stack.enter_context(spawning_stacks())
+            stack.enter_context(recording())
         if world.clock == "virtual":
             virtual = VirtualClock(awaits_others, world.strict)
             restart = virtual.restart
@@ -133,25 +162,42 @@ def worlds(world: World) -> Iterator[Callable[[Callable[[], T], Chooser], Outcom
         stack.enter_context(_without_collections())
         stack.callback(preempt, preempt(world.preempt))
 
-        def one(fn: Callable[[], T], chooser: Chooser) -> Outcome[T]:
+        def one(fn: Callable[[], T], chooser: Chooser, allowed: Allowed = ()) -> Outcome[T]:
             __tracebackhide__ = True
             reseed()
-            restart()
+            restart(chooser)
             chooser.awaits = awaits_others
-            return _run_once(hub, fn, chooser, world)
+            try:
+                return _run_once(hub, fn, chooser, world, allowed)
+            finally:
+                chooser.forget()
 
         yield one
 
 
-def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> Outcome[T]:
+def _run_once(
+    hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World, allowed: Allowed
+) -> Outcome[T]:
     __tracebackhide__ = True
+    forget_openings()
     before = Present.now() if world.leaks else None
-    known = set(hub.fibers())
+    known = Started.now()
+    killed: list[BaseException] = []
+
+    @wraps(fn)
+    def program() -> T:
+        try:
+            return fn()
+        except GreenletExit as exc:  # a greenlet's get() would return it
+            killed.append(exc)
+            raise
+
     failures = Failures(hub)
     hub.__dict__.setdefault("handle_error", failures)  # a program may take them itself
     chooser.limit = StepLimitError
-    greenlet = Greenlet(fn)
+    greenlet = Greenlet(program)
     exception: BaseException | None = None
+    expected: BaseException | None = None
     hub.probe = chooser
     try:
         if chooser.watched is not None:
@@ -160,6 +206,10 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
         greenlet.join()
         wait_all_blocked()
         exception = greenlet.exception
+        if exception is None and killed:
+            exception = killed[0]
+        if exception is not None and is_allowed(exception, allowed):
+            exception, expected = None, exception
         if exception is None:
             exception = _one_of(failures.unobserved(greenlet))
         hub.probe = None
@@ -167,18 +217,32 @@ def _run_once(hub: Hub, fn: Callable[[], T], chooser: Chooser, world: World) -> 
             raise_leaks(before)
     except (LoopExit, StepLimitError, HangError, StrictClockError) as exc:
         exception = exc
-        for place in places(known):
+        for place in places(known.greenlets):
             exc.add_note(place)
     except LeakError as exc:
         exception = exc
     finally:  # also after what ends the program
         hub.probe = None
         try:
-            _end(hub, [each for each in hub.fibers() if each not in known])
+            _end(hub, known)
         finally:
             if hub.__dict__.get("handle_error") is failures:
                 del hub.__dict__["handle_error"]
+    if exception is None:
+        exception = expected
     return Outcome(greenlet.value if exception is None else None, exception, chooser)
+
+
+def is_allowed(exception: BaseException, allowed: Allowed) -> bool:
+    """Whether a program may raise the exception."""
+    if isinstance(allowed, BaseException):
+        return exception is allowed
+    return isinstance(exception, allowed)
+
+
+def name_of(fn: Callable[..., object]) -> str:
+    """What a program is called in messages."""
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
 def _one_of(exceptions: list[BaseException]) -> BaseException | None:
@@ -187,14 +251,14 @@ def _one_of(exceptions: list[BaseException]) -> BaseException | None:
     return exceptions[0] if exceptions else None
 
 
-def _end(hub: Hub, greenlets: list[Any]) -> None:
-    """Kill what a run left, so that the next finds nothing of it.
+def _end(hub: Hub, known: Started) -> None:
+    """End what a run left, so that the next finds nothing of it.
 
     It waits for GRACE virtual seconds, or PATIENCE real ones: some greenlets refuse to end.
     """
+    greenlets = known.end_later()
     if not greenlets:
         return
-    killall(greenlets, block=False)
     waited = [each for each in greenlets if hasattr(each, "rawlink")]
     limited = Chooser(most=END_STEPS)
     limited.limit = StepLimitError
@@ -209,6 +273,8 @@ def _end(hub: Hub, greenlets: list[Any]) -> None:
         pass
     finally:
         hub.probe = None
+        limited.forget()
+        known.end_later()  # what they set while they ended
 
 
 @contextmanager
@@ -247,32 +313,6 @@ def _without_collections() -> Iterator[None]:
         (gc.enable if enabled else gc.disable)()
 
 
-def in_main_greenlet(call: Callable[[], T]) -> T:
-    """Do it here if the caller is a main greenlet, else in a native thread of its own."""
-    __tracebackhide__ = True
-    hub = get_hub()
-    if getcurrent() is hub.main and hub.probe is None:
-        return call()
-    values: list[T] = []
-    errors: list[BaseException] = []
-    done = allocate_lock()
-    done.acquire()
-
-    def main() -> None:
-        try:
-            values.append(call())
-        except BaseException as exc:
-            errors.append(exc)
-        finally:
-            done.release()
-
-    start_new_thread(main, ())
-    done.acquire()  # natively: the caller's hub stands still, and so does its clock
-    if errors:
-        raise errors[0]
-    return values[0]
-
-
 def run(
     fn: Callable[[], T],
     *,
@@ -297,12 +337,14 @@ def run(
     """
     check_choice("clock", clock, ("virtual", "real"))
     check_choice("order", order, ("fifo", "random"))
+    check_number("limit", limit, 1)
+    check_seed(seed)
     world = World(clock, strict, seed or 0, leaks, False, limit)
     chooser = Chooser(RANDOM if order == "random" else FIFO, seed=seed or 0, most=limit)
 
     def once() -> T:
         __tracebackhide__ = True
-        with worlds(world) as one:
+        with worlds(world, name_of(fn)) as one:
             outcome = one(fn, chooser)
         if outcome.exception is not None:
             raise outcome.exception

@@ -7,6 +7,7 @@ greenlet, if it leaves greenlets, timers, descriptors or threads, and if it does
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the native functions
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -18,6 +19,7 @@ from typing import Literal, NamedTuple
 import pytest
 
 from treadle import monkey
+from treadle._core.chooser import raise_in_thread
 from treadle._core.native import allocate_lock, start_new_thread
 from treadle.hub import get_hub
 from treadle.observe.deadlock import describe_deadlock
@@ -28,7 +30,8 @@ from treadle.testing._explore import (
     explore,
     replay,
 )
-from treadle.testing._run import HangError, check_choice, in_main_greenlet, run
+from treadle.testing._run import HangError, check_choice, run
+from treadle.testing._threads import POLITE, in_main_greenlet
 from treadle.testing._token import Token
 
 #: Real seconds after which a test is taken for one that hangs.
@@ -242,7 +245,10 @@ def _explore(runtest: Callable[[], None], options: Options, schedules: int) -> N
 
 @contextmanager
 def _limited(seconds: float | None) -> Iterator[None]:
-    """Raise HangError in the caller, a main greenlet, if the block takes longer."""
+    """Raise HangError in the caller, a main greenlet, if the block takes longer.
+
+    If the hub does not come to that, the error is raised in whatever code runs or waits natively.
+    """
     if seconds is None:
         yield
         return
@@ -252,23 +258,58 @@ def _limited(seconds: float | None) -> Iterator[None]:
     turn = allocate_lock()  # released when the thread has begun, and when it is about to end
     turn.acquire()
 
+    told = False  # by one of the two ways
+    message = f"the test has not ended within {seconds} s"
+
     def expire() -> None:
+        nonlocal told
+        if told:
+            return
+        told = True
         try:
             text = describe_deadlock(hub).partition("\n")[2]
         except Exception as exc:  # of a repr()
             text = f"what waits cannot be shown: {type(exc).__name__}"
-        hub.interrupt_main(HangError(f"the test has not ended within {seconds} s\n{text}"))
+        hub.interrupt_main(HangError(f"{message}\n{text}"))
 
     def watch() -> None:
+        nonlocal told
         turn.release()
         if not over.acquire(timeout=min(seconds, LONGEST)):
             hub.loop.run_callback_threadsafe(expire)
+            if not over.acquire(timeout=POLITE) and not told:
+                told = True
+                interrupt()
         turn.release()
 
-    start_new_thread(watch, ())
-    turn.acquire()  # a run counts the threads that were there before
+    with _interrupting(hub.thread_ident, f"{message}, and runs on without a switch") as interrupt:
+        start_new_thread(watch, ())
+        turn.acquire()  # a run counts the threads that were there before
+        try:
+            yield
+        finally:
+            over.release()
+            turn.acquire()
+
+
+@contextmanager
+def _interrupting(thread: int, message: str) -> Iterator[Callable[[], None]]:
+    """Yield what raises HangError in this thread, called by another.
+
+    In the main thread a signal does that: it ends system calls as well.
+    """
+    if not (hasattr(_signal, "pthread_kill") and get_hub().main_hub):
+        yield partial(raise_in_thread, thread, HangError)
+        return
+
+    def handle(number: int, frame: object) -> None:
+        __tracebackhide__ = True
+        raise HangError(message)
+
+    # SIGALRM is pytest-timeout's. treadle's signal() would leave it to the main greenlet to raise
+    # what the handler raises, and that would not come to run.
+    before = _signal.signal(_signal.SIGVTALRM, handle)
     try:
-        yield
+        yield partial(_signal.pthread_kill, thread, _signal.SIGVTALRM)
     finally:
-        over.release()
-        turn.acquire()
+        _signal.signal(_signal.SIGVTALRM, _signal.SIG_DFL if before is None else before)
