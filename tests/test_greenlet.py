@@ -1,6 +1,7 @@
 """Greenlets: life, results, links, names and deaths, compared with gevent's and with threads."""
 
 import contextvars
+import decimal
 import gc
 import io
 import os
@@ -146,6 +147,23 @@ class TestStart:
 
         assert treadle.spawn(change).get() == 1
         assert variable.get() == 1
+
+    @pytest.mark.parametrize("spawn", [treadle.spawn, treadle.spawn_raw])
+    def test_decimals_settings_are_copied(self, spawn: Any) -> None:
+        seen = []
+
+        def change() -> None:
+            decimal.getcontext().prec += 1
+            decimal.getcontext().traps[decimal.Inexact] = True
+            seen.append(decimal.getcontext().prec)
+
+        with decimal.localcontext() as settings:
+            settings.prec = 7
+            spawn(change)
+            spawn(change)
+            treadle.sleep(0)
+            assert decimal.Decimal(1) / 3 == decimal.Decimal("0.3333333")
+        assert seen == [8, 8]
 
     def test_spawn_callbacks(self) -> None:
         seen: list[Greenlet] = []

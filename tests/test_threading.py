@@ -81,6 +81,34 @@ for exc in (ValueError("no"), SystemExit(3), KeyboardInterrupt()):
 threading.excepthook = threading.__excepthook__
 print(threading.excepthook is threading.__excepthook__)
 """,
+    # Since CPython 3.14 threads may inherit a context, as sys.flags.thread_inherit_context says.
+    "contexts": """
+import concurrent.futures, contextvars, decimal, multiprocessing.pool, _thread
+user = contextvars.ContextVar("user", default="nobody")
+user.set("main")
+decimal.getcontext().prec = 8
+def look():
+    decimal.getcontext().prec -= 1
+    return user.get(), decimal.getcontext().prec
+seen = []
+def request(name):
+    user.set(name)
+    seen.append(executor.submit(look).result(5))
+    seen.append(pool.apply(look))
+    user.set("changed")
+with concurrent.futures.ThreadPoolExecutor(1) as executor, multiprocessing.pool.ThreadPool(1) as pool:
+    for name in ("alice", "bob"):
+        thread = threading.Thread(target=request, args=(name,))
+        thread.start(); thread.join()
+    timer = threading.Timer(0, lambda: seen.append(look()))
+    timer.start(); timer.join()
+    ended = threading.Event()
+    _thread.start_new_thread(lambda: (seen.append(look()), ended.set()), ())
+    ended.wait(5)
+print(*[who for who, _ in seen], user.get())
+print(*["abcdefghijklmnopqrstuvwxyz#"[-precision] for _, precision in seen])  # no digits
+print(decimal.getcontext().prec == 8)
+""",
     "many join one": """
 order = []
 thread = threading.Thread(target=time.sleep, args=(0.02,))

@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 from treadle._core import locks as core_locks
 from treadle._core.builtins import builtin, get_ident, report_ignored, report_thread
-from treadle._core.greenlet import Greenlet, getcurrent
+from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import get_existing_hub
 from treadle.event import Event
 
@@ -97,7 +97,7 @@ allocate = allocate_lock = lock = LockType
 get_ident.__module__ = __name__
 
 
-class ThreadGreenlet(Greenlet[None]):
+class ThreadGreenlet(ThreadStart):
     """A greenlet that runs a thread of the standard library."""
 
     sentinel: Any = None

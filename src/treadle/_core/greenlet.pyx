@@ -1,6 +1,5 @@
 """Greenlet: a function that runs in a greenlet, its result, and what waits for its end."""
 
-from contextvars import copy_context
 from types import GenericAlias
 from weakref import ref as weak_ref
 
@@ -14,6 +13,7 @@ from greenlet import GreenletExit
 
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.collector cimport Collector
+from treadle._core.context cimport inherited_context
 from treadle._core.greenlet_api cimport (
     PyGreenlet_Import,
     PyGreenlet_SetParent,
@@ -42,12 +42,6 @@ from treadle._core.hub cimport (
 from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timeout cimport timeout_error
 from treadle._core.waiter cimport exception_from
-
-cdef extern from *:
-    """
-    #define treadle_has_context() (PyThreadState_Get()->context != NULL)
-    """
-    bint treadle_has_context()
 
 cdef extern from "Python.h":
     # Without Cython's error handling: these return NULL with an exception set.
@@ -116,14 +110,20 @@ cdef class Greenlet(Fiber):
             raise TypeError(f"{type(self).__name__} cannot run {run!r}: it is not callable")
         self.args = args
         self.keywords = keywords
-        if treadle_has_context():
-            self.gr_context = copy_context()
+        self.inherit()
         if track_tree:
             current = current_greenlet()
             self.spawner = weak_ref(current)
             self.tree_locals = locals_of_tree(current)
         if stack_limit > 0:
             self.stack = caller_stack(stack_limit)
+        return 0
+
+    cdef int inherit(self) except -1:
+        """Take over what a new greenlet has of the one that makes it."""
+        context = inherited_context()
+        if context is not None:
+            self.gr_context = context
         return 0
 
     # -- the function
@@ -461,6 +461,13 @@ cdef class Greenlet(Fiber):
         return 0
 
 
+cdef class ThreadStart(Greenlet):
+    """A greenlet that stands for a thread, and inherits nothing, as the interpreter's threads do."""
+
+    cdef int inherit(self) except -1:
+        return 0
+
+
 cdef inline bint is_joiner(link):
     """Return whether a link is served at once, in C; other links are called in the hub."""
     return isinstance(link, (Wait, Collector))
@@ -610,8 +617,9 @@ cdef class RawGreenlet(Fiber):
         self.hub = get_hub()
         PyGreenlet_SetParent(self, self.hub)
         self.target, self.args, self.kwargs = function, args, kwargs
-        if treadle_has_context():
-            self.gr_context = copy_context()
+        context = inherited_context()
+        if context is not None:
+            self.gr_context = context
 
     @property
     def spawn_tree_locals(self):
