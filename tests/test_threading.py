@@ -96,7 +96,8 @@ def request(name):
     seen.append(executor.submit(look).result(5))
     seen.append(pool.apply(look))
     user.set("changed")
-with concurrent.futures.ThreadPoolExecutor(1) as executor, multiprocessing.pool.ThreadPool(1) as pool:
+futures = concurrent.futures
+with futures.ThreadPoolExecutor(1) as executor, multiprocessing.pool.ThreadPool(1) as pool:
     for name in ("alice", "bob"):
         thread = threading.Thread(target=request, args=(name,))
         thread.start(); thread.join()
@@ -108,6 +109,41 @@ with concurrent.futures.ThreadPoolExecutor(1) as executor, multiprocessing.pool.
 print(*[who for who, _ in seen], user.get())
 print(*["abcdefghijklmnopqrstuvwxyz#"[-precision] for _, precision in seen])  # no digits
 print(decimal.getcontext().prec == 8)
+""",
+    "signals belong to the main thread": """
+import asyncio, os, signal
+def attempt(function, *args):
+    try: print(function.__name__, getattr(result := function(*args), "__name__", result))
+    except (ValueError, RuntimeError) as error: print(function.__name__, type(error), error)
+def handler(number, frame): print("handled")
+def use():
+    attempt(signal.signal, signal.SIGUSR1, handler)
+    attempt(signal.getsignal, signal.SIGUSR1)
+    attempt(signal.set_wakeup_fd, -1)
+    async def wait_for_signals():
+        attempt(asyncio.get_running_loop().add_signal_handler, signal.SIGUSR1, print)
+    asyncio.run(wait_for_signals())
+def run_in_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start(); thread.join()
+run_in_thread(use)
+attempt(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
+run_in_thread(use)
+if "greenlet" in sys.modules:  # what a greenlet of the thread does, the thread does
+    import greenlet
+    def use(use=use): greenlet.greenlet(use).switch()
+run_in_thread(use)
+def fork():
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGUSR1, handler)  # the thread that forks is the child's main thread
+        signal.raise_signal(signal.SIGUSR1)
+        run_in_thread(use)
+        sys.stdout.flush()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+sys.stdout.flush()
+if hasattr(os, "fork"): run_in_thread(fork)
 """,
     "many join one": """
 order = []

@@ -107,6 +107,21 @@ class ThreadGreenlet(ThreadStart):
     signal_mask: Any = None
 
 
+#: The thread that a fork has made the main thread of this process, if it is a greenlet.
+_main_thread: Any = None
+
+
+def current_thread_greenlet() -> ThreadGreenlet | None:
+    """Return the greenlet of the thread that calls; None if that is no greenlet, or the main thread.
+
+    The caller may be a greenlet of the greenlet library that the thread runs.
+    """
+    greenlet: Any = getcurrent()
+    while greenlet is not None and not isinstance(greenlet, ThreadGreenlet):
+        greenlet = greenlet.parent
+    return None if greenlet is _main_thread else greenlet
+
+
 @builtin
 def start_new_thread(
     function: Callable[..., object],
@@ -176,7 +191,9 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
 
 def _forget_threads_in_child() -> None:
     """Mark all other threads as ended in a forked child, unless it keeps their greenlets."""
+    global _main_thread
     current, hub = getcurrent(), get_existing_hub()
+    _main_thread = current_thread_greenlet() or _main_thread
     if hub is not None and hub.keeping_fork is current:
         return
     for greenlet in _running - {current}:
