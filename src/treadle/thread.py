@@ -112,7 +112,7 @@ _main_thread: Any = None
 
 
 def current_thread_greenlet() -> ThreadGreenlet | None:
-    """Return the greenlet of the thread that calls; None if that is no greenlet, or the main thread.
+    """Return the calling thread's greenlet; None if it has none or is the main thread.
 
     The caller may be a greenlet of the greenlet library that the thread runs.
     """

@@ -33,12 +33,14 @@ from treadle._core.hub cimport (
     count_sleeping_threads,
     current_greenlet,
     forget_sleeping_threads,
+    get_hub,
     get_hub_if_exists,
     interrupt_main,
     main_greenlet,
     move_hub,
     new_wait,
     park,
+    run_callback,
     set_thread_hub,
     unlist_fiber,
     unpark,
@@ -124,6 +126,16 @@ cdef class ThreadHub(Hub):
             if wait in self.join_waits:
                 self.join_waits.remove(wait)
 
+    def begin_job(self):
+        """Note that a native thread makes a call for this one: until it ends, the hub is not idle."""
+        self.jobs += 1
+
+    def end_job(self):
+        """Note the end of such a call. Any thread may do it."""
+        self.jobs -= 1
+        if self.join_waits and self.state != HUB_CLOSED:
+            run_callback(self, int, ())  # have it look again whether it is idle
+
     def waits(self):
         """Return a Wait for each greenlet that is parked in this hub: main's, raw ones', Fibers'."""
         found = [] if self.main_wait is None else [self.main_wait]
@@ -151,7 +163,9 @@ cdef class ThreadHub(Hub):
         if self.probe is not None:
             return self.probe.awaits_others(self)
         if self.join_waits:
-            return False  # Hub.join() waits only for timers, I/O and watchers, not for threads
+            # Hub.join() waits for timers, I/O, watchers and its own calls in native threads, but
+            # not for whatever another thread may do.
+            return self.jobs > 0
         if not treadle_is_main_thread():
             return True  # the main thread can wake this hub
         # Other threads can wake it, unless they all sleep until another thread wakes them.
@@ -189,6 +203,7 @@ cdef class ThreadHub(Hub):
         cdef Wait wait = wait_of(self, current_greenlet())
         abandon(self, left_by_forks)
         self.refs = self.unref_timers = 0
+        self.jobs = 0
         self.generation += 1
         while wait is not None:  # fork() was called in a signal handler while its greenlet waits
             wait.generation = self.generation
@@ -203,6 +218,18 @@ cdef class ThreadHub(Hub):
             if self is get_hub_if_exists():
                 release_from_thread()
             shut(self)
+
+
+def hub_for_waiting():
+    """Return the hub in which the caller's waits are; None in a native thread without one.
+
+    The main thread's hub is made if there is none. A caller does that before it looks for what it
+    may have to wait for: other threads run while a hub is made.
+    """
+    cdef Hub hub = get_hub_if_exists()
+    if hub is None and treadle_is_main_thread() and not treadle_is_finalizing():
+        hub = get_hub()
+    return hub if isinstance(hub, ThreadHub) else None
 
 
 cdef bint has_signal_handlers() except -1:
@@ -373,6 +400,8 @@ def after_fork_in_child():
         move_hub(own, HUB_OPEN)
         own.for_main_thread = True
         own.poller.blocking = False
+        if isinstance(own, ThreadHub):
+            (<ThreadHub>own).jobs = 0  # the threads that make the calls are not there
         if own.keeping_fork is current_greenlet():
             own.poller.renew_and_rewatch()
         else:

@@ -30,6 +30,7 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_os_thread_handle": ("threading._MainThread", "3.14"),
     "_rebuild": ("_multiprocessing.SemLock", "3.11 to 3.13"),
     "_recv": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
+    "_register_atexit": ("threading", "3.11 to 3.13"),
     "_run_once": ("asyncio.base_events.BaseEventLoop", "3.11 to 3.13"),
     "_send": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
     "_set_running_loop": ("asyncio.events", "3.11 to 3.14"),
