@@ -145,6 +145,78 @@ def fork():
 sys.stdout.flush()
 if hasattr(os, "fork"): run_in_thread(fork)
 """,
+    "what the interpreter keeps for each thread": """
+import asyncio, _thread
+def hook(*args): return hook
+def state():
+    hooks = [getattr(each, "__name__", each) for each in
+             (sys.gettrace(), sys.getprofile(), *sys.get_asyncgen_hooks())]
+    return hooks, sys.get_coroutine_origin_tracking_depth()
+def own_state(name):
+    before = state()
+    def own(*args): return own
+    own.__name__ = name
+    sys.set_asyncgen_hooks(own, own)
+    sys.set_coroutine_origin_tracking_depth(len(name))
+    sys.setprofile(own)
+    sys.settrace(own)
+    seen = []
+    for _ in range(3):
+        time.sleep(0.002)
+        seen.append(state())
+    after = state()
+    results[name] = before, seen, after
+results = {}
+threads = [threading.Thread(target=own_state, args=(name,)) for name in ("a", "bb", "ccc")]
+sys.set_asyncgen_hooks(hook)
+for thread in threads: thread.start(); time.sleep(0.001)
+for thread in threads: thread.join()
+print(sorted(results.items()))
+print(state())
+sys.set_asyncgen_hooks(None, None)
+
+lines = []
+def trace_lines(frame, event, arg):
+    if frame.f_code is wait_twice.__code__:
+        lines.append((threading.current_thread().name, event, frame.f_lineno))
+    return trace_lines
+def wait_twice():
+    time.sleep(0.002)
+    x = 1
+    lock.acquire(); lock.release()
+    return x
+lock = _thread.allocate_lock()
+threading.settrace(trace_lines)
+threads = [threading.Thread(target=wait_twice, name=name) for name in "ABC"]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+threading.settrace(None)
+print(sorted(lines))
+
+async def numbers():
+    try:
+        while True:
+            yield 1
+            await asyncio.sleep(0.001)
+    finally:
+        await asyncio.sleep(0)
+        closed.append(asyncio.get_running_loop())
+def run(seconds, debug):
+    async def leave_half_way():
+        task = asyncio.current_task()
+        async for _ in numbers(): break
+        await asyncio.sleep(seconds)
+        time.sleep(0.001)
+        loops.append(asyncio.get_running_loop())
+        print(asyncio.current_task() is task)
+    asyncio.run(leave_half_way(), debug=debug)
+closed, loops = [], []
+threads = [threading.Thread(target=run, args=(n / 200, n != 2)) for n in (1, 2, 3)]
+for thread in threads: thread.start(); time.sleep(0.001)
+for thread in threads: thread.join()
+print(len(closed), set(closed) == set(loops), len(set(loops)))
+print(state())
+""",
     "many join one": """
 order = []
 thread = threading.Thread(target=time.sleep, args=(0.02,))
@@ -222,6 +294,37 @@ threading.set{kind}(None)
 print("traced" in seen, sys.get{kind}())
 """
     assert fresh(source) == "True None\n"
+
+
+def test_coverage_counts_what_threads_do_after_a_wait(fresh, tmp_path):
+    pytest.importorskip("coverage")
+    (tmp_path / "covered.py").write_text(
+        "import threading, time, treadle\n"
+        "def work():\n"
+        "    time.sleep(0.002)\n"
+        "    done = 1\n"
+        "    return done\n"
+        "threads = [threading.Thread(target=work) for _ in range(3)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "def spawned():\n"
+        "    time.sleep(0.002)\n"
+        "    done = 1\n"
+        "    return done\n"
+        "treadle.joinall([treadle.spawn(spawned) for _ in range(3)])\n"
+    )
+    source = f"""
+from treadle import monkey
+monkey.patch_all()
+import sys, coverage
+sys.path.insert(0, {str(tmp_path)!r})
+cover = coverage.Coverage(data_file=None, include=["*/covered.py"], concurrency="greenlet")
+cover.start()
+import covered
+cover.stop()
+print(cover.analysis(covered)[2])
+"""
+    assert fresh(source) == "[]\n"
 
 
 def test_a_native_thread_has_a_dummy(fresh):

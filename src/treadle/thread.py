@@ -158,15 +158,8 @@ def _count() -> int:
     return _native_count() + len(_running)
 
 
-#: The native thread's trace and profile functions before the first greenlet ran as a thread.
-_hooks_before: tuple[Any, Any] = (None, None)
-
-
 def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    global _hooks_before
     current = getcurrent()
-    if not _running:
-        _hooks_before = sys.gettrace(), sys.getprofile()
     _running.add(current)
     try:
         function(*args, **kwargs)
@@ -176,14 +169,6 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
         report_thread(function, exc)
     finally:
         _running.discard(current)
-        if not _running:
-            # Greenlets share the native thread's trace and profile functions, which those of
-            # threading.settrace() and threading.setprofile() have replaced.
-            trace, profile = _hooks_before
-            if sys.gettrace() is not trace:
-                sys.settrace(trace)
-            if sys.getprofile() is not profile:
-                sys.setprofile(profile)
         sentinel = getattr(current, "sentinel", None)
         if sentinel is not None and sentinel.locked():
             sentinel.release()

@@ -11,6 +11,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 
 from greenlet import GreenletExit
 
+from treadle._core.aside cimport begin_tracing, tracing_for_thread, tracing_here
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.collector cimport Collector
 from treadle._core.context cimport inherited_context
@@ -82,6 +83,20 @@ cdef extern from *:
     bint is_made_as "treadle_is_made_as"(object cls, type base) noexcept
     object make "treadle_make"(object cls, tuple no_args)
 
+cdef int inherit_all(Fiber new) except -1:
+    """Give a new greenlet what it inherits from the current one: the context, and tracing."""
+    context = inherited_context()
+    if context is not None:
+        new.gr_context = context
+    new.tracing = tracing_here()
+    return 0
+
+
+cdef int begin_inherited_tracing(Fiber current) except -1:
+    tracing, current.tracing = current.tracing, None
+    return begin_tracing(tracing)
+
+
 cdef set on_spawn = set()
 # Called with each Greenlet that is started.
 spawn_callbacks = on_spawn
@@ -120,11 +135,7 @@ cdef class Greenlet(Fiber):
         return 0
 
     cdef int inherit(self) except -1:
-        """Take over what a new greenlet has of the one that makes it."""
-        context = inherited_context()
-        if context is not None:
-            self.gr_context = context
-        return 0
+        return inherit_all(self)
 
     # -- the function
 
@@ -231,6 +242,8 @@ cdef class Greenlet(Fiber):
             return
         self.cancel_start()
         self.life = RUNNING
+        if self.tracing is not None:
+            begin_inherited_tracing(self)
         # No try statement and no temporaries: they would take up stack in every parked greenlet.
         result = self.call()
         if result != NULL:
@@ -462,9 +475,10 @@ cdef class Greenlet(Fiber):
 
 
 cdef class ThreadStart(Greenlet):
-    """A greenlet that stands for a thread, and inherits nothing, as the interpreter's threads do."""
+    """A greenlet that stands for a thread: it inherits no context, as the interpreter's threads do."""
 
     cdef int inherit(self) except -1:
+        self.tracing = tracing_for_thread()
         return 0
 
 
@@ -617,9 +631,7 @@ cdef class RawGreenlet(Fiber):
         self.hub = get_hub()
         PyGreenlet_SetParent(self, self.hub)
         self.target, self.args, self.kwargs = function, args, kwargs
-        context = inherited_context()
-        if context is not None:
-            self.gr_context = context
+        inherit_all(self)
 
     @property
     def spawn_tree_locals(self):
@@ -639,6 +651,8 @@ cdef class RawGreenlet(Fiber):
     def run(self, *ignored):
         function, args, kwargs = self.target, self.args, self.kwargs
         self.target = self.args = self.kwargs = self.hub.starting = None
+        if self.tracing is not None:
+            begin_inherited_tracing(self)
         return function(*args, **kwargs)
 
 

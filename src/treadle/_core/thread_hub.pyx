@@ -14,6 +14,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t
 
+from treadle._core.aside cimport begin_tracing
 from treadle._core.clock cimport nanoseconds
 from treadle._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
@@ -48,6 +49,7 @@ from treadle._core.hub cimport (
     wait_of,
 )
 from treadle._core.ring cimport ring_pop
+from treadle._core.thread_state cimport treadle_clear_state
 from treadle._core.threads cimport (
     treadle_is_finalizing,
     treadle_is_main_thread,
@@ -63,6 +65,7 @@ from treadle.exceptions import LoopExit
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
+    void *PyThreadState_Get()
 
 PyGreenlet_Import()
 
@@ -88,6 +91,7 @@ cdef class ThreadHub(Hub):
             raise RuntimeError(f"this thread has a hub already: {other!r}")
         left_by_threads = []
         self.main = main_greenlet()
+        self.thread_state = PyThreadState_Get()
         PyGreenlet_SetParent(self, self.main)
         self.for_main_thread = treadle_is_main_thread()
         self.poller = make_poller(None, self.for_main_thread)
@@ -105,6 +109,15 @@ cdef class ThreadHub(Hub):
             sleep(0)
         else:
             self.wait_until_idle()
+
+    cdef int run_next_callback(self) except -1:
+        if self.tracing is None:
+            return Hub.run_next_callback(self)
+        begin_tracing(self.tracing)
+        try:
+            return Hub.run_next_callback(self)
+        finally:
+            treadle_clear_state()
 
     # -- deadlock
 
