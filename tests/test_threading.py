@@ -111,7 +111,8 @@ print(*["abcdefghijklmnopqrstuvwxyz#"[-precision] for _, precision in seen])  # 
 print(decimal.getcontext().prec == 8)
 """,
     "signals belong to the main thread": """
-import asyncio, os, signal
+import asyncio, os, signal, warnings
+warnings.simplefilter("ignore")  # of a fork beside threads
 def attempt(function, *args):
     try: print(function.__name__, getattr(result := function(*args), "__name__", result))
     except (ValueError, RuntimeError) as error: print(function.__name__, type(error), error)

@@ -23,6 +23,7 @@ from weakref import WeakSet
 
 from treadle._core import locks as core_locks
 from treadle._core.builtins import builtin, get_ident, report_ignored, report_thread
+from treadle._core.greenlet import Greenlet as Greenlet  # gevent.thread has it too
 from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import get_existing_hub
 from treadle.event import Event
