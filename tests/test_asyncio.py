@@ -130,3 +130,24 @@ for selector in (Impatient(), selectors.DefaultSelector()):
 print(done.wait(5))
 """
     assert run(source) == "True\n"
+
+
+def test_a_loop_that_two_greenlets_call_running(run: Callable[[str], str]) -> None:
+    source = """
+loop = asyncio.new_event_loop()
+def with_loop(waits):
+    asyncio._set_running_loop(loop)
+    for _ in range(waits):
+        time.sleep(0.002)
+        assert asyncio.get_running_loop() is loop
+    asyncio._set_running_loop(None)
+
+greenlets = [treadle.spawn(with_loop, waits) for waits in (1, 5)]
+for _ in range(8):
+    time.sleep(0.001)
+    assert asyncio._get_running_loop() is None
+treadle.joinall(greenlets, raise_error=True)
+loop.close()
+print("apart")
+"""
+    assert run(source) == "apart\n"

@@ -1,5 +1,6 @@
 """The executor of greenlets, compared with the standard library's executor of threads."""
 
+import decimal
 import os
 import subprocess
 import sys
@@ -224,6 +225,17 @@ def test_a_call_has_its_submitters_context_and_its_own() -> None:
         variable.set("submitter's")
         assert executor.submit(change).result() == "submitter's"
     assert variable.get() == "submitter's"
+
+
+def test_a_call_has_its_own_settings_of_decimal() -> None:
+    def change() -> int:
+        decimal.getcontext().prec += 1
+        return decimal.getcontext().prec
+
+    with decimal.localcontext() as settings, GreenletPoolExecutor(1) as executor:
+        settings.prec = 7
+        assert [executor.submit(change).result() for _ in range(2)] == [8, 8]
+        assert settings.prec == 7
 
 
 def test_calls_submitted_by_calls_and_by_other_threads_run_in_its_own_thread() -> None:

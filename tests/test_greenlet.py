@@ -2,9 +2,11 @@
 
 import contextvars
 import datetime
+import decimal
 import gc
 import io
 import os
+import sys
 import threading
 import time
 import traceback
@@ -209,6 +211,58 @@ class TestStart:
 
         assert treadle.spawn(change).get() == 1
         assert variable.get() == 1
+
+    @pytest.mark.parametrize("spawn", [treadle.spawn, treadle.spawn_raw])
+    def test_decimals_settings_are_copied(self, spawn: Any) -> None:
+        seen = []
+
+        def change() -> None:
+            decimal.getcontext().prec += 1
+            decimal.getcontext().traps[decimal.Inexact] = True
+            seen.append(decimal.getcontext().prec)
+
+        with decimal.localcontext() as settings:
+            settings.prec = 7
+            spawn(change)
+            spawn(change)
+            treadle.sleep(0)
+            assert decimal.Decimal(1) / 3 == decimal.Decimal("0.3333333")
+        assert seen == [8, 8]
+
+    @pytest.mark.parametrize("spawn", [treadle.spawn, treadle.spawn_raw])
+    @pytest.mark.parametrize("kind", ["trace", "profile"])
+    def test_tracing_is_inherited_and_then_its_own(self, spawn: Any, kind: str) -> None:
+        get, set_ = getattr(sys, f"get{kind}"), getattr(sys, f"set{kind}")
+        seen = []
+
+        def spawners(*args: object) -> Any:
+            return spawners
+
+        def its_own(*args: object) -> Any:
+            return its_own
+
+        def run() -> None:
+            seen.append(get())
+            set_(its_own)
+            treadle.sleep(0)
+            seen.append(get())
+            # It ends with its function set.
+
+        before = get()
+        set_(spawners)
+        try:
+            spawn(run)
+            treadle.get_hub().loop.run_callback(lambda: seen.append(get()))
+            treadle.sleep(0)
+            seen.append(get())
+            treadle.sleep(0.001)
+            seen.append(get())
+        finally:
+            set_(before)
+        spawn(lambda: seen.append(get()))
+        treadle.get_hub().loop.run_callback(lambda: seen.append(get()))
+        treadle.sleep(0.001)
+        assert seen == [spawners, spawners, spawners, its_own, spawners, before, before]
 
     def test_spawn_callbacks(self) -> None:
         seen: list[Greenlet] = []

@@ -195,6 +195,24 @@ assert signal.getsignal(signal.SIGINT) is handler
 assert signal.signal(signal.SIGINT, signal.SIG_DFL) is handler
 assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
 """,
+    "classes live where those that they replace do": """
+import contextlib, pickle, subprocess
+def name_of(cls): return f"{cls.__module__}.{cls.__name__}"
+poller = select.epoll()
+for made, name in ((threading.Lock(), "_thread.lock"), (threading.RLock(), "_thread.RLock"),
+                   (threading.local(), "_thread._local"), (poller, "select.epoll")):
+    assert name_of(type(made)) == name, type(made)
+poller.close()
+for cls, name in ((queue.SimpleQueue, "_queue.SimpleQueue"), (socket.socket, "socket.socket"),
+                  (selectors.EpollSelector, "selectors.EpollSelector"),
+                  (subprocess.Popen, "subprocess.Popen")):
+    assert name_of(cls) == name, cls
+for cls in (threading.Lock, threading.RLock, threading.local, queue.SimpleQueue, socket.socket,
+            select.epoll, selectors.EpollSelector, subprocess.Popen):
+    pickled = pickle.dumps(cls)
+    assert pickle.loads(pickled) is cls and b"treadle" not in pickled, pickled
+assert monkey.unpatched_references() == []
+""",
     "a wake-up descriptor of the program's": """
 import os, signal
 handled = []

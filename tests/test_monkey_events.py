@@ -241,7 +241,7 @@ class TestMain:
         path.write_text(
             "import os, socket, sys, time\n"
             "print(__name__, sys.argv[1:])\n"
-            "print(*[f.__module__ for f in (time.sleep, socket.socket, os.close)])\n"
+            "print(*[f.__module__ for f in (time.sleep, socket.socketpair, os.close)])\n"
         )
         return path
 

@@ -155,3 +155,25 @@ pool.terminate()  # no pipe is full: no task begins meanwhile, none has to be wa
 pool.join()
 """
     subprocess.run([sys.executable, "-c", script], timeout=30, check=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SemLock of ours there")
+def test_a_wait_after_one_for_which_no_thread_could_be_started(fresh) -> None:
+    source = """
+from treadle import monkey
+monkey.patch_all()
+import multiprocessing, threading, treadle
+from treadle.monkey import _multiprocessing as source
+
+def refuse(*args): raise RuntimeError("can't start new thread")
+start, source._start_native_thread = source._start_native_thread, refuse
+semaphore = multiprocessing.Semaphore(0)
+try: semaphore.acquire()
+except RuntimeError as error: print(error)
+source._start_native_thread = start
+waiter = treadle.spawn(semaphore.acquire)
+treadle.sleep(0.01)
+semaphore.release()
+print(waiter.get(timeout=5))
+"""
+    assert fresh(source) == "can't start new thread\nTrue\n"

@@ -13,6 +13,7 @@ import pytest
 import treadle
 from treadle import os as treadle_os
 from treadle import subprocess
+from treadle._core import crew
 
 PYTHON = sys.executable
 
@@ -154,6 +155,19 @@ def test_wait_for_any(ticks: Callable[[], int]) -> None:
     with pytest.raises(ChildProcessError):
         treadle_os.wait()
     assert ticks() > 10
+
+
+def test_waits_that_are_given_up_share_a_thread() -> None:
+    before = len(crew.waits.crew.workers)
+    pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "0.2")
+    for _ in range(10):
+        with treadle.Timeout(0.002, False):
+            treadle_os.wait()
+    assert len(crew.waits.crew.workers) <= before + 1
+    waiters = [treadle.spawn(treadle_os.wait) for _ in range(2)]
+    treadle.joinall(waiters, timeout=5)
+    assert {type(waiter.exception) for waiter in waiters} == {type(None), ChildProcessError}
+    assert {waiter.value for waiter in waiters} == {(pid, 0), None}
 
 
 def test_wait4_and_waitid() -> None:

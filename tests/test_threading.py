@@ -81,6 +81,143 @@ for exc in (ValueError("no"), SystemExit(3), KeyboardInterrupt()):
 threading.excepthook = threading.__excepthook__
 print(threading.excepthook is threading.__excepthook__)
 """,
+    # Since CPython 3.14 threads may inherit a context, as sys.flags.thread_inherit_context says.
+    "contexts": """
+import concurrent.futures, contextvars, decimal, multiprocessing.pool, _thread
+user = contextvars.ContextVar("user", default="nobody")
+user.set("main")
+decimal.getcontext().prec = 8
+def look():
+    decimal.getcontext().prec -= 1
+    return user.get(), decimal.getcontext().prec
+seen = []
+def request(name):
+    user.set(name)
+    seen.append(executor.submit(look).result(5))
+    seen.append(pool.apply(look))
+    user.set("changed")
+futures = concurrent.futures
+with futures.ThreadPoolExecutor(1) as executor, multiprocessing.pool.ThreadPool(1) as pool:
+    for name in ("alice", "bob"):
+        thread = threading.Thread(target=request, args=(name,))
+        thread.start(); thread.join()
+    timer = threading.Timer(0, lambda: seen.append(look()))
+    timer.start(); timer.join()
+    ended = threading.Event()
+    _thread.start_new_thread(lambda: (seen.append(look()), ended.set()), ())
+    ended.wait(5)
+print(*[who for who, _ in seen], user.get())
+print(*["abcdefghijklmnopqrstuvwxyz#"[-precision] for _, precision in seen])  # no digits
+print(decimal.getcontext().prec == 8)
+""",
+    "signals belong to the main thread": """
+import asyncio, os, signal, warnings
+warnings.simplefilter("ignore")  # of a fork beside threads
+def attempt(function, *args):
+    try: print(function.__name__, getattr(result := function(*args), "__name__", result))
+    except (ValueError, RuntimeError) as error: print(function.__name__, type(error), error)
+def handler(number, frame): print("handled")
+def use():
+    attempt(signal.signal, signal.SIGUSR1, handler)
+    attempt(signal.getsignal, signal.SIGUSR1)
+    attempt(signal.set_wakeup_fd, -1)
+    async def wait_for_signals():
+        attempt(asyncio.get_running_loop().add_signal_handler, signal.SIGUSR1, print)
+    asyncio.run(wait_for_signals())
+def run_in_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start(); thread.join()
+run_in_thread(use)
+attempt(signal.signal, signal.SIGUSR1, signal.SIG_IGN)
+run_in_thread(use)
+if "greenlet" in sys.modules:  # what a greenlet of the thread does, the thread does
+    import greenlet
+    def use(use=use): greenlet.greenlet(use).switch()
+run_in_thread(use)
+def fork():
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGUSR1, handler)  # the thread that forks is the child's main thread
+        signal.raise_signal(signal.SIGUSR1)
+        run_in_thread(use)
+        sys.stdout.flush()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+sys.stdout.flush()
+if hasattr(os, "fork"): run_in_thread(fork)
+""",
+    "what the interpreter keeps for each thread": """
+import asyncio, _thread
+def hook(*args): return hook
+def state():
+    hooks = [getattr(each, "__name__", each) for each in
+             (sys.gettrace(), sys.getprofile(), *sys.get_asyncgen_hooks())]
+    return hooks, sys.get_coroutine_origin_tracking_depth()
+def own_state(name):
+    before = state()
+    def own(*args): return own
+    own.__name__ = name
+    sys.set_asyncgen_hooks(own, own)
+    sys.set_coroutine_origin_tracking_depth(len(name))
+    sys.setprofile(own)
+    sys.settrace(own)
+    seen = []
+    for _ in range(3):
+        time.sleep(0.002)
+        seen.append(state())
+    after = state()
+    results[name] = before, seen, after
+results = {}
+threads = [threading.Thread(target=own_state, args=(name,)) for name in ("a", "bb", "ccc")]
+sys.set_asyncgen_hooks(hook)
+for thread in threads: thread.start(); time.sleep(0.001)
+for thread in threads: thread.join()
+print(sorted(results.items()))
+print(state())
+sys.set_asyncgen_hooks(None, None)
+
+lines = []
+def trace_lines(frame, event, arg):
+    if frame.f_code is wait_twice.__code__:
+        lines.append((threading.current_thread().name, event, frame.f_lineno))
+    return trace_lines
+def wait_twice():
+    time.sleep(0.002)
+    x = 1
+    lock.acquire(); lock.release()
+    return x
+lock = _thread.allocate_lock()
+threading.settrace(trace_lines)
+threads = [threading.Thread(target=wait_twice, name=name) for name in "ABC"]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+threading.settrace(None)
+print(sorted(lines))
+
+async def numbers():
+    try:
+        while True:
+            yield 1
+            await asyncio.sleep(0.001)
+    finally:
+        await asyncio.sleep(0)
+        closed.append(asyncio.get_running_loop())
+def run(seconds, debug):
+    async def leave_half_way():
+        task = asyncio.current_task()
+        async for _ in numbers(): break
+        await asyncio.sleep(seconds)
+        time.sleep(0.001)
+        loops.append(asyncio.get_running_loop())
+        print(asyncio.current_task() is task)
+    asyncio.run(leave_half_way(), debug=debug)
+closed, loops = [], []
+threads = [threading.Thread(target=run, args=(n / 200, n != 2)) for n in (1, 2, 3)]
+for thread in threads: thread.start(); time.sleep(0.001)
+for thread in threads: thread.join()
+print(len(closed), set(closed) == set(loops), len(set(loops)))
+print(state())
+""",
     "many join one": """
 order = []
 thread = threading.Thread(target=time.sleep, args=(0.02,))
@@ -158,6 +295,37 @@ threading.set{kind}(None)
 print("traced" in seen, sys.get{kind}())
 """
     assert fresh(source) == "True None\n"
+
+
+def test_coverage_counts_what_threads_do_after_a_wait(fresh, tmp_path):
+    pytest.importorskip("coverage")
+    (tmp_path / "covered.py").write_text(
+        "import threading, time, treadle\n"
+        "def work():\n"
+        "    time.sleep(0.002)\n"
+        "    done = 1\n"
+        "    return done\n"
+        "threads = [threading.Thread(target=work) for _ in range(3)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "def spawned():\n"
+        "    time.sleep(0.002)\n"
+        "    done = 1\n"
+        "    return done\n"
+        "treadle.joinall([treadle.spawn(spawned) for _ in range(3)])\n"
+    )
+    source = f"""
+from treadle import monkey
+monkey.patch_all()
+import sys, coverage
+sys.path.insert(0, {str(tmp_path)!r})
+cover = coverage.Coverage(data_file=None, include=["*/covered.py"], concurrency="greenlet")
+cover.start()
+import covered
+cover.stop()
+print(cover.analysis(covered)[2])
+"""
+    assert fresh(source) == "[]\n"
 
 
 def test_a_native_thread_has_a_dummy(fresh):

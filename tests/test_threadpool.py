@@ -13,6 +13,7 @@ from concurrent import futures
 import pytest
 
 import treadle
+from treadle._core import crew
 from treadle.threadpool import ThreadPool, ThreadPoolExecutor, ThreadResult
 from treadle.util import GreenletTree, format_run_info
 
@@ -67,7 +68,9 @@ def test_error_is_raised_and_reported(pool, errors):
     with pytest.raises(KeyError) as caught:
         pool.apply(fail)
     assert [frame.name for frame in traceback.extract_tb(caught.tb)][-1] == "fail"
-    treadle.sleep(0.001)
+    with treadle.Timeout(5):
+        while not errors:
+            treadle.sleep(0.001)
     ((context, value),) = errors
     assert context == (pool, fail)
     assert value is caught.value
@@ -286,6 +289,47 @@ def test_call_that_waited_runs_when_there_may_be_a_thread():
     pool.kill()
 
 
+def test_no_call_is_lost_to_orders_to_leave():
+    pool = ThreadPool(4)
+    gate = threading.Event()
+    busy = [pool.spawn(gate.wait) for _ in range(4)]
+    for _ in range(3):
+        pool.maxsize = 1
+        pool.maxsize = 4
+    gate.set()
+    assert [result.get(timeout=5) for result in busy] == [True] * 4
+    treadle.sleep(0.01)
+    assert pool.spawn(int, "4").get(timeout=5) == 4
+
+
+def test_a_pool_that_is_killed_twice_goes_on():
+    pool = ThreadPool(4)
+    gate = threading.Event()
+    busy = [pool.spawn(gate.wait) for _ in range(4)]
+    killers = [treadle.spawn(pool.kill) for _ in range(2)]
+    treadle.sleep(0.002)
+    later = pool.spawn(int, "5")
+    gate.set()
+    treadle.joinall(killers)
+    assert [result.get(timeout=5) for result in busy] == [True] * 4
+    assert later.get(timeout=5) == 5
+    assert pool.map(abs, range(10)) == list(range(10))
+    assert len(pool._crew.workers) <= 4
+    pool.kill()
+    assert (pool.size, len(pool)) == (0, 0)
+
+
+def test_a_call_cannot_wait_for_the_end_of_its_own_thread(errors):
+    pool = ThreadPool(1)
+    with pytest.raises(RuntimeError, match="own end"):
+        pool.apply(pool.kill)
+    assert pool.apply(int, ("3",)) == 3
+    pool.kill()
+    executor = ThreadPoolExecutor(1)
+    with pytest.raises(RuntimeError, match="own end"):
+        executor.submit(executor.shutdown).result(timeout=5)
+
+
 @pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError)])
 def test_bad_maxsize(value, error):
     with pytest.raises(error):
@@ -325,6 +369,47 @@ def test_threads_of_a_forgotten_pool_end():
     while crew.workers and time.monotonic() < end:
         treadle.sleep(0.005)
     assert not crew.workers
+
+
+# ---------------------------------------------------------------- the hub
+
+
+def call_in_pool(ended):
+    pool = ThreadPool(1)
+    pool.spawn(lambda: (time.sleep(0.02), ended.append(pool)))
+    pool.spawn(lambda: (time.sleep(0.02), ended.append(pool)))
+
+
+def call_in_executor(ended):
+    executor = ThreadPoolExecutor(1)
+    executor.submit(lambda: (time.sleep(0.02), ended.append(executor)))
+    executor.submit(int).cancel()
+    executor.submit(lambda: (time.sleep(0.02), ended.append(executor)))
+
+
+def call_in_greenlets(ended):
+    for _ in range(2):
+        treadle.spawn(crew.waits.apply, lambda: (time.sleep(0.02), ended.append(1)))
+    treadle.sleep(0)
+
+
+@pytest.mark.parametrize("call", [call_in_pool, call_in_executor, call_in_greenlets])
+@pytest.mark.parametrize("wait", [treadle.wait, lambda: treadle.get_hub().join()])
+def test_the_hub_is_not_idle_before_its_calls_have_ended(call, wait):
+    ended = []
+    call(ended)
+    assert treadle.wait(timeout=0.001) is False
+    wait()
+    assert len(ended) == 2
+
+
+def test_the_hub_is_idle_when_a_call_was_given_up():
+    gate = threading.Event()
+    greenlet = treadle.spawn(crew.waits.apply, gate.wait)
+    treadle.sleep(0)
+    greenlet.kill()
+    assert treadle.wait(timeout=0.3) is True
+    gate.set()
 
 
 # ---------------------------------------------------------------- the process
@@ -459,6 +544,92 @@ def test_executor_initializer():
         executor.submit(int).result()
     with pytest.raises(TypeError):
         ThreadPoolExecutor(1, initializer=3)
+
+
+def test_executor_whose_initializer_failed_is_broken(caplog):
+    calls = []
+
+    def begin():
+        calls.append(1)
+        gate.wait()
+        raise KeyError("no")
+
+    gate = threading.Event()
+    executor = ThreadPoolExecutor(1, initializer=begin)
+    submitted = [executor.submit(int) for _ in range(3)]
+    assert submitted[1].cancel()
+    gate.set()
+    for future in (submitted[0], submitted[2]):
+        assert isinstance(future.exception(timeout=5), futures.thread.BrokenThreadPool)
+    assert submitted[1].cancelled()
+    with pytest.raises(futures.thread.BrokenThreadPool, match="initializer failed"):
+        executor.submit(int)
+    assert calls == [1]
+    assert "Exception in initializer" in caplog.text
+    executor.shutdown()
+
+
+def test_executor_is_shut_down_while_its_threads_take_calls():
+    for _ in range(100):
+        executor = ThreadPoolExecutor(4)
+        submitted = [executor.submit(int) for _ in range(100)]
+        with treadle.Timeout(5):
+            executor.shutdown(cancel_futures=True)
+        assert all(future.done() for future in submitted)
+
+
+def test_threads_of_a_forgotten_executor_end():
+    executor = ThreadPoolExecutor(2)
+    executor.submit(int).result()
+    members = executor._crew
+    del executor
+    gc.collect()
+    end = time.monotonic() + 5
+    while members.workers and time.monotonic() < end:
+        treadle.sleep(0.005)
+    assert not members.workers
+
+
+@pytest.mark.parametrize("patch", ["", "from treadle import monkey; monkey.patch_all()\n"])
+def test_the_programs_end_waits_for_executors(fresh, patch):
+    source = """
+import atexit, sys, time
+from treadle import threadpool
+native_sleep = time.sleep if not PATCHED else monkey.get_original("time", "sleep")
+executor = threadpool.ThreadPoolExecutor(1)
+def work(number):
+    native_sleep(0.02)
+    sys.stdout.write(f"{number}\\n")  # at once, as other threads write too
+def late():
+    try: executor.submit(print)
+    except RuntimeError as error: print(error)
+for number in range(3): executor.submit(work, number)
+executor.submit(late)
+threadpool.ThreadPoolExecutor(1).submit(work, 3).result()  # this one is forgotten
+atexit.register(print, "the end")
+"""
+    expected = "cannot schedule new futures after interpreter shutdown"
+    assert sorted(fresh(patch + source.replace("PATCHED", str(bool(patch)))).splitlines()) == (
+        ["0", "1", "2", "3", expected, "the end"]
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_executor_in_a_forked_child(fresh):
+    source = """
+import os, sys, threading
+from treadle.threadpool import ThreadPoolExecutor
+executor = ThreadPoolExecutor(1)
+gate = threading.Event()
+busy = executor.submit(gate.wait)
+pid = os.fork()
+if pid == 0:
+    assert executor.submit(int, "7").result() == 7
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+gate.set()
+"""
+    assert fresh("import warnings; warnings.simplefilter('ignore')\n" + source) == "7\n"
 
 
 def test_killing_a_pool_that_is_still_given_work() -> None:

@@ -1,7 +1,11 @@
 """Inspecting a running program: greenlet trees, reports, and missing switches."""
 
+import copy
 import io
+import os
+import pickle
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +23,17 @@ def test_wrapped_errors_are_returned() -> None:
     assert repr(wrapped) == repr(divmod)
     with pytest.raises(TypeError):
         wrapped("a")
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))]
+)
+def test_a_copy_of_the_settings(copied: Callable[[Any], Any]) -> None:
+    before = treadle.config.max_blocking_time
+    other = copied(treadle.config)
+    assert other.max_blocking_time == before
+    other.max_blocking_time = 17
+    assert (other.max_blocking_time, treadle.config.max_blocking_time) == (17, before)
 
 
 class TestTree:
@@ -123,6 +138,71 @@ class TestMonitor:
         assert events[0].hub is hub
         assert "appears to be blocked" in stream.getvalue()
         assert "test_who_blocks_is_reported" in stream.getvalue()
+
+    @pytest.mark.parametrize("child", [False, True])
+    def test_a_program_that_never_waits_is_monitored(
+        self, fresh: Callable[..., str], child: bool
+    ) -> None:
+        if child and not hasattr(os, "fork"):
+            pytest.skip("no fork here")
+        source = """
+import os, sys, time
+os.environ["TREADLE_MONITOR_THREAD"] = "1"
+import treadle, treadle.events
+treadle.config.max_blocking_time = 0.02
+treadle.config.print_blocking_reports = False
+blocked = []
+treadle.events.subscribers.append(
+    lambda event: blocked.append(event) if hasattr(event, "blocking_time") else None
+)
+hub = treadle.get_hub()
+process = os.fork() if CHILD else 0
+if process:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+end = time.monotonic() + 5
+while not blocked and time.monotonic() < end: pass
+print(blocked[0].greenlet is hub.main, flush=True)
+"""
+        assert fresh(source.replace("CHILD", str(child))) == "True\n"
+
+    def test_hubs_of_treadles_own_threads_get_no_monitor(self, fresh: Callable[..., str]) -> None:
+        source = """
+import os, time
+os.environ["TREADLE_MONITOR_THREAD"] = "1"
+import treadle
+treadle.config.print_blocking_reports = False
+def wait():
+    treadle.sleep(0.02)
+    return treadle.get_hub().periodic_monitoring_thread
+pool = treadle.get_hub().threadpool
+print([pool.apply(wait) for _ in range(2)], treadle.get_hub().periodic_monitoring_thread is None)
+hubs = []
+treadle.get_hub().periodic_monitoring_thread.add_monitoring_function(
+    lambda _: hubs.append(treadle.get_hub()), 0.001
+)
+end = time.monotonic() + 5
+while len(hubs) < 3 and time.monotonic() < end: treadle.sleep(0.02)
+print(hubs[0].periodic_monitoring_thread)
+"""
+        assert fresh(source) == "[None, None] False\nNone\n"
+
+    def test_no_longest_time_to_block(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(treadle.config, "max_blocking_time", None)
+        hub = treadle.get_hub()
+        looks: list[Any] = []
+        monitor = hub.start_periodic_monitoring_thread()
+        try:
+            monitor.add_monitoring_function(monitor.monitor_memory_usage, None)
+            assert monitor.calculate_sleep_time() == monitor.idle_sleep_time
+            monitor.add_monitoring_function(looks.append, 0.01)
+            for _ in range(100):
+                treadle.sleep(0.05)
+                if looks:
+                    break
+        finally:
+            monitor.kill()
+            hub.periodic_monitoring_thread = None
+        assert looks
 
     def test_waiting_is_not_blocking(self) -> None:
         hub = treadle.get_hub()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from treadle import _config
 from treadle._config import config
 from treadle._core import __version__ as __version__
+from treadle._core import importlock as _importlock
 from treadle.greenlet import (
     Greenlet,
     GreenletExit,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from treadle import timeout as timeout
     from treadle import util as util
     from treadle import websocket as websocket
+
+_importlock.install()
 
 # The choices of settings. Each is imported when it is first needed.
 _config.Loop.offer("treadle.core.loop")

@@ -404,7 +404,7 @@ class Config:
     format_context: Any
     libev_backend: Any
     loop: Any
-    max_blocking_time: float
+    max_blocking_time: float | None
     max_memory_usage: Any  # bytes; a string such as "100 MB" may be assigned
     memory_monitor_period: float
     monitor_thread: bool
@@ -432,6 +432,8 @@ class Config:
     if not TYPE_CHECKING:  # so that type checkers report attributes that are not declared above
 
         def __getattr__(self, name):
+            if "settings" not in self.__dict__:  # a copy that is being made
+                raise AttributeError(name)
             return self._setting(name).get()
 
         def __setattr__(self, name, value):
@@ -440,6 +442,15 @@ class Config:
         def __delattr__(self, name):
             setting = self._setting(name)
             setting.set(setting.default)
+
+    def __copy__(self) -> Config:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+        new = Config()
+        for name, setting in self.__dict__["settings"].items():
+            new.__dict__["settings"][name].__dict__.update(setting.__dict__)
+        return new
 
     def set(self, name: str, value: Any) -> None:
         """Assign *value* to the setting *name*. Raises what an assignment raises."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent import futures
-from contextvars import Context, copy_context
+from contextvars import Context
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from treadle._core.context import copy_context
 from treadle._core.native import allocate_lock
 from treadle.event import Event
 from treadle.greenlet import Greenlet, getcurrent

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-#: Seconds after which a new hub gets its monitor thread; a hub that ends earlier gets none.
+#: Seconds after which a native thread's new hub gets its monitor thread; a hub that ends earlier
+#: gets none.
 MONITOR_DELAY = 0.005
 
 __all__ = [
@@ -117,9 +118,12 @@ class Hub(ThreadHub):
         #: Reports greenlets that block the hub; None until
         #: :meth:`start_periodic_monitoring_thread` is called.
         self.periodic_monitoring_thread: Any = None
-        if config.monitor_thread:
-            start = self.loop.timer(MONITOR_DELAY, ref=False)
-            start.start(self.start_periodic_monitoring_thread)
+        if config.monitor_thread and not isinstance(self.main, core_hub.ThreadMain):
+            if self.main_hub:  # at once: the program may block before it lets the loop run
+                self.start_periodic_monitoring_thread()
+            else:
+                start = self.loop.timer(MONITOR_DELAY, ref=False)
+                start.start(self.start_periodic_monitoring_thread)
 
     if TYPE_CHECKING:
 
@@ -205,7 +209,7 @@ class Hub(ThreadHub):
 
         If there is a monitor already, only return it. Call this in the hub's thread. A new monitor
         is announced as a :class:`~treadle.events.PeriodicMonitorThreadStartedEvent`. The setting
-        ``monitor_thread`` starts a monitor for each hub.
+        ``monitor_thread`` starts a monitor for each hub, except those of treadle's own threads.
         """
         monitor = self.periodic_monitoring_thread
         if monitor is None:

@@ -9,15 +9,18 @@ import stat as _stat
 import typing as _typing
 from collections.abc import Callable as _Callable
 from contextlib import suppress as _suppress
+from functools import partial as _partial
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
 from treadle._core.clock import seconds as _monotonic
+from treadle._core.crew import get_from_thread as _get_from_thread
 from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.event import AsyncResult as _AsyncResult
 from treadle._core.importlock import import_lock as _import_lock
 from treadle.greenlet import getcurrent as _getcurrent
 from treadle.hub import get_hub
@@ -304,13 +307,37 @@ def _until_changed(kind: int, number: int, events: int, timeout: float | None = 
                 return _wait_for(pidfd, _READ, timeout)
             finally:
                 _native_close(pidfd)
-    # In a thread, without reaping: if the caller gives up waiting, the status must not be lost.
-    arguments = (kind, number, events | _os.WNOWAIT)
     with _Timeout(timeout, False):
-        with _suppress(ChildProcessError):
-            _waits.apply(_native_waitid, arguments)
+        _ask_thread((kind, number, events | _os.WNOWAIT, _os.getpid()))
         return True
     return False
+
+
+#: The calls of waitid() in native threads, by their arguments and process. Who asks the same joins
+#: such a call: one that was given up cannot be ended, and another each time would pile up threads.
+_asked: dict[tuple[int, int, int, int], _AsyncResult[None]] = {}
+
+
+def _ask_thread(call: tuple[int, int, int, int]) -> None:
+    result = _asked.get(call)
+    if result is None:
+        result = _asked[call] = _AsyncResult()
+        try:
+            _waits.submit(_partial(_answer, call, result))
+        except BaseException:
+            del _asked[call]
+            raise
+    _get_from_thread(result)
+
+
+def _answer(call: tuple[int, int, int, int], result: _AsyncResult[None]) -> None:
+    # Without reaping: if nobody waits any more, the status must not be lost.
+    try:
+        with _suppress(OSError):  # the caller, who asks again, gets the error
+            _native_waitid(*call[:3])
+    finally:
+        _asked.pop(call, None)
+        result.set(None)
 
 
 def _events(options: int) -> int:

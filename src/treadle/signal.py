@@ -23,6 +23,7 @@ from treadle.event import Event as _Event
 from treadle.greenlet import getcurrent as _getcurrent
 from treadle.hub import get_hub as _get_hub
 from treadle.thread import ThreadGreenlet as _ThreadGreenlet
+from treadle.thread import current_thread_greenlet as _current_thread_greenlet
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.signal import *  # noqa: F403
@@ -86,8 +87,19 @@ def _handler_in(found: Any) -> Any:
     return found.handler if isinstance(found, _Handler) else found
 
 
+def _check_main_thread(function: str) -> None:
+    """Raise ValueError, as the native function does outside the main thread.
+
+    Libraries find out by that whether they are in the main thread, and a handler or descriptor set
+    elsewhere would replace that of the main thread.
+    """
+    if _current_thread_greenlet() is not None:
+        raise ValueError(f"{function} only works in main thread of the main interpreter")
+
+
 @_like(_native_signal)
 def signal(signalnum: Any, handler: Any) -> Any:
+    _check_main_thread("signal")
     return _handler_in(
         _native_signal(signalnum, _Handler(handler) if callable(handler) else handler)
     )
@@ -100,6 +112,7 @@ def getsignal(signalnum: Any) -> Any:
 
 @_like(_native_set_wakeup_fd)
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+    _check_main_thread("set_wakeup_fd")
     before = _native_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
     hub = _get_existing_hub()
     if hub is None or hub.poller.signal_fd == -1:

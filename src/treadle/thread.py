@@ -23,7 +23,8 @@ from weakref import WeakSet
 
 from treadle._core import locks as core_locks
 from treadle._core.builtins import builtin, get_ident, report_ignored, report_thread
-from treadle._core.greenlet import Greenlet, getcurrent
+from treadle._core.greenlet import Greenlet as Greenlet  # gevent.thread has it too
+from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import get_existing_hub
 from treadle.event import Event
 
@@ -97,7 +98,7 @@ allocate = allocate_lock = lock = LockType
 get_ident.__module__ = __name__
 
 
-class ThreadGreenlet(Greenlet[None]):
+class ThreadGreenlet(ThreadStart):
     """A greenlet that runs a thread of the standard library."""
 
     sentinel: Any = None
@@ -105,6 +106,21 @@ class ThreadGreenlet(Greenlet[None]):
     handle: Any = None
     #: The signals it blocks; None before its first ``pthread_sigmask()``.
     signal_mask: Any = None
+
+
+#: The thread that a fork has made the main thread of this process, if it is a greenlet.
+_main_thread: Any = None
+
+
+def current_thread_greenlet() -> ThreadGreenlet | None:
+    """Return the calling thread's greenlet; None if it has none or is the main thread.
+
+    The caller may be a greenlet of the greenlet library that the thread runs.
+    """
+    greenlet: Any = getcurrent()
+    while greenlet is not None and not isinstance(greenlet, ThreadGreenlet):
+        greenlet = greenlet.parent
+    return None if greenlet is _main_thread else greenlet
 
 
 @builtin
@@ -143,15 +159,8 @@ def _count() -> int:
     return _native_count() + len(_running)
 
 
-#: The native thread's trace and profile functions before the first greenlet ran as a thread.
-_hooks_before: tuple[Any, Any] = (None, None)
-
-
 def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    global _hooks_before
     current = getcurrent()
-    if not _running:
-        _hooks_before = sys.gettrace(), sys.getprofile()
     _running.add(current)
     try:
         function(*args, **kwargs)
@@ -161,14 +170,6 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
         report_thread(function, exc)
     finally:
         _running.discard(current)
-        if not _running:
-            # Greenlets share the native thread's trace and profile functions, which those of
-            # threading.settrace() and threading.setprofile() have replaced.
-            trace, profile = _hooks_before
-            if sys.gettrace() is not trace:
-                sys.settrace(trace)
-            if sys.getprofile() is not profile:
-                sys.setprofile(profile)
         sentinel = getattr(current, "sentinel", None)
         if sentinel is not None and sentinel.locked():
             sentinel.release()
@@ -176,7 +177,9 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
 
 def _forget_threads_in_child() -> None:
     """Mark all other threads as ended in a forked child, unless it keeps their greenlets."""
+    global _main_thread
     current, hub = getcurrent(), get_existing_hub()
+    _main_thread = current_thread_greenlet() or _main_thread
     if hub is not None and hub.keeping_fork is current:
         return
     for greenlet in _running - {current}:

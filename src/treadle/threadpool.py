@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures.thread import BrokenThreadPool
+from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
-from treadle._core.crew import Crew, Leave, Worker
+from treadle._core.crew import Crew, Worker
 from treadle._core.greenlet import getcurrent
 from treadle._core.native import get_ident
 from treadle.event import AsyncResult, Event
@@ -32,15 +35,13 @@ class ThreadResult(AsyncResult[R]):
 
 
 def _get_thread_trace() -> Any:
-    """Return the trace function of :func:`threading.gettrace`; None if threading is not loaded."""
-    threading = sys.modules.get("threading")
-    return None if threading is None else threading.gettrace()
+    """Return the trace function that :mod:`threading` has for all threads."""
+    return threading.gettrace()
 
 
 def _get_thread_profile() -> Any:
-    """Return the function of :func:`threading.getprofile`; None if threading is not loaded."""
-    threading = sys.modules.get("threading")
-    return None if threading is None else threading.getprofile()
+    """Return the profile function that :mod:`threading` has for all threads."""
+    return threading.getprofile()
 
 
 class _WorkerGreenlet(Worker):
@@ -127,7 +128,7 @@ class ThreadPool(AnyThreadPool):
         self.hub: Any = get_hub() if hub is None else hub
         self._idle_seconds = None if idle_task_timeout < 0 else idle_task_timeout
         self._maxsize = 0
-        self._crew = Crew(self._idle_seconds)
+        self._crew = Crew(self._idle_seconds, counted=True)
         self._places = Semaphore(1)  # maxsize + 1 in all: one call may wait for a free worker
         self._debt = 0  # the number of places to drop when they are given back
         self.maxsize = maxsize
@@ -168,7 +169,7 @@ class ThreadPool(AnyThreadPool):
         for _ in range(-more):
             if not self._places.acquire(blocking=False):
                 self._debt += 1
-        self._crew.dismiss(max(0, self.size - value))
+        self._crew.dismiss(value)
         self._crew.start_missing(value, self._make_worker)
 
     def _make_worker(self) -> Worker:
@@ -193,10 +194,10 @@ class ThreadPool(AnyThreadPool):
     def size(self, value: int) -> None:
         if not 0 <= value <= self._maxsize:
             raise ValueError(f"size must be between 0 and maxsize {self._maxsize}: {value!r}")
-        while self.size < value:
+        while self._crew.staying < value:
             self._crew.start_worker(self._make_worker())
-        if self.size > value:
-            self._crew.await_leaves(self._crew.dismiss(self.size - value))
+        self._crew.dismiss(value)
+        self._crew.await_leaves()
 
     def spawn(  # type: ignore[override]  # gevent's takes func= as well
         self, func: Callable[P, R], *args: P.args, **kwargs: P.kwargs
@@ -263,11 +264,11 @@ class ThreadPool(AnyThreadPool):
     def __del__(self) -> None:
         crew = getattr(self, "_crew", None)
         if crew is not None and not sys.is_finalizing():
-            crew.dismiss(len(crew.workers))
+            crew.dismiss()
 
     def _begin_anew(self) -> None:
         """Start with no threads and no calls, in a forked child: the parent's are not there."""
-        self._crew = Crew(self._idle_seconds)
+        self._crew = Crew(self._idle_seconds, counted=True)
         self._places = Semaphore(self._maxsize + 1)
         self._debt = 0
 
@@ -283,10 +284,13 @@ class ThreadPool(AnyThreadPool):
 
 #: The pools and executors whose ``_begin_anew()`` is called in a forked child.
 pools: WeakSet[Any] = WeakSet()
+#: The crews of all executors, also of those that are gone: their threads may still work.
+_crews_of_executors: WeakSet[Crew] = WeakSet()
 
 
 def begin_anew_in_child() -> None:
     """Reset all pools and executors, after a fork in the child."""
+    _crews_of_executors.clear()  # of the parent's threads, which are not there
     for pool in pools:
         pool._begin_anew()
 
@@ -337,7 +341,8 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
     """An executor like :class:`concurrent.futures.ThreadPoolExecutor`, with the same arguments.
 
     It always uses native threads, even if threading is patched. Its futures always switch to other
-    greenlets in ``result()``, even if threading is not patched.
+    greenlets in ``result()``, even if threading is not patched. The end of the program waits for
+    all submitted calls. In a forked child the executor has no threads and no calls at first.
     """
 
     #: None: an executor does not belong to a hub.
@@ -353,18 +358,30 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
         super().__init__(max_workers, thread_name_prefix)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        self._crew = Crew(None)
         self._first_call = None if initializer is None else partial(initializer, *initargs)
-        self._initialized: set[int] = set()
         self._is_shut = False
+        #: Why no call can run any more, since the initializer failed; else empty.
+        self._fault = ""
+        self._begin_anew()
+        pools.add(self)
+
+    def _begin_anew(self) -> None:
+        self._crew = Crew(None, counted=True)
+        self._initialized: set[int] = set()
+        _crews_of_executors.add(self._crew)
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Have a thread call ``fn(*args, **kwargs)``; return a :class:`Future` without blocking.
 
-        Raises RuntimeError after :meth:`shutdown`.
+        Raises RuntimeError after :meth:`shutdown` and while the interpreter ends, and its subclass
+        BrokenThreadPool if the initializer has failed.
         """
+        if self._fault:
+            raise BrokenThreadPool(self._fault)
         if self._is_shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
+        if _is_ending:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         future: Future[R] = Future()
         task = partial(self._call, future, fn, args, kwargs)
         self._crew.submit(task, self._max_workers, partial(_WorkerGreenlet, self))
@@ -390,38 +407,65 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
     def _initialize(self) -> None:
         """Call the initializer if the current thread has not called it yet.
 
-        Raises BrokenThreadPool if the initializer raises an exception.
+        If it raises an exception, break the executor. Raises BrokenThreadPool if it is broken.
         """
         ident = get_ident()
-        if self._first_call is None or ident in self._initialized:
-            return
-        try:
-            self._first_call()
-        except BaseException as exc:
-            raise BrokenThreadPool("the initializer failed") from exc
-        self._initialized.add(ident)
+        if self._first_call is not None and ident not in self._initialized and not self._fault:
+            try:
+                self._first_call()
+            except BaseException:
+                logging.getLogger("concurrent.futures").critical(
+                    "Exception in initializer:", exc_info=True
+                )
+                self._fault = "A thread initializer failed, the thread pool is not usable anymore"
+                for future in self._take_back_all():
+                    if future.set_running_or_notify_cancel():
+                        future.set_exception(BrokenThreadPool(self._fault))
+            else:
+                self._initialized.add(ident)
+        if self._fault:
+            raise BrokenThreadPool(self._fault)
+
+    def _take_back_all(self) -> list[Future[Any]]:
+        """Take the calls that have not begun from the queue, and return their futures."""
+        return [task.args[0] for task in self._crew.take_back(lambda _: True)]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; if *wait*, wait until all calls and threads have ended.
 
-        With *cancel_futures*, cancel the calls that have not begun.
+        With *cancel_futures*, cancel the calls that have not begun. Raises RuntimeError if a call
+        of this executor would wait for itself.
         """
         self._is_shut = True
-        crew = self._crew
-        told_to_leave = []
-        while cancel_futures and crew.tasks.qsize() > 0:
-            task = crew.tasks.get()
-            if isinstance(task, Leave):
-                told_to_leave.append(task)
-            else:
-                future: Future[Any] = task.args[0]
+        if cancel_futures:
+            for future in self._take_back_all():
                 future.cancel()
                 future.set_running_or_notify_cancel()
-            crew.tasks.task_done()
-        for leave in told_to_leave:
-            crew.tasks.put(leave)
-        leaves = crew.dismiss(len(crew.workers))
+        self._crew.dismiss()
         if wait:
-            crew.await_leaves(leaves)
+            self._crew.await_leaves()
 
     kill = shutdown
+
+    def __del__(self) -> None:
+        crew = getattr(self, "_crew", None)
+        if crew is not None and not sys.is_finalizing():
+            crew.dismiss()
+
+
+_is_ending = False
+
+
+def _await_calls_of_executors() -> None:
+    """Wait for the calls of all executors, at the program's end, as the standard executors do."""
+    global _is_ending
+    _is_ending = True
+    crews = list(_crews_of_executors)
+    for crew in crews:
+        crew.dismiss()
+    for crew in crews:
+        crew.await_leaves()
+
+
+with suppress(RuntimeError):  # the program is ending already
+    threading._register_atexit(_await_calls_of_executors)  # type: ignore[attr-defined]

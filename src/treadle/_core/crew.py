@@ -21,6 +21,7 @@ from treadle._core.greenlet import getcurrent
 from treadle._core.hub import ThreadMain, get_existing_hub
 from treadle._core.native import get_ident, start_new_thread
 from treadle._core.queues import Queue
+from treadle._core.thread_hub import ThreadHub, hub_for_waiting
 
 R = TypeVar("R")
 
@@ -50,7 +51,9 @@ class Worker(ThreadMain):
         leave: Leave | None = None
         try:
             while leave is None:
-                leave = crew.do_next(next_task(crew, self))
+                order = crew.do_next(next_task(crew, self))
+                if order is not None and crew.lets_go(self, order):
+                    leave = order
         except Empty:
             pass
         finally:
@@ -69,8 +72,37 @@ class Leave:
     __slots__ = ("taken",)
 
     def __init__(self) -> None:
-        #: Whether a worker has taken it and ended.
+        #: Whether a worker has taken it and ended, or was needed and stayed.
         self.taken: bool = False
+
+
+class Job:
+    """A task, and the hub that it keeps from being idle, if any."""
+
+    __slots__ = ("hub", "task")
+
+    def __init__(self, task: partial[None], hub: ThreadHub | None) -> None:
+        self.task: partial[None] | None = task
+        self.hub = hub
+        if hub is not None:
+            hub.begin_job()
+
+    def end(self) -> None:
+        """Let the hub be idle. Any thread may call it, once."""
+        if self.hub is not None:
+            self.hub.end_job()
+
+
+def get_from_thread(result: AsyncResult[R]) -> R:
+    """Wait for a *result* that a native thread sets; the current thread is not idle meanwhile."""
+    hub = hub_for_waiting()
+    if hub is None:
+        return result.get()
+    hub.begin_job()
+    try:
+        return result.get()
+    finally:
+        hub.end_job()
 
 
 #: All crews of the process.
@@ -90,16 +122,25 @@ def any_task_runs() -> bool:
 class Crew:
     """The workers of a pool and their tasks; independent of the pool.
 
-    Any thread may call its methods.
+    Any thread may call its methods. If *counted*, a task keeps the hub of the thread that submits
+    it from being idle until it has ended.
     """
 
-    def __init__(self, idle_seconds: float | None) -> None:
+    def __init__(self, idle_seconds: float | None, counted: bool = False) -> None:
         self.idle_seconds = idle_seconds
+        self.counted = counted
         #: Functions to call, and orders to leave.
-        self.tasks: Queue[partial[None] | Leave] = Queue()
+        self.tasks: Queue[Job | Leave] = Queue()
         self.workers: set[Worker] = set()
+        #: The orders to leave that no worker has taken yet.
+        self.orders: set[Leave] = set()
         self.worker_left: Event = Event()
         all_crews.add(self)
+
+    @property
+    def staying(self) -> int:
+        """The number of workers that are not told to leave."""
+        return len(self.workers) - len(self.orders)
 
     def submit(
         self, task: partial[None], limit: int, make_worker: Callable[[], Worker] = Worker
@@ -114,9 +155,11 @@ class Crew:
         if sys.is_finalizing():
             task()
             return
-        self.tasks.put(task)
+        hub = hub_for_waiting()
+        job = Job(task, hub if self.counted else None)
+        self.tasks.put(job)
         # qsize() does not count tasks that are promised to an idle worker.
-        if self.tasks.qsize() > 0 and len(self.workers) < limit:
+        if self.tasks.qsize() > 0 and self.staying < limit:
             try:
                 self.start_worker(make_worker())
             except BaseException as exc:
@@ -124,27 +167,36 @@ class Crew:
                 if refused and "shutdown" in str(exc):
                     if not self.workers:
                         self.work_here()
-                elif not (refused and self.workers and limit < sys.maxsize) and self.drop(task):
+                elif not (refused and self.workers and limit < sys.maxsize) and self.drop(job):
                     raise
 
-    def drop(self, task: partial[None]) -> bool:
-        """Take *task* from the queue; return False if a worker has taken it already."""
-        kept = []
+    def drop(self, job: Job) -> bool:
+        """Take *job* from the queue; return False if a worker has taken it already."""
+        return bool(self.take_back(lambda queued: queued is job))
+
+    def take_back(self, chosen: Callable[[Job], bool]) -> list[partial[None]]:
+        """Take the jobs for which ``chosen(job)`` is true from the queue; return their tasks."""
+        taken: list[Job] = []
+        kept: list[Job | Leave] = []
         with suppress(Empty):
             while True:
-                kept.append(self.tasks.get_nowait())
-        dropped = task in kept
-        if dropped:
-            kept.remove(task)
+                each = self.tasks.get_nowait()
+                if isinstance(each, Job) and chosen(each):
+                    taken.append(each)
+                else:
+                    kept.append(each)
         for other in kept:
             self.tasks.put(other)
-        for _ in range(len(kept) + dropped):
+        for _ in range(len(kept) + len(taken)):
             self.tasks.task_done()
-        return dropped
+        for job in taken:
+            job.end()
+        return [job.task for job in taken if job.task is not None]
 
     def start_missing(self, limit: int, make_worker: Callable[[], Worker]) -> None:
         """Start workers for the tasks that wait for one, up to *limit* workers in all."""
-        for _ in range(min(self.tasks.qsize(), limit - len(self.workers))):
+        waiting = self.tasks.qsize() - len(self.orders)
+        for _ in range(min(waiting, limit - self.staying)):
             self.start_worker(make_worker())
 
     def start_worker(self, worker: Worker) -> None:
@@ -161,28 +213,54 @@ class Crew:
         while self.tasks.qsize() > 0:
             leave = self.do_next(self.tasks.get())
             if leave is not None:
+                self.orders.discard(leave)
                 leave.taken = True
 
-    def do_next(self, task: partial[None] | Leave) -> Leave | None:
-        """Call *task*, which must not raise, and return None; return a :class:`Leave` uncalled."""
-        try:
-            if isinstance(task, Leave):
-                return task
-            task()
-            return None
-        finally:
-            del task  # it holds the arguments and, by way of the result, an exception's frames
+    def do_next(self, task: Job | Leave) -> Leave | None:
+        """Do a job, whose task must not raise, and return None; return a :class:`Leave` undone."""
+        if isinstance(task, Leave):
             self.tasks.task_done()
+            return task
+        try:
+            if task.task is not None:
+                task.task()
+        finally:
+            task.task = None  # it holds the arguments and, by the result, an exception's frames
+            self.tasks.task_done()
+            task.end()
+        return None
 
-    def dismiss(self, count: int) -> list[Leave]:
-        """Tell *count* workers to leave after the tasks queued now; return the orders to leave."""
-        leaves = [Leave() for _ in range(count)]
-        for leave in leaves:
+    def lets_go(self, worker: Worker, leave: Leave) -> bool:
+        """Take the order that *worker* got; return whether the worker may leave.
+
+        It must stay if a task is queued and no other worker is going to stay.
+        """
+        # A submit() from here on does not count this worker; an earlier one may have.
+        self.workers.discard(worker)
+        self.orders.discard(leave)
+        if self.tasks.qsize() <= len(self.orders) or self.staying > 0:
+            return True
+        self.workers.add(worker)
+        leave.taken = True
+        self.worker_left.set()
+        return False
+
+    def dismiss(self, staying: int = 0) -> None:
+        """Tell all workers but *staying* to leave after the tasks that are queued now."""
+        for _ in range(self.staying - staying):
+            leave = Leave()
+            self.orders.add(leave)
             self.tasks.put(leave)
-        return leaves
 
-    def await_leaves(self, leaves: list[Leave]) -> None:
-        """Wait until all *leaves* are taken. Workers that were started later may remain."""
+    def await_leaves(self) -> None:
+        """Wait until the workers that are told to leave have left. Others may remain.
+
+        Raises RuntimeError if the caller is one of them.
+        """
+        hub_for_waiting()
+        leaves = list(self.orders)
+        if leaves and self.staying <= 0 and self.is_worker():
+            raise RuntimeError("a thread of a pool cannot wait for its own end")
         while True:
             # First, so that a worker that leaves between the check and the wait is not missed.
             self.worker_left.clear()
@@ -198,7 +276,7 @@ class Crew:
         return any(worker.ident == ident for worker in self.workers)
 
 
-def next_task(crew: Crew, worker: Worker) -> partial[None] | Leave:
+def next_task(crew: Crew, worker: Worker) -> Job | Leave:
     """Wait for a task and return it. Raises Empty if the worker has been idle for too long."""
     while True:
         try:
@@ -241,7 +319,7 @@ class Threads:
         """Call *function* in a thread and wait; return what it returns or raise what it raises."""
         result: AsyncResult[R] = AsyncResult()
         self.submit(partial(answer, result, function, args, kwargs or {}))
-        return result.get()
+        return get_from_thread(result)
 
 
 def answer(

@@ -38,6 +38,7 @@ cdef class Greenlet(Fiber):
     cdef object tree_locals
 
     cdef int prepare(self, run, tuple args, dict keywords) except -1
+    cdef int inherit(self) except -1
     cdef int begin(self) except -1
     cdef PyObject *call(self) noexcept
     cdef int finish_by_error(self) except -1

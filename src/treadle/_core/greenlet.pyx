@@ -1,6 +1,5 @@
 """Greenlet: a function that runs in a greenlet, its result, and what waits for its end."""
 
-from contextvars import copy_context
 from types import GenericAlias
 from weakref import ref as weak_ref
 
@@ -12,8 +11,10 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 
 from greenlet import GreenletExit
 
+from treadle._core.aside cimport begin_tracing, tracing_for_thread, tracing_here
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.collector cimport Collector
+from treadle._core.context cimport inherited_context
 from treadle._core.greenlet_api cimport (
     PyGreenlet_Import,
     PyGreenlet_SetParent,
@@ -44,12 +45,6 @@ from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
 from treadle._core.waiter cimport exception_from
-
-cdef extern from *:
-    """
-    #define treadle_has_context() (PyThreadState_Get()->context != NULL)
-    """
-    bint treadle_has_context()
 
 cdef extern from "Python.h":
     # Without Cython's error handling: these return NULL with an exception set.
@@ -89,6 +84,20 @@ cdef extern from *:
     """
     bint is_made_as "treadle_is_made_as"(object cls, type base) noexcept
     object make "treadle_make"(object cls, tuple no_args)
+
+cdef int inherit_all(Fiber new) except -1:
+    """Give a new greenlet what it inherits from the current one: the context, and tracing."""
+    context = inherited_context()
+    if context is not None:
+        new.gr_context = context
+    new.tracing = tracing_here()
+    return 0
+
+
+cdef int begin_inherited_tracing(Fiber current) except -1:
+    tracing, current.tracing = current.tracing, None
+    return begin_tracing(tracing)
+
 
 cdef set on_spawn = set()
 # Called with each Greenlet that is started.
@@ -133,8 +142,7 @@ cdef class Greenlet(Fiber):
             raise TypeError(f"{type(self).__name__} cannot run {run!r}: it is not callable")
         self.args = args
         self.keywords = keywords
-        if treadle_has_context():
-            self.gr_context = copy_context()
+        self.inherit()
         if track_tree:
             current = current_greenlet()
             self.spawner = weak_ref(current)
@@ -142,6 +150,9 @@ cdef class Greenlet(Fiber):
         if stack_limit > 0:
             self.stack = caller_stack(stack_limit)
         return 0
+
+    cdef int inherit(self) except -1:
+        return inherit_all(self)
 
     # -- the function
 
@@ -248,6 +259,8 @@ cdef class Greenlet(Fiber):
             return
         self.cancel_start()
         self.life = RUNNING
+        if self.tracing is not None:
+            begin_inherited_tracing(self)
         # No try statement and no temporaries: they would take up stack in every parked greenlet.
         result = self.call()
         if result != NULL:
@@ -525,6 +538,14 @@ cdef class Greenlet(Fiber):
         return 0
 
 
+cdef class ThreadStart(Greenlet):
+    """A greenlet that stands for a thread: it inherits no context, as the interpreter's threads do."""
+
+    cdef int inherit(self) except -1:
+        self.tracing = tracing_for_thread()
+        return 0
+
+
 cdef object locals_of_tree(greenlet spawner):
     """Return the spawn_tree_locals for greenlets that *spawner* makes; None if they are roots."""
     if isinstance(spawner, Greenlet):
@@ -686,8 +707,7 @@ cdef class RawGreenlet(Fiber):
         self.hub = get_hub()
         PyGreenlet_SetParent(self, self.hub)
         self.target, self.args, self.kwargs = function, args, kwargs
-        if treadle_has_context():
-            self.gr_context = copy_context()
+        inherit_all(self)
 
     @property
     def spawn_tree_locals(self):
@@ -707,6 +727,8 @@ cdef class RawGreenlet(Fiber):
     def run(self, *ignored):
         function, args, kwargs = self.target, self.args, self.kwargs
         self.target = self.args = self.kwargs = self.hub.starting = None
+        if self.tracing is not None:
+            begin_inherited_tracing(self)
         return function(*args, **kwargs)
 
 

@@ -36,7 +36,7 @@ cdef class Wait:
     cdef bint expired                # ended by its deadline
     cdef bint granted                # the waiter was given what it waited for
     cdef bint settled                # its call is done and must return: no exception may end it now
-    cdef bint beside_loops           # its greenlet has saved asyncio's record of the running loop
+    cdef bint state_aside            # its greenlet has put its thread state aside
     cdef bint entered                # its greenlet is suspended in it, and in no inner wait
     cdef bint shielded               # no Timeout may end it: they stay pending
     cdef bint in_refs                # it is one of hub.refs
@@ -59,6 +59,7 @@ cdef class Fiber(greenlet):
     # field that points to this one, in the hub or in the one before; NULL while it is in no list.
     cdef PyObject *older
     cdef PyObject **place
+    cdef object tracing              # what it has inherited (see aside.pxd); None once it runs
     cdef object trace                # local.pyx's record of its greenlet-local attributes
 
 
@@ -95,6 +96,8 @@ cdef class Hub(greenlet):
     cdef bint in_callback            # the hub greenlet is inside a callback: switches go through it
     cdef bint for_main_thread
     cdef HubState state
+    cdef void *thread_state          # the interpreter's, of its thread; NULL in a private hub
+    cdef object tracing              # how callbacks are traced (see aside.pxd)
     cdef Fiber starting              # the greenlet that main starts; kept alive until it runs
     cdef public object keeping_fork  # the greenlet that is in a fork() that keeps all greenlets
     cdef readonly unsigned int generation  # incremented by each fork that leaves greenlets behind
@@ -133,8 +136,10 @@ cdef Wait new_hub_wait(Reason reason, object on)
 # Switch to other greenlets until `wait` is unparked (returns 1) or `timeout` nanoseconds have
 # passed (returns 0; -1: no limit). Raises the exception that was delivered to the wait, if any.
 cdef int park(Wait wait, int64_t timeout) except -1
-# Only park() calls it. Declared here so that the compiler does not merge its frame into park's.
-cdef int park_beside_loops(Wait wait, int64_t timeout) except -1
+# For aside.pyx: park() calls the function if the greenlet has thread state or while loops run.
+ctypedef int (*ParkWithState)(Wait wait, int64_t timeout) except -1
+cdef void set_park_with_state(ParkWithState function) noexcept
+cdef void set_loops_run(bint value) noexcept
 # End a wait. Any thread may call it; it never switches. Returns False if the wait was ended already
 # or its hub is closed.
 cdef bint unpark(Wait wait) noexcept

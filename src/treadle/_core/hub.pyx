@@ -30,6 +30,7 @@ from treadle._core.ring cimport (
     ring_push_front,
     ring_trim,
 )
+from treadle._core.thread_state cimport treadle_clear_state, treadle_is_in_use
 from treadle._core.threads cimport (
     PyThread_acquire_lock_timed,
     PyThread_allocate_lock,
@@ -218,38 +219,27 @@ cdef Wait new_thread_wait(Reason reason, object on):
     return wait
 
 
-# Set while an asyncio loop runs in some greenlet. suspend_loop() clears and returns the thread's
-# record of the running loop (None if there is none) before a greenlet waits; resume_loop() restores
-# it afterwards.
-cdef object suspend_loop = None
-cdef object resume_loop = None
+# Whether an asyncio loop runs in some greenlet; aside.pyx sets both.
+cdef bint loops_run = False
+cdef ParkWithState park_with_state = NULL
 
 
-def guard_loops(suspend, resume):
-    """Call ``suspend()`` before each wait and ``resume(value)`` after it, or stop that with None.
-
-    *value* is what ``suspend()`` returned; ``resume`` is not called if that is None.
-    """
-    global suspend_loop, resume_loop
-    suspend_loop, resume_loop = suspend, resume
+cdef void set_loops_run(bint value) noexcept:
+    global loops_run
+    loops_run = value
 
 
-cdef int park_beside_loops(Wait wait, int64_t timeout) except -1:
-    wait.beside_loops = True
-    loop, resume = suspend_loop(), resume_loop
-    try:
-        return park(wait, timeout)
-    finally:
-        if loop is not None:
-            resume(loop)
+cdef void set_park_with_state(ParkWithState function) noexcept:
+    global park_with_state
+    park_with_state = function
 
 
 cdef int park(Wait wait, int64_t timeout) except -1:
     cdef Hub hub = wait.hub
-    if suspend_loop is not None and not wait.beside_loops:
-        return park_beside_loops(wait, timeout)
     if hub is None:
         return park_thread(wait, timeout)
+    if (treadle_is_in_use(hub.thread_state) or loops_run) and not wait.state_aside:
+        return park_with_state(wait, timeout)
     if hub.state == HUB_FORKING:
         hub.meet_fork(wait)
     if timeout >= 0:
@@ -746,6 +736,8 @@ cdef class Hub(greenlet):
             if self.state == HUB_CLOSED:
                 raise
             self.report(target, exc)
+        if treadle_is_in_use(self.thread_state):
+            treadle_clear_state()  # a greenlet has ended and left it
         return 0
 
     cdef int run_next_callback(self) except -1:

@@ -6,7 +6,7 @@ from treadle._core.timers cimport treadle_fire
 
 
 cdef class ThreadHub(Hub):
-    pass
+    cdef Py_ssize_t jobs  # how many calls in native threads were begun here and have not ended
 
 # For hubs that belong to no thread, too: list_hub() adds a hub to the list of all hubs, shut()
 # closes it and takes it off the list.

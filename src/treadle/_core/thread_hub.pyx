@@ -14,6 +14,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t, uint64_t
 
+from treadle._core.aside cimport begin_tracing
 from treadle._core.clock cimport nanoseconds
 from treadle._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
@@ -33,12 +34,14 @@ from treadle._core.hub cimport (
     count_sleeping_threads,
     current_greenlet,
     forget_sleeping_threads,
+    get_hub,
     get_hub_if_exists,
     interrupt_main,
     main_greenlet,
     move_hub,
     new_wait,
     park,
+    run_callback,
     set_thread_hub,
     unlist_fiber,
     unpark,
@@ -46,6 +49,7 @@ from treadle._core.hub cimport (
     wait_of,
 )
 from treadle._core.ring cimport ring_pop
+from treadle._core.thread_state cimport treadle_clear_state
 from treadle._core.threads cimport (
     treadle_is_finalizing,
     treadle_is_main_thread,
@@ -69,6 +73,7 @@ from treadle.exceptions import LoopExit
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
+    void *PyThreadState_Get()
 
 PyGreenlet_Import()
 
@@ -94,6 +99,7 @@ cdef class ThreadHub(Hub):
             raise RuntimeError(f"this thread has a hub already: {other!r}")
         left_by_threads = []
         self.main = main_greenlet()
+        self.thread_state = PyThreadState_Get()
         PyGreenlet_SetParent(self, self.main)
         self.for_main_thread = treadle_is_main_thread()
         self.poller = make_poller(None, self.for_main_thread)
@@ -111,6 +117,15 @@ cdef class ThreadHub(Hub):
             sleep(0)
         else:
             self.wait_until_idle()
+
+    cdef int run_next_callback(self) except -1:
+        if self.tracing is None:
+            return Hub.run_next_callback(self)
+        begin_tracing(self.tracing)
+        try:
+            return Hub.run_next_callback(self)
+        finally:
+            treadle_clear_state()
 
     # -- deadlock
 
@@ -132,6 +147,16 @@ cdef class ThreadHub(Hub):
                 self.unref_timers -= 1
             if wait in self.join_waits:
                 self.join_waits.remove(wait)
+
+    def begin_job(self):
+        """Note that a native thread makes a call for this one: until it ends, the hub is not idle."""
+        self.jobs += 1
+
+    def end_job(self):
+        """Note the end of such a call. Any thread may do it."""
+        self.jobs -= 1
+        if self.join_waits and self.state != HUB_CLOSED:
+            run_callback(self, int, ())  # have it look again whether it is idle
 
     def waits(self):
         """Return a Wait for each greenlet that is parked in this hub: main's, raw ones', Fibers'."""
@@ -172,10 +197,16 @@ cdef class ThreadHub(Hub):
         # A probe knows which threads matter. A thread may end without waking this hub: then what is
         # left to wait for may be a timer of a clock that jumps.
         self.waits_for_threads = self.probe is not None and self.probe.awaits_others(self)
-        if self.waits_for_threads or self.refs > 0 or <Py_ssize_t>timers_live(&self.timers) > self.unref_timers:
+        if self.waits_for_threads or self.refs > 0:
             return True
-        if self.probe is not None or self.join_waits:
-            return False  # Hub.join() waits only for timers, I/O and watchers, not for threads
+        if <Py_ssize_t>timers_live(&self.timers) > self.unref_timers:
+            return True
+        if self.probe is not None:
+            return False
+        if self.join_waits:
+            # Hub.join() waits for timers, I/O, watchers and its own calls in native threads, but
+            # not for whatever another thread may do.
+            return self.jobs > 0
         if not treadle_is_main_thread():
             return True  # the main thread can wake this hub
         # Other threads can wake it, unless they all sleep until another thread wakes them.
@@ -213,6 +244,7 @@ cdef class ThreadHub(Hub):
         cdef Wait wait = wait_of(self, current_greenlet())
         abandon(self, left_by_forks)
         self.refs = 0
+        self.jobs = 0
         self.generation += 1
         while wait is not None:  # fork() was called in a signal handler while its greenlet waits
             wait.generation = self.generation
@@ -228,6 +260,18 @@ cdef class ThreadHub(Hub):
             if self is get_hub_if_exists():
                 release_from_thread()
             shut(self)
+
+
+def hub_for_waiting():
+    """Return the hub in which the caller's waits are; None in a native thread without one.
+
+    The main thread's hub is made if there is none. A caller does that before it looks for what it
+    may have to wait for: other threads run while a hub is made.
+    """
+    cdef Hub hub = get_hub_if_exists()
+    if hub is None and treadle_is_main_thread() and not treadle_is_finalizing():
+        hub = get_hub()
+    return hub if isinstance(hub, ThreadHub) else None
 
 
 cdef bint has_signal_handlers() except -1:
@@ -414,6 +458,8 @@ def after_fork_in_child():
         move_hub(own, HUB_OPEN)
         own.for_main_thread = True
         own.poller.blocking = False
+        if isinstance(own, ThreadHub):
+            (<ThreadHub>own).jobs = 0  # the threads that make the calls are not there
         if own.keeping_fork is current_greenlet():
             own.poller.renew_and_rewatch()
         else:

@@ -15,9 +15,11 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
+from treadle._core.aside import guard_loops
+from treadle._core.greenlet import getcurrent
 from treadle._core.hub import get_current_hub as get_hub
-from treadle._core.hub import guard_loops
 from treadle._core.sleep import sleep
 
 
@@ -35,7 +37,8 @@ def _guard(events: Any) -> None:
     get: Callable[[], Any] = events._get_running_loop
     if getattr(set_native, "__module__", None) == __name__:
         return
-    running: set[int] = set()
+    #: The greenlets in which a loop runs.
+    running: WeakSet[Any] = WeakSet()
 
     def suspend() -> Any:
         loop = get()
@@ -53,9 +56,9 @@ def _guard(events: Any) -> None:
     def _set_running_loop(loop: Any) -> None:
         """Set the running loop of the current greenlet; None if no loop runs any more."""
         if loop is None:
-            running.discard(id(get()))
+            running.discard(getcurrent())
         else:
-            running.add(id(loop))
+            running.add(getcurrent())
         set_native(loop)
         guard_loops(*((suspend, resume) if running else (None, None)))
 

@@ -14,6 +14,7 @@ from treadle.http.h1 import BadRequest
 from treadle.http.log import SILENCE
 
 from treadle._core.clock cimport now
+from treadle._core.context cimport copy_of
 from treadle.http.counters cimport Counters
 from treadle.http.h1 cimport Request
 from treadle.http.response cimport (
@@ -77,7 +78,7 @@ cdef class Exchange:
         if self.context is None or len(self.context):
             # The last request's context is used again only if it is still empty.
             current = getcurrent()
-            self.context = current.gr_context = self.server.context.copy()
+            self.context = current.gr_context = copy_of(self.server.context)
         if self.counters is None:
             self.handle_one_response()
         else:

@@ -16,7 +16,7 @@ from treadle.events import (
     GeventWillPatchModuleEvent,
     notify_and_call_entry_points,
 )
-from treadle.monkey._saved import patch_item
+from treadle.monkey._saved import patch_item, take_name
 
 #: Standard module -> the module that holds its replacements. It is imported only when that part is
 #: patched: most of them import the standard module, which must not be loaded before the program
@@ -97,7 +97,11 @@ def will_patch(target: ModuleType, source: ModuleType, names: list[str]) -> bool
 def replace(target: ModuleType, source: ModuleType, names: list[str]) -> None:
     """Set the attributes *names* of *target* to those of *source*."""
     for name in names:
-        patch_item(target, name, getattr(source, name))
+        new, old = getattr(source, name), getattr(target, name, None)
+        patch_item(target, name, new)
+        own_name = getattr(old, "__name__", name)
+        if own_name == name or not hasattr(target, own_name):  # else it is an alias in the module
+            take_name(new, old)
 
 
 def did_patch(target: ModuleType, source: ModuleType, names: list[str], title: str = "") -> None:

@@ -156,10 +156,18 @@ class SemLock:
             self._fetching = True
         try:
             if start:
-                _start_native_thread(self._fetch, ())
+                self._start_fetching()
             return self._handed.acquire()
         except BaseException:
             self._give_up()
+            raise
+
+    def _start_fetching(self) -> None:
+        try:
+            _start_native_thread(self._fetch, ())
+        except BaseException:
+            with self._guard:
+                self._fetching = False  # the next one that waits tries again
             raise
 
     def _give_up(self) -> None:

@@ -26,7 +26,7 @@ from treadle.monkey._modules import (
     will_patch,
 )
 from treadle.monkey._repair import rebind_all
-from treadle.monkey._saved import is_object_patched, note_change_inside, patch_item
+from treadle.monkey._saved import is_object_patched, note_change_inside, patch_item, take_name
 from treadle.monkey._stdin import input as cooperative_input
 from treadle.monkey._stdin import wait_before_reads
 from treadle.signal import adopt_handlers
@@ -210,6 +210,9 @@ def patch_thread(
     if not will_patch(target, source, names):
         return False
     replace(target, source, names)
+    if not hasattr(target, source.LockType.__qualname__):  # before CPython 3.13
+        # Pickle finds threading.Lock by this name, also in a process that is not patched.
+        source.LockType.__qualname__ = "allocate_lock"
     replace(_imp, importlock, implemented(importlock))
     threads = source_and_target("threading")
     patched_threading = threading and _patch_threading(*threads, _threading_local)
@@ -231,6 +234,7 @@ def _patch_threading(source: ModuleType, target: ModuleType, local: bool) -> boo
     if local:
         import _threading_local  # imports threading, which the caller has just imported
 
+        take_name(cooperative_local, vars(_thread)["_local"])
         for module, name in ((_thread, "_local"), (target, "local"), (_threading_local, "local")):
             patch_item(module, name, cooperative_local)
     replace(target, source, names)

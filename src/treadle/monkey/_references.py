@@ -23,7 +23,7 @@ from types import (
 from typing import Any
 
 from treadle.monkey._once import COMPILED
-from treadle.monkey._saved import saved
+from treadle.monkey._saved import homes, saved
 
 #: References of the standard library that stay: (module, dotted name) -> the reason.
 _KEPT = {
@@ -107,7 +107,10 @@ class Reference:
         scope = self.scope
         if isinstance(scope, FunctionType):
             return str(scope.__globals__.get("__name__"))  # functools.wraps() may change __module__
-        return scope.__name__ if isinstance(scope, ModuleType) else scope.__module__
+        if isinstance(scope, ModuleType):
+            return scope.__name__
+        home = homes.get(scope) if isinstance(scope, type) else None
+        return home or scope.__module__
 
     @property
     def qualname(self) -> str:

@@ -13,6 +13,8 @@ _MISSING: Any = object()
 
 #: Module name -> attribute name -> the value before patching.
 saved: dict[str, dict[str, Any]] = {}
+#: A class that took the name of an original -> the module that defines it.
+homes: dict[type, str] = {}
 
 
 def is_module_patched(mod_name: str) -> bool:
@@ -62,6 +64,18 @@ def patch_item(module: ModuleType, attr: str, newitem: Any) -> None:
     setattr(module, attr, newitem)
     if module.__name__ in COMPILED:
         keep(module)
+
+
+def take_name(new: Any, old: Any) -> None:
+    """Let a class say of itself what the original class says: its module and its name.
+
+    Libraries check the module of a lock's class, and reprs and errors of pickle name it.
+    """
+    if isinstance(new, type) and isinstance(old, type):
+        homes.setdefault(new, new.__module__)
+        new.__module__ = old.__module__
+        new.__name__ = old.__name__
+        new.__qualname__ = old.__qualname__
 
 
 def note_change_inside(module: ModuleType, attr: str) -> None:

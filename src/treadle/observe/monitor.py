@@ -9,10 +9,11 @@ import time
 import warnings
 from collections.abc import Callable
 from typing import Any
-from weakref import ref
+from weakref import WeakSet, ref
 
 from treadle import events
 from treadle._config import config
+from treadle._core.hub import ThreadMain, get_existing_hub
 from treadle._core.native import get_ident, start_new_thread
 from treadle.observe.run_info import format_run_info
 from treadle.observe.tracer import GreenletTracer
@@ -32,7 +33,7 @@ class _Entry:
 
     __slots__ = ("function", "last_run_time", "period")
 
-    def __init__(self, function: Callable[[Any], object], period: float) -> None:
+    def __init__(self, function: Callable[[Any], object], period: float | None) -> None:
         self.function = function
         self.period = period
         self.last_run_time = 0.0
@@ -48,6 +49,8 @@ class PeriodicMonitoringThread:
 
     #: The least time between two checks, in seconds.
     min_sleep_time: float = 0.005
+    #: The time between two checks of whether there is anything to call, in seconds.
+    idle_sleep_time: float = 0.5
     #: The least time between two checks of the memory, in seconds. They are expensive.
     min_memory_monitor_period = 2
 
@@ -62,6 +65,7 @@ class PeriodicMonitoringThread:
         self.pid: int = os.getpid()
         #: The identifier of the native thread.
         self.monitor_thread_ident: int = start_new_thread(self, ())
+        _monitors.add(self)
 
     @property
     def hub(self) -> Any:
@@ -77,8 +81,13 @@ class PeriodicMonitoringThread:
     # -- the native thread
 
     def monitoring_functions(self) -> list[_Entry]:
-        """Return the functions it calls, as objects with ``function`` and ``period`` (seconds)."""
-        self._monitoring_functions[0].period = config.max_blocking_time
+        """Return the functions it calls, as objects with ``function`` and ``period`` (seconds).
+
+        A function whose period is None is not called.
+        """
+        for entry in self._monitoring_functions:
+            if entry.function == self.monitor_blocking:
+                entry.period = config.max_blocking_time
         return self._monitoring_functions
 
     def add_monitoring_function(
@@ -104,7 +113,8 @@ class PeriodicMonitoringThread:
 
     def calculate_sleep_time(self) -> float:
         """Return the time until the next check, in seconds."""
-        return max(self.min_sleep_time, min(entry.period for entry in self._monitoring_functions))
+        periods = [entry.period for entry in self._monitoring_functions if entry.period is not None]
+        return max(self.min_sleep_time, min(periods, default=self.idle_sleep_time))
 
     def kill(self) -> None:
         """Stop monitoring, and end the native thread soon. Call this in the hub's thread."""
@@ -117,6 +127,9 @@ class PeriodicMonitoringThread:
 
     def __call__(self) -> None:
         """Run the native thread: call the monitoring functions until :meth:`kill`."""
+        ThreadMain(self._watch).switch()  # a thread of treadle's own, whose hub gets no monitor
+
+    def _watch(self) -> None:
         try:
             while self.should_run:
                 functions = self.monitoring_functions()
@@ -137,7 +150,7 @@ class PeriodicMonitoringThread:
             return
         now = time.perf_counter()
         for entry in functions:
-            if entry.last_run_time + entry.period <= now:
+            if entry.period is not None and entry.last_run_time + entry.period <= now:
                 entry.last_run_time = now
                 entry.function(hub)
 
@@ -158,7 +171,9 @@ class PeriodicMonitoringThread:
             "Info:",
             *format_run_info(greenlet_stacks=False, current_thread_ident=get_ident()),
         ]
-        events.notify(events.EventLoopBlocked(active, config.max_blocking_time, report, hub=hub))
+        events.notify(
+            events.EventLoopBlocked(active, config.max_blocking_time or 0.0, report, hub=hub)
+        )
         if config.print_blocking_reports:
             stream = hub.exception_stream
             for line in report:
@@ -224,3 +239,21 @@ class PeriodicMonitoringThread:
             f"<{type(self).__name__} at {id(self):#x} in thread {self.monitor_thread_ident:#x} "
             f"for {self.hub!r}>"
         )
+
+
+#: The monitors of this process.
+_monitors: WeakSet[PeriodicMonitoringThread] = WeakSet()
+
+
+def _go_on_in_child() -> None:
+    """Start the native thread of this hub's monitor again in a forked child; drop the others."""
+    hub = get_existing_hub()
+    for monitor in list(_monitors):
+        if hub is not None and monitor.hub is hub:
+            monitor.after_fork_in_child()
+        else:
+            monitor.should_run = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_go_on_in_child)

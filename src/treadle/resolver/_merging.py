@@ -7,6 +7,7 @@ from copy import copy, deepcopy
 from functools import partial
 from typing import Any
 
+from treadle._core.crew import get_from_thread
 from treadle.event import AsyncResult
 
 __all__ = ["Merger"]
@@ -44,7 +45,7 @@ class Merger:
             except Exception as exc:
                 self.pending.pop(key, None)
                 mine.set((None, exc.with_traceback(None)))
-        value, error = shared.get()
+        value, error = get_from_thread(shared)
         if error is not None:
             raise copy(error)  # a shared instance would collect the tracebacks of all callers
         return value if shared is mine else deepcopy(value)

@@ -1,0 +1,6 @@
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from typing import Any
+
+def copy_context() -> Context: ...
+def first_variable_set_by(function: Callable[[], object]) -> ContextVar[Any] | None: ...
