@@ -246,6 +246,15 @@ def test_writing_a_full_descriptor_lets_others_run(kind: str) -> None:
     os.close(writing)
 
 
+@pytest.mark.parametrize("error", [TimeoutError("mine"), BrokenPipeError(32, "mine")])
+def test_what_ends_a_long_write_is_raised(error: OSError) -> None:
+    reading, writing = os.pipe()
+    with pytest.raises(type(error), match="mine"), treadle.Timeout(0.02, error):
+        treadle.os.write(writing, bytes(1_000_000))
+    os.close(reading)
+    os.close(writing)
+
+
 def test_each_of_several_readers_gets_a_piece() -> None:
     reading, writing = os.pipe()
     readers = [treadle.spawn(treadle.os.read, reading, 1) for _ in range(5)]

@@ -149,8 +149,8 @@ def _would_need_room(fd: int, data: Any) -> bool:
 def _write_by_pages(fd: int, data: memoryview) -> int:
     done = 0
     while done < len(data):
+        _await_ready(fd, _WRITE)  # what this raises is no error of the call
         try:
-            _await_ready(fd, _WRITE)
             done += _write(fd, data[done : done + _PIPE_BUF])
         except OSError:
             if done:  # as the native call does after a partial write
@@ -305,12 +305,15 @@ def _until_changed(kind: int, number: int, events: int, timeout: float | None = 
             finally:
                 _native_close(pidfd)
     # In a thread, without reaping: if the caller gives up waiting, the status must not be lost.
-    arguments = (kind, number, events | _os.WNOWAIT)
     with _Timeout(timeout, False):
-        with _suppress(ChildProcessError):
-            _waits.apply(_native_waitid, arguments)
+        _waits.apply(_await_change, (kind, number, events | _os.WNOWAIT))
         return True
     return False
+
+
+def _await_change(kind: int, number: int, events: int) -> None:
+    with _suppress(ChildProcessError):
+        _native_waitid(kind, number, events)
 
 
 def _events(options: int) -> int:

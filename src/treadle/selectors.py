@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno as _errno
 import selectors as _selectors
 import typing as _typing
 from typing import Any
@@ -69,6 +70,8 @@ class GeventSelector(_Best):
         try:
             return super().register(fileobj, events, data)
         except OSError as exc:
+            if exc.errno != _errno.EBADF:  # such as the PermissionError for a regular file
+                raise
             text = f"Invalid file descriptor: {exc.strerror}"
             raise _BadDescriptor(exc.errno, text) from exc
 
