@@ -1,5 +1,7 @@
 """treadle.fileobject: files on descriptors and in threads, compared with open()."""
 
+import errno
+import io
 import os
 import pty
 import time
@@ -182,3 +184,115 @@ def test_a_pipe_cannot_be_sought_as_the_system_says() -> None:
                 call()
             assert found.value.args == expected.value.args
         assert not file.seekable()
+
+
+@pytest.mark.parametrize("newline", [None, "", "\n", "\r\n"])
+def test_newlines_are_those_of_open(newline: str | None) -> None:
+    reading, writing = os.pipe()
+    with FileObject(writing, "w", newline=newline) as file:
+        file.write("x\n")
+        assert file.io.mode == "w"
+    expected = b"x\r\n" if newline == "\r\n" else b"x\n"
+    assert os.read(reading, 9) == expected
+    os.close(reading)
+    reading, writing = os.pipe()
+    os.write(writing, b"a\r\nb\r")
+    os.close(writing)
+    with FileObject(reading, "r", newline=newline) as file:
+        found = list(file)
+    lines = {None: ["a\n", "b\n"], "\n": ["a\r\n", "b\r"]}.get(newline, ["a\r\n", "b\r"])
+    assert found == lines
+
+
+@pytest.mark.parametrize("data", ["text", "bytes"])
+def test_an_unbuffered_pipe_takes_all(data: str) -> None:
+    reading, writing = os.pipe()
+    everything = treadle.spawn(FileObject(reading, "rb").read)
+    with FileObject(writing, "wb", 0) as file:
+        if data == "bytes":
+            assert file.write(bytes(300_000)) == 300_000
+            assert file.write(b"") == 0
+        else:
+            with io.TextIOWrapper(file.io, write_through=True) as text:
+                assert text.write("x" * 300_000) == 300_000
+    assert len(everything.get(timeout=5)) == 300_000
+
+
+def test_a_pipe_that_fails_tells_what_it_took() -> None:
+    reading, writing = os.pipe()
+    with FileObject(writing, "wb", 0) as file:
+        waiting = treadle.spawn(file.write, bytes(300_000))
+        treadle.sleep(0)
+        treadle.os.close(reading)
+        assert 0 < waiting.get(timeout=5) < 300_000
+        with pytest.raises(BrokenPipeError):
+            file.write(b"x")
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("buffering", [0, -1])
+@pytest.mark.parametrize("shared", [True, False], ids=["one file", "two files"])
+def test_two_readers_of_a_pipe(blocking: bool, buffering: int, shared: bool) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, blocking)
+    one = FileObject(reading, "rb", buffering)
+    two = one if shared else FileObject(os.dup(reading), "rb", buffering)
+    readers = [treadle.spawn(file.read, 1) for file in (one, two)]
+    treadle.sleep(0.01)
+    for letter in b"ab":
+        os.write(writing, bytes([letter]))
+        treadle.sleep(0.01)
+    treadle.joinall(readers, timeout=5)
+    assert sorted(reader.value for reader in readers) == [b"a", b"b"]
+    os.close(writing)
+    assert one.read(1) == two.read(1) == b""
+    one.close()
+    two.close()
+
+
+def test_two_writers_of_a_buffered_pipe() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as reader, FileObject(writing, "wb", 10_000) as writer:
+        everything = treadle.spawn(reader.read)
+        writers = [treadle.spawn(writer.write, letter * 200_000) for letter in (b"a", b"b")]
+        treadle.joinall(writers, timeout=5, raise_error=True)
+        writer.close()
+        assert everything.get(timeout=5) in {b"a" * 200_000 + b"b" * 200_000}
+
+
+def test_lines_are_shared_by_those_who_iterate() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as file:
+        found: list[bytes] = []
+        readers = [treadle.spawn(lambda: found.extend(file.io)) for _ in range(3)]
+        for number in range(6):
+            os.write(writing, b"%d\n" % number)
+            treadle.sleep(0.001)
+        os.close(writing)
+        treadle.joinall(readers, timeout=5, raise_error=True)
+    assert sorted(found) == [b"%d\n" % number for number in range(6)]
+
+
+@pytest.mark.parametrize("mode", ["r", "rb"])
+def test_closing_ends_all_who_read(mode: str) -> None:
+    reading, writing = os.pipe()
+    file = FileObject(reading, mode)
+    readers = [treadle.spawn(file.readline) for _ in range(3)]
+    treadle.sleep(0)
+    closing = treadle.spawn(file.close)
+    treadle.spawn(file.close)
+    closing.get(timeout=5)
+    treadle.joinall(readers, timeout=5)
+    assert {getattr(each.exception, "errno", each.exception) for each in readers} == {errno.EBADF}
+    assert file.closed
+    os.close(writing)
+
+
+def test_who_is_interrupted_in_a_buffered_write_repeats_nothing() -> None:
+    reading, writing = os.pipe()
+    with FileObject(writing, "wb") as file:
+        raises = pytest.raises(TimeoutError, match="mine")
+        with raises, treadle.Timeout(0.02, TimeoutError("mine")):
+            file.write(bytes(range(250)) * 800)
+        everything = treadle.spawn(FileObject(reading, "rb").read)
+    assert (bytes(range(250)) * 800).startswith(everything.get(timeout=5))

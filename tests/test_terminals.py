@@ -206,6 +206,24 @@ def test_other_standard_inputs_are_left_as_they_are(kind: str, tmp_path: Path) -
     assert (done.stdout, done.stderr) == (expected.get(kind, "['text']") + "\n", "")
 
 
+def test_two_greenlets_read_standard_input() -> None:
+    command = program("""
+        got = sorted(each.get() for each in [treadle.spawn(sys.stdin.readline) for _ in range(2)])
+        got += sorted(
+            each.get() for each in [treadle.spawn(sys.stdin.buffer.readline) for _ in range(2)]
+        )
+    """)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == b"begin\n"
+        for number in range(4):
+            time.sleep(0.05)
+            process.stdin.write(b"%d\n" % number)
+            process.stdin.flush()
+        assert process.stdout.read() == rb"True '0\n' '1\n' b'2\n' b'3\n'" + b"\n"
+
+
 # -- descriptors
 
 

@@ -53,19 +53,18 @@ class FileObjectBlock:
         is_path = not is_file and not isinstance(fobj, int)
         self._owner = fobj if is_file and closes else None
         self._kept = fobj  # a reference, since its descriptor must stay open as long as this file
-        self._io: Any = self._cooperating(
-            open(  # noqa: SIM115
-                fobj.fileno() if is_file else fobj,
-                mode,
-                buffering,
-                encoding,
-                errors,
-                newline,
-                closefd=is_path or (closes and not is_file),
-            )
+        file = open(  # noqa: SIM115
+            fobj.fileno() if is_file else fobj,
+            mode,
+            buffering,
+            encoding,
+            errors,
+            newline,
+            closefd=is_path or (closes and not is_file),
         )
+        self._io: Any = self._cooperating(file, buffering, newline)
 
-    def _cooperating(self, file: Any) -> Any:
+    def _cooperating(self, file: Any, buffering: int, newline: str | None) -> Any:
         return file
 
     @property
@@ -137,8 +136,8 @@ class FileObjectPosix(FileObjectBlock):
         file = getattr(self._io, "buffer", self._io)
         return getattr(file, "raw", file)
 
-    def _cooperating(self, file: Any) -> Any:
-        return file if _is_regular(file) else cooperative(file)
+    def _cooperating(self, file: Any, buffering: int, newline: str | None) -> Any:
+        return file if _is_regular(file) else cooperative(file, buffering, newline)
 
 
 class FileObjectThread(FileObjectBlock):

@@ -12,12 +12,10 @@ import typing as _typing
 from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
-from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.pipes import cooperative as _cooperative
 from treadle.event import AsyncResult as _AsyncResult
 from treadle.fileobject import FileObject
 from treadle.greenlet import spawn as _spawn
-from treadle.hub import sleep as _sleep
 from treadle.os import wait_for_child as _wait_for_child
 from treadle.selectors import PollSelector as _PollSelector
 
@@ -76,18 +74,6 @@ class Popen(_stdlib.Popen[_Any]):
         self.stdin: _Any = _cooperative(self.stdin, bufsize)
         self.stdout: _Any = _cooperative(self.stdout, bufsize)
         self.stderr: _Any = _cooperative(self.stderr, bufsize)
-
-    def __exit__(self, *exception: _Any) -> None:
-        try:
-            super().__exit__(*exception)
-        except RuntimeError:
-            # A greenlet that waits in a read or write holds the file's buffer. Cancel its wait:
-            # it gets an OSError (EBADF) and lets go of the buffer.
-            for file in (self.stdin, self.stdout, self.stderr):
-                if file is not None and not file.closed:
-                    _cancel_waits(file.fileno())
-            _sleep(0)
-            super().__exit__(*exception)
 
     def _wait(self, timeout: float | None) -> int:
         # Wait without holding the lock for reaping, and acquire it once the child has ended.

@@ -238,7 +238,8 @@ cdef class Descriptor(Pollable):
 cdef object ASKS_AGAIN = object()
 
 
-cdef object closed_error():
+cpdef object closed_error():
+    """Return a new OSError (EBADF) for those who wait for what another greenlet closes."""
     return OSError(EBADF, "File descriptor was closed in another greenlet")
 
 
