@@ -1,5 +1,6 @@
 """treadle.fileobject: files on descriptors and in threads, compared with open()."""
 
+import _thread
 import errno
 import io
 import os
@@ -296,3 +297,98 @@ def test_who_is_interrupted_in_a_buffered_write_repeats_nothing() -> None:
             file.write(bytes(range(250)) * 800)
         everything = treadle.spawn(FileObject(reading, "rb").read)
     assert (bytes(range(250)) * 800).startswith(everything.get(timeout=5))
+
+
+class Slow(FileObjectThread):
+    """A file whose ``slow()`` is a call that goes on until :attr:`gate` is open."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gate = _thread.allocate_lock()
+        self.gate.acquire()
+        self.calls: list[Any] = []
+
+    @property
+    def slow(self) -> Any:
+        def slow(name: Any = None) -> None:
+            self.calls.append(name)
+            self.gate.acquire()
+            self.calls.append("end")
+
+        return self._in_thread(slow)
+
+
+def interrupted(call: Any, *args: Any) -> None:
+    with pytest.raises(TimeoutError, match="mine"), treadle.Timeout(0.02, TimeoutError("mine")):
+        call(*args)
+
+
+def test_a_call_that_was_given_up_keeps_its_turn(tmp_path: Path) -> None:
+    with Slow(tmp_path / "file", "w") as file:
+        interrupted(file.slow)
+        writing = treadle.spawn(file.write, "x")
+        treadle.sleep(0.02)
+        assert not writing.ready()
+        file.gate.release()
+        assert writing.get(timeout=5) == 1
+        assert file.calls == [None, "end"]
+
+
+def test_close_does_not_wait_for_a_call_that_was_given_up(tmp_path: Path) -> None:
+    file = Slow(tmp_path / "file", "w")
+    file.write("text")
+    interrupted(file.slow)
+    file.close()
+    assert not file.closed
+    file.gate.release()
+    with pytest.raises(ValueError, match="closed file"):
+        file.write("more")
+    assert file.closed
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_a_call_that_was_given_up_before_it_began_is_not_made(tmp_path: Path) -> None:
+    pool = ThreadPool(1)
+    gate = _thread.allocate_lock()
+    gate.acquire()
+    busy = pool.spawn(gate.acquire)
+    with FileObjectThread(tmp_path / "file", "w", threadpool=pool) as file:
+        interrupted(file.write, "x")
+        assert not file.lock.locked()
+        gate.release()
+        busy.get()
+        assert file.write("y") == 1
+    assert (tmp_path / "file").read_text() == "y"
+    pool.kill()
+
+
+def test_a_thread_writes_to_the_file_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = _thread.allocate_lock()
+    gate.acquire()
+
+    def write(fd: int, data: bytes) -> int:
+        gate.acquire()
+        return os.write(fd, data)
+
+    monkeypatch.setattr(treadle.os, "_write", write)
+    fd = os.open(tmp_path / "one", os.O_WRONLY | os.O_CREAT)
+    interrupted(treadle.os.tp_write, fd, b"x")
+    os.close(fd)
+    assert os.open(tmp_path / "two", os.O_WRONLY | os.O_CREAT) == fd
+    gate.release()
+    while (tmp_path / "one").read_bytes() != b"x":
+        treadle.sleep(0.001)
+    os.close(fd)
+    assert (tmp_path / "two").read_bytes() == b""
+
+
+def test_a_read_that_was_given_up_takes_nothing() -> None:
+    reading, writing = os.pipe()
+    interrupted(treadle.os.tp_read, reading, 1)
+    os.write(writing, b"x")
+    treadle.sleep(0.02)
+    assert treadle.os.tp_read(reading, 1) == b"x"
+    os.close(reading)
+    os.close(writing)

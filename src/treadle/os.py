@@ -13,12 +13,16 @@ from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
 from treadle._core.clock import seconds as _monotonic
+from treadle._core.crew import files as _files
 from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.importlock import import_lock as _import_lock
+from treadle.fcntl import native_lockf as _lock_region
+from treadle.fcntl import others_may_run as _others_may_run
+from treadle.fcntl import wait_for_lock as _wait_for_lock
 from treadle.greenlet import getcurrent as _getcurrent
 from treadle.hub import get_hub
 from treadle.hub import sleep as _sleep
@@ -33,6 +37,7 @@ __implements__: list[str] = [
     "close",
     "fork",
     "forkpty",
+    "lockf",
     "read",
     "system",
     "wait",
@@ -64,6 +69,7 @@ __all__ = [*getattr(_os, "__all__", []), *__extensions__]
 _native_close = _os.close
 _native_fork = _os.fork
 _native_forkpty = _os.forkpty
+_native_lockf = _os.lockf
 _read = _os.read
 _write = _os.write
 
@@ -116,6 +122,20 @@ def forkpty() -> tuple[int, int]:
     """Fork as :func:`os.forkpty` does; in the child only the calling greenlet goes on."""
     with _import_lock:
         return _native_forkpty()
+
+
+@_builtin
+def lockf(fd: int, command: int, length: int, /) -> None:
+    """Call :func:`os.lockf`; while another process has the lock, other greenlets run."""
+    if command != _os.F_LOCK or not _others_may_run():
+        return _native_lockf(fd, command, length)
+    # From the position of now, which may be another one at a later attempt.
+    start = _os.lseek(fd, 0, _os.SEEK_CUR)
+
+    def attempt() -> None:
+        _lock_region(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB, length, start)
+
+    _wait_for_lock(fd, attempt)
 
 
 @_builtin
@@ -270,13 +290,41 @@ def _wait_in_hub(fd: int, event: int) -> None:
 
 
 def tp_read(fd: int, n: int) -> bytes:
-    """Call :func:`os.read` in a worker thread, for a blocking file descriptor."""
-    return _waits.apply(_read, (fd, n))
+    """Read as :func:`os.read` does; other greenlets run, also while the disk is read."""
+    get_hub()  # without one, read() would block
+    return _in_thread(_read, fd, n) if _is_regular(fd) else read(fd, n)
 
 
 def tp_write(fd: int, buf: Any) -> int:
-    """Call :func:`os.write` in a worker thread, for a blocking file descriptor."""
-    return _waits.apply(_write, (fd, buf))
+    """Write as :func:`os.write` does; other greenlets run, also while the disk is written to."""
+    get_hub()
+    return _in_thread(_write, fd, buf) if _is_regular(fd) else write(fd, buf)
+
+
+def _is_regular(fd: int) -> bool:
+    return _stat.S_ISREG(_os.fstat(fd).st_mode)
+
+
+class _Copy:
+    """Another number for the open file of *fd*, for as long as this object lives.
+
+    A call in a thread may go on after its greenlet has left. By then the greenlet's number may
+    stand for another file.
+    """
+
+    fd: int = -1
+
+    def __init__(self, fd: int) -> None:
+        self.fd = _os.dup(fd)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            _native_close(self.fd)
+
+
+def _in_thread(call: _Callable[[int, Any], Any], fd: int, argument: Any) -> Any:
+    copy = _Copy(fd)
+    return _files.apply(lambda: call(copy.fd, argument))
 
 
 # -- children

@@ -238,19 +238,35 @@ class Threads:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> R:
-        """Call *function* in a thread and wait; return what it returns or raise what it raises."""
+        """Call *function* in a thread and wait; return what it returns or raise what it raises.
+
+        If the caller is interrupted before a thread begins the call, it is not made.
+        """
         result: AsyncResult[R] = AsyncResult()
-        self.submit(partial(answer, result, function, args, kwargs or {}))
-        return result.get()
+        once: list[None] = [None]
+        self.submit(partial(answer, result, once, function, args, kwargs or {}))
+        try:
+            return result.get()
+        except BaseException:
+            once.clear()
+            raise
 
 
 def answer(
     result: AsyncResult[R],
+    once: list[None],
     function: Callable[..., R],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """Call *function* and store its outcome in *result*; the task of :meth:`Threads.apply`."""
+    """Call *function* and store its outcome in *result*; the task of :meth:`Threads.apply`.
+
+    The list *once* is empty if nobody wants the call any more.
+    """
+    try:
+        once.pop()
+    except IndexError:
+        return
     try:
         result.set(function(*args, **kwargs))
     except BaseException as exc:

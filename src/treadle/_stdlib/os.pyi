@@ -239,7 +239,6 @@ from os import (
     link as link,
     listdir as listdir,
     listxattr as listxattr,
-    lockf as lockf,
     login_tty as login_tty,
     lseek as lseek,
     lstat as lstat,
