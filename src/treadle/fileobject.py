@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from _io import open as native_open  # io.open may be patched already
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial, wraps
@@ -55,7 +56,7 @@ class FileObjectBlock:
         is_path = not is_file and not isinstance(fobj, int)
         self._owner = fobj if is_file and closes else None
         self._kept = fobj  # a reference, since its descriptor must stay open as long as this file
-        file = open(  # noqa: SIM115
+        file = native_open(
             fobj.fileno() if is_file else fobj,
             mode,
             buffering,

@@ -92,6 +92,11 @@ class PipeIO(_io.RawIOBase):
         return self._raw.name
 
     @property
+    def closefd(self) -> bool:
+        """Whether closing the file closes its descriptor."""
+        return self._raw.closefd
+
+    @property
     def mode(self) -> str:
         """The mode of the underlying file."""
         return self._raw.mode
