@@ -5,7 +5,9 @@ import errno
 import io
 import os
 import pty
+import textwrap
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -392,3 +394,19 @@ def test_a_read_that_was_given_up_takes_nothing() -> None:
     assert treadle.os.tp_read(reading, 1) == b"x"
     os.close(reading)
     os.close(writing)
+
+
+def test_the_first_call_of_a_program_is_answered(fresh: Callable[..., str]) -> None:
+    """The thread answers while the hub is being made."""
+    source = """
+        import time
+        from treadle import hub
+        from treadle._core.crew import files
+        class SlowToMake(hub.Hub):
+            def __init__(self, *args):
+                time.sleep(0.05)
+                super().__init__(*args)
+        hub.set_default_hub_class(SlowToMake)
+        print(files.apply(len, ("abc",)), type(hub.get_hub()).__name__)
+    """
+    assert fresh(textwrap.dedent(source)) == "3 SlowToMake\n"

@@ -196,6 +196,13 @@ def test_what_is_thrown_into_a_wait_is_raised_there(number: int | None) -> None:
         treadle.sleep(0)
         waiting.kill(error)
         assert waiting.exception is error, name
+    for cls in (selectors.SelectSelector, selectors.PollSelector, selectors.EpollSelector):
+        with cls() as selector:
+            selector.register(pipes[0][0], selectors.EVENT_READ)
+            waiting = treadle.spawn(selector.select, 5)
+            treadle.sleep(0)
+            waiting.kill(InterruptedError(number or 0, "mine"))
+            assert str(waiting.exception).endswith("mine"), cls
     for fd in (fd for pipe in pipes for fd in pipe):
         os.close(fd)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno as _errno
 import os as _os
 import socket as _stdlib
-import types as _types
 import typing as _typing
 from collections.abc import Iterator as _Iterator
 from contextlib import contextmanager as _contextmanager
@@ -25,6 +24,7 @@ from treadle._core.builtins import getnameinfo as getnameinfo
 from treadle._core.clock import seconds as _monotonic
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.rebound import rebound as _rebound
 from treadle._core.sockets import SocketState as _SocketState
 from treadle._core.sockets import call_when_ready as _call_when_ready
 from treadle._core.thrown import thrown_in as _thrown_in
@@ -339,20 +339,6 @@ class socket(_native):
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
 #: Hosts that the native calls know without a DNS lookup.
 _NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
-
-
-def _rebound(function: _Any, namespace: dict[str, _Any]) -> _Any:
-    """Return a copy of *function* whose global names are those of *namespace*."""
-    copy = _types.FunctionType(
-        function.__code__,
-        namespace,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__doc__ = function.__doc__
-    return copy
 
 
 _native_socketpair = _stdlib.socketpair

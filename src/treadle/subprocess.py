@@ -7,12 +7,12 @@ with vfork where it uses that, and no Python runs between fork and exec.
 from __future__ import annotations
 
 import subprocess as _stdlib
-import types as _types
 import typing as _typing
 from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
 from treadle._core.pipes import cooperative as _cooperative
+from treadle._core.rebound import rebound as _rebound
 from treadle.event import AsyncResult as _AsyncResult
 from treadle.fileobject import FileObject
 from treadle.greenlet import spawn as _spawn
@@ -38,16 +38,6 @@ __imports__: list[str] = [
 ]
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = [*_stdlib.__all__, "FileObject"]
-
-
-def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
-    """Return a copy of *function*, of the standard module, with *namespace* as its globals."""
-    copy = _types.FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__doc__ = function.__doc__
-    return copy
 
 
 class _EndLink:
@@ -102,11 +92,11 @@ class Popen(_stdlib.Popen[_Any]):
     def _watch_end(self, end: _AsyncResult[int]) -> None:
         end.set(self.wait())
 
-    _communicate = _ours(
+    _communicate = _rebound(
         _stdlib.Popen._communicate,  # type: ignore[attr-defined]
         {**vars(_stdlib), "_PopenSelector": _PollSelector},
     )
 
 
 for _name in __implements__[1:]:
-    globals()[_name] = _ours(getattr(_stdlib, _name), globals())
+    globals()[_name] = _rebound(getattr(_stdlib, _name), globals())

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from treadle._core.event import AsyncResult, Event
 from treadle._core.greenlet import getcurrent
-from treadle._core.hub import ThreadMain, get_existing_hub
+from treadle._core.hub import ThreadMain, get_current_hub, get_existing_hub
 from treadle._core.native import get_ident, start_new_thread
 from treadle._core.queues import Queue
 
@@ -242,6 +242,9 @@ class Threads:
 
         If the caller is interrupted before a thread begins the call, it is not made.
         """
+        if not sys.is_finalizing():
+            # Before the call: the thread may answer while get() makes the hub, and not be noticed.
+            get_current_hub()
         result: AsyncResult[R] = AsyncResult()
         once: list[None] = [None]
         self.submit(partial(answer, result, once, function, args, kwargs or {}))
