@@ -2,9 +2,12 @@
 
 import _thread
 import errno
+import fcntl
 import io
 import os
 import pty
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -364,7 +367,7 @@ def test_a_call_that_was_given_up_before_it_began_is_not_made(tmp_path: Path) ->
     pool.kill()
 
 
-def test_a_thread_writes_to_the_file_it_was_given(
+def test_a_thread_has_done_with_a_descriptor_when_its_greenlet_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = _thread.allocate_lock()
@@ -375,15 +378,17 @@ def test_a_thread_writes_to_the_file_it_was_given(
         return os.write(fd, data)
 
     monkeypatch.setattr(treadle.os, "_write", write)
-    fd = os.open(tmp_path / "one", os.O_WRONLY | os.O_CREAT)
+    fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    treadle.spawn_later(0.05, gate.release)
     interrupted(treadle.os.tp_write, fd, b"x")
+    # The process has its lock: another number for the file would have released it when closed.
+    other = "import fcntl, sys; f = open(sys.argv[1]); print(f.read()); fcntl.lockf(f, 5)"
+    command = [sys.executable, "-c", other, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "x\n"
+    assert "BlockingIOError" in done.stderr
     os.close(fd)
-    assert os.open(tmp_path / "two", os.O_WRONLY | os.O_CREAT) == fd
-    gate.release()
-    while (tmp_path / "one").read_bytes() != b"x":
-        treadle.sleep(0.001)
-    os.close(fd)
-    assert (tmp_path / "two").read_bytes() == b""
 
 
 def test_a_read_that_was_given_up_takes_nothing() -> None:

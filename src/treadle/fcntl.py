@@ -41,19 +41,10 @@ _AT_ONCE = {
 @_builtin
 def flock(fd: Any, operation: int, /) -> None:
     """:func:`fcntl.flock`; while the file is locked, other greenlets run."""
-    if not _may_wait(operation):
-        return _native_flock(fd, operation)
-    try:
-        return _native_flock(fd, operation | _fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
-    # The lock belongs to the open file. Another number for it stays what it is, whatever happens
-    # to the caller's number meanwhile.
-    copy = _os.dup(fd if isinstance(fd, int) else fd.fileno())
-    try:
-        until_free(lambda: _native_flock(copy, operation | _fcntl.LOCK_NB))
-    finally:
-        _os.close(copy)
+    if _may_wait(operation):
+        wait_for_lock(fd, lambda: _native_flock(fd, operation | _fcntl.LOCK_NB))
+    else:
+        _native_flock(fd, operation)
 
 
 @_builtin
@@ -98,7 +89,7 @@ def wait_for_lock(fd: Any, try_lock: _Callable[[], Any]) -> Any:
     except OSError as exc:
         if exc.errno not in _LOCKED:
             raise
-    # Not another number for the open file: closing that would release all of the process's locks.
+    # Not by a copy of the descriptor: closing that would release what lockf() has locked.
     before = _identity(fd)
 
     def try_again() -> Any:

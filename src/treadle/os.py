@@ -617,26 +617,10 @@ def _is_regular(fd: int) -> bool:
     return _stat.S_ISREG(_os.fstat(fd).st_mode)
 
 
-class _Copy:
-    """Another number for the open file of *fd*, for as long as this object lives.
-
-    A call in a thread may go on after its greenlet has left. By then the greenlet's number may
-    stand for another file.
-    """
-
-    fd: int = -1
-
-    def __init__(self, fd: int) -> None:
-        self.fd = _os.dup(fd)
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            _native_close(self.fd)
-
-
 def _in_thread(call: _Callable[[int, Any], Any], fd: int, argument: Any) -> Any:
-    copy = _Copy(fd)
-    return _files.apply(lambda: call(copy.fd, argument))
+    # To the end: after that, others may close *fd* and open another file under its number. A copy
+    # of the descriptor would not do. Closing it would release what lockf() has locked.
+    return _files.apply(call, (fd, argument), to_the_end=True)
 
 
 # -- children

@@ -237,10 +237,13 @@ class Threads:
         function: Callable[..., R],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
+        *,
+        to_the_end: bool = False,
     ) -> R:
         """Call *function* in a thread and wait; return what it returns or raise what it raises.
 
-        If the caller is interrupted before a thread begins the call, it is not made.
+        If the caller is interrupted before a thread begins the call, it is not made. After that, it
+        goes on, and with *to_the_end* the exception is raised when it has ended.
         """
         if not sys.is_finalizing():
             # Before the call: the thread may answer while get() makes the hub, and not be noticed.
@@ -251,7 +254,11 @@ class Threads:
         try:
             return result.get()
         except BaseException:
-            once.clear()
+            try:
+                once.pop()
+            except IndexError:
+                if to_the_end:
+                    result.wait()
             raise
 
 

@@ -159,12 +159,12 @@ def _turns(cls: type, *names: str) -> type:
         native = getattr(cls, name)
 
         @_wraps(native)
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(self: Any, *args: Any) -> Any:
             with self._turn:
                 closer = self._closer
                 if closer is not None and closer is not _getcurrent():
                     raise _closed_error()
-                return native(self, *args, **kwargs)
+                return native(self, *args)
 
         return call
 
