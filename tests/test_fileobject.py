@@ -1,8 +1,16 @@
 """treadle.fileobject: files on descriptors and in threads, compared with open()."""
 
+import _thread
+import errno
+import fcntl
+import io
 import os
 import pty
+import subprocess
+import sys
+import textwrap
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -182,3 +190,228 @@ def test_a_pipe_cannot_be_sought_as_the_system_says() -> None:
                 call()
             assert found.value.args == expected.value.args
         assert not file.seekable()
+
+
+@pytest.mark.parametrize("newline", [None, "", "\n", "\r\n"])
+def test_newlines_are_those_of_open(newline: str | None) -> None:
+    reading, writing = os.pipe()
+    with FileObject(writing, "w", newline=newline) as file:
+        file.write("x\n")
+        assert file.io.mode == "w"
+    expected = b"x\r\n" if newline == "\r\n" else b"x\n"
+    assert os.read(reading, 9) == expected
+    os.close(reading)
+    reading, writing = os.pipe()
+    os.write(writing, b"a\r\nb\r")
+    os.close(writing)
+    with FileObject(reading, "r", newline=newline) as file:
+        found = list(file)
+    lines = {None: ["a\n", "b\n"], "\n": ["a\r\n", "b\r"]}.get(newline, ["a\r\n", "b\r"])
+    assert found == lines
+
+
+@pytest.mark.parametrize("data", ["text", "bytes"])
+def test_an_unbuffered_pipe_takes_all(data: str) -> None:
+    reading, writing = os.pipe()
+    everything = treadle.spawn(FileObject(reading, "rb").read)
+    with FileObject(writing, "wb", 0) as file:
+        if data == "bytes":
+            assert file.write(bytes(300_000)) == 300_000
+            assert file.write(b"") == 0
+        else:
+            with io.TextIOWrapper(file.io, write_through=True) as text:
+                assert text.write("x" * 300_000) == 300_000
+    assert len(everything.get(timeout=5)) == 300_000
+
+
+def test_a_pipe_that_fails_tells_what_it_took() -> None:
+    reading, writing = os.pipe()
+    with FileObject(writing, "wb", 0) as file:
+        waiting = treadle.spawn(file.write, bytes(300_000))
+        treadle.sleep(0)
+        treadle.os.close(reading)
+        assert 0 < waiting.get(timeout=5) < 300_000
+        with pytest.raises(BrokenPipeError):
+            file.write(b"x")
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("buffering", [0, -1])
+@pytest.mark.parametrize("shared", [True, False], ids=["one file", "two files"])
+def test_two_readers_of_a_pipe(blocking: bool, buffering: int, shared: bool) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, blocking)
+    one = FileObject(reading, "rb", buffering)
+    two = one if shared else FileObject(os.dup(reading), "rb", buffering)
+    readers = [treadle.spawn(file.read, 1) for file in (one, two)]
+    treadle.sleep(0.01)
+    for letter in b"ab":
+        os.write(writing, bytes([letter]))
+        treadle.sleep(0.01)
+    treadle.joinall(readers, timeout=5)
+    assert sorted(reader.value for reader in readers) == [b"a", b"b"]
+    os.close(writing)
+    assert one.read(1) == two.read(1) == b""
+    one.close()
+    two.close()
+
+
+def test_two_writers_of_a_buffered_pipe() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as reader, FileObject(writing, "wb", 10_000) as writer:
+        everything = treadle.spawn(reader.read)
+        writers = [treadle.spawn(writer.write, letter * 200_000) for letter in (b"a", b"b")]
+        treadle.joinall(writers, timeout=5, raise_error=True)
+        writer.close()
+        assert everything.get(timeout=5) in {b"a" * 200_000 + b"b" * 200_000}
+
+
+def test_lines_are_shared_by_those_who_iterate() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as file:
+        found: list[bytes] = []
+        readers = [treadle.spawn(lambda: found.extend(file.io)) for _ in range(3)]
+        for number in range(6):
+            os.write(writing, b"%d\n" % number)
+            treadle.sleep(0.001)
+        os.close(writing)
+        treadle.joinall(readers, timeout=5, raise_error=True)
+    assert sorted(found) == [b"%d\n" % number for number in range(6)]
+
+
+@pytest.mark.parametrize("mode", ["r", "rb"])
+def test_closing_ends_all_who_read(mode: str) -> None:
+    reading, writing = os.pipe()
+    file = FileObject(reading, mode)
+    readers = [treadle.spawn(file.readline) for _ in range(3)]
+    treadle.sleep(0)
+    closing = treadle.spawn(file.close)
+    treadle.spawn(file.close)
+    closing.get(timeout=5)
+    treadle.joinall(readers, timeout=5)
+    assert {getattr(each.exception, "errno", each.exception) for each in readers} == {errno.EBADF}
+    assert file.closed
+    os.close(writing)
+
+
+def test_who_is_interrupted_in_a_buffered_write_repeats_nothing() -> None:
+    reading, writing = os.pipe()
+    with FileObject(writing, "wb") as file:
+        raises = pytest.raises(TimeoutError, match="mine")
+        with raises, treadle.Timeout(0.02, TimeoutError("mine")):
+            file.write(bytes(range(250)) * 800)
+        everything = treadle.spawn(FileObject(reading, "rb").read)
+    assert (bytes(range(250)) * 800).startswith(everything.get(timeout=5))
+
+
+class Slow(FileObjectThread):
+    """A file whose ``slow()`` is a call that goes on until :attr:`gate` is open."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.gate = _thread.allocate_lock()
+        self.gate.acquire()
+        self.calls: list[Any] = []
+
+    @property
+    def slow(self) -> Any:
+        def slow(name: Any = None) -> None:
+            self.calls.append(name)
+            self.gate.acquire()
+            self.calls.append("end")
+
+        return self._in_thread(slow)
+
+
+def interrupted(call: Any, *args: Any) -> None:
+    with pytest.raises(TimeoutError, match="mine"), treadle.Timeout(0.02, TimeoutError("mine")):
+        call(*args)
+
+
+def test_a_call_that_was_given_up_keeps_its_turn(tmp_path: Path) -> None:
+    with Slow(tmp_path / "file", "w") as file:
+        interrupted(file.slow)
+        writing = treadle.spawn(file.write, "x")
+        treadle.sleep(0.02)
+        assert not writing.ready()
+        file.gate.release()
+        assert writing.get(timeout=5) == 1
+        assert file.calls == [None, "end"]
+
+
+def test_close_does_not_wait_for_a_call_that_was_given_up(tmp_path: Path) -> None:
+    file = Slow(tmp_path / "file", "w")
+    file.write("text")
+    interrupted(file.slow)
+    file.close()
+    assert not file.closed
+    file.gate.release()
+    with pytest.raises(ValueError, match="closed file"):
+        file.write("more")
+    assert file.closed
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_a_call_that_was_given_up_before_it_began_is_not_made(tmp_path: Path) -> None:
+    pool = ThreadPool(1)
+    gate = _thread.allocate_lock()
+    gate.acquire()
+    busy = pool.spawn(gate.acquire)
+    with FileObjectThread(tmp_path / "file", "w", threadpool=pool) as file:
+        interrupted(file.write, "x")
+        assert not file.lock.locked()
+        gate.release()
+        busy.get()
+        assert file.write("y") == 1
+    assert (tmp_path / "file").read_text() == "y"
+    pool.kill()
+
+
+def test_a_thread_has_done_with_a_descriptor_when_its_greenlet_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = _thread.allocate_lock()
+    gate.acquire()
+
+    def write(fd: int, data: bytes) -> int:
+        gate.acquire()
+        return os.write(fd, data)
+
+    monkeypatch.setattr(treadle.os, "_write", write)
+    fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    treadle.spawn_later(0.05, gate.release)
+    interrupted(treadle.os.tp_write, fd, b"x")
+    # The process has its lock: another number for the file would have released it when closed.
+    other = "import fcntl, sys; f = open(sys.argv[1]); print(f.read()); fcntl.lockf(f, 5)"
+    command = [sys.executable, "-c", other, str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "x\n"
+    assert "BlockingIOError" in done.stderr
+    os.close(fd)
+
+
+def test_a_read_that_was_given_up_takes_nothing() -> None:
+    reading, writing = os.pipe()
+    interrupted(treadle.os.tp_read, reading, 1)
+    os.write(writing, b"x")
+    treadle.sleep(0.02)
+    assert treadle.os.tp_read(reading, 1) == b"x"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_the_first_call_of_a_program_is_answered(fresh: Callable[..., str]) -> None:
+    """The thread answers while the hub is being made."""
+    source = """
+        import time
+        from treadle import hub
+        from treadle._core.crew import files
+        class SlowToMake(hub.Hub):
+            def __init__(self, *args):
+                time.sleep(0.05)
+                super().__init__(*args)
+        hub.set_default_hub_class(SlowToMake)
+        print(files.apply(len, ("abc",)), type(hub.get_hub()).__name__)
+    """
+    assert fresh(textwrap.dedent(source)) == "3 SlowToMake\n"

@@ -1,16 +1,18 @@
 """treadle.select: the standard library's errors, single descriptors, and the thread count."""
 
 import _thread
+import errno
 import os
 import select as native
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import treadle
-from treadle import select, socket, thread
+from treadle import select, selectors, socket, thread
 
 
 class WithoutNumber:
@@ -178,3 +180,92 @@ def test_descriptors_are_unregistered_while_polled() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+class Thrown(OSError):
+    """What the tests throw into waits."""
+
+
+def waits_of_select(reader: int, other: int) -> dict[str, Callable[[], Any]]:
+    poll, both, epoll = select.poll(), select.poll(), select.epoll()
+    poll.register(reader)
+    both.register(reader)
+    both.register(other)
+    epoll.register(reader)
+    selector = selectors.DefaultSelector()
+    selector.register(reader, selectors.EVENT_READ)
+    return {
+        "select": lambda: select.select([reader], [], [], 5),
+        "select of two": lambda: select.select([reader, other], [], [], 5),
+        "select of urgent data": lambda: select.select([reader], [], [reader], 5),
+        "poll": lambda: poll.poll(5000),
+        "poll of two": lambda: both.poll(5000),
+        "epoll": lambda: epoll.poll(5),
+        "selector": lambda: selector.select(5),
+    }
+
+
+@pytest.mark.parametrize("number", [None, errno.EBADF, errno.EAGAIN, errno.EPERM])
+def test_what_is_thrown_into_a_wait_is_raised_there(number: int | None) -> None:
+    pipes = os.pipe(), os.pipe()
+    for name, wait in waits_of_select(pipes[0][0], pipes[1][0]).items():
+        error = Thrown() if number is None else Thrown(number, "mine")
+        waiting = treadle.spawn(wait)
+        treadle.sleep(0)
+        waiting.kill(error)
+        assert waiting.exception is error, name
+    for cls in (selectors.SelectSelector, selectors.PollSelector, selectors.EpollSelector):
+        with cls() as selector:
+            selector.register(pipes[0][0], selectors.EVENT_READ)
+            waiting = treadle.spawn(selector.select, 5)
+            treadle.sleep(0)
+            waiting.kill(InterruptedError(number or 0, "mine"))
+            assert str(waiting.exception).endswith("mine"), cls
+    for fd in (fd for pipe in pipes for fd in pipe):
+        os.close(fd)
+
+
+def test_poll_objects_take_keywords() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        right.send(b"x")
+        poll = select.poll()
+        poll.register(fd=left, eventmask=native.POLLOUT)
+        poll.modify(left, eventmask=native.POLLIN)
+        assert poll.poll(timeout=1000) == [(left.fileno(), native.POLLIN)]
+        poll.unregister(fd=left)
+        assert poll.poll(timeout=0) == []
+
+
+@pytest.mark.parametrize(
+    "end", [lambda epoll: epoll.close(), lambda epoll: epoll.__exit__(None, None, None)]
+)
+def test_an_epoll_object_is_closed_meanwhile(end: Callable[[Any], object]) -> None:
+    epoll = select.epoll()
+    waiting = treadle.spawn(epoll.poll, 5)
+    treadle.sleep(0)
+    end(epoll)
+    assert epoll.closed
+    with pytest.raises(OSError, match="closed") as raised:
+        waiting.get(timeout=1)
+    assert raised.value.errno == errno.EBADF
+    epoll.close()
+    with pytest.raises(ValueError, match="closed"):
+        epoll.poll(0)
+
+
+def test_an_epoll_object_is_closed_by_another_thread() -> None:
+    epoll = select.epoll()
+    waiting = treadle.spawn(epoll.poll, 0.1)
+    treadle.sleep(0)
+    treadle.get_hub().threadpool.apply(epoll.close)
+    with pytest.raises(OSError, match=r"[Bb]ad file descriptor"):
+        waiting.get(timeout=5)
+
+
+def test_selectors_keep_the_class_of_the_error() -> None:
+    with selectors.DefaultSelector() as selector:
+        with open(__file__) as file, pytest.raises(PermissionError):
+            selector.register(file, selectors.EVENT_READ)
+        with pytest.raises(ValueError, match="Invalid file descriptor"):
+            selector.register(file.fileno() if not file.closed else 10_000, selectors.EVENT_READ)

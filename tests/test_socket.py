@@ -1,5 +1,6 @@
 """Sockets, select and servers, tested with each other and with the standard library."""
 
+import errno
 import os
 import select as native_select
 import socket as native
@@ -434,3 +435,47 @@ def test_the_errors_of_create_connection(module: Any, monkeypatch: pytest.Monkey
         with pytest.raises(ExceptionGroup) as found:
             module.create_connection(("name", 80), all_errors=True)
         assert [type(exc) for exc in found.value.exceptions] == [ConnectionRefusedError] * 2
+
+
+@pytest.fixture
+def full() -> Iterator[Any]:
+    """The address of a server that never accepts and whose queue is full."""
+    with native.socket() as listener, native.socket() as first, native.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for client in (first, second):
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        yield listener.getsockname()
+
+
+@pytest.mark.parametrize("error", [TimeoutError("mine"), ConnectionError("mine")])
+def test_what_is_thrown_into_a_connection_attempt_is_raised(full: Any, error: OSError) -> None:
+    raises = pytest.raises(type(error), match="mine")
+    with socket.socket() as sock, treadle.Timeout(0.05, error), raises:
+        sock.connect_ex(full)
+    with treadle.Timeout(0.05, error), pytest.raises(type(error), match="mine"):
+        socket.create_connection(full, timeout=5)
+
+
+def test_the_next_address_is_not_tried_after_a_kill(
+    full: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = (socket.AF_INET, socket.SOCK_STREAM, 0, "", full)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: [where, where])
+    with treadle.Timeout(0.05, TimeoutError("mine")), pytest.raises(TimeoutError, match="mine"):
+        socket.create_connection(("name", 80), timeout=2)
+    with pytest.raises(ExceptionGroup) as found:
+        socket.create_connection(("name", 80), timeout=0.05, all_errors=True)
+    assert [str(exc) for exc in found.value.exceptions] == ["timed out"] * 2
+
+
+def test_connect_ex_tells_that_time_is_up(full: Any) -> None:
+    with socket.socket() as sock:
+        sock.settimeout(0.05)
+        assert sock.connect_ex(full) == errno.EAGAIN
+    with socket.socket() as sock:
+        sock.settimeout(0.05)
+        with pytest.raises(TimeoutError, match="timed out"):
+            sock.connect(full)

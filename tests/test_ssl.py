@@ -483,6 +483,14 @@ def test_a_handshake_has_one_deadline_however_much_arrives(certificates: Certifi
 # -- ends
 
 
+def test_an_end_that_is_thrown_in_is_none(pair: Any) -> None:
+    error = ssl.SSLEOFError("mine")
+    reading = treadle.spawn(pair[0].recv, 1)
+    settled()
+    reading.kill(error)
+    assert reading.exception is error
+
+
 def sudden_end(
     certificates: Certificates, sockets: Any, tls: Any, begin: Any, *, reset: bool, suppress: bool
 ) -> Any:

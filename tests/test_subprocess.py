@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -258,3 +259,23 @@ def test_the_end_of_a_forked_child_calls_back() -> None:
     assert seen == [(pid, 3 << 8)]
     with pytest.raises(ChildProcessError):
         treadle_os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_an_unbuffered_pipe_takes_all_that_is_written(text: bool) -> None:
+    command = [sys.executable, "-c", "import sys; print(len(sys.stdin.buffer.read()))"]
+    data: Any = "x" * 100_000 if text else b"x" * 100_000
+    with subprocess.Popen(
+        command, bufsize=0, text=text, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin.write(data) == 100_000
+        child.stdin.close()
+        assert int(child.stdout.read()) == 100_000
+
+
+def test_a_runtime_error_ends_the_wait_at_the_end_of_with() -> None:
+    child = subprocess.Popen(["sleep", "20"])
+    with pytest.raises(RuntimeError, match="mine"), treadle.Timeout(0.05, RuntimeError("mine")):
+        child.__exit__(None, None, None)
+    child.kill()
+    child.wait()

@@ -1,10 +1,12 @@
 """Patched standard input, descriptors and file locks, on real pipes and terminals."""
 
+import errno
 import fcntl
 import os
 import pty
 import select
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -206,6 +208,24 @@ def test_other_standard_inputs_are_left_as_they_are(kind: str, tmp_path: Path) -
     assert (done.stdout, done.stderr) == (expected.get(kind, "['text']") + "\n", "")
 
 
+def test_two_greenlets_read_standard_input() -> None:
+    command = program("""
+        got = sorted(each.get() for each in [treadle.spawn(sys.stdin.readline) for _ in range(2)])
+        got += sorted(
+            each.get() for each in [treadle.spawn(sys.stdin.buffer.readline) for _ in range(2)]
+        )
+    """)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == b"begin\n"
+        for number in range(4):
+            time.sleep(0.05)
+            process.stdin.write(b"%d\n" % number)
+            process.stdin.flush()
+        assert process.stdout.read() == rb"True '0\n' '1\n' b'2\n' b'3\n'" + b"\n"
+
+
 # -- descriptors
 
 
@@ -242,6 +262,15 @@ def test_writing_a_full_descriptor_lets_others_run(kind: str) -> None:
         got += treadle.os.read(reading, 10_000)
     assert got == data
     assert sent.get(timeout=1) == len(data)
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("error", [TimeoutError("mine"), BrokenPipeError(32, "mine")])
+def test_what_ends_a_long_write_is_raised(error: OSError) -> None:
+    reading, writing = os.pipe()
+    with pytest.raises(type(error), match="mine"), treadle.Timeout(0.02, error):
+        treadle.os.write(writing, bytes(1_000_000))
     os.close(reading)
     os.close(writing)
 
@@ -302,6 +331,27 @@ def test_nb_read_and_tp_read_are_gevents() -> None:
 # -- locks of files
 
 LOCKS = [treadle.fcntl.flock, treadle.fcntl.lockf]
+WRITE_LOCK = struct.pack("hhqqhh", fcntl.F_WRLCK, 0, 0, 0, 0, 0)
+#: Ways to wait for a lock of a file.
+WAITING_LOCKS: dict[str, Callable[[Any], object]] = {
+    "flock": lambda file: treadle.fcntl.flock(file, fcntl.LOCK_EX),
+    "lockf": lambda file: treadle.fcntl.lockf(file, fcntl.LOCK_EX),
+    "F_SETLKW": lambda file: treadle.fcntl.fcntl(file, fcntl.F_SETLKW, WRITE_LOCK),
+    "F_OFD_SETLKW": lambda file: treadle.fcntl.fcntl(file, fcntl.F_OFD_SETLKW, WRITE_LOCK),
+    "os.lockf": lambda file: treadle.os.lockf(number_of(file), os.F_LOCK, 0),
+}
+
+
+def number_of(file: Any) -> int:
+    return file if isinstance(file, int) else file.fileno()  # type: ignore[no-any-return]
+
+
+def native_of(lock: Any) -> str:
+    """Return the name of the function of fcntl whose locks exclude those of *lock*."""
+    name = getattr(lock, "__name__", lock)
+    return name if name == "flock" else "lockf"
+
+
 HOLDER = """
 import fcntl, sys
 file = open(sys.argv[1], "r+b")
@@ -318,7 +368,7 @@ def holder(tmp_path: Path) -> Iterator[Callable[[Any], subprocess.Popen[str]]]:
 
     def start(lock: Any) -> subprocess.Popen[str]:
         (tmp_path / "file").write_bytes(b"content")
-        command = [sys.executable, "-c", HOLDER, str(tmp_path / "file"), lock.__name__]
+        command = [sys.executable, "-c", HOLDER, str(tmp_path / "file"), native_of(lock)]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -359,8 +409,48 @@ def test_who_gives_up_waiting_does_not_get_the_lock(lock: Any, holder: Any, tmp_
         with pytest.raises(treadle.Timeout), treadle.Timeout(0.05):
             lock(file, fcntl.LOCK_EX)
         release(process)
-        treadle.sleep(0.1)  # the thread acquires the lock, and releases it
+        treadle.sleep(0.06)  # longer than between two attempts
         holder(lock)  # otherwise this would block forever
+
+
+@pytest.mark.parametrize("lock", WAITING_LOCKS)
+def test_who_tries_again_has_the_lock(lock: Any, holder: Any, tmp_path: Path) -> None:
+    process = holder(lock)
+    with open(tmp_path / "file", "r+b") as file:
+        for _ in range(3):
+            with treadle.Timeout(0.01, False):
+                WAITING_LOCKS[lock](file)
+        waiting = treadle.spawn(WAITING_LOCKS[lock], file)
+        treadle.sleep(0.01)
+        assert not waiting.ready()
+        release(process)
+        waiting.get(timeout=10)
+        treadle.sleep(0.06)
+        lock_by = [sys.executable, "-c", HOLDER.replace("LOCK_EX", "LOCK_EX | fcntl.LOCK_NB")]
+        found = subprocess.run(
+            [*lock_by, str(tmp_path / "file"), native_of(lock)], capture_output=True, text=True
+        )
+        assert "BlockingIOError" in found.stderr
+
+
+@pytest.mark.parametrize("lock", WAITING_LOCKS)
+def test_no_other_file_is_locked_after_the_descriptor_was_closed(
+    lock: Any, holder: Any, tmp_path: Path
+) -> None:
+    process = holder(lock)
+    fd = os.open(tmp_path / "file", os.O_RDWR)
+    waiting = treadle.spawn(WAITING_LOCKS[lock], fd)
+    treadle.sleep(0)
+    os.close(fd)
+    (tmp_path / "other").touch()
+    assert os.open(tmp_path / "other", os.O_RDWR) == fd
+    release(process)
+    waiting.join(timeout=10)
+    assert getattr(waiting.exception, "errno", None) == errno.EBADF
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "other"), native_of(lock)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
+    assert done.stdout == b"locked\n"
+    os.close(fd)
 
 
 @pytest.mark.parametrize("lock", LOCKS)

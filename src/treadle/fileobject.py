@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+from _io import open as native_open  # io.open may be patched already
 from collections.abc import Callable
-from functools import wraps
+from contextlib import ExitStack
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any
 
 from treadle._config import config
 from treadle._core.crew import files, waits
+from treadle._core.native import allocate_lock
 from treadle._core.pipes import cooperative
 from treadle.lock import DummySemaphore, Semaphore
 
@@ -53,19 +56,18 @@ class FileObjectBlock:
         is_path = not is_file and not isinstance(fobj, int)
         self._owner = fobj if is_file and closes else None
         self._kept = fobj  # a reference, since its descriptor must stay open as long as this file
-        self._io: Any = self._cooperating(
-            open(  # noqa: SIM115
-                fobj.fileno() if is_file else fobj,
-                mode,
-                buffering,
-                encoding,
-                errors,
-                newline,
-                closefd=is_path or (closes and not is_file),
-            )
+        file = native_open(
+            fobj.fileno() if is_file else fobj,
+            mode,
+            buffering,
+            encoding,
+            errors,
+            newline,
+            closefd=is_path or (closes and not is_file),
         )
+        self._io: Any = self._cooperating(file, buffering, newline)
 
-    def _cooperating(self, file: Any) -> Any:
+    def _cooperating(self, file: Any, buffering: int, newline: str | None) -> Any:
         return file
 
     @property
@@ -137,8 +139,8 @@ class FileObjectPosix(FileObjectBlock):
         file = getattr(self._io, "buffer", self._io)
         return getattr(file, "raw", file)
 
-    def _cooperating(self, file: Any) -> Any:
-        return file if _is_regular(file) else cooperative(file)
+    def _cooperating(self, file: Any, buffering: int, newline: str | None) -> Any:
+        return file if _is_regular(file) else cooperative(file, buffering, newline)
 
 
 class FileObjectThread(FileObjectBlock):
@@ -164,16 +166,88 @@ class FileObjectThread(FileObjectBlock):
         return self._in_thread(value) if callable(value) and name != "fileno" else value
 
     def close(self) -> None:
-        """Flush and close the file, after the call that is running has ended."""
-        self._in_thread(super().close)()
+        """Flush and close the file, after the call that is running has ended.
+
+        If that call's greenlet was interrupted, the call may never end, as a read of a pipe. So do
+        not wait for it: the file is closed when it has ended.
+        """
+        call = self._left_call
+        if call is None or not call.then(super().close):
+            self._in_thread(super().close)()
+
+    #: The last call that goes on although its greenlet was interrupted.
+    _left_call: _Call | None = None
 
     def _in_thread(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with self.lock:
-                return self.threadpool.apply(method, args, kwargs)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.lock.acquire()
+            call = _Call(partial(method, *args, **kwargs), self.lock)
+            try:
+                result = self.threadpool.apply(call)
+            except BaseException:
+                if call.leave():
+                    self._left_call = call
+                raise
+            finally:
+                call.release()
+            return result
 
-        return call
+        return run
+
+
+class _Call:
+    """A call in a thread, and what has to be done when it has ended.
+
+    Until then it has the lock of its file, even if its greenlet is interrupted: other calls must
+    not find the file in the middle of this one.
+    """
+
+    def __init__(self, function: Callable[[], Any], lock: Any) -> None:
+        self._function = function
+        self._guard = allocate_lock()
+        self._begun = self._left = self._ended = False
+        #: What is called, the last first, when the call has ended.
+        self._then = ExitStack()
+        self._then.callback(lock.release)
+
+    def __call__(self) -> Any:
+        with self._guard:
+            if self._left:
+                return None
+            self._begun = True
+        try:
+            return self._function()
+        finally:
+            with self._guard:
+                self._ended = True
+            if self._left:
+                self.release()
+
+    def leave(self) -> bool:
+        """Note that nobody waits for the call any more; return whether it goes on.
+
+        If it has not begun, it will not.
+        """
+        with self._guard:
+            self._left = True
+            return self._begun and not self._ended
+
+    def then(self, function: Callable[[], object]) -> bool:
+        """Have *function* called when the call has ended; return False if it has ended."""
+        with self._guard:
+            if self._ended:
+                return False
+            self._then.callback(function)
+            return True
+
+    def release(self) -> None:
+        """Call what has to be called when the call has ended, unless it goes on."""
+        with self._guard:
+            if self._begun and not self._ended:
+                return
+            todo = self._then.pop_all()
+        todo.close()
 
 
 #: The class for files of any kind, which ``treadle.config.fileobject`` chooses. By default one that

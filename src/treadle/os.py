@@ -6,14 +6,18 @@ import errno as _errno
 import fcntl as _fcntl
 import os as _os
 import stat as _stat
+import sys as _sys
 import typing as _typing
+from collections import Counter as _Counter
 from collections.abc import Callable as _Callable
+from collections.abc import Sequence as _Sequence
 from contextlib import suppress as _suppress
 from functools import partial as _partial
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
 from treadle._core.clock import seconds as _monotonic
+from treadle._core.crew import files as _files
 from treadle._core.crew import get_from_thread as _get_from_thread
 from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
@@ -22,7 +26,13 @@ from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.event import AsyncResult as _AsyncResult
 from treadle._core.importlock import import_lock as _import_lock
+from treadle._core.native import allocate_lock as _allocate_lock
+from treadle.fcntl import native_lockf as _lock_region
+from treadle.fcntl import others_may_run as _others_may_run
+from treadle.fcntl import until_free as _until_free
+from treadle.fcntl import wait_for_lock as _wait_for_lock
 from treadle.greenlet import getcurrent as _getcurrent
+from treadle.greenlet import spawn as _spawn
 from treadle.hub import get_hub
 from treadle.hub import sleep as _sleep
 from treadle.thread import go_on_in_child as _go_on_in_child
@@ -36,7 +46,10 @@ __implements__: list[str] = [
     "close",
     "fork",
     "forkpty",
+    "lockf",
+    "open",
     "read",
+    "readv",
     "system",
     "wait",
     "wait3",
@@ -44,6 +57,7 @@ __implements__: list[str] = [
     "waitid",
     "waitpid",
     "write",
+    "writev",
 ]
 __target__ = "os"
 __extensions__: list[str] = [
@@ -67,6 +81,10 @@ __all__ = [*getattr(_os, "__all__", []), *__extensions__]
 _native_close = _os.close
 _native_fork = _os.fork
 _native_forkpty = _os.forkpty
+_native_lockf = _os.lockf
+_native_open = _os.open
+_native_readv = _os.readv
+_native_writev = _os.writev
 _read = _os.read
 _write = _os.write
 
@@ -78,6 +96,11 @@ _native_waitpid = _os.waitpid
 _native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
+_NOWAIT: int = getattr(_os, "RWF_NOWAIT", 0)
+#: How many bytes are copied between files before other greenlets run: about a millisecond's work.
+_COPIED_AT_ONCE = 1 << 20
+#: Seconds between two attempts, and the most attempts to let a thread go.
+_RETRY, _TRIES = 0.001, 50
 #: Error numbers after which nb_read() and nb_write() try again.
 ignored_errors: tuple[int, int] = (_errno.EAGAIN, _errno.EINTR)
 #: Interval in seconds at which waitpid() checks whether a child's watcher was called.
@@ -122,6 +145,20 @@ def forkpty() -> tuple[int, int]:
 
 
 @_builtin
+def lockf(fd: int, command: int, length: int, /) -> None:
+    """Call :func:`os.lockf`; while another process has the lock, other greenlets run."""
+    if command != _os.F_LOCK or not _others_may_run():
+        return _native_lockf(fd, command, length)
+    # From the position of now, which may be another one at a later attempt.
+    start = _os.lseek(fd, 0, _os.SEEK_CUR)
+
+    def attempt() -> None:
+        _lock_region(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB, length, start)
+
+    _wait_for_lock(fd, attempt)
+
+
+@_builtin
 def read(fd: int, length: int, /) -> bytes:
     """Read as :func:`os.read` does; other greenlets run while there is nothing to read."""
     if length:
@@ -130,36 +167,331 @@ def read(fd: int, length: int, /) -> bytes:
 
 
 @_builtin
+def readv(fd: int, buffers: Any, /) -> int:
+    """Read as :func:`os.readv` does; other greenlets run while there is nothing to read."""
+    _await_ready(fd, _READ)
+    return _native_readv(fd, buffers)
+
+
+@_builtin
 def write(fd: int, data: Any, /) -> int:
     """Write as :func:`os.write` does; other greenlets run while *fd* is not writable."""
-    if isinstance(data, bytes | bytearray | memoryview) and _would_need_room(fd, data):
-        return _write_by_pages(fd, memoryview(data).cast("B"))
+    if _would_need_room(fd, _size(data)):
+        return _write_by_pages(fd, [data])
     _await_ready(fd, _WRITE)
     return _write(fd, data)
 
 
-def _would_need_room(fd: int, data: Any) -> bool:
-    """Return whether writing *data* may block although *fd* is writable.
+@_builtin
+def writev(fd: int, buffers: Any, /) -> int:
+    """Write as :func:`os.writev` does; other greenlets run while *fd* is not writable."""
+    if isinstance(buffers, _Sequence) and _would_need_room(fd, sum(map(_size, buffers))):
+        return _write_by_pages(fd, buffers)
+    _await_ready(fd, _WRITE)
+    return _native_writev(fd, buffers)
+
+
+def _size(data: Any) -> int:
+    """Return the number of bytes in *data*; 0 if it is something that the native call refuses."""
+    if isinstance(data, bytes):
+        return len(data)
+    try:
+        return memoryview(data).nbytes
+    except TypeError:
+        return 0
+
+
+def _would_need_room(fd: int, size: int) -> bool:
+    """Return whether writing *size* bytes may block although *fd* is writable.
 
     A pipe is writable as soon as one page is free.
     """
-    size = data.nbytes if isinstance(data, memoryview) else len(data)
     if size <= _PIPE_BUF or type(fd) is not int or fd < 0:
         return False
-    return not _stat.S_ISREG(_os.fstat(fd).st_mode) and _os.get_blocking(fd)
+    return not _is_regular(fd) and _os.get_blocking(fd)
 
 
-def _write_by_pages(fd: int, data: memoryview) -> int:
+def _write_by_pages(fd: int, buffers: _Sequence[Any]) -> int:
+    pages = (
+        octets[at : at + _PIPE_BUF]
+        for octets in (memoryview(data).cast("B") for data in buffers)
+        for at in range(0, len(octets), _PIPE_BUF)
+    )
     done = 0
-    while done < len(data):
+    for page in pages:
+        while page:
+            _await_ready(fd, _WRITE)  # what this raises is no error of the call
+            try:
+                size = _write(fd, page)
+            except OSError:
+                if done:  # as the native call does after a partial write
+                    return done
+                raise
+            done += size
+            page = page[size:]
+    return done
+
+
+if hasattr(_os, "preadv"):
+    _native_preadv = _os.preadv
+    _native_pwritev = _os.pwritev
+
+    @_builtin
+    def preadv(fd: int, buffers: Any, offset: int, flags: int = 0, /) -> int:
+        """Read as :func:`os.preadv` does; other greenlets run if that would wait for a pipe."""
+        if offset == -1 and not flags & _NOWAIT:
+            _await_ready(fd, _READ)
+        return _native_preadv(fd, buffers, offset, flags)
+
+    @_builtin
+    def pwritev(fd: int, buffers: Any, offset: int, flags: int = 0, /) -> int:
+        """Write as :func:`os.pwritev` does; other greenlets run if that would wait for a pipe."""
+        if offset == -1 and not flags & _NOWAIT and not _is_regular(fd):
+            return writev(fd, buffers)
+        return _native_pwritev(fd, buffers, offset, flags)
+
+    __implements__.extend(["preadv", "pwritev"])
+
+
+if hasattr(_os, "eventfd_read"):
+    _native_eventfd_read = _os.eventfd_read
+    _native_eventfd_write = _os.eventfd_write
+
+    @_builtin
+    def eventfd_read(fd: int) -> int:
+        """Call :func:`os.eventfd_read`; other greenlets run while the counter is 0."""
+        _await_ready(fd, _READ)
+        return _native_eventfd_read(fd)
+
+    @_builtin
+    def eventfd_write(fd: int, value: int) -> None:
+        """Call :func:`os.eventfd_write`; other greenlets run while the counter is at its limit."""
+        _await_ready(fd, _WRITE)
+        _native_eventfd_write(fd, value)
+
+    __implements__.extend(["eventfd_read", "eventfd_write"])
+
+
+def _in_parts(copy: _Callable[[int, int], int], count: int, part: int) -> int:
+    """Call ``copy(done, size)`` until *count* bytes are copied, or no more can be.
+
+    Return how many were. They are less than *count* if an error comes after the first part, as with
+    the system's calls.
+    """
+    done = 0
+    while done < count:
         try:
-            _await_ready(fd, _WRITE)
-            done += _write(fd, data[done : done + _PIPE_BUF])
+            size = copy(done, min(part, count - done))
         except OSError:
-            if done:  # as the native call does after a partial write
+            if done:
                 return done
             raise
+        if not size:
+            break
+        done += size
+        if done < count:
+            _sleep(0)
     return done
+
+
+def _after(offset: int | None, done: int) -> int | None:
+    return None if offset is None else offset + done
+
+
+if _sys.platform == "linux":
+    _native_sendfile = _os.sendfile
+    _native_splice = _os.splice
+    _native_copy_file_range = _os.copy_file_range
+
+    @_builtin
+    def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
+        """Copy as :func:`os.sendfile` does; other greenlets run meanwhile."""
+        if not _others_may_run() or not _os.get_blocking(out_fd):
+            return _native_sendfile(out_fd, in_fd, offset, count)
+        if _is_regular(out_fd) and count > _COPIED_AT_ONCE:
+            return _in_parts(
+                lambda done, size: _native_sendfile(out_fd, in_fd, _after(offset, done), size),
+                count,
+                _COPIED_AT_ONCE,
+            )
+        done = 0
+        while True:
+            _await_ready(in_fd, _READ)
+            _await_ready(out_fd, _WRITE)
+            size = min(_PIPE_BUF, count - done)
+            try:
+                size = _native_sendfile(out_fd, in_fd, _after(offset, done), size)
+            except OSError:
+                if done:
+                    return done
+                raise
+            done += size
+            if not size or done >= count:
+                return done
+
+    @_builtin
+    def splice(
+        src: int,
+        dst: int,
+        count: int,
+        offset_src: int | None = None,
+        offset_dst: int | None = None,
+        flags: int = 0,
+    ) -> int:
+        """Move data as :func:`os.splice` does; other greenlets run while it would wait."""
+        if flags & _os.SPLICE_F_NONBLOCK or not _others_may_run():
+            return _native_splice(src, dst, count, offset_src, offset_dst, flags)
+        at_once = flags | _os.SPLICE_F_NONBLOCK
+        while True:
+            _await_ready(src, _READ)
+            _await_ready(dst, _WRITE)
+            try:
+                return _native_splice(src, dst, count, offset_src, offset_dst, at_once)
+            except BlockingIOError:
+                if not (_os.get_blocking(src) and _os.get_blocking(dst)):
+                    raise
+            _sleep(_RETRY)  # rare: another thread or process was faster
+
+    @_builtin
+    def copy_file_range(
+        src: int,
+        dst: int,
+        count: int,
+        offset_src: int | None = None,
+        offset_dst: int | None = None,
+    ) -> int:
+        """Copy as :func:`os.copy_file_range` does; other greenlets run between its parts."""
+        if count <= _COPIED_AT_ONCE or not _others_may_run():
+            return _native_copy_file_range(src, dst, count, offset_src, offset_dst)
+        return _in_parts(
+            lambda done, size: _native_copy_file_range(
+                src, dst, size, _after(offset_src, done), _after(offset_dst, done)
+            ),
+            count,
+            _COPIED_AT_ONCE,
+        )
+
+    __implements__.extend(["copy_file_range", "sendfile", "splice"])
+
+
+# -- opening FIFOs
+
+
+@_builtin
+def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+    """Open as :func:`os.open` does; other greenlets run while a FIFO lacks its other end."""
+    how = flags & _os.O_ACCMODE if isinstance(flags, int) else None
+    if how not in (_os.O_RDONLY, _os.O_WRONLY) or not _is_fifo_that_waits(path, flags, dir_fd):
+        return _native_open(path, flags, mode, dir_fd=dir_fd)
+    if how == _os.O_RDONLY:
+        return _await_writer(path, flags, dir_fd)
+
+    def attempt() -> int:
+        return _native_open(path, flags | _os.O_NONBLOCK, mode, dir_fd=dir_fd)
+
+    try:
+        fd = attempt()
+    except OSError as exc:
+        if exc.errno != _errno.ENXIO:  # there is no reader
+            raise
+        fd = _until_free(attempt, (_errno.ENXIO,))
+    _os.set_blocking(fd, True)
+    return fd
+
+
+#: Flags with which open() does not wait.
+_OPENS_AT_ONCE: int = _os.O_NONBLOCK | _os.O_DIRECTORY | getattr(_os, "O_PATH", 0)
+
+
+def _is_fifo_that_waits(path: Any, flags: int, dir_fd: int | None) -> bool:
+    if flags & _OPENS_AT_ONCE or not _others_may_run():
+        return False
+    try:
+        return _stat.S_ISFIFO(_os.stat(path, dir_fd=dir_fd).st_mode)
+    except (OSError, TypeError, ValueError):
+        return False  # the native function raises it, or makes the file
+
+
+#: FIFO, as os.path.samestat() tells them apart -> how many greenlets wait for a writer of it.
+_readers: _Counter[tuple[int, int]] = _Counter()
+_readers_guard = _allocate_lock()
+
+
+def _await_writer(path: Any, flags: int, dir_fd: int | None) -> int:
+    """Open a FIFO for reading, in a thread: nothing else tells when a writer comes."""
+    status = _os.stat(path, dir_fd=dir_fd)
+    fifo = status.st_dev, status.st_ino
+    opening = _Opening(lambda: _native_open(path, flags, dir_fd=dir_fd))
+    with _readers_guard:
+        _readers[fifo] += 1
+    try:
+        _waits.apply(opening)
+    except BaseException:
+        opening.leave()
+        raise
+    finally:
+        with _readers_guard:
+            _readers[fifo] -= 1
+            last = not _readers[fifo]
+            if last:
+                del _readers[fifo]
+        if last and opening.goes_on:
+            _spawn(_end_wait_for_writer, opening, path, dir_fd)
+    return opening.descriptors.pop()
+
+
+class _Opening:
+    """The opening of a file in a thread, which closes it again if nobody wants it any more."""
+
+    def __init__(self, open: _Callable[[], int]) -> None:
+        self._open = open
+        self._guard = _allocate_lock()
+        self._left = False
+        #: Whether the thread still waits.
+        self.goes_on = False
+        #: The descriptor, once there is one.
+        self.descriptors: list[int] = []
+
+    def __call__(self) -> None:
+        with self._guard:
+            if self._left:
+                return
+            self.goes_on = True
+        try:
+            self.descriptors.append(self._open())
+        finally:
+            with self._guard:
+                self.goes_on = False
+                if self._left:
+                    self._close()
+
+    def leave(self) -> None:
+        """Close the file when it has been opened."""
+        with self._guard:
+            self._left = True
+            if not self.goes_on:
+                self._close()
+
+    def _close(self) -> None:
+        while self.descriptors:
+            _native_close(self.descriptors.pop())
+
+
+def _end_wait_for_writer(opening: _Opening, path: Any, dir_fd: int | None) -> None:
+    """Let the thread that waits for a writer of the FIFO go: be that writer.
+
+    Otherwise the next writer would take the thread, which wants nothing, for its reader.
+    """
+    for _ in range(_TRIES):  # the thread may be about to wait
+        if not opening.goes_on:
+            return
+        try:
+            _native_close(_native_open(path, _os.O_WRONLY | _os.O_NONBLOCK, dir_fd=dir_fd))
+            return
+        except OSError as exc:
+            if exc.errno != _errno.ENXIO:
+                return
+        _sleep(_RETRY)
 
 
 #: gevent's names for its own versions; here they are :func:`fork` and :func:`forkpty`.
@@ -273,13 +605,25 @@ def _wait_in_hub(fd: int, event: int) -> None:
 
 
 def tp_read(fd: int, n: int) -> bytes:
-    """Call :func:`os.read` in a worker thread, for a blocking file descriptor."""
-    return _waits.apply(_read, (fd, n))
+    """Read as :func:`os.read` does; other greenlets run, also while the disk is read."""
+    get_hub()  # without one, read() would block
+    return _in_thread(_read, fd, n) if _is_regular(fd) else read(fd, n)
 
 
 def tp_write(fd: int, buf: Any) -> int:
-    """Call :func:`os.write` in a worker thread, for a blocking file descriptor."""
-    return _waits.apply(_write, (fd, buf))
+    """Write as :func:`os.write` does; other greenlets run, also while the disk is written to."""
+    get_hub()
+    return _in_thread(_write, fd, buf) if _is_regular(fd) else write(fd, buf)
+
+
+def _is_regular(fd: int) -> bool:
+    return _stat.S_ISREG(_os.fstat(fd).st_mode)
+
+
+def _in_thread(call: _Callable[[int, Any], Any], fd: int, argument: Any) -> Any:
+    # To the end: after that, others may close *fd* and open another file under its number. A copy
+    # of the descriptor would not do. Closing it would release what lockf() has locked.
+    return _files.apply(call, (fd, argument), to_the_end=True)
 
 
 # -- children
@@ -413,3 +757,10 @@ def waitid(idtype: int, id: int, options: int, /) -> Any:
 def system(command: Any) -> int:
     """Call :func:`os.system` in a worker thread; other greenlets run meanwhile."""
     return _waits.apply(_native_system, (command,))
+
+
+def _gevent_did_monkey_patch(module: Any, items: Any, warn: Any) -> None:
+    # Programs ask ``os.open in os.supports_dir_fd``.
+    if "open" in items and _native_open in module.supports_dir_fd:
+        module.supports_dir_fd.remove(_native_open)
+        module.supports_dir_fd.add(open)

@@ -11,16 +11,18 @@ reports something.
 from __future__ import annotations
 
 import errno as _errno
+import os as _os
 import select as _select
 import sys as _sys
 import typing as _typing
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager as _contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from treadle._core.builtins import builtin as _builtin
 from treadle._core.clock import seconds as _clock
+from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.descriptor import wait_to_ask as _wait_to_ask
 from treadle._core.sleep import sleep as _sleep
 from treadle.event import Event as _Event
 from treadle.hub import get_hub as _get_hub
@@ -163,26 +165,9 @@ def _wait_for_epoll(native: Any, seconds: float | None) -> _Ready:
     return {}  # the caller asks the system what is ready
 
 
-@_contextmanager
-def _closed_is_no_error() -> Iterator[None]:
-    """Suppress the OSError for a closed descriptor.
-
-    Asking the system again reports it in the way of the function that was called. It does not
-    report other errors, such as a lack of memory, and the caller would ask again and again.
-    """
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno != _errno.EBADF:
-            raise
-
-
 def _wait_for_one(interest: dict[int, int], seconds: float | None) -> _Ready:
     ((fd, mask),) = interest.items()
-    with _closed_is_no_error():
-        if _wait_for(fd, _DIRECT[mask], seconds):
-            return interest
-    return {}
+    return interest if _wait_to_ask(fd, _DIRECT[mask], seconds) else {}
 
 
 def _wait_for_some(interest: dict[int, int], seconds: float | None) -> _Ready:
@@ -196,12 +181,18 @@ def _wait_for_some(interest: dict[int, int], seconds: float | None) -> _Ready:
 
     watchers = []
     try:
-        with _closed_is_no_error():
-            for fd, mask in interest.items():
+        for fd, mask in interest.items():
+            try:
                 watcher = loop.io(fd, _DIRECT[mask])
                 watchers.append(watcher)
                 watcher.start(note, fd)
-            some.wait(seconds)
+            except OSError as exc:
+                # Asking the system again reports a closed descriptor in the way of the function
+                # that was called. It does not report other errors, such as a lack of memory.
+                if exc.errno != _errno.EBADF:
+                    raise
+                return ready
+        some.wait(seconds)
     finally:
         for watcher in watchers:
             watcher.close()
@@ -209,7 +200,10 @@ def _wait_for_some(interest: dict[int, int], seconds: float | None) -> _Ready:
 
 
 class _Poll:
-    """The object that :func:`poll` returns; its ``poll()`` switches to other greenlets."""
+    """The object that :func:`poll` returns; its ``poll()`` switches to other greenlets.
+
+    The methods take their arguments by keyword too, as gevent's do.
+    """
 
     _native: Any
     _interest: dict[int, int]
@@ -218,22 +212,22 @@ class _Poll:
     def __new__(cls, *args: object, **kwargs: object) -> _Poll:
         raise TypeError(f"cannot create '{cls.__module__}.{cls.__qualname__}' instances")
 
-    def register(self, fd: Any, eventmask: int = 0x7, /) -> None:
+    def register(self, fd: Any, eventmask: int = 0x7) -> None:
         """Watch *fd*, a file descriptor or an object with ``fileno()``, for *eventmask*."""
         self._native.register(fd, eventmask)
         self._interest[_fileno(fd)] = eventmask
 
-    def modify(self, fd: Any, eventmask: int, /) -> None:
+    def modify(self, fd: Any, eventmask: int) -> None:
         """Watch a registered *fd* for *eventmask*; raise OSError if it is not registered."""
         self._native.modify(fd, eventmask)
         self._interest[_fileno(fd)] = eventmask
 
-    def unregister(self, fd: Any, /) -> None:
+    def unregister(self, fd: Any) -> None:
         """Stop watching *fd*; raise KeyError if it is not registered."""
         self._native.unregister(fd)
         del self._interest[_fileno(fd)]
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+    def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """Wait up to *timeout* milliseconds; return pairs of a ready descriptor and its events.
 
         None or a negative number waits for ever. Raises RuntimeError while another greenlet is in
@@ -283,7 +277,8 @@ if _native_epoll is not None:
         def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
             """Wait up to *timeout* seconds; return pairs of a ready descriptor and its events.
 
-            None or a negative number waits for ever. Returns at most *maxevents* pairs.
+            None or a negative number waits for ever. Returns at most *maxevents* pairs. Raises
+            OSError (EBADF) if this object is closed meanwhile.
             """
             seconds = None if timeout is None or timeout < 0 else timeout
 
@@ -293,16 +288,27 @@ if _native_epoll is not None:
             answer = ask()
             if _is_final(answer, seconds):
                 return answer
-            return _wait_and_ask(
-                ask, lambda left: _wait_for_epoll(self._native, left), lambda ready: [], seconds
-            )
+
+            def wait(left: float | None) -> _Ready:
+                _wait_for_epoll(self._native, left)
+                if self._native.closed:  # by another thread, which cannot end this wait
+                    raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
+                return {}
+
+            return _wait_and_ask(ask, wait, lambda ready: [], seconds)
+
+        def close(self) -> None:
+            """Close the epoll descriptor; greenlets that wait for it get an OSError (EBADF)."""
+            if not self._native.closed:
+                _cancel_waits(self._native.fileno())
+            self._native.close()
 
         def __enter__(self) -> epoll:
             self._native.__enter__()
             return self
 
         def __exit__(self, *exc_info: object) -> None:
-            self._native.close()
+            self.close()
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._native, name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno as _errno
 import selectors as _selectors
 import typing as _typing
 from typing import Any
 
 from treadle import select as _select
+from treadle._core.rebound import rebound as _rebound
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.selectors import *  # noqa: F403
@@ -15,8 +17,19 @@ __target__ = "selectors"
 __implements__: list[str] = ["DefaultSelector", "SelectSelector"]
 
 
+def _select_of(cls: Any) -> Any:
+    """Return the method ``select()`` of the standard *cls*, made to raise InterruptedError.
+
+    The standard one takes it for the interruption of a system call, which Python hides by itself.
+    Here it can only have been thrown into the wait.
+    """
+    return _rebound(cls.select, {**vars(_selectors), "InterruptedError": ()})
+
+
 class SelectSelector(_selectors.SelectSelector):
     """:class:`selectors.SelectSelector`, whose ``select()`` switches to other greenlets."""
+
+    select = _select_of(_selectors.SelectSelector)
 
     def _select(self, r: Any, w: Any, _: Any, timeout: float | None = None) -> Any:
         return _select.select(r, w, [], timeout)
@@ -30,6 +43,7 @@ if hasattr(_selectors, "PollSelector"):
         """:class:`selectors.PollSelector`, whose ``select()`` switches to other greenlets."""
 
         _selector_cls = _select.poll
+        select = _select_of(_selectors.PollSelector)
 
     __implements__.append("PollSelector")
     DefaultSelector = PollSelector
@@ -40,6 +54,7 @@ if hasattr(_selectors, "EpollSelector"):
         """:class:`selectors.EpollSelector`, whose ``select()`` switches to other greenlets."""
 
         _selector_cls = _select.epoll
+        select = _select_of(_selectors.EpollSelector)
 
     __implements__.append("EpollSelector")
     DefaultSelector = EpollSelector
@@ -69,6 +84,8 @@ class GeventSelector(_Best):
         try:
             return super().register(fileobj, events, data)
         except OSError as exc:
+            if exc.errno != _errno.EBADF:  # such as the PermissionError for a regular file
+                raise
             text = f"Invalid file descriptor: {exc.strerror}"
             raise _BadDescriptor(exc.errno, text) from exc
 

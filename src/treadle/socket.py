@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno as _errno
 import os as _os
 import socket as _stdlib
-import types as _types
 import typing as _typing
 from collections.abc import Iterator as _Iterator
 from contextlib import contextmanager as _contextmanager
@@ -25,8 +24,10 @@ from treadle._core.builtins import getnameinfo as getnameinfo
 from treadle._core.clock import seconds as _monotonic
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.rebound import rebound as _rebound
 from treadle._core.sockets import SocketState as _SocketState
 from treadle._core.sockets import call_when_ready as _call_when_ready
+from treadle._core.thrown import thrown_in as _thrown_in
 from treadle.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseError
 from treadle.hub import get_hub as _get_hub
 from treadle.hub import sleep as _sleep
@@ -262,6 +263,8 @@ class socket(_native):
         if self.gettimeout() == 0:
             return super().connect(self._resolved(address))
         error = self._connect_waiting(address)
+        if error is None:
+            raise TimeoutError("timed out")
         if error:
             raise OSError(error, _os.strerror(error))
 
@@ -272,35 +275,32 @@ class socket(_native):
         """
         if self.gettimeout() == 0:
             return super().connect_ex(self._resolved(address))
-        try:
-            return self._connect_waiting(address)
-        except TimeoutError:
-            return _errno.EAGAIN
+        error = self._connect_waiting(address)
+        return _errno.EAGAIN if error is None else error
 
-    def _connect_waiting(self, address: _Any) -> int:
+    def _connect_waiting(self, address: _Any) -> int | None:
+        """Connect; return 0, the number of an error, or None when the timeout has expired."""
         address = self._resolved(address)
         with self._not_blocking():
             return self._connect(address)
 
-    def _connect(self, address: _Any) -> int:
+    def _connect(self, address: _Any) -> int | None:
         timeout = self.gettimeout()
         deadline = None if timeout is None else _monotonic() + timeout
         while True:
             error = super().connect_ex(address)
             if error == _errno.EAGAIN and self.family == getattr(_stdlib, "AF_UNIX", None):
-                self._await_unix_queue(deadline)
+                # The system does not report when the server's queue has room: try again later.
+                if deadline is not None and _monotonic() >= deadline:
+                    return None
+                _sleep(_RETRY_UNIX_CONNECT)
             elif error in _PENDING:
                 self._state.connecting()
-                _core_sockets.wait_until_writable(self._state)
+                if not _core_sockets.wait_until_writable(self._state):
+                    return None
                 return self.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_ERROR)
             else:
                 return 0 if error == _errno.EISCONN else error
-
-    def _await_unix_queue(self, deadline: float | None) -> None:
-        # The system does not report when the server's queue has room again: try again later.
-        if deadline is not None and _monotonic() >= deadline:
-            raise TimeoutError("timed out")
-        _sleep(_RETRY_UNIX_CONNECT)
 
     def _resolved(self, address: _Any) -> _Any:
         """Return *address* with its host resolved.
@@ -339,20 +339,6 @@ class socket(_native):
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
 #: Hosts that the native calls know without a DNS lookup.
 _NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
-
-
-def _rebound(function: _Any, namespace: dict[str, _Any]) -> _Any:
-    """Return a copy of *function* whose global names are those of *namespace*."""
-    copy = _types.FunctionType(
-        function.__code__,
-        namespace,
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__doc__ = function.__doc__
-    return copy
 
 
 _native_socketpair = _stdlib.socketpair
@@ -441,14 +427,17 @@ def create_connection(
 ) -> socket:
     """:func:`socket.create_connection`, which also closes its socket on a kill or a Timeout."""
     host, port = address
+    default = timeout is _stdlib._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+    limit = _stdlib.getdefaulttimeout() if default else timeout
     errors: list[OSError] = []
     for family, kind, proto, _, where in _namespace["getaddrinfo"](
         host, port, 0, _stdlib.SOCK_STREAM
     ):
         sock: _Any = None
+        began = _monotonic()
         try:
             sock = _namespace["socket"](family, kind, proto)
-            if timeout is not _stdlib._GLOBAL_DEFAULT_TIMEOUT:  # type: ignore[attr-defined]
+            if not default:
                 sock.settimeout(timeout)
             if source_address:
                 sock.bind(source_address)
@@ -457,6 +446,8 @@ def create_connection(
             if sock is not None:
                 sock.close()
             if not isinstance(exc, OSError):
+                raise
+            if isinstance(sock, _native) and _thrown_in(exc, began, limit):
                 raise
             errors.append(exc)
         else:

@@ -15,8 +15,8 @@ from types import new_class as _new_class
 from typing import Any as _Any
 
 from treadle import socket as _sockets
+from treadle._core.rebound import rebound as _rebound
 from treadle._core.tls import TLSConnection as _TLSConnection
-from treadle.socket import _rebound
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.ssl import *  # noqa: F403
@@ -100,8 +100,9 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
             return super().recv(buflen, flags)
         try:
             return self._connection.read(buflen)  # type: ignore[no-any-return]
-        except _stdlib.SSLEOFError:
-            if self.suppress_ragged_eofs:  # type: ignore[attr-defined]
+        except _stdlib.SSLEOFError as exc:
+            # Without a number, it was thrown into the wait.
+            if self.suppress_ragged_eofs and exc.errno:  # type: ignore[attr-defined]
                 return b""
             raise
 

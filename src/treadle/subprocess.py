@@ -7,17 +7,15 @@ with vfork where it uses that, and no Python runs between fork and exec.
 from __future__ import annotations
 
 import subprocess as _stdlib
-import types as _types
 import typing as _typing
 from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
-from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.pipes import cooperative as _cooperative
+from treadle._core.rebound import rebound as _rebound
 from treadle.event import AsyncResult as _AsyncResult
 from treadle.fileobject import FileObject
 from treadle.greenlet import spawn as _spawn
-from treadle.hub import sleep as _sleep
 from treadle.os import wait_for_child as _wait_for_child
 from treadle.selectors import PollSelector as _PollSelector
 
@@ -40,16 +38,6 @@ __imports__: list[str] = [
 ]
 globals().update({name: getattr(_stdlib, name) for name in __imports__})
 __all__ = [*_stdlib.__all__, "FileObject"]
-
-
-def _ours(function: _Any, namespace: dict[str, _Any]) -> _Any:
-    """Return a copy of *function*, of the standard module, with *namespace* as its globals."""
-    copy = _types.FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__doc__ = function.__doc__
-    return copy
 
 
 class _EndLink:
@@ -76,18 +64,6 @@ class Popen(_stdlib.Popen[_Any]):
         self.stdin: _Any = _cooperative(self.stdin, bufsize)
         self.stdout: _Any = _cooperative(self.stdout, bufsize)
         self.stderr: _Any = _cooperative(self.stderr, bufsize)
-
-    def __exit__(self, *exception: _Any) -> None:
-        try:
-            super().__exit__(*exception)
-        except RuntimeError:
-            # A greenlet that waits in a read or write holds the file's buffer. Cancel its wait:
-            # it gets an OSError (EBADF) and lets go of the buffer.
-            for file in (self.stdin, self.stdout, self.stderr):
-                if file is not None and not file.closed:
-                    _cancel_waits(file.fileno())
-            _sleep(0)
-            super().__exit__(*exception)
 
     def _wait(self, timeout: float | None) -> int:
         # Wait without holding the lock for reaping, and acquire it once the child has ended.
@@ -116,11 +92,11 @@ class Popen(_stdlib.Popen[_Any]):
     def _watch_end(self, end: _AsyncResult[int]) -> None:
         end.set(self.wait())
 
-    _communicate = _ours(
+    _communicate = _rebound(
         _stdlib.Popen._communicate,  # type: ignore[attr-defined]
         {**vars(_stdlib), "_PopenSelector": _PollSelector},
     )
 
 
 for _name in __implements__[1:]:
-    globals()[_name] = _ours(getattr(_stdlib, _name), globals())
+    globals()[_name] = _rebound(getattr(_stdlib, _name), globals())

@@ -20,6 +20,7 @@ from socket import SHUT_RDWR
 from typing import Any, overload
 
 from treadle._core.clock import seconds as monotonic
+from treadle._core.thrown import thrown_in
 from treadle.exceptions import ConcurrentObjectUseError
 from treadle.greenlet import spawn
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
@@ -211,13 +212,17 @@ class WebSocket:
 
     def _read_more(self) -> None:
         assert self._protocol is not None
+        began, patience = monotonic(), self._patience()
         try:
-            self._socket.settimeout(self._patience())
+            self._socket.settimeout(patience)
             data = self._socket.recv(_CHUNK)
-        except TimeoutError:
-            self._miss()
         except OSError as exc:
-            self._lose(str(exc))
+            if thrown_in(exc, began, patience):
+                raise
+            if isinstance(exc, TimeoutError):
+                self._miss()
+            else:
+                self._lose(str(exc))
         else:
             self._pinged = False
             if data:
@@ -314,15 +319,16 @@ class WebSocket:
         if self._lost or not good:
             raise self._error()
         data = protocol.send(event)
+        began, limit = monotonic(), self._limits.write_time
         try:
-            sock.settimeout(self._limits.write_time)
+            sock.settimeout(limit)
             sock.sendall(data)
-        except OSError as exc:
+        except BaseException as exc:
+            if not isinstance(exc, OSError) or thrown_in(exc, began, limit):
+                self._lose("a frame was cut short")
+                raise
             self._lose(str(exc))
             raise self._error() from exc
-        except BaseException:
-            self._lose("a frame was cut short")
-            raise
 
     # -- the end
 

@@ -697,6 +697,22 @@ class TestUse:
 
         assert self.closed_with(site, serve, *slowly()) == ["abc", 1000]
 
+    def test_a_timeout_in_receive_is_raised_whatever_its_class(self, site: Start) -> None:
+        found: list[str] = []
+
+        def serve(ws: WebSocket) -> None:
+            for error in (TimeoutError("mine"), ConnectionError("mine")):
+                try:
+                    with treadle.Timeout(0.02, error):
+                        ws.receive()
+                except OSError as exc:
+                    found.append(str(exc))
+            ws.send("open")
+
+        here = site(application(serve), replace(UNBOUNDED, ping_time=5))
+        assert said(exchange(here, BYE[:0]))[:1] == ["open"]
+        assert found == ["mine", "mine"]
+
     def test_kinds_of_messages(self, site: Start) -> None:
         def serve(ws: WebSocket) -> None:
             ws.send("a")

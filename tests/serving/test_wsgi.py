@@ -378,6 +378,23 @@ class TestRequests:
             assert here.exchange(request).startswith(b"HTTP/1.1 200 OK")
         assert [error for error in here.errors if error] == []
 
+    def test_the_application_s_own_time_limit_is_no_error_of_the_client(self, site: Start) -> None:
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            try:
+                with treadle.Timeout(0.05, TimeoutError("mine")):
+                    environ["wsgi.input"].read()
+            except TimeoutError as exc:
+                start_response("200 OK", [("Connection", "close")])
+                return [str(exc).encode(), environ["wsgi.input"].read(3)]
+            raise AssertionError
+
+        with site(application).connect() as sock:
+            request = post(b"abc", LAST)
+            sock.sendall(request[:-3])
+            treadle.sleep(0.15)
+            sock.sendall(request[-3:])
+            assert received(sock).endswith(b"mineabc")
+
     @pytest.mark.parametrize("one_by_one", [False, True])
     def test_pipelining(self, site: Start, one_by_one: bool) -> None:
         chunked = (

@@ -315,20 +315,43 @@ class Threads:
         function: Callable[..., R],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
+        *,
+        to_the_end: bool = False,
     ) -> R:
-        """Call *function* in a thread and wait; return what it returns or raise what it raises."""
+        """Call *function* in a thread and wait; return what it returns or raise what it raises.
+
+        If the caller is interrupted before a thread begins the call, it is not made. After that, it
+        goes on, and with *to_the_end* the exception is raised when it has ended.
+        """
         result: AsyncResult[R] = AsyncResult()
-        self.submit(partial(answer, result, function, args, kwargs or {}))
-        return get_from_thread(result)
+        once: list[None] = [None]
+        self.submit(partial(answer, result, once, function, args, kwargs or {}))
+        try:
+            return get_from_thread(result)
+        except BaseException:
+            try:
+                once.pop()
+            except IndexError:
+                if to_the_end:
+                    result.wait()
+            raise
 
 
 def answer(
     result: AsyncResult[R],
+    once: list[None],
     function: Callable[..., R],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
-    """Call *function* and store its outcome in *result*; the task of :meth:`Threads.apply`."""
+    """Call *function* and store its outcome in *result*; the task of :meth:`Threads.apply`.
+
+    The list *once* is empty if nobody wants the call any more.
+    """
+    try:
+        once.pop()
+    except IndexError:
+        return
     try:
         result.set(function(*args, **kwargs))
     except BaseException as exc:

@@ -17,14 +17,15 @@ cdef class Descriptor(Pollable):
 
     # Wait for READ or WRITE until `deadline` (-1: no limit). Returns 1, or 0 when the deadline has
     # passed. `again`: the caller was woken but another greenlet was faster, so the caller goes to
-    # the front of the queue.
-    cdef int wait_ready(self, int event, int64_t deadline, bint again=*) except -1
+    # the front of the queue. `asks_again`: return 0 also if the descriptor is not open or is closed.
+    cdef int wait_ready(self, int event, int64_t deadline, bint again=*, bint asks_again=*) except -1
     # Call after an operation, or if a woken greenlet makes none: if the descriptor is still ready,
     # wake the next waiter.
     cdef int pass_on(self, int event) except -1
     # The descriptor is about to be closed or given away: raise EBADF in all waiters and forget it.
     cdef int detach(self) except -1
     cdef int register(self, Wait wait, int event) except -1
+    cdef bint try_register(self, Wait wait, int event) except -1
     cdef int wanted(self) except -1
     cdef void wake(self, WaitQueue queue, bint was_ready) noexcept
     cdef void rearm(self) noexcept
@@ -33,7 +34,7 @@ cdef class Descriptor(Pollable):
 
 # Wait until a descriptor that treadle does not own is ready. Returns 1, or 0 after `timeout`
 # nanoseconds (-1: no limit).
-cdef int wait_foreign(int fd, int event, int64_t timeout) except -1
+cdef int wait_foreign(int fd, int event, int64_t timeout, bint asks_again=*) except -1
 # Call before an operation that may succeed without waiting: yields once many were made. Never call
 # it after an operation: an exception that the yield raises in the greenlet would lose the data that
 # was received.

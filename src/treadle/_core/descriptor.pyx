@@ -138,7 +138,10 @@ cdef class Descriptor(Pollable):
         for queue in (self.readers, self.writers):
             while queue.count:
                 wait = queue.pop()
-                unpark_with(wait, exc)
+                if wait.value is ASKS_AGAIN:
+                    unpark(wait)
+                else:
+                    unpark_with(wait, exc)
 
     cdef int rewatch(self, Poller poller) except -1:
         cdef int events = self.wanted()
@@ -163,7 +166,19 @@ cdef class Descriptor(Pollable):
                 poller.watch(self, self.wanted() | events, self.owned)
         return 0
 
-    cdef int wait_ready(self, int event, int64_t deadline, bint again=False) except -1:
+    cdef bint try_register(self, Wait wait, int event) except -1:
+        """Register for a waiter that asks again; return False if the descriptor is not open."""
+        wait.value = ASKS_AGAIN
+        try:
+            self.register(wait, event)
+        except OSError as exc:
+            if exc.errno != EBADF:
+                raise
+            return False
+        return True
+
+    cdef int wait_ready(self, int event, int64_t deadline, bint again=False,
+                        bint asks_again=False) except -1:
         cdef Wait wait
         cdef WaitQueue queue = self.readers if event == READ else self.writers
         cdef int64_t timeout = -1
@@ -172,7 +187,10 @@ cdef class Descriptor(Pollable):
         if deadline >= 0:
             timeout = max(deadline - now(), 0)
         wait = new_hub_wait(ON_READ if event == READ else ON_WRITE, self)
-        self.register(wait, event)
+        if not asks_again:
+            self.register(wait, event)
+        elif not self.try_register(wait, event):
+            return 0
         if queue.count == 0 and (self.read_ready if event == READ else self.write_ready):
             return 1  # a regular file, or an event of another hub's poller came meanwhile
         if again:
@@ -216,7 +234,12 @@ cdef class Descriptor(Pollable):
         return f"<descriptor {self.fd}>"
 
 
-cdef object closed_error():
+# The value of a Wait that ends, instead of raising an error, when its descriptor is closed.
+cdef object ASKS_AGAIN = object()
+
+
+cpdef object closed_error():
+    """Return a new OSError (EBADF) for those who wait for what another greenlet closes."""
     return OSError(EBADF, "File descriptor was closed in another greenlet")
 
 
@@ -227,7 +250,7 @@ cdef bint move_waits(WaitQueue source, WaitQueue target) noexcept:
     return any
 
 
-cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
+cdef int wait_foreign(int fd, int event, int64_t timeout, bint asks_again=False) except -1:
     cdef Wait probe = new_hub_wait(ON_READ, None)  # gives the hub; raises if called in the hub
     cdef Pollable found = probe.hub.poller.slot(fd)
     cdef Descriptor descriptor
@@ -242,7 +265,9 @@ cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
     # Its events are one-shot: earlier readiness tells nothing of the present.
     descriptor.read_ready = descriptor.write_ready = descriptor.hung_up = False
     try:
-        return descriptor.wait_ready(event, -1 if timeout < 0 else now() + timeout)
+        if timeout >= 0:
+            timeout += now()
+        return descriptor.wait_ready(event, timeout, False, asks_again)
     finally:
         # If a socket of treadle's took the wait over, this greenlet may have been woken instead of
         # a reader: pass the wake-up on.
@@ -260,6 +285,15 @@ def wait_for(int fd, int event, timeout=None) -> bool:
     if fd < 0:
         raise ValueError(f"a file descriptor is not negative: {fd}")
     return bool(wait_foreign(fd, event, nanoseconds(timeout)))
+
+
+def wait_to_ask(int fd, int event, timeout=None) -> bool:
+    """Wait as :func:`wait_for` does, but return False when *fd* is closed, or is not open.
+
+    For callers that ask the system afterwards and get its error in the way of their own call.
+    What this raises is no error of the descriptor: it was thrown into the wait.
+    """
+    return bool(wait_foreign(fd, event, nanoseconds(timeout), True))
 
 
 def await_ready(fd, int event) -> None:

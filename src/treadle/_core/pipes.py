@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io as _io
+from collections.abc import Callable as _Callable
+from functools import wraps as _wraps
 from typing import Any
 
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
+from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.descriptor import cancel_waits as _cancel_waits
+from treadle._core.descriptor import closed_error as _closed_error
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.greenlet import getcurrent as _getcurrent
+from treadle._core.locks import RLock
 
 _READ, _WRITE = 1, 2
 
@@ -20,18 +26,45 @@ class PipeIO(_io.RawIOBase):
     at most PIPE_BUF bytes.
     """
 
-    def __init__(self, raw: _io.FileIO) -> None:
+    def __init__(self, raw: _io.FileIO, *, buffered: bool = False) -> None:
         self._raw = raw
+        # A buffer counts what each write() took, and loses nothing if the next one is interrupted.
+        self._writes_parts = buffered
 
     def readinto(self, buffer: Any) -> int:
         """Wait for data and read it into *buffer*; return the number of bytes, 0 at the end."""
-        _wait_for(self.fileno(), _READ)
-        return self._raw.readinto(buffer) or 0
+        fd = self.fileno()
+        while True:
+            if memoryview(buffer).nbytes:
+                _await_ready(fd, _READ)
+            size = self._raw.readinto(buffer)
+            if size is not None:
+                return size
+            _wait_for(fd, _READ)  # the pipe is in non-blocking mode, and another reader was faster
 
     def write(self, data: Any) -> int:
-        """Wait for room and write as much as surely fits; return the number of bytes."""
-        _wait_for(self.fileno(), _WRITE)
-        return self._raw.write(memoryview(data).cast("B")[:_PIPE_BUF]) or 0
+        """Wait for room and write all of *data*, or beneath a buffer as much as surely fits.
+
+        Return the number of bytes. They are less than all if the pipe fails after some.
+        """
+        fd = self.fileno()
+        octets = memoryview(data).cast("B")
+        done = 0
+        while done < len(octets):
+            _await_ready(fd, _WRITE)
+            try:
+                size = self._raw.write(octets[done : done + _PIPE_BUF])
+            except OSError:
+                if done:
+                    return done
+                raise
+            if size is None:
+                _wait_for(fd, _WRITE)
+                continue
+            done += size
+            if self._writes_parts:
+                break
+        return done
 
     def fileno(self) -> int:
         """Return the file descriptor."""
@@ -59,6 +92,11 @@ class PipeIO(_io.RawIOBase):
         return self._raw.name
 
     @property
+    def closefd(self) -> bool:
+        """Whether closing the file closes its descriptor."""
+        return self._raw.closefd
+
+    @property
     def mode(self) -> str:
         """The mode of the underlying file."""
         return self._raw.mode
@@ -71,11 +109,94 @@ class PipeIO(_io.RawIOBase):
         super().close()
 
 
-def cooperative(file: Any, bufsize: int | None = None) -> Any:
+def in_turn(lock: RLock, method: _Callable[..., Any]) -> _Callable[..., Any]:
+    """Return *method* with *lock* held during each call.
+
+    The interpreter's buffers refuse a call while another one of the same thread is in progress.
+    Between greenlets they must wait, as between threads.
+    """
+
+    @_wraps(method)
+    def call(*args: Any) -> Any:
+        with lock:
+            return method(*args)
+
+    return call
+
+
+class _Shared:
+    """What greenlets that share a buffer need: they take turns, and close() wakes those who wait.
+
+    Subclasses have this class before a class of buffers.
+    """
+
+    raw: Any
+    closed: bool
+    #: The greenlet that closes the file.
+    _closer: object = None
+
+    def __init__(self, raw: Any, buffer_size: int = _io.DEFAULT_BUFFER_SIZE) -> None:
+        self._turn = RLock()
+        super().__init__(raw, buffer_size)  # type: ignore[call-arg]
+
+    def close(self) -> None:
+        """Flush and close the file; greenlets that wait for it get an OSError (EBADF)."""
+        if self._closer is None and not self.closed:
+            self._closer = _getcurrent()
+            _cancel_waits(self.raw.fileno())
+        try:
+            with self._turn:
+                super().close()  # type: ignore[misc]
+        finally:
+            if self._closer is _getcurrent():
+                self._closer = None
+
+
+def _turns(cls: type, *names: str) -> type:
+    """Make the methods *names* of *cls*, a subclass of _Shared, wait for their turn."""
+
+    def method(name: str) -> _Callable[..., Any]:
+        native = getattr(cls, name)
+
+        @_wraps(native)
+        def call(self: Any, *args: Any) -> Any:
+            with self._turn:
+                closer = self._closer
+                if closer is not None and closer is not _getcurrent():
+                    raise _closed_error()
+                return native(self, *args)
+
+        return call
+
+    for name in names:
+        setattr(cls, name, method(name))
+    return cls
+
+
+class BufferedReader(_Shared, _io.BufferedReader):
+    """:class:`io.BufferedReader` for any number of greenlets, as the native one for threads."""
+
+
+class BufferedWriter(_Shared, _io.BufferedWriter):
+    """:class:`io.BufferedWriter` for any number of greenlets, as the native one for threads."""
+
+
+#: The methods for which the native buffers hold a lock, and what depends on them.
+READS = ("read", "read1", "readinto", "readinto1", "readline", "peek", "seek", "tell", "detach")
+_turns(BufferedReader, *READS)
+_turns(BufferedWriter, "write", "flush", "seek", "tell", "truncate", "detach")
+_SHARED: dict[type, type] = {
+    _io.BufferedReader: BufferedReader,
+    _io.BufferedWriter: BufferedWriter,
+}
+
+
+def cooperative(file: Any, bufsize: int | None = None, newline: str | None = None) -> Any:
     """Return a cooperative file over the pipe of *file*, from which nothing may have been read yet.
 
-    Its buffer holds *bufsize* bytes if that is more than 1, otherwise the default size. Returns
-    *file* itself if it is None or cooperative already.
+    Its buffer holds *bufsize* bytes if that is more than 1, otherwise the default size. *newline*
+    is the one that a text file was opened with. Returns *file* itself if it is None or cooperative
+    already.
     """
     if file is None or isinstance(file, PipeIO):
         return file
@@ -85,11 +206,17 @@ def cooperative(file: Any, bufsize: int | None = None) -> Any:
         settings: Any = {
             "encoding": file.encoding,
             "errors": file.errors,
+            "newline": newline,
             "line_buffering": file.line_buffering,
             "write_through": file.write_through,
         }
-        return _io.TextIOWrapper(cooperative(file.detach(), bufsize), **settings)
+        mode = getattr(file, "mode", None)
+        text = _io.TextIOWrapper(cooperative(file.detach(), bufsize), **settings)
+        if mode is not None:
+            text.mode = mode  # type: ignore[misc]
+        return text
     if isinstance(getattr(file, "raw", None), PipeIO):
         return file
     size = bufsize if bufsize and bufsize > 1 else _io.DEFAULT_BUFFER_SIZE
-    return type(file)(cooperative(file.detach()), size)
+    kind = type(file)
+    return _SHARED.get(kind, kind)(PipeIO(file.detach(), buffered=True), size)

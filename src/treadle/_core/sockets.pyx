@@ -323,7 +323,6 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
         waited = True
 
 
-def wait_until_writable(SocketState io):
-    """Wait until a connection attempt has ended; raise TimeoutError after the socket's timeout."""
-    cdef int64_t deadline = -2
-    wait_or_time_out(io, WRITE, &deadline, False)
+def wait_until_writable(SocketState io) -> bool:
+    """Wait until a connection attempt has ended; return False after the socket's timeout."""
+    return bool(io.wait_ready(WRITE, deadline_of(io)))

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from greenlet import getcurrent
 
+from treadle._core.thrown import thrown_in
 from treadle.http.h1 import BadRequest
 from treadle.http.log import SILENCE
 
@@ -109,6 +110,7 @@ cdef class Exchange:
         """Wait for more of the body of *request*; :class:`Input` calls this."""
         if self.client_error is not None:
             raise self.client_error
+        before = now()
         try:
             if request.expects_continue and not request.body_size:
                 self._continue()
@@ -119,6 +121,8 @@ cdef class Exchange:
             if self.body_time is not None:
                 self.body_time -= (now() - before) / 1e9
         except TimeoutError as exc:
+            if thrown_in(exc, before / 1e9, self.body_time):
+                raise  # by the application's own time limit
             self.refusal = BadRequest("408 Request Timeout", "the body took too long")
             self.client_error = exc
             raise

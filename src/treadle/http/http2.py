@@ -7,6 +7,7 @@ from socket import SHUT_RD, SHUT_WR
 from typing import Any
 
 from treadle._core.clock import seconds as monotonic
+from treadle._core.thrown import thrown_in
 from treadle.http.stream import Stream
 from treadle.lock import Semaphore
 from treadle.pool import Group
@@ -162,12 +163,14 @@ class Connection:
                 if left <= 0:
                     self.stop()
                     return b""
+            began = monotonic()
             try:
                 self.socket.settimeout(left)
                 data: bytes = self.socket.recv(_CHUNK)
                 return data
-            except TimeoutError:
-                continue
+            except TimeoutError as exc:
+                if thrown_in(exc, began, left):
+                    raise
 
     def _take(self, data: bytes) -> bool:
         """Handle *data* that the client sent; return whether to receive more."""

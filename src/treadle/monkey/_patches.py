@@ -6,6 +6,7 @@ import _imp
 import _queue
 import _thread
 import builtins
+import io
 import os
 import sys
 from types import ModuleType
@@ -25,6 +26,7 @@ from treadle.monkey._modules import (
     vetoable,
     will_patch,
 )
+from treadle.monkey._open import open as cooperative_open
 from treadle.monkey._repair import rebind_all
 from treadle.monkey._saved import is_object_patched, note_change_inside, patch_item, take_name
 from treadle.monkey._stdin import input as cooperative_input
@@ -46,12 +48,16 @@ def patch_time() -> None:
 def patch_os() -> None:
     """Make the waits of :mod:`os` for child processes and pipes, and file locks, cooperative.
 
+    Also make the files that :func:`open` returns for pipes, FIFOs and terminals cooperative.
+
     Also make :func:`os.fork` give the child a clean hub, :func:`os.close` wake the greenlets that
     wait for the file descriptor, and ``sys.stdin`` cooperative.
     """
     if patch_module_by_name("os"):
         source, target = source_and_target("fcntl")
         replace(target, source, implemented(source))
+        for module in (builtins, io):
+            patch_item(module, "open", cooperative_open)
         _wait_before_reads_of_stdin()
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from treadle._core.builtins import builtin
 from treadle._core.descriptor import await_ready
+from treadle._core.locks import RLock
+from treadle._core.pipes import READS, in_turn
 
 _READ = 1
 _native_input = input
@@ -26,11 +28,14 @@ def wait_before_reads(file: Any) -> bool:
     raw = getattr(getattr(file, "buffer", None), "raw", None)
     if type(raw) is not io.FileIO or raw.closed or stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return False
-    # The buffer calls these instance attributes instead of the methods of the class.
+    # Instance attributes, which the buffer and the text file call instead of the classes' methods.
     overrides: Any = raw
     overrides.read = partial(_read, raw, raw.read)
     overrides.readall = partial(io.RawIOBase.readall, raw)  # which calls read()
     overrides.readinto = partial(_when_ready, raw, raw.readinto)
+    lock = RLock()
+    for name in READS:
+        setattr(file.buffer, name, in_turn(lock, getattr(file.buffer, name)))
     return True
 
 

@@ -1,0 +1,412 @@
+"""Calls of the standard library that wait: others run meanwhile, and the results are its own."""
+
+import errno
+import fcntl
+import inspect
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import treadle
+import treadle.fcntl
+import treadle.os
+import treadle.select
+
+BIG = os.urandom(500_000)
+
+
+@pytest.fixture
+def others() -> Iterator[None]:
+    """Fail a test in which another greenlet could not run for long."""
+    beats = [time.monotonic()]
+
+    def beat() -> None:
+        while True:
+            treadle.sleep(0.002)
+            beats.append(time.monotonic())
+
+    heart = treadle.spawn(beat)
+    treadle.sleep(0)
+    yield
+    heart.kill()
+    beats.append(time.monotonic())
+    assert max(later - before for before, later in pairwise(beats)) < 0.25
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        os.close(fd)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    """The descriptor of a file that contains BIG."""
+    (tmp_path / "file").write_bytes(BIG)
+    fd = os.open(tmp_path / "file", os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+def drain(fd: int, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        found += treadle.os.read(fd, 60_000)
+    return found
+
+
+def read_by(call: Callable[..., int], *place: int) -> Callable[[int], bytes]:
+    def read(fd: int) -> bytes:
+        buffers = [bytearray(3), bytearray(9)]
+        size = call(fd, buffers, *place)
+        return b"".join(buffers)[:size]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_by(treadle.os.readv),
+        read_by(treadle.os.preadv, -1),
+        read_by(treadle.os.preadv, -1, 0),
+        lambda fd: treadle.os.tp_read(fd, 12),
+    ],
+    ids=["readv", "preadv", "preadv with flags", "tp_read"],
+)
+@pytest.mark.usefixtures("others")
+def test_reading(read: Callable[[int], bytes], pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    treadle.spawn_later(0.02, os.write, writing, b"hello")
+    assert read(reading) == b"hello"
+    os.set_blocking(reading, False)
+    with pytest.raises(BlockingIOError):
+        read(reading)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda fd, data: treadle.os.writev(fd, [data[:10], b"", memoryview(data)[10:]]),
+        lambda fd, data: treadle.os.pwritev(fd, [data], -1),
+        lambda fd, data: treadle.os.write(fd, bytearray(data)),
+        treadle.os.tp_write,
+    ],
+    ids=["writev", "pwritev", "write", "tp_write"],
+)
+@pytest.mark.usefixtures("others")
+def test_writing(write: Callable[[int, bytes], int], pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    written = treadle.spawn(write, writing, BIG)
+    assert drain(reading, len(BIG)) == BIG
+    assert written.get(timeout=5) == len(BIG)
+    assert write(writing, b"x" * 11) == 11
+
+
+def test_regular_files_have_their_places(file: int) -> None:
+    assert treadle.os.pwritev(file, [b"a" * 5000, b"b"], 7) == 5001
+    buffer = bytearray(3)
+    assert treadle.os.preadv(file, [buffer], 5006) == 3
+    assert buffer == b"ab" + BIG[5008:5009]
+    assert treadle.os.preadv(file, [buffer], -1) == 3
+    assert treadle.os.preadv(file, [buffer], -1, os.RWF_NOWAIT | os.RWF_HIPRI) == 3
+    assert os.lseek(file, 0, os.SEEK_CUR) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="there are no eventfds")
+@pytest.mark.usefixtures("others")
+def test_eventfds() -> None:
+    fd = os.eventfd(0)
+    treadle.spawn_later(0.02, treadle.os.eventfd_write, fd, 2**64 - 2)
+    assert treadle.os.eventfd_read(fd) == 2**64 - 2
+    treadle.os.eventfd_write(fd, 2**64 - 2)
+    treadle.spawn_later(0.02, treadle.os.eventfd_read, fd)
+    treadle.os.eventfd_write(fd, 1)
+    assert treadle.os.eventfd_read(fd) == 1
+    os.close(fd)
+
+
+# -- copying
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+@pytest.mark.parametrize("offset", [None, 1000])
+@pytest.mark.usefixtures("others")
+def test_sendfile(kind: str, offset: int | None, file: int) -> None:
+    if kind == "pipe":
+        reading, writing = os.pipe()
+    else:
+        reading, writing = (end.detach() for end in socket.socketpair())
+    rest = BIG[offset or 0 :]
+    sent = treadle.spawn(treadle.os.sendfile, writing, file, offset, 2 * len(BIG))
+    assert drain(reading, len(rest)) == rest
+    assert sent.get(timeout=5) == len(rest)
+    assert os.lseek(file, 0, os.SEEK_CUR) == (len(BIG) if offset is None else 0)
+    assert treadle.os.sendfile(writing, file, len(BIG), 9) == 0
+    os.set_blocking(writing, False)
+    treadle.os.sendfile(writing, file, 0, len(BIG))
+    with pytest.raises(BlockingIOError):
+        treadle.os.sendfile(writing, file, 0, len(BIG))
+    os.close(reading)
+    os.set_blocking(writing, True)
+    with pytest.raises(BrokenPipeError):
+        treadle.os.sendfile(writing, file, 0, 9)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("call", [treadle.os.sendfile, treadle.os.copy_file_range])
+def test_copying_a_file(call: Any, tmp_path: Path) -> None:
+    (tmp_path / "from").write_bytes(BIG * 30)
+    source = os.open(tmp_path / "from", os.O_RDONLY)
+    target = os.open(tmp_path / "to", os.O_RDWR | os.O_CREAT)
+    arguments = (target, source, 0) if call is treadle.os.sendfile else (source, target)
+    turns = treadle.get_hub().turns
+    assert call(*arguments, len(BIG) * 31) == len(BIG) * 30
+    assert treadle.get_hub().turns > turns
+    assert (tmp_path / "to").read_bytes() == BIG * 30
+    if call is treadle.os.copy_file_range:
+        assert call(source, target, 2 << 20, 5, 7) == 2 << 20
+        assert os.pread(target, 9, 7) == BIG[5:14]
+    os.close(source)
+    os.close(target)
+    with pytest.raises(OSError, match="Bad file"):
+        call(*arguments, 2 << 20)
+
+
+@pytest.mark.usefixtures("others")
+def test_splice(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    last, first = os.pipe()
+
+    def relay() -> int:
+        done = 0
+        while size := treadle.os.splice(reading, first, 1 << 20):
+            done += size
+            if done == len(BIG):
+                break
+        return done
+
+    relaying = treadle.spawn(relay)
+    writer = treadle.spawn(treadle.os.write, writing, BIG)
+    assert drain(last, len(BIG)) == BIG
+    assert relaying.get(timeout=5) == writer.get() == len(BIG)
+    with pytest.raises(BlockingIOError):
+        treadle.os.splice(reading, first, 1, flags=os.SPLICE_F_NONBLOCK)
+    os.set_blocking(reading, False)
+    with pytest.raises(BlockingIOError):
+        treadle.os.splice(reading, first, 1)
+    os.close(first)
+    os.close(last)
+
+
+# -- FIFOs
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path / "fifo"
+
+
+def opened(path: Path, flags: int) -> int:
+    return treadle.os.open(path, flags)
+
+
+@pytest.mark.usefixtures("others")
+def test_either_end_of_a_fifo_may_come_first(fifo: Path) -> None:
+    for first, second in ((os.O_RDONLY, os.O_WRONLY), (os.O_WRONLY, os.O_RDONLY)):
+        waiting = treadle.spawn(opened, fifo, first)
+        treadle.sleep(0.02)
+        assert not waiting.ready()
+        ends = [opened(fifo, second), waiting.get(timeout=5)]
+        assert [os.get_blocking(end) for end in ends] == [True, True]
+        assert [os.get_inheritable(end) for end in ends] == [False, False]
+        for fd in ends:
+            os.close(fd)
+    with pytest.raises(FileExistsError):
+        opened(fifo, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    with pytest.raises(NotADirectoryError):
+        opened(fifo, os.O_DIRECTORY)
+    with pytest.raises(OSError, match="No such device") as raised:
+        opened(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    assert raised.value.errno == errno.ENXIO
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY])
+def test_who_gives_up_opening_is_nobodys_other_end(fifo: Path, flags: int) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for pause in (0, 0.02):
+        waiting = treadle.spawn(opened, fifo, flags)
+        treadle.sleep(pause)
+        waiting.kill()
+    treadle.sleep(0.05)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(OSError, match="No such device"):  # there is no reader
+        os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    other = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    assert os.read(other, 1) == b""  # there is no writer
+    os.close(other)
+
+
+def test_who_gives_up_opening_does_not_disturb_others(fifo: Path) -> None:
+    others = [treadle.spawn(opened, fifo, os.O_RDONLY) for _ in range(2)]
+    waiting = treadle.spawn(opened, fifo, os.O_RDONLY)
+    treadle.sleep(0.05)
+    waiting.kill()
+    treadle.sleep(0.05)
+    assert not any(other.ready() for other in others)
+    ends = [opened(fifo, os.O_WRONLY), *(other.get(timeout=5) for other in others)]
+    os.write(ends[0], b"ab")
+    assert [os.read(end, 1) for end in ends[1:]] == [b"a", b"b"]
+    for fd in ends:
+        os.close(fd)
+
+
+def test_the_rest_is_opened_as_by_the_system(tmp_path: Path) -> None:
+    fd = treadle.os.open(tmp_path / "new", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.close(fd)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+    place = os.open(tmp_path, os.O_DIRECTORY)
+    os.close(treadle.os.open("new", os.O_RDONLY, dir_fd=place))
+    os.close(place)
+    for arguments in [(tmp_path / "none", 0), ("a\0b", 0), (None, 0), ("x",), ("x", "y")]:
+        with pytest.raises(Exception) as expected:  # noqa: PT011
+            os.open(*arguments)
+        with pytest.raises(expected.type):
+            treadle.os.open(*arguments)
+
+
+PATCHED = "from treadle import monkey; monkey.patch_all(); import os, threading\n"
+
+
+def test_patched_open_of_a_fifo(fresh: Callable[..., str], fifo: Path) -> None:
+    source = """
+        path, got = sys.argv[1], []
+        def reader():
+            with open(path, newline="") as file:
+                got.append(file.read())
+        def writer():
+            with open(pathlib.Path(path), "w", newline="\\r\\n") as file:
+                file.write("hello\\n")
+        threads = [threading.Thread(target=each) for each in (reader, writer)]
+        for each in threads: each.start()
+        for each in threads: each.join()
+        print(got)
+    """
+    imports = "import sys, pathlib\n"
+    assert fresh(PATCHED + imports + inspect.cleandoc(source), str(fifo)) == "['hello\\r\\n']\n"
+
+
+def test_patched_open_of_descriptors(fresh: Callable[..., str]) -> None:
+    source = """
+        import io, pty, socket
+        def pair(): return [end.detach() for end in socket.socketpair()]
+        for ends in (os.pipe, pty.openpty, pair):
+            reading, writing = ends()
+            for opener in (open, io.open, os.fdopen):
+                with opener(reading, "rb", closefd=False) as file:
+                    threading.Timer(0.02, os.write, (writing, b"ab\\n")).start()
+                    print(file.readline().strip(), type(file.raw).__name__)
+            os.close(reading); os.close(writing)
+        for path in (__file__, os.devnull):
+            with open(path, "rb") as file: print(type(file) is io.BufferedReader)
+        with open("any", "rb", opener=lambda path, flags: os.pipe()[0]) as file:
+            print(type(file.raw).__name__)
+        with os.popen("sleep 0.05; echo x") as file: print(file.read())
+        print(os.open in os.supports_dir_fd)
+    """
+    found = fresh(PATCHED + f"__file__ = {__file__!r}\n" + inspect.cleandoc(source))
+    lines = ["b'ab' PipeIO"] * 9 + ["True"] * 2 + ["PipeIO", "x", "", "True"]
+    assert found.splitlines() == lines
+
+
+def test_patched_open_refuses_what_open_refuses(fresh: Callable[..., str], tmp_path: Path) -> None:
+    source = """
+        import _io
+        cases = [(), (None,), ("", "r"), ("x\\0",), ("none",), (99,), (".",), (0, "zz"), (0, 5),
+                 (0, "rb", -1, "utf-8"), (1.5,), ("x", "r", -1, None, None, "z")]
+        for case in cases:
+            found = []
+            for function in (_io.open, open):
+                try: function(*case)
+                except Exception as exc: found.append(type(exc))
+            assert len(found) == 2 and found[0] is found[1], (case, found)
+    """
+    assert fresh(PATCHED + inspect.cleandoc(source)) == ""
+
+
+def test_the_encoding_warning_names_the_callers_line(tmp_path: Path) -> None:
+    import subprocess
+
+    program = tmp_path / "program.py"
+    program.write_text(PATCHED + "open(__file__).close()\n")
+    command = [sys.executable, "-X", "warn_default_encoding", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert f"{program}:2: EncodingWarning" in done.stderr
+
+
+# -- nothing was forgotten
+
+
+#: Functions whose native version may wait for another process or thread, with an empty thread pool.
+WAITING = {
+    "os": {
+        *("copy_file_range", "eventfd_read", "eventfd_write", "lockf", "open", "preadv", "pwritev"),
+        *("read", "readv", "sendfile", "splice", "system", "wait", "wait3", "wait4", "waitid"),
+        *("waitpid", "write", "writev"),
+    },
+    "fcntl": {"fcntl", "flock", "lockf"},
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_signatures_are_the_standard_ones(name: str) -> None:
+    ours, native = (vars(treadle)[name], sys.modules[name])
+    assert set(ours.__implements__) >= WAITING[name]
+    for function in sorted(WAITING[name]):
+        if not hasattr(native, function):
+            continue
+        try:
+            expected = inspect.signature(getattr(native, function))
+        except ValueError:
+            continue
+        found = inspect.signature(getattr(ours, function))
+        assert [(p.name, p.kind) for p in found.parameters.values()] == [
+            (p.name, p.kind) for p in expected.parameters.values()
+        ], function
+
+
+def test_a_thread_without_a_hub_calls_the_system(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    found: list[Any] = []
+
+    def run() -> None:
+        found.append(treadle.os.readv(reading, [bytearray(2)]))
+        found.append(treadle.fcntl.fcntl(reading, fcntl.F_GETFD))
+        found.append(treadle.os.sendfile(writing, file, 0, 2))
+
+    file = os.open(__file__, os.O_RDONLY)
+    os.write(writing, b"ab")
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    os.close(file)
+    assert found == [2, fcntl.FD_CLOEXEC, 2]
+
+
+def test_the_page_names_all_that_is_patched(root: Path) -> None:
+    page = (root / "docs" / "blocking.md").read_text()
+    for module in (treadle.os, treadle.fcntl, treadle.select):
+        for name in module.__implements__:
+            assert re.search(rf"\b{name}\b", page), name
