@@ -122,6 +122,29 @@ def test_flags_about_waiting(pair: Any) -> None:
             assert accepted.recv(5, socket.MSG_WAITALL) == b"f"
 
 
+@pytest.mark.parametrize("into", [False, True], ids=["recv", "recv_into"])
+def test_who_waits_for_all_gets_nothing_of_other_connections(into: bool) -> None:
+    def whole(connection: Any, size: int) -> bytes:
+        if not into:
+            return bytes(connection.recv(size, socket.MSG_WAITALL))
+        buffer = bytearray(size)
+        return bytes(buffer[: connection.recv_into(buffer, size, socket.MSG_WAITALL)])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        clients = [socket.create_connection(server.getsockname()) for _ in range(3)]
+        accepted = [server.accept()[0] for _ in clients]
+        waiting = [treadle.spawn(whole, end, 6) for end in accepted[:2]]
+        other = treadle.spawn(accepted[2].recv, 100)
+        for parts in (b"ab", b"XY", b"secret"), (b"cd", b"ZU"), (b"ef", b"VW"):
+            for client, part in zip(clients, parts, strict=False):
+                client.sendall(part)
+            treadle.sleep(0.01)
+        assert [each.get(timeout=5) for each in waiting] == [b"abcdef", b"XYZUVW"]
+        assert other.get(timeout=5) == b"secret"
+        for end in clients + accepted:
+            end.close()
+
+
 def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 1000)

@@ -53,8 +53,9 @@ cdef enum:
     LARGE = 65536
     SCRATCH = 16384
 
-# Small messages are received here before their bytes object is made. No other code runs in between,
-# and a greenlet that waits for a message holds no memory for it.
+# Small messages are received here before their bytes object is made, so that a greenlet that waits
+# for a message holds no memory for it. All sockets share it: nothing may run between the system
+# call and the copy.
 cdef char[SCRATCH] scratch
 
 
@@ -119,9 +120,15 @@ cdef int fail_call(SocketState io, int event) except -1:
         raise
 
 
+cdef bint repeats(SocketState io, int flags) noexcept:
+    """Return whether receive() waits between parts of the data, as MSG_WAITALL asks it to."""
+    return (flags & MSG_WAITALL and io.stream and io.timeout < 0
+            and not flags & (MSG_DONTWAIT | MSG_PEEK))
+
+
 cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
     cdef Py_ssize_t n, done = 0
-    if not flags & MSG_WAITALL or not io.stream or io.timeout >= 0 or flags & (MSG_DONTWAIT | MSG_PEEK):
+    if not repeats(io, flags):
         return receive_some(io, buf, size, flags)
     # The system obeys MSG_WAITALL only in blocking calls, so repeat the call.
     while done < size:
@@ -201,8 +208,8 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
     cdef PyObject *data
     cdef Py_ssize_t n
-    if 0 <= size <= SCRATCH:
-        n = receive(io, scratch, size, flags)
+    if 0 <= size <= SCRATCH and not repeats(io, flags):
+        n = receive_some(io, scratch, size, flags)
         return PyBytes_FromStringAndSize(scratch, n)
     if size < 0:
         raise ValueError("negative buffersize in recv")
