@@ -359,7 +359,7 @@ STATICS = {
     "_core/clock.h": {"frequency": A_CACHE},
     "_core/clock.pyx": {"source": ONE_STEP},
     "_core/descriptor.pyx": {"budget": ONE_STEP},
-    "_core/epoll.h": {"no_pwait2": ONE_STEP},
+    "_core/epoll.h": {"no_pwait2": ONE_STEP, "treadle_forks": "only a fork changes it"},
     "_core/event.pyx": {"PREEMPTION": SET_ONCE},
     "_core/greenlet.pyx": {
         "on_spawn": CHANGED_IN_PLACE,

@@ -3,6 +3,7 @@
 import os
 import select as native_select
 import socket as native
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ import treadle.os
 import treadle.subprocess
 from treadle import select, selectors, socket
 from treadle.server import DatagramServer, StreamServer
+from treadle.threadpool import ThreadPool
 
 
 @pytest.fixture
@@ -207,6 +209,70 @@ def test_os_close_wakes_who_waits() -> None:
     with pytest.raises(OSError, match="closed"):
         waiter.get(timeout=5)
     os.close(writer)
+
+
+def drop(ends: list[Any]) -> None:
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        ends.clear()
+
+
+CLOSINGS: dict[str, Callable[[list[Any]], object]] = {
+    "close": lambda ends: ends.pop().close(),
+    "detach": lambda ends: os.close(ends.pop().detach()),
+    "os.close": lambda ends: treadle.os.close(ends[0].fileno()),
+    "drop": drop,
+    "another thread": lambda ends: ThreadPool(1).apply(ends.pop().close),
+    "a thread without a hub": lambda ends: native_thread(ends.pop().close),
+}
+
+
+def native_thread(call: Callable[[], None]) -> None:
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("how", CLOSINGS)
+def test_a_duplicate_of_a_closed_socket_wakes_nobody(pair: Any, how: str) -> None:
+    left, right = socket.socketpair()
+    reader = treadle.spawn(left.recv, 1)
+    treadle.sleep(0.01)
+    right.send(b"x")
+    assert reader.get(timeout=5) == b"x"
+    duplicate = os.dup(left.fileno())
+    ends, reader = [left], None
+    del left
+    CLOSINGS[how](ends)
+    treadle.sleep(0.01)
+    right.send(b"x")
+    assert os.read(duplicate, 1) == b"x"
+    poller: Any = treadle.get_hub().poller
+    if how == "os.close":
+        ends[0].detach()
+    assert native_select.select([poller.fileno()], [], [], 0) == ([], [], [])
+    right.close()
+    os.close(duplicate)
+
+
+def test_a_socket_that_a_forked_child_closes_early_still_wakes_its_parent(
+    fresh: Callable[..., str],
+) -> None:
+    fresh("""
+import os
+os.register_at_fork(after_in_child=lambda: left.close())  # it comes before treadle's own hook
+import treadle
+from treadle import socket
+left, right = socket.socketpair()
+reader = treadle.spawn(left.recv, 1)
+treadle.sleep(0.01)
+if treadle.fork() == 0:
+    os._exit(0)
+os.wait()
+right.send(b"x")
+assert reader.get(timeout=5) == b"x"
+left.close()
+right.close()
+""")
 
 
 def test_refused() -> None:

@@ -322,6 +322,8 @@ class socket(_native):
 
     # -- closing
 
+    __del__ = _core_sockets.finalize
+
     def _real_close(self, *args: _Any) -> None:
         self._state.closed()
         super()._real_close(*args)  # type: ignore[misc]

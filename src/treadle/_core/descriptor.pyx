@@ -26,6 +26,7 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
+from treadle._core.thread_hub cimport forget_in_all_hubs
 from treadle._core.wait_queue cimport WaitQueue
 
 PyGreenlet_Import()
@@ -208,6 +209,7 @@ cdef class Descriptor(Pollable):
         if self.fd >= 0:
             if hub is not None:
                 cancel_in(hub, self.fd)  # also if another object is registered for the number
+            forget_in_all_hubs(self)
             self.fd = -1
             self.fail(closed_error())
         return 0

@@ -4,6 +4,8 @@ Each call is tried at once and waits only if it would block. A return code tells
 never an exception. Arguments and errors are those of the standard library's socket.
 """
 
+import _socket
+
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -221,6 +223,19 @@ cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
         return <object>data
     finally:
         Py_XDECREF(data)
+
+
+_native_finalize = _socket.socket.__del__
+
+
+@cython.binding(True)  # a method of treadle.socket.socket
+def finalize(self):
+    """Close a socket that nobody closed, and warn of it."""
+    cdef SocketState io = getattr(self, "_state", None)  # None if its making failed
+    if io is None or io.fd >= 0:
+        if io is not None:
+            io.detach()
+        _native_finalize(self)
 
 
 @cython.binding(True)  # a method of treadle.socket.socket

@@ -1,4 +1,5 @@
 from treadle._core.hub cimport Hub
+from treadle._core.poller cimport Pollable
 from treadle._core.timers cimport treadle_fire
 
 
@@ -9,6 +10,8 @@ cdef class ThreadHub(Hub):
 # closes it and takes it off the list.
 cdef int list_hub(Hub hub) except -1
 cdef int shut(Hub hub) except -1
+# The descriptor of `pollable` is about to be closed: no hub of any thread watches it any more.
+cdef int forget_in_all_hubs(Pollable pollable) except -1
 # Declare that timers which call `fire` belong to greenlets or watchers. When a fork or the end of a
 # thread leaves those behind, the timers are removed, and forget(obj) clears the pointer to each.
 # Call it only while a module is initialized.

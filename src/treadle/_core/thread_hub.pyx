@@ -45,6 +45,7 @@ from treadle._core.hub cimport (
     wait_expired,
     wait_of,
 )
+from treadle._core.poller cimport Pollable
 from treadle._core.ring cimport ring_pop
 from treadle._core.threads cimport (
     treadle_is_finalizing,
@@ -242,6 +243,15 @@ cdef str HOLDER = "treadle hub"
 
 cdef int list_hub(Hub hub) except -1:
     all_hubs.append(hub)
+    return 0
+
+
+cdef int forget_in_all_hubs(Pollable pollable) except -1:
+    cdef Hub hub
+    for hub in all_hubs:
+        # Another thread may be inside its portable poller, which asks for each event anew anyway.
+        if hub.poller.edge_triggered:
+            hub.poller.forget(pollable)
     return 0
 
 
