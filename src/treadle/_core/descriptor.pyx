@@ -7,8 +7,9 @@ is set and greenlets are queued, one of those has been woken.
 
 import os
 
-from libc.errno cimport EBADF
-from libc.stdint cimport int64_t
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from libc.errno cimport EBADF, EINTR, errno
+from libc.stdint cimport INT32_MAX, int64_t
 
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.greenlet_api cimport PyGreenlet_Import
@@ -33,6 +34,7 @@ PyGreenlet_Import()
 
 cdef extern from "ready.h":
     bint treadle_would_wait(int fd, bint writing)
+    int treadle_poll(int fd, bint writing, int ms) nogil
     enum:
         TREADLE_PIPE_BUF
 
@@ -174,6 +176,9 @@ cdef class Descriptor(Pollable):
         if deadline >= 0:
             timeout = max(deadline - now(), 0)
         wait = new_hub_wait(ON_READ if event == READ else ON_WRITE, self)
+        if wait.hub is None:
+            self.read_ready = self.write_ready = True  # they tell whether a call may be tried
+            return block_thread(self.fd, event, deadline)
         self.register(wait, event)
         if queue.count == 0 and (self.read_ready if event == READ else self.write_ready):
             return 1  # a regular file, or an event of another hub's poller came meanwhile
@@ -229,10 +234,36 @@ cdef bint move_waits(WaitQueue source, WaitQueue target) noexcept:
     return any
 
 
+cdef int block_thread(int fd, int event, int64_t deadline) except -1:
+    """Wait for a descriptor in a thread without a hub, as the interpreter ends.
+
+    Returns 1, or 0 when the deadline (-1: none) has passed.
+    """
+    cdef int ready = 0
+    cdef int64_t left = INT32_MAX
+    while not ready:
+        if deadline >= 0:
+            left = max(deadline - now(), 0) + 999_999
+        with nogil:
+            ready = treadle_poll(fd, event == WRITE, <int>min(left // 1_000_000, INT32_MAX))
+        if ready < 0:
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
+            ready = 0
+        elif not ready and 0 <= deadline <= now():
+            return 0
+    return 1
+
+
 cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
     cdef Wait probe = new_hub_wait(ON_READ, None)  # gives the hub; raises if called in the hub
-    cdef Pollable found = probe.hub.poller.slot(fd)
+    cdef Pollable found
     cdef Descriptor descriptor
+    cdef int64_t deadline = -1 if timeout < 0 else now() + timeout
+    if probe.hub is None:
+        return block_thread(fd, event, deadline)
+    found = probe.hub.poller.slot(fd)
     # Use the registered Descriptor again only if nothing waits for it. Otherwise only the poller
     # can tell whether the number still means the same file, and it does so when it registers
     # another object.
@@ -244,7 +275,7 @@ cdef int wait_foreign(int fd, int event, int64_t timeout) except -1:
     # Its events are one-shot: earlier readiness tells nothing of the present.
     descriptor.read_ready = descriptor.write_ready = descriptor.hung_up = False
     try:
-        return descriptor.wait_ready(event, -1 if timeout < 0 else now() + timeout)
+        return descriptor.wait_ready(event, deadline)
     finally:
         # If a socket of treadle's took the wait over, this greenlet may have been woken instead of
         # a reader: pass the wake-up on.

@@ -1,4 +1,5 @@
-/* Whether a call on a descriptor would block, and how many bytes a pipe that is ready takes. */
+/* Whether a call on a descriptor would block, a wait that blocks the thread, and how many bytes a
+   pipe that is ready takes. */
 #ifndef TREADLE_READY_H
 #define TREADLE_READY_H
 
@@ -9,7 +10,12 @@ static inline int treadle_would_wait(int fd, int writing)
 {
     return 0;
 }
+static inline int treadle_poll(int fd, int writing, int ms)
+{
+    return 1;
+}
 #else
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -17,6 +23,18 @@ static inline int treadle_would_wait(int fd, int writing)
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
 enum { TREADLE_PIPE_BUF = PIPE_BUF };
+/* Block for at most `ms` milliseconds (-1: no limit). Returns 1, or 0 after that time, or -1 with
+   errno. */
+static inline int treadle_poll(int fd, int writing, int ms)
+{
+    struct pollfd asked = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
+    int n = poll(&asked, 1, ms);
+    if (n > 0 && asked.revents & POLLNVAL) {
+        errno = EBADF;
+        return -1;
+    }
+    return n;
+}
 /* Returns 0 for a descriptor that is closed, fails or is the wrong end of a pipe: the call itself
    raises the error. Also 0 for a non-blocking descriptor. */
 static inline int treadle_would_wait(int fd, int writing)

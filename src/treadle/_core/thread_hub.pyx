@@ -83,6 +83,8 @@ cdef class ThreadHub(Hub):
     def __init__(self):
         global left_by_threads
         cdef Hub other = get_hub_if_exists()
+        if treadle_is_finalizing():
+            raise RuntimeError("can't make a hub at interpreter shutdown")
         if other is not None:
             raise RuntimeError(f"this thread has a hub already: {other!r}")
         left_by_threads = []
