@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.synchronize
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,20 @@ pool.terminate()  # no pipe is full: no task begins meanwhile, none has to be wa
 pool.join()
 """
     subprocess.run([sys.executable, "-c", script], timeout=30, check=True)
+
+
+def test_a_pickled_socket_blocks_in_the_process_that_gets_it(fresh: Callable[..., str]) -> None:
+    fresh("""
+from treadle import monkey
+monkey.patch_all()
+import os, pickle, socket
+from multiprocessing.reduction import ForkingPickler
+left, right = socket.socketpair()
+pickled = bytes(ForkingPickler.dumps(left))
+assert os.get_blocking(left.fileno()) and not os.get_blocking(right.fileno())
+copy = pickle.loads(pickled)
+copy.sendall(b"x")
+assert right.recv(1) == b"x"
+for end in left, right, copy:
+    end.close()
+""")

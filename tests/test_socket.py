@@ -1,5 +1,6 @@
 """Sockets, select and servers, tested with each other and with the standard library."""
 
+import errno
 import os
 import select as native_select
 import socket as native
@@ -73,25 +74,130 @@ def test_timeouts(pair: Any) -> None:
         left.settimeout(-1)
 
 
-@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
-def test_the_system_s_socket_blocks_where_there_is_no_timeout(module: Any) -> None:
-    def blocks(end: Any) -> bool:
-        return os.get_blocking(end.fileno())
+def test_libraries_in_c_find_every_descriptor_non_blocking(pair: Any) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+        server.accept()[0] as accepted,
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        client.dup() as duplicate,
+        socket.fromfd(client.fileno(), client.family, client.type) as same,
+        socket.socket(fileno=os.dup(accepted.fileno())) as adopted,
+    ):
+        for end in (*pair, server, client, accepted, datagrams, duplicate, same, adopted):
+            for seconds in (None, 5, None, 0, 0.5, 7, None):
+                assert not os.get_blocking(end.fileno())
+                end.settimeout(seconds)
+            if end is not server:
+                with pytest.raises(BlockingIOError):
+                    os.read(end.fileno(), 1)
 
-    seen = []
-    with module.create_server(("127.0.0.1", 0)) as server:
-        seen.append(blocks(server))
-        with module.create_connection(server.getsockname()) as client:
-            seen.append(blocks(client))
-            accepted, _ = server.accept()
-            with accepted:
-                accepted.sendall(b"abc")
-                seen += [client.recv(10), blocks(client), blocks(accepted)]
-                for seconds in (0, None, 5, 7, 0, 0.5, None, 0.5):
-                    accepted.settimeout(seconds)
-                    seen.append(blocks(accepted))
-    assert seen[:5] == [True, True, b"abc", True, True]
-    assert seen[5:] == [False, True, False, False, False, False, True, False]
+
+def received(end: Any) -> int:
+    """Send the descriptor of *end* in a message, and return the one that arrives."""
+    left, right = native.socketpair()
+    with left, right, socket.socket(fileno=left.detach()) as sender:
+        socket.send_fds(sender, [b"x"], [end.fileno()])
+        return int(native.recv_fds(right, 1, 1)[1][0])
+
+
+def flags_in_child(number: int, **settings: Any) -> bool:
+    """Return whether the descriptor *number* blocks in a child that *settings* give it to."""
+    with treadle.subprocess.Popen(
+        ["cat", f"/proc/self/fdinfo/{number}"], stdout=-1, **settings
+    ) as child:
+        flags = child.stdout.read().split(b"flags:")[1].split()[0]
+        return not int(flags, 8) & os.O_NONBLOCK
+
+
+def blocks(end: Any) -> bool:
+    fd = end if isinstance(end, int) else end.fileno()
+    try:
+        return os.get_blocking(fd)
+    finally:
+        if fd is end:
+            os.close(fd)
+
+
+def inheritable(end: Any) -> Any:
+    end.set_inheritable(True)
+    return end
+
+
+GIVEN_AWAY: dict[str, Callable[[Any], bool]] = {
+    "detach": lambda end: blocks(end.detach()),
+    "message": lambda end: blocks(received(end)),
+    "inheritable": lambda end: blocks(inheritable(end)),
+    "stdin": lambda end: flags_in_child(0, stdin=end),
+    "stdin by number": lambda end: flags_in_child(0, stdin=os.dup(end.fileno())),
+    "stderr": lambda end: flags_in_child(2, stderr=end),
+    "pass_fds": lambda end: flags_in_child(end.fileno(), pass_fds=[end.fileno()]),
+}
+
+
+@pytest.mark.parametrize("seconds", [None, 0, 5])
+@pytest.mark.parametrize("how", GIVEN_AWAY)
+def test_a_descriptor_that_is_given_away_is_as_the_standard_library_leaves_it(
+    pair: Any, how: str, seconds: float | None
+) -> None:
+    for end in (pair[0], socket.socket(), socket.create_server(("127.0.0.1", 0))):
+        with end:
+            end.settimeout(seconds)
+            assert GIVEN_AWAY[how](end) == (seconds is None)
+
+
+def test_a_socket_that_was_given_away_still_lets_others_run(pair: Any) -> None:
+    inheritable(pair[0])
+    reader = treadle.spawn(pair[0].recv, 1)
+    treadle.sleep(0.01)
+    pair[1].sendall(b"x")
+    assert reader.get(timeout=5) == b"x"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        acceptors = [treadle.spawn(inheritable(server).accept) for _ in range(2)]
+        treadle.sleep(0.01)
+        with socket.create_connection(server.getsockname()):
+            treadle.wait(acceptors, timeout=5, count=1)[0].get()[0].close()
+        treadle.killall(acceptors)
+
+
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_what_others_made_non_blocking_does_not_wait(module: Any) -> None:
+    left, right = native.socketpair()
+    listener = native.create_server(("127.0.0.1", 0))
+    with left, right, listener:
+        for each in left, listener:
+            each.setblocking(False)
+        with (
+            module.socket(fileno=os.dup(left.fileno())) as end,
+            module.fromfd(listener.fileno(), socket.AF_INET, socket.SOCK_STREAM) as server,
+            module.socket() as client,
+        ):
+            os.set_blocking(client.fileno(), False)
+            again = module.socket(fileno=client.detach())
+            for call in (
+                lambda: end.recv(1),
+                lambda: end.recvfrom(1),
+                lambda: end.recv_into(bytearray(1), 1, socket.MSG_WAITALL),
+                lambda: end.sendall(bytes(10_000_000)),
+                server.accept,
+            ):
+                with pytest.raises(BlockingIOError):
+                    call()
+            assert again.connect_ex(listener.getsockname()) in (0, errno.EINPROGRESS)
+            again.close()
+            assert (end.gettimeout(), end.getblocking()) == (None, True)
+            end.settimeout(0.01)
+            with pytest.raises(TimeoutError):
+                end.recv(1)
+
+
+def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it() -> None:
+    left, right = native.socketpair()
+    with left, right:
+        with socket.fromfd(left.fileno(), left.family, left.type) as end:
+            right.sendall(b"x")
+            assert end.recv(1) == b"x"
+        assert os.get_blocking(left.fileno())
 
 
 def test_a_child_reads_and_writes_a_socket_that_was_used(pair: Any) -> None:

@@ -18,22 +18,17 @@ from treadle._core.clock cimport nanoseconds, now
 from treadle._core.descriptor cimport Descriptor, charge, spend
 from treadle._core.poller cimport READ, WRITE
 
-cdef extern from *:
-    """
-    #include <sys/socket.h>
-    /* On other systems not every call that may block supports the flag. */
-    #ifdef __linux__
-    enum { TREADLE_DONTWAIT = MSG_DONTWAIT };
-    #else
-    enum { TREADLE_DONTWAIT = 0 };
-    #endif
-    """
+cdef extern from "blocking.h":
     enum:
-        TREADLE_DONTWAIT, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL
+        TREADLE_DONTWAIT
+    int treadle_unblock(int fd, bint blocks_for_others)
+    void treadle_hand_over(int fd)
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int fd, void *buf, size_t size, int flags)
     ssize_t c_send "send"(int fd, const void *buf, size_t size, int flags)
+    enum:
+        MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL
 
 cdef extern from "poll.h" nogil:
     struct pollfd:
@@ -61,9 +56,17 @@ cdef enum:
 cdef char[SCRATCH] scratch
 
 
-# A flag with which no call blocks although the system's socket is blocking. 0: there is none, and
-# the system's sockets are made non-blocking.
+# A flag with which no call blocks although the system's socket was handed over to others and blocks.
+# 0: there is none.
 DONTWAIT = TREADLE_DONTWAIT
+
+
+def hand_over(int fd):
+    """Let *fd* block others who get it, if a socket of treadle's without a timeout uses it.
+
+    Does nothing for any other number.
+    """
+    treadle_hand_over(fd)
 
 
 cdef class SocketState(Descriptor):
@@ -71,17 +74,35 @@ cdef class SocketState(Descriptor):
     def __cinit__(self, int fd, *, bint stream=False, timeout=None):
         self.owned = True
         self.stream = stream
-        self.set_timeout(timeout)
+        self.take_timeout(timeout)
+        # Like the standard library's calls, treadle's do not wait if others made the socket
+        # non-blocking.
+        self.never_waits = self.unblock() and timeout is None
+
+    cdef int take_timeout(self, seconds) except -1:
+        if seconds is not None and seconds < 0:
+            raise ValueError("Timeout value out of range")
+        self.timeout = nanoseconds(seconds)
+        self.seconds = None if seconds is None else float(seconds)
+        return 0
 
     def set_timeout(self, seconds):
         """Set the timeout in seconds: None waits without limit, 0 never waits.
 
         Raises ValueError for a negative number.
         """
-        if seconds is not None and seconds < 0:
-            raise ValueError("Timeout value out of range")
-        self.timeout = nanoseconds(seconds)
-        self.seconds = None if seconds is None else float(seconds)
+        cdef bint had_limit = self.timeout >= 0
+        self.take_timeout(seconds)
+        self.never_waits = False
+        if not had_limit or self.timeout < 0:
+            self.unblock()  # otherwise the system's socket is as it must be
+
+    cpdef bint unblock(self) except -1:
+        """Make the system's socket non-blocking; return whether it was so for others, too."""
+        cdef int was = treadle_unblock(self.fd, self.timeout < 0)
+        if was < 0:
+            PyErr_SetFromErrno(OSError)
+        return was
 
     def get_timeout(self):
         """Return the timeout in seconds, or None."""
@@ -97,7 +118,7 @@ cdef class SocketState(Descriptor):
 
 
 cdef inline bint never_waits(SocketState io, int flags) noexcept:
-    return io.timeout == 0 or (io.timeout < 0 and flags & MSG_DONTWAIT)
+    return io.timeout == 0 or (io.timeout < 0 and (flags & MSG_DONTWAIT or io.never_waits))
 
 
 cdef int64_t deadline_of(SocketState io) except? -1:
@@ -124,7 +145,7 @@ cdef int fail_call(SocketState io, int event) except -1:
 
 cdef bint repeats(SocketState io, int flags) noexcept:
     """Return whether receive() waits between parts of the data, as MSG_WAITALL asks it to."""
-    return (flags & MSG_WAITALL and io.stream and io.timeout < 0
+    return (flags & MSG_WAITALL and io.stream and io.timeout < 0 and not io.never_waits
             and not flags & (MSG_DONTWAIT | MSG_PEEK))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os as _os
 from _multiprocessing import SemLock as _NativeSemLock  # type: ignore[import-not-found]
+from collections.abc import Callable
 from contextlib import suppress as _suppress
+from functools import wraps as _wraps
 from select import PIPE_BUF as _PIPE_BUF
 from typing import Any
 
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.native import allocate_lock as _native_lock
 from treadle._core.native import start_new_thread as _start_native_thread
+from treadle._core.sockets import hand_over as _hand_over
 from treadle.event import Event as _Event
 from treadle.hub import get_hub as _get_hub
 from treadle.lock import Semaphore as _Semaphore
@@ -229,3 +232,18 @@ def make_cooperative(connection: Any) -> None:
     connection._close.__defaults__ = (_close,)
     connection._send.__defaults__ = (_write,)
     connection._recv.__defaults__ = (_read,)
+
+
+def handing_over(duplicate: Callable[[int], Any]) -> Callable[[int], Any]:
+    """Return multiprocessing's function *duplicate*, preceded by handing a socket over.
+
+    The process that gets the descriptor of a pickled socket expects it to block if there is no
+    timeout, as it would in the standard library.
+    """
+
+    @_wraps(duplicate)
+    def DupFd(fd: int) -> Any:
+        _hand_over(fd)
+        return duplicate(fd)
+
+    return DupFd
