@@ -361,6 +361,44 @@ def test_a_server(certificates: Certificates, tmp_path: Path, by: str) -> None:
         StreamServer(("127.0.0.1", 0), shout, keyfile=path)
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"ssl_version": native.PROTOCOL_TLS_SERVER},
+        {"ssl_version": None, "cert_reqs": None, "ca_certs": None, "ciphers": None},
+        {"cert_reqs": native.CERT_NONE},
+        {"cert_reqs": native.CERT_REQUIRED, "ca_certs": "authority.pem"},
+        {"ciphers": "ECDHE+AESGCM", "suppress_ragged_eofs": False},
+    ],
+)
+def test_a_server_takes_what_wrap_socket_took(
+    certificates: Certificates, tmp_path: Path, extra: dict[str, Any]
+) -> None:
+    path = tmp_path / "server.pem"
+    certificates.certificate.private_key_and_cert_chain_pem.write_to_path(path)
+    if extra.get("ca_certs"):
+        extra = {**extra, "ca_certs": certificates.trusted}
+    seen: list[Any] = []
+
+    def note(connection: Any, _address: Any) -> None:
+        seen.append(connection.getpeercert())
+        connection.sendall(b"hello")
+
+    with StreamServer(("127.0.0.1", 0), note, certfile=path, **extra) as server:
+        context = certificates.client()
+        context.load_cert_chain(path)
+        plain = socket.create_connection(server.address)
+        with context.wrap_socket(plain, server_hostname=HOST) as connection:
+            assert connection.recv(10) == b"hello"
+    (certificate,) = seen
+    assert bool(certificate) == (extra.get("cert_reqs") == native.CERT_REQUIRED)
+
+
+def test_a_server_refuses_unknown_arguments_when_it_is_made(certificates: Certificates) -> None:
+    with pytest.raises(TypeError, match="no_such"):
+        StreamServer(("127.0.0.1", 0), print, ssl_context=certificates.server(), no_such=1)
+
+
 def test_get_server_certificate(certificates: Certificates) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

@@ -228,8 +228,7 @@ class BaseServer:
                 listener = _socket.socket(
                     listener.family, listener.type, listener.proto, fileno=listener.fileno()
                 )
-            if listener.gettimeout() is not None or listener is not self.socket:
-                listener.settimeout(None)  # a server waits for its clients without limit
+            listener.settimeout(None)  # a server waits for its clients without limit
             self._accepting = listener
         if self._acceptor is None:
             self._acceptor = Greenlet.spawn(self._accept_forever)

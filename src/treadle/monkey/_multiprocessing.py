@@ -9,6 +9,7 @@ from contextlib import suppress as _suppress
 from functools import wraps as _wraps
 from select import PIPE_BUF as _PIPE_BUF
 from typing import Any
+from weakref import WeakSet as _WeakSet
 
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.native import allocate_lock as _native_lock
@@ -78,6 +79,11 @@ class SemLock:
     def _after_fork(self) -> None:
         self._owner = 0
         self._held = 0
+        self._forget_who_waits()
+        _all.add(self)
+
+    def _forget_who_waits(self) -> None:
+        """Begin with nobody who waits: a forked child has none of its parent's waiters."""
         self._guard = _native_lock()  # for the three below; never held across a switch
         self._wanted = 0  # waiting greenlets; `_handed` holds the permits fetched for them
         self._fetching = False
@@ -197,6 +203,18 @@ class SemLock:
 
     def __exit__(self, *args: object) -> None:
         self.release()
+
+
+#: All semaphores of the process.
+_all: _WeakSet[SemLock] = _WeakSet()
+
+
+def _forget_in_child() -> None:
+    for semaphore in _all:
+        semaphore._forget_who_waits()
+
+
+_os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _read(fd: int, size: int) -> bytes:
