@@ -358,7 +358,12 @@ STATICS = {
     "_core/chunks.h": {"chunks": "changed under its lock, by code that runs no Python"},
     "_core/clock.h": {"frequency": A_CACHE},
     "_core/clock.pyx": {"source": ONE_STEP},
-    "_core/descriptor.pyx": {"budget": ONE_STEP},
+    "_core/descriptor.pyx": {
+        "asked": ONE_STEP,
+        "asked_in": ONE_STEP,
+        "asker": "compared with the current greenlet, never followed",
+        "budget": ONE_STEP,
+    },
     "_core/epoll.h": {"no_pwait2": ONE_STEP, "treadle_forks": "only a fork changes it"},
     "_core/event.pyx": {"PREEMPTION": SET_ONCE},
     "_core/greenlet.pyx": {

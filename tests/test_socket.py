@@ -7,6 +7,7 @@ import socket as native
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -379,6 +380,46 @@ assert reader.get(timeout=5) == b"x"
 left.close()
 right.close()
 """)
+
+
+SPINS: dict[str, Callable[[Any, Any], object]] = {
+    "recv": lambda end, _: end.recv(1),
+    "recvfrom": lambda end, _: end.recvfrom(1),
+    "MSG_DONTWAIT": lambda end, _: (end.settimeout(None), end.recv(1, socket.MSG_DONTWAIT)),
+    "recv_into": lambda end, _: end.recv_into(bytearray(1)),
+    "send": lambda end, _: end.send(bytes(1_000_000)),
+    "sendall in vain": lambda end, _: end.sendall(bytes(1_000_000)),
+    "makefile": lambda end, _: end.makefile("rb", 0).read(1),
+    "accept": lambda _, listener: listener.accept(),
+    "connect": lambda _, listener: listener.connect(("127.0.0.1", 1)),
+    "connect_ex": lambda _, listener: listener.connect_ex(("127.0.0.1", 1)),
+    "a success": lambda end, _: end.send(b""),
+}
+
+
+@pytest.mark.parametrize("how", SPINS)
+def test_asking_a_non_blocking_socket_again_and_again_starves_nobody(pair: Any, how: str) -> None:
+    done = treadle.spawn(treadle.sleep, 0.01)
+    pair[0].setblocking(False)
+    until = time.monotonic() + 5
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        while not done.ready():
+            assert time.monotonic() < until
+            with suppress(OSError):
+                SPINS[how](pair[0], listener)
+
+
+def test_a_few_calls_of_a_non_blocking_socket_do_not_switch(pair: Any) -> None:
+    treadle.sleep(0)
+    ran = treadle.spawn(str)
+    pair[0].setblocking(False)
+    for _ in range(10):
+        with pytest.raises(BlockingIOError):
+            pair[0].recv(1)
+        pair[0].send(b"x")
+    assert not ran.ready()
+    ran.join()
 
 
 def test_refused() -> None:

@@ -255,7 +255,9 @@ class socket(_native):
     def connect(self, address: _Any) -> None:
         """Connect to *address*; raise TimeoutError when the timeout expires."""
         if self.gettimeout() == 0 or self._state.never_waits:
-            return super().connect(self._resolved(address))
+            return _call_when_ready(
+                self._state, _WRITE, 0, super().connect, self._resolved(address)
+            )
         error = self._connect_waiting(address)
         if error:
             raise OSError(error, _os.strerror(error))
@@ -266,7 +268,9 @@ class socket(_native):
         The number is EAGAIN when the timeout expires. Errors of the DNS lookup are raised.
         """
         if self.gettimeout() == 0 or self._state.never_waits:
-            return super().connect_ex(self._resolved(address))
+            return _call_when_ready(
+                self._state, _WRITE, 0, super().connect_ex, self._resolved(address)
+            )
         try:
             return self._connect_waiting(address)
         except TimeoutError:

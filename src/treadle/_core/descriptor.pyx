@@ -9,10 +9,10 @@ import os
 
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EBADF, EINTR, errno
-from libc.stdint cimport INT32_MAX, int64_t
+from libc.stdint cimport INT32_MAX, int64_t, uint64_t
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_READ,
     ON_WRITE,
@@ -48,6 +48,8 @@ cdef enum:
     BUDGET = 128
     # 2 to the power of this many bytes (4 KiB) cost about as much as one more operation.
     BYTES_SHIFT = 12
+    # A call of a non-blocking socket that would block costs as much as so many more that would not.
+    IN_VAIN = 7
 
 cdef Py_ssize_t budget = BUDGET
 
@@ -60,7 +62,6 @@ cdef void charge(Py_ssize_t size) noexcept:
 cdef int spend() except -1:
     global budget
     cdef Hub hub
-    cdef Wait wait
     budget -= 1
     if budget > 0:
         return 0
@@ -68,10 +69,42 @@ cdef int spend() except -1:
     hub = get_hub_if_exists()
     if hub is None or current_greenlet() is hub:
         return 0  # no other greenlet runs in this thread, or a callback does, which must not wait
-    wait = new_hub_wait(ON_YIELD, None)
+    return let_others_run()
+
+
+cdef int let_others_run() except -1:
+    cdef Wait wait = new_hub_wait(ON_YIELD, None)
     unpark(wait)
     park(wait, -1)
     return 0
+
+
+# The greenlet that asked a non-blocking socket last, the turn of its hub, and what its calls in that
+# turn cost. It yields only after many: a single call in a finalizer or a signal handler must not.
+cdef void *asker = NULL
+cdef uint64_t asked_in = 0
+cdef Py_ssize_t asked = 0
+
+
+cdef int ask() except -1:
+    global asker, asked_in, asked
+    cdef Hub hub = get_hub_if_exists()
+    cdef greenlet current
+    if hub is None:
+        return 0
+    current = current_greenlet()
+    if asker != <void *>current or asked_in != hub.turns:
+        asker, asked_in, asked = <void *>current, hub.turns, 0
+    asked += 1
+    if asked < BUDGET or current is hub:
+        return 0
+    asker = NULL
+    return let_others_run()
+
+
+cdef void asked_in_vain() noexcept:
+    global asked
+    asked += IN_VAIN
 
 
 cdef class Descriptor(Pollable):

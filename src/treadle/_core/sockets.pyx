@@ -15,7 +15,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.descriptor cimport Descriptor, charge, spend
+from treadle._core.descriptor cimport Descriptor, ask, asked_in_vain, charge, spend
 from treadle._core.poller cimport READ, WRITE
 
 cdef extern from "blocking.h":
@@ -169,7 +169,9 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
     cdef bint never = never_waits(io, flags)
     while True:
         if never or (io.read_ready and (waited or io.readers.count == 0)):
-            if not waited and not never:
+            if never:
+                ask()
+            elif not waited:
                 spend()
             # Before the call: an edge that another thread's poller reports during it must not be
             # lost.
@@ -191,6 +193,8 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or never:
+                if never:
+                    asked_in_vain()
                 fail_call(io, READ)
         wait_or_time_out(io, READ, &deadline, waited)
         waited = True
@@ -203,7 +207,9 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
     cdef bint never = never_waits(io, flags)
     while True:
         if never or (io.write_ready and (waited or io.writers.count == 0)):
-            if not waited and not never:
+            if never:
+                ask()
+            elif not waited:
                 spend()
             io.write_ready = False
             if size > LARGE:
@@ -223,6 +229,8 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or never:
+                if never:
+                    asked_in_vain()
                 fail_call(io, WRITE)
         wait_or_time_out(io, WRITE, deadline, waited)
         waited = True
@@ -339,8 +347,15 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
     """
     cdef int64_t deadline = -2
     cdef bint waited = False
-    if io.fd < 0 or never_waits(io, flags):
+    if io.fd < 0:
         return method(*args)
+    if never_waits(io, flags):
+        ask()
+        try:
+            return method(*args)
+        except BlockingIOError:
+            asked_in_vain()
+            raise
     while True:
         if waited or (io.readers if event == READ else io.writers).count == 0:
             if not waited:
