@@ -161,6 +161,30 @@ def test_a_socket_that_was_given_away_still_lets_others_run(pair: Any) -> None:
         treadle.killall(acceptors)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_sockets_of_another_user(fresh: Callable[..., str]) -> None:
+    fresh("""
+import os, socket as native
+import treadle
+from treadle import socket
+treadle.sleep(0)  # whatever must be imported is
+treadle.get_hub().resolver.gethostbyname("127.0.0.1")
+left, right = native.socketpair()
+listener = native.create_server(("127.0.0.1", 0))
+os.setuid(65534)
+end = socket.socket(fileno=left.detach())
+server = socket.socket(fileno=listener.detach())
+ready = treadle.spawn(end.recv, 1), treadle.spawn(server.accept)
+treadle.sleep(0.01)
+right.sendall(b"x")
+client = socket.create_connection(server.getsockname())
+assert ready[0].get(timeout=5) == b"x"
+assert not os.get_blocking(server.fileno())
+for each in ready[1].get(timeout=5)[0], end, server, client, right:
+    each.close()
+""")
+
+
 @pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
 def test_what_others_made_non_blocking_does_not_wait(module: Any) -> None:
     left, right = native.socketpair()

@@ -244,7 +244,7 @@ class socket(_native):
     def _accept(self) -> tuple[int, _Any]:
         # Polling first is not enough: another process may accept the connection before this one
         # does, and accept() would block if the socket was handed over.
-        self._state.unblock()
+        self._state.unblock(must=True)
         return _call_when_ready(self._state, _READ, 0, super()._accept)  # type: ignore[misc, no-any-return]
 
     def accept(self) -> tuple[socket, _Any]:

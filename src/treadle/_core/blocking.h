@@ -22,8 +22,11 @@ enum { TREADLE_DONTWAIT = 0, TREADLE_MARK = 0 };
 #endif
 
 /* Make a socket non-blocking; mark it if it shall block for others. Returns -1 with errno, 1 if it was
- * non-blocking and not marked before, and 0 otherwise. */
-static inline int treadle_unblock(int fd, int blocks_for_others)
+ * non-blocking and not marked before, and 0 otherwise.
+ *
+ * Only the socket's owner may mark it. That of another user stays as it is, unless it `must` not
+ * block. */
+static inline int treadle_unblock(int fd, int blocks_for_others, int must)
 {
     int flags = fcntl(fd, F_GETFL), wanted;
     if (flags < 0)
@@ -31,8 +34,7 @@ static inline int treadle_unblock(int fd, int blocks_for_others)
     wanted = (flags & ~TREADLE_MARK) | O_NONBLOCK | (blocks_for_others ? TREADLE_MARK : 0);
     if (wanted == flags || fcntl(fd, F_SETFL, wanted) == 0)
         return TREADLE_MARK && (flags & (O_NONBLOCK | TREADLE_MARK)) == O_NONBLOCK;
-    /* The owner of the socket is another user, who alone may set the mark. */
-    return TREADLE_DONTWAIT ? 0 : -1;
+    return must || !TREADLE_MARK ? fcntl(fd, F_SETFL, flags | O_NONBLOCK) : 0;
 }
 
 /* Make a marked socket blocking again, for others. */

@@ -11,7 +11,7 @@ cdef class SocketState(Descriptor):
     cdef readonly bint never_waits   # although there is no timeout
 
     cdef int take_timeout(self, seconds) except -1
-    cpdef bint unblock(self) except -1
+    cpdef bint unblock(self, bint must=*) except -1
 
 
 # The time of the loop's clock at which an operation that begins now must end; -1: no limit.

@@ -21,7 +21,7 @@ from treadle._core.poller cimport READ, WRITE
 cdef extern from "blocking.h":
     enum:
         TREADLE_DONTWAIT
-    int treadle_unblock(int fd, bint blocks_for_others)
+    int treadle_unblock(int fd, bint blocks_for_others, bint must)
     void treadle_hand_over(int fd)
 
 cdef extern from "sys/socket.h" nogil:
@@ -97,9 +97,12 @@ cdef class SocketState(Descriptor):
         if not had_limit or self.timeout < 0:
             self.unblock()  # otherwise the system's socket is as it must be
 
-    cpdef bint unblock(self) except -1:
-        """Make the system's socket non-blocking; return whether it was so for others, too."""
-        cdef int was = treadle_unblock(self.fd, self.timeout < 0)
+    cpdef bint unblock(self, bint must=False) except -1:
+        """Make the system's socket non-blocking; return whether it was so for others, too.
+
+        Unless it *must* be, that of another user stays as it is.
+        """
+        cdef int was = treadle_unblock(self.fd, self.timeout < 0, must)
         if was < 0:
             PyErr_SetFromErrno(OSError)
         return was

@@ -79,10 +79,10 @@ class SemLock:
     def _after_fork(self) -> None:
         self._owner = 0
         self._held = 0
-        self._forget_who_waits()
+        self.forget_who_waits()
         _all.add(self)
 
-    def _forget_who_waits(self) -> None:
+    def forget_who_waits(self) -> None:
         """Begin with nobody who waits: a forked child has none of its parent's waiters."""
         self._guard = _native_lock()  # for the three below; never held across a switch
         self._wanted = 0  # waiting greenlets; `_handed` holds the permits fetched for them
@@ -211,7 +211,7 @@ _all: _WeakSet[SemLock] = _WeakSet()
 
 def _forget_in_child() -> None:
     for semaphore in _all:
-        semaphore._forget_who_waits()
+        semaphore.forget_who_waits()
 
 
 _os.register_at_fork(after_in_child=_forget_in_child)
