@@ -180,8 +180,9 @@ for call in range(1, 5):
         both = [treadle.spawn(run, function) for function in (server, client)]
         outcomes = [greenlet.get(timeout=2) for greenlet in both]
         hit = failures("epoll_ctl")
-    assert outcomes.count("{error}") == hit, outcomes
-    assert hit or outcomes == ["done", "done"], outcomes
+    # The third call and the fourth take closed sockets out of the set; nobody needs their success.
+    assert outcomes.count("{error}") == hit * (call <= 2), outcomes
+    assert hit * (call <= 2) or outcomes == ["done", "done"], outcomes
     seen.add(tuple(outcomes))
     echo_works()
 assert len(seen) > 1, seen
