@@ -216,6 +216,14 @@ def test_what_others_made_non_blocking_does_not_wait(module: Any) -> None:
                 end.recv(1)
 
 
+def test_os_read_waits_for_a_socket_that_blocks_for_others(pair: Any) -> None:
+    treadle.spawn_later(0.01, pair[1].sendall, b"x")
+    assert treadle.os.read(pair[0].fileno(), 10) == b"x"
+    pair[0].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        treadle.os.read(pair[0].fileno(), 10)
+
+
 def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it() -> None:
     left, right = native.socketpair()
     with left, right:

@@ -19,6 +19,7 @@ static inline int treadle_poll(int fd, int writing, int ms)
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include "blocking.h"
 #ifndef PIPE_BUF
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
@@ -36,7 +37,7 @@ static inline int treadle_poll(int fd, int writing, int ms)
     return n;
 }
 /* Returns 0 for a descriptor that is closed, fails or is the wrong end of a pipe: the call itself
-   raises the error. Also 0 for a non-blocking descriptor. */
+   raises the error. Also 0 for a non-blocking descriptor, unless it blocks for others than treadle. */
 static inline int treadle_would_wait(int fd, int writing)
 {
     struct pollfd asked = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
@@ -44,7 +45,7 @@ static inline int treadle_would_wait(int fd, int writing)
     if (poll(&asked, 1, 0) != 0)
         return 0;
     flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && !(flags & O_NONBLOCK)
+    return flags >= 0 && (!(flags & O_NONBLOCK) || flags & TREADLE_MARK)
            && (flags & O_ACCMODE) != (writing ? O_RDONLY : O_WRONLY);
 }
 #endif
