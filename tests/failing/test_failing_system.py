@@ -647,7 +647,9 @@ for script in ("read:1:{error},recv:1:{error}", "epoll_ctl:1:{error}", "epoll_ct
     pair = handshake()
     with failing(script):
         outcomes = [outcome(greenlet) for greenlet in pair]
-    assert outcomes.count("{error}") == 1 and None not in outcomes, (script, outcomes)
+    # A side for which the data is there already need not wait, and so asks epoll for nothing.
+    unhurt = script.startswith("epoll_ctl") and outcomes == [None, None]
+    assert unhurt or outcomes.count("{error}") == 1 and None not in outcomes, (script, outcomes)
 client, server = (greenlet.get(timeout=3) for greenlet in handshake())
 reading = treadle.spawn(server.recv, 1)
 others_go_on()
