@@ -346,6 +346,151 @@ def test_the_checks_see_what_they_forbid(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
+# The variables of compiled modules that live as long as the process, with the reason why none of
+# them can be changed by other code between its uses: each operation that may switch to another
+# greenlet, run a signal handler or release the GIL lets such code run.
+SET_ONCE = "set while its module is imported, never changed"
+ONE_STEP = "each use is one step: read or written, never both around anything that may switch"
+CHANGED_IN_PLACE = "one item at a time; loops over it take a copy, or let no other code run"
+A_CACHE = "what is found in it depends on the key alone"
+STATICS = {
+    "_core/builtins.pyx": {"NUMBER": SET_ONCE},
+    "_core/chunks.h": {"chunks": "changed under its lock, by code that runs no Python"},
+    "_core/clock.h": {"frequency": A_CACHE},
+    "_core/clock.pyx": {"source": ONE_STEP},
+    "_core/descriptor.pyx": {
+        "asked": ONE_STEP,
+        "asked_in": ONE_STEP,
+        "asker": "compared with the current greenlet, never followed",
+        "budget": ONE_STEP,
+    },
+    "_core/epoll.h": {"no_pwait2": ONE_STEP, "treadle_forks": "only a fork changes it"},
+    "_core/event.pyx": {"PREEMPTION": SET_ONCE},
+    "_core/greenlet.pyx": {
+        "on_spawn": CHANGED_IN_PLACE,
+        "stack_limit": ONE_STEP,
+        "track_tree": ONE_STEP,
+    },
+    "_core/hub.pyx": {
+        "REASONS": SET_ONCE,
+        "ending": ONE_STEP,
+        "first_main": SET_ONCE,
+        "last_fiber_type": ONE_STEP,
+        "resume_loop": "read in one step with suspend_loop, before the wait",
+        "sleeping_threads": ONE_STEP,
+        "suspend_loop": ONE_STEP,
+        "treadle_thread_hub": "one for each thread, which alone changes it",
+    },
+    "_core/local.pyx": {"last_key": ONE_STEP},
+    "_core/locks.pyx": {"PREEMPTION": SET_ONCE},
+    "_core/poller.pyx": {"last_serial": ONE_STEP},
+    "_core/probe.pyx": {"preemption": ONE_STEP},
+    "_core/queues.pyx": {
+        "PEEK": SET_ONCE,
+        "PREEMPTION": SET_ONCE,
+        **dict.fromkeys(["deque_append", "deque_popleft", "creators"], SET_ONCE),
+        **dict.fromkeys(["simple_init", "simple_qsize", "simple_put", "simple_get"], SET_ONCE),
+        "simple_peek": SET_ONCE,
+    },
+    "_core/sleep.pyx": {"ZERO": SET_ONCE},
+    "_core/sockets.pyx": {
+        "UNSET": SET_ONCE,
+        "scratch": "receive_some() waits before the system call and runs nothing after it",
+    },
+    "_core/system_watchers.pyx": {
+        "CHILD_SIGNAL": SET_ONCE,
+        "child_signal": ONE_STEP,
+        "children": CHANGED_IN_PLACE,
+        "handlers_before": CHANGED_IN_PLACE,
+        "watchers_of_signals": CHANGED_IN_PLACE,
+    },
+    "_core/thread_hub.pyx": {
+        "abandoned": SET_ONCE,
+        "abandoned_kinds": SET_ONCE,
+        "all_hubs": CHANGED_IN_PLACE,
+        "last_pid": ONE_STEP,
+        "left_by_forks": CHANGED_IN_PLACE,
+        "left_by_threads": ONE_STEP,
+    },
+    "_core/threads.h": {"main_ident": A_CACHE},
+    "_core/waiter.pyx": {"UNSET": SET_ONCE},
+    "_core/watchers.pyx": {"left_by_forks": CHANGED_IN_PLACE},
+    "http/h1.pyx": {
+        "IN_HOST": SET_ONCE,
+        "METHODS": A_CACHE,
+        "SETTINGS": SET_ONCE,
+        "VARIABLES": A_CACHE,
+    },
+    "http/http1.pyx": {"NO_REQUEST": SET_ONCE},
+    "http/response.pyx": {
+        "NAMES": A_CACHE,
+        "SPECIAL": SET_ONCE,
+        "STATUSES": A_CACHE,
+        "dated": "set after dated_line, which is made anew if it is of another second",
+        "dated_line": "set before dated",
+    },
+    "http/wsgi.pyx": {"PROTOCOLS": SET_ONCE},
+}
+
+CYTHON_STATIC = re.compile(
+    r"^c(?:p)?def[ ]+(?!class\b|extern\b|enum\b|packed\b|struct\b|union\b|inline\b)"
+    r"(?P<declared>[^(=#\n]+)(?:=.*|\#.*)?$",
+    re.MULTILINE,
+)
+C_STATIC = re.compile(
+    r"^[ \t]*static[ ]+(?!inline\b|const\b)(?:__declspec\(thread\)[ ]*)?"
+    r"(?:struct[ ]*\{[^}]*\}[ ]*(?P<struct>\w+)|(?P<declared>[^(;={]+?))[ ]*(?:=[^;]*)?;",
+    re.MULTILINE,
+)
+#: Types whose values cannot change: a name in capitals stands for a constant of such a type.
+OF_CONSTANTS = {"double", "frozenset", "int64_t", "Py_ssize_t", "str", "bytes", "tuple", "uint64_t"}
+
+
+def statics(text: str) -> set[str]:
+    """Return the names of the variables in a compiled source that live as long as the process."""
+    found = {match["struct"] for match in C_STATIC.finditer(text) if match["struct"]}
+    declared = [*CYTHON_STATIC.finditer(text), *C_STATIC.finditer(text)]
+    for words in [match["declared"].split() for match in declared if match["declared"]]:
+        names = re.findall(r"\w+(?=,|$)", re.sub(r"\[[^]]*\]", "", " ".join(words)))
+        found |= {name for name in names if not (name.isupper() and words[0] in OF_CONSTANTS)}
+    return found
+
+
+def test_variables_of_compiled_modules_are_the_listed_ones() -> None:
+    ours = [
+        path
+        for suffix in ("pyx", "pxd", "h")
+        for path in SOURCE.glob(f"treadle/**/*.{suffix}")
+        if "llhttp" not in path.parts
+    ]
+    found = {str(path.relative_to(SOURCE / "treadle")): statics(path.read_text()) for path in ours}
+    assert {name: each for name, each in found.items() if each} == {
+        name: set(reasons) for name, reasons in STATICS.items()
+    }
+
+
+def test_variables_of_compiled_modules_are_seen() -> None:
+    source = """
+cdef char[64] buffer  # a comment
+cdef int first, second
+cdef dict CACHE = {}
+cdef str GREETING = "hello"
+cdef class Local:
+    cdef int not_this
+cdef int function(int a):
+    cdef char[64] local
+cdef extern from *:
+    static char hidden[16];
+    static __thread PyObject *each;
+    static const int fixed = 1;
+    static inline int get(void) { return 1; }
+static struct {
+    int field;
+} record;
+"""
+    assert statics(source) == {"buffer", "first", "second", "CACHE", "hidden", "each", "record"}
+
+
 HIDDEN = """
 import importlib
 from importlib import import_module as _import_module

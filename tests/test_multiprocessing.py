@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.synchronize
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -177,3 +180,37 @@ semaphore.release()
 print(waiter.get(timeout=5))
 """
     assert fresh(source) == "can't start new thread\nTrue\n"
+
+
+def test_a_pickled_socket_blocks_in_the_process_that_gets_it(fresh: Callable[..., str]) -> None:
+    fresh("""
+from treadle import monkey
+monkey.patch_all()
+import os, pickle, socket
+from multiprocessing.reduction import ForkingPickler
+left, right = socket.socketpair()
+pickled = bytes(ForkingPickler.dumps(left))
+assert os.get_blocking(left.fileno()) and not os.get_blocking(right.fileno())
+copy = pickle.loads(pickled)
+copy.sendall(b"x")
+assert right.recv(1) == b"x"
+for end in left, right, copy:
+    end.close()
+""")
+
+
+def test_a_forked_child_waits_for_a_semaphore_that_its_parent_waits_for() -> None:
+    shared = semaphore(1, 3)
+    for _ in range(3):
+        shared.acquire()
+    waiting = treadle.spawn(shared.acquire)
+    treadle.sleep(0.01)
+    pid = treadle.fork()
+    if pid == 0:
+        signal.alarm(10)
+        os._exit(not (treadle.spawn(shared.acquire).get() and shared.acquire(timeout=5)))
+    treadle.sleep(0.05)
+    for _ in range(3):
+        shared.release()
+    assert waiting.get(timeout=5)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -7,12 +7,18 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import dns.flags
+import dns.message
+import dns.name
+import dns.rrset
 import pytest
 
 import treadle
+import treadle.lock
 from treadle import socket as treadle_socket
 from treadle.event import AsyncResult
 from treadle.hub import get_hub
@@ -20,6 +26,7 @@ from treadle.resolver import NATIVE, AbstractResolver, cares
 from treadle.resolver.ares import Resolver as AresResolver
 from treadle.resolver.blocking import Resolver as BlockingResolver
 from treadle.resolver.dnspython import Resolver as DnspythonResolver
+from treadle.resolver.dnspython import _matching, _outcome
 from treadle.resolver.thread import Resolver as ThreadResolver
 
 RESOLVERS = [ThreadResolver, BlockingResolver, AresResolver, DnspythonResolver]
@@ -244,6 +251,29 @@ def test_an_address_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     assert treadle_socket.gethostbyname_ex("127.0.0.1") == ("127.0.0.1", [], ["127.0.0.1"])
 
 
+@pytest.mark.parametrize("text", ["127.0.0.1%x", "127.0.0.1%", "127.0.0.1%1"])
+def test_an_ipv4_address_has_no_scope(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """The standard functions take it for a name, so a thread must look it up."""
+    asked: list[Any] = []
+
+    def note(self: Any, name: str, *args: Any) -> Any:
+        asked.append(args[0])
+        raise stdlib.gaierror(stdlib.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(ThreadResolver, "look_up", note)
+    monkeypatch.setattr(get_hub(), "_resolver", ThreadResolver())
+    with treadle_socket.socket() as sock:
+        for call in (
+            lambda: treadle_socket.getaddrinfo(text, 80),
+            lambda: treadle_socket.gethostbyname(text),
+            lambda: treadle_socket.gethostbyname_ex(text),
+            lambda: sock.connect((text, 80)),
+        ):
+            with pytest.raises(stdlib.gaierror):
+                call()
+    assert asked == [text] * 4
+
+
 @pytest.mark.parametrize("call", ["connect", "connect_ex"])
 @pytest.mark.parametrize("host", ["slow.test", b"slow.test"])
 def test_a_non_blocking_connect_resolves_while_others_run(
@@ -377,6 +407,85 @@ def failed(code: int) -> tuple[Any, ...]:
 )
 def test_what_name_servers_say(asking: Any, name: str, family: int, expected: Any) -> None:
     assert found(asking(), name, family) == expected
+
+
+@pytest.mark.parametrize("size", [*range(185, 206), *range(250, 258)])
+def test_names_that_are_too_long_do_not_exist(asking: Any, size: int) -> None:
+    resolver = asking()
+    if isinstance(resolver, DnspythonResolver):
+        resolver.resolver.search = [dns.name.from_text("b" * 50 + ".test")]
+    for name in (".".join(["a" * 50] * 6)[:size].rstrip("."), "a" * size):
+        for dot in ("", "."):
+            with pytest.raises((stdlib.gaierror, UnicodeError)):
+                resolver.getaddrinfo(name + dot, 80)
+
+
+def _truncating(sock: Any) -> None:
+    """Answer each query by a datagram that asks to come back over TCP."""
+    while True:
+        query, address = sock.recvfrom(4096)
+        response = dns.message.make_response(dns.message.from_wire(query))
+        response.flags |= dns.flags.TC
+        sock.sendto(response.to_wire(), address)
+
+
+def _dripping(listener: Any) -> None:
+    """Announce a long answer on each connection, and send it byte by byte."""
+    while True:
+        connection, _ = listener.accept()
+        treadle.spawn(_drip, connection, b"\xea\x60" + b"x" * 1000)
+
+
+def _drip(connection: Any, data: bytes) -> None:
+    with connection, suppress(OSError):
+        for at in range(len(data)):
+            connection.sendall(data[at : at + 1])
+            treadle.sleep(0.02)
+
+
+def _babbling(sock: Any) -> None:
+    """Send what is no answer, again and again."""
+    _, address = sock.recvfrom(4096)
+    for _ in range(100):
+        sock.sendto(b"no answer", address)
+        treadle.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", [_truncating, _babbling])
+def test_a_look_up_ends_with_its_lifetime(how: Callable[[Any], None]) -> None:
+    with (
+        treadle_socket.socket(type=stdlib.SOCK_DGRAM) as datagrams,
+        treadle_socket.socket() as listener,
+    ):
+        datagrams.bind(("127.0.0.1", 0))
+        listener.bind(datagrams.getsockname())
+        listener.listen()
+        running = [treadle.spawn(how, datagrams), treadle.spawn(_dripping, listener)]
+        resolver = DnspythonResolver(nameservers=[f"127.0.0.1:{datagrams.getsockname()[1]}"])
+        resolver.resolver.timeout, resolver.resolver.lifetime = 0.1, 0.15
+        resolver.resolver.search = [dns.name.from_text("test")]
+        began = time.monotonic()
+        with pytest.raises(stdlib.gaierror, match="Temporary failure"):
+            resolver.getaddrinfo("slow", 80)
+        assert time.monotonic() - began < 0.4
+        treadle.killall(running)
+
+
+def test_a_place_among_the_look_ups_is_waited_for_no_longer_than_the_lifetime() -> None:
+    resolver = DnspythonResolver(nameservers=["127.0.0.1:9"])
+    resolver.resolver.lifetime = 0.05
+    resolver._places = treadle.lock.Semaphore(0)
+    with pytest.raises(stdlib.gaierror, match="Temporary failure"):
+        resolver.getaddrinfo("name.test", 80)
+
+
+def test_records_of_another_class_are_no_answer() -> None:
+    question = dns.message.make_query("name.test", "A")
+    response = dns.message.make_response(question)
+    record = dns.rrset.from_text("name.test.", 1, "HS", "A", r"\# 4 01020304")
+    response.answer.append(record)
+    kind, parsed = _matching(response.to_wire(), {"A": question})
+    assert getattr(_outcome(kind, parsed), "errno", None) == stdlib.EAI_NODATA
 
 
 ORACLE = """

@@ -1,5 +1,6 @@
 """Servers step by step: what subclasses override, and what may change while they serve."""
 
+import os
 import socket as native
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 import treadle
 from treadle import socket
+from treadle.hub import get_hub
 from treadle.pool import Pool
 from treadle.server import DatagramServer, StreamServer
 
@@ -83,6 +85,57 @@ def test_a_plain_socket_that_listens_stays_its_owners() -> None:
         assert listener.fileno() == -1  # the server closed it, as gevent's does
 
 
+@pytest.fixture
+def short_default() -> Iterator[None]:
+    native.setdefaulttimeout(0.01)
+    yield
+    native.setdefaulttimeout(None)
+
+
+def listening(module: Any, seconds: float | None, kind: int) -> Any:
+    listener = module.socket(type=kind)
+    listener.bind(("127.0.0.1", 0))
+    if kind == native.SOCK_STREAM:
+        listener.listen()
+    listener.settimeout(seconds)
+    return listener
+
+
+@pytest.mark.parametrize("own", [None, 0, 0.01], ids=["None", "0", "0.01"])
+@pytest.mark.parametrize("module", [native, socket, None], ids=["standard", "treadle", "address"])
+@pytest.mark.parametrize("kind", [native.SOCK_STREAM, native.SOCK_DGRAM], ids=["TCP", "UDP"])
+def test_an_idle_server_waits_whatever_timeout_is_set(
+    monkeypatch: pytest.MonkeyPatch, short_default: None, kind: int, module: Any, own: float | None
+) -> None:
+    errors: list[Any] = []
+    monkeypatch.setattr(get_hub(), "handle_error", lambda *args: errors.append(args))
+    listener = ("127.0.0.1", 0) if module is None else listening(module, own, kind)
+    if kind == native.SOCK_DGRAM:
+        server: Any = DatagramServer(listener, lambda data, address: server.sendto(data, address))
+    else:
+        server = StreamServer(listener, lambda connection, _: connection.sendall(b"x"))
+    with server:
+        treadle.sleep(0.05)
+        with native.socket(type=kind) as client:
+            client.settimeout(5)
+            client.connect(("127.0.0.1", server.server_port))
+            if kind == native.SOCK_DGRAM:
+                client.send(b"x")
+            received = get_hub().threadpool.apply(client.recv, (10,))
+    assert (received, errors) == (b"x", [])
+
+
+def test_a_plain_socket_is_as_its_owner_left_it_after_serving() -> None:
+    for seconds in None, 0, 5:
+        with listening(native, seconds, native.SOCK_STREAM) as listener:
+            server = StreamServer(native.socket(fileno=os.dup(listener.fileno())), greet)
+            server.socket.settimeout(seconds)
+            server.start()
+            assert ask(server) == b"hello"
+            server.close()
+            assert os.get_blocking(listener.fileno()) == (seconds is None)
+
+
 def test_a_listener_has_its_backlog() -> None:
     with native.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -94,9 +147,7 @@ def test_an_error_of_spawning_is_reported_and_survived(
     server: StreamServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr(
-        treadle.get_hub(), "handle_error", lambda context, typ, value, tb: seen.append(typ)
-    )
+    monkeypatch.setattr(get_hub(), "handle_error", lambda context, typ, value, tb: seen.append(typ))
     spawn = server._spawn
 
     def fail(*_: object) -> None:

@@ -4,8 +4,10 @@ import errno
 import os
 import select as native_select
 import socket as native
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import treadle.os
 import treadle.subprocess
 from treadle import select, selectors, socket
 from treadle.server import DatagramServer, StreamServer
+from treadle.threadpool import ThreadPool
 
 
 @pytest.fixture
@@ -72,25 +75,162 @@ def test_timeouts(pair: Any) -> None:
         left.settimeout(-1)
 
 
-@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
-def test_the_system_s_socket_blocks_where_there_is_no_timeout(module: Any) -> None:
-    def blocks(end: Any) -> bool:
-        return os.get_blocking(end.fileno())
+def test_libraries_in_c_find_every_descriptor_non_blocking(pair: Any) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+        server.accept()[0] as accepted,
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        client.dup() as duplicate,
+        socket.fromfd(client.fileno(), client.family, client.type) as same,
+        socket.socket(fileno=os.dup(accepted.fileno())) as adopted,
+    ):
+        for end in (*pair, server, client, accepted, datagrams, duplicate, same, adopted):
+            for seconds in (None, 5, None, 0, 0.5, 7, None):
+                assert not os.get_blocking(end.fileno())
+                end.settimeout(seconds)
+            if end is not server:
+                with pytest.raises(BlockingIOError):
+                    os.read(end.fileno(), 1)
 
-    seen = []
-    with module.create_server(("127.0.0.1", 0)) as server:
-        seen.append(blocks(server))
-        with module.create_connection(server.getsockname()) as client:
-            seen.append(blocks(client))
-            accepted, _ = server.accept()
-            with accepted:
-                accepted.sendall(b"abc")
-                seen += [client.recv(10), blocks(client), blocks(accepted)]
-                for seconds in (0, None, 5, 7, 0, 0.5, None, 0.5):
-                    accepted.settimeout(seconds)
-                    seen.append(blocks(accepted))
-    assert seen[:5] == [True, True, b"abc", True, True]
-    assert seen[5:] == [False, True, False, False, False, False, True, False]
+
+def received(end: Any) -> int:
+    """Send the descriptor of *end* in a message, and return the one that arrives."""
+    left, right = native.socketpair()
+    with left, right, socket.socket(fileno=left.detach()) as sender:
+        socket.send_fds(sender, [b"x"], [end.fileno()])
+        return int(native.recv_fds(right, 1, 1)[1][0])
+
+
+def flags_in_child(number: int, **settings: Any) -> bool:
+    """Return whether the descriptor *number* blocks in a child that *settings* give it to."""
+    with treadle.subprocess.Popen(
+        ["cat", f"/proc/self/fdinfo/{number}"], stdout=-1, **settings
+    ) as child:
+        flags = child.stdout.read().split(b"flags:")[1].split()[0]
+        return not int(flags, 8) & os.O_NONBLOCK
+
+
+def blocks(end: Any) -> bool:
+    fd = end if isinstance(end, int) else end.fileno()
+    try:
+        return os.get_blocking(fd)
+    finally:
+        if fd is end:
+            os.close(fd)
+
+
+def inheritable(end: Any) -> Any:
+    end.set_inheritable(True)
+    return end
+
+
+GIVEN_AWAY: dict[str, Callable[[Any], bool]] = {
+    "detach": lambda end: blocks(end.detach()),
+    "message": lambda end: blocks(received(end)),
+    "inheritable": lambda end: blocks(inheritable(end)),
+    "stdin": lambda end: flags_in_child(0, stdin=end),
+    "stdin by number": lambda end: flags_in_child(0, stdin=os.dup(end.fileno())),
+    "stderr": lambda end: flags_in_child(2, stderr=end),
+    "pass_fds": lambda end: flags_in_child(end.fileno(), pass_fds=[end.fileno()]),
+}
+
+
+@pytest.mark.parametrize("seconds", [None, 0, 5])
+@pytest.mark.parametrize("how", GIVEN_AWAY)
+def test_a_descriptor_that_is_given_away_is_as_the_standard_library_leaves_it(
+    pair: Any, how: str, seconds: float | None
+) -> None:
+    for end in (pair[0], socket.socket(), socket.create_server(("127.0.0.1", 0))):
+        with end:
+            end.settimeout(seconds)
+            assert GIVEN_AWAY[how](end) == (seconds is None)
+
+
+def test_a_socket_that_was_given_away_still_lets_others_run(pair: Any) -> None:
+    inheritable(pair[0])
+    reader = treadle.spawn(pair[0].recv, 1)
+    treadle.sleep(0.01)
+    pair[1].sendall(b"x")
+    assert reader.get(timeout=5) == b"x"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        acceptors = [treadle.spawn(inheritable(server).accept) for _ in range(2)]
+        treadle.sleep(0.01)
+        with socket.create_connection(server.getsockname()):
+            treadle.wait(acceptors, timeout=5, count=1)[0].get()[0].close()
+        treadle.killall(acceptors)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_sockets_of_another_user(fresh: Callable[..., str]) -> None:
+    fresh("""
+import os, socket as native
+import treadle
+from treadle import socket
+treadle.sleep(0)  # whatever must be imported is
+treadle.get_hub().resolver.gethostbyname("127.0.0.1")
+left, right = native.socketpair()
+listener = native.create_server(("127.0.0.1", 0))
+os.setuid(65534)
+end = socket.socket(fileno=left.detach())
+server = socket.socket(fileno=listener.detach())
+ready = treadle.spawn(end.recv, 1), treadle.spawn(server.accept)
+treadle.sleep(0.01)
+right.sendall(b"x")
+client = socket.create_connection(server.getsockname())
+assert ready[0].get(timeout=5) == b"x"
+assert not os.get_blocking(server.fileno())
+for each in ready[1].get(timeout=5)[0], end, server, client, right:
+    each.close()
+""")
+
+
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_what_others_made_non_blocking_does_not_wait(module: Any) -> None:
+    left, right = native.socketpair()
+    listener = native.create_server(("127.0.0.1", 0))
+    with left, right, listener:
+        for each in left, listener:
+            each.setblocking(False)
+        with (
+            module.socket(fileno=os.dup(left.fileno())) as end,
+            module.fromfd(listener.fileno(), socket.AF_INET, socket.SOCK_STREAM) as server,
+            module.socket() as client,
+        ):
+            os.set_blocking(client.fileno(), False)
+            again = module.socket(fileno=client.detach())
+            for call in (
+                lambda: end.recv(1),
+                lambda: end.recvfrom(1),
+                lambda: end.recv_into(bytearray(1), 1, socket.MSG_WAITALL),
+                lambda: end.sendall(bytes(10_000_000)),
+                server.accept,
+            ):
+                with pytest.raises(BlockingIOError):
+                    call()
+            assert again.connect_ex(listener.getsockname()) in (0, errno.EINPROGRESS)
+            again.close()
+            assert (end.gettimeout(), end.getblocking()) == (None, True)
+            end.settimeout(0.01)
+            with pytest.raises(TimeoutError):
+                end.recv(1)
+
+
+def test_os_read_waits_for_a_socket_that_blocks_for_others(pair: Any) -> None:
+    treadle.spawn_later(0.01, pair[1].sendall, b"x")
+    assert treadle.os.read(pair[0].fileno(), 10) == b"x"
+    pair[0].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        treadle.os.read(pair[0].fileno(), 10)
+
+
+def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it() -> None:
+    left, right = native.socketpair()
+    with left, right:
+        with socket.fromfd(left.fileno(), left.family, left.type) as end:
+            right.sendall(b"x")
+            assert end.recv(1) == b"x"
+        assert os.get_blocking(left.fileno())
 
 
 def test_a_child_reads_and_writes_a_socket_that_was_used(pair: Any) -> None:
@@ -121,6 +261,29 @@ def test_flags_about_waiting(pair: Any) -> None:
             assert accepted.recv(5, socket.MSG_WAITALL) == b"abcde"
             treadle.spawn_later(0.01, client.close)
             assert accepted.recv(5, socket.MSG_WAITALL) == b"f"
+
+
+@pytest.mark.parametrize("into", [False, True], ids=["recv", "recv_into"])
+def test_who_waits_for_all_gets_nothing_of_other_connections(into: bool) -> None:
+    def whole(connection: Any, size: int) -> bytes:
+        if not into:
+            return bytes(connection.recv(size, socket.MSG_WAITALL))
+        buffer = bytearray(size)
+        return bytes(buffer[: connection.recv_into(buffer, size, socket.MSG_WAITALL)])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        clients = [socket.create_connection(server.getsockname()) for _ in range(3)]
+        accepted = [server.accept()[0] for _ in clients]
+        waiting = [treadle.spawn(whole, end, 6) for end in accepted[:2]]
+        other = treadle.spawn(accepted[2].recv, 100)
+        for parts in (b"ab", b"XY", b"secret"), (b"cd", b"ZU"), (b"ef", b"VW"):
+            for client, part in zip(clients, parts, strict=False):
+                client.sendall(part)
+            treadle.sleep(0.01)
+        assert [each.get(timeout=5) for each in waiting] == [b"abcdef", b"XYZUVW"]
+        assert other.get(timeout=5) == b"secret"
+        for end in clients + accepted:
+            end.close()
 
 
 def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:
@@ -185,6 +348,110 @@ def test_os_close_wakes_who_waits() -> None:
     with pytest.raises(OSError, match="closed"):
         waiter.get(timeout=5)
     os.close(writer)
+
+
+def drop(ends: list[Any]) -> None:
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        ends.clear()
+
+
+CLOSINGS: dict[str, Callable[[list[Any]], object]] = {
+    "close": lambda ends: ends.pop().close(),
+    "detach": lambda ends: os.close(ends.pop().detach()),
+    "os.close": lambda ends: treadle.os.close(ends[0].fileno()),
+    "drop": drop,
+    "another thread": lambda ends: ThreadPool(1).apply(ends.pop().close),
+    "a thread without a hub": lambda ends: native_thread(ends.pop().close),
+}
+
+
+def native_thread(call: Callable[[], None]) -> None:
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("how", CLOSINGS)
+def test_a_duplicate_of_a_closed_socket_wakes_nobody(pair: Any, how: str) -> None:
+    left, right = socket.socketpair()
+    reader = treadle.spawn(left.recv, 1)
+    treadle.sleep(0.01)
+    right.send(b"x")
+    assert reader.get(timeout=5) == b"x"
+    duplicate = os.dup(left.fileno())
+    ends, reader = [left], None
+    del left
+    CLOSINGS[how](ends)
+    treadle.sleep(0.01)
+    right.send(b"x")
+    assert os.read(duplicate, 1) == b"x"
+    poller: Any = treadle.get_hub().poller
+    if how == "os.close":
+        ends[0].detach()
+    assert native_select.select([poller.fileno()], [], [], 0) == ([], [], [])
+    right.close()
+    os.close(duplicate)
+
+
+def test_a_socket_that_a_forked_child_closes_early_still_wakes_its_parent(
+    fresh: Callable[..., str],
+) -> None:
+    fresh("""
+import os
+os.register_at_fork(after_in_child=lambda: left.close())  # it comes before treadle's own hook
+import treadle
+from treadle import socket
+left, right = socket.socketpair()
+reader = treadle.spawn(left.recv, 1)
+treadle.sleep(0.01)
+if treadle.fork() == 0:
+    os._exit(0)
+os.wait()
+right.send(b"x")
+assert reader.get(timeout=5) == b"x"
+left.close()
+right.close()
+""")
+
+
+SPINS: dict[str, Callable[[Any, Any], object]] = {
+    "recv": lambda end, _: end.recv(1),
+    "recvfrom": lambda end, _: end.recvfrom(1),
+    "MSG_DONTWAIT": lambda end, _: (end.settimeout(None), end.recv(1, socket.MSG_DONTWAIT)),
+    "recv_into": lambda end, _: end.recv_into(bytearray(1)),
+    "send": lambda end, _: end.send(bytes(1_000_000)),
+    "sendall in vain": lambda end, _: end.sendall(bytes(1_000_000)),
+    "makefile": lambda end, _: end.makefile("rb", 0).read(1),
+    "accept": lambda _, listener: listener.accept(),
+    "connect": lambda _, listener: listener.connect(("127.0.0.1", 1)),
+    "connect_ex": lambda _, listener: listener.connect_ex(("127.0.0.1", 1)),
+    "a success": lambda end, _: end.send(b""),
+}
+
+
+@pytest.mark.parametrize("how", SPINS)
+def test_asking_a_non_blocking_socket_again_and_again_starves_nobody(pair: Any, how: str) -> None:
+    done = treadle.spawn(treadle.sleep, 0.01)
+    pair[0].setblocking(False)
+    until = time.monotonic() + 5
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        while not done.ready():
+            assert time.monotonic() < until
+            with suppress(OSError):
+                SPINS[how](pair[0], listener)
+
+
+def test_a_few_calls_of_a_non_blocking_socket_do_not_switch(pair: Any) -> None:
+    treadle.sleep(0)
+    ran = treadle.spawn(str)
+    pair[0].setblocking(False)
+    for _ in range(10):
+        with pytest.raises(BlockingIOError):
+            pair[0].recv(1)
+        pair[0].send(b"x")
+    assert not ran.ready()
+    ran.join()
 
 
 def test_refused() -> None:

@@ -1,13 +1,16 @@
 """TLS: treadle.ssl's sockets with each other and with the standard library's sockets."""
 
+import _ssl  # type: ignore[import-not-found]
 import array
 import contextlib
 import errno
+import gc
 import random
 import socket as native_socket
 import ssl as native
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -361,6 +364,44 @@ def test_a_server(certificates: Certificates, tmp_path: Path, by: str) -> None:
         StreamServer(("127.0.0.1", 0), shout, keyfile=path)
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"ssl_version": native.PROTOCOL_TLS_SERVER},
+        {"ssl_version": None, "cert_reqs": None, "ca_certs": None, "ciphers": None},
+        {"cert_reqs": native.CERT_NONE},
+        {"cert_reqs": native.CERT_REQUIRED, "ca_certs": "authority.pem"},
+        {"ciphers": "ECDHE+AESGCM", "suppress_ragged_eofs": False},
+    ],
+)
+def test_a_server_takes_what_wrap_socket_took(
+    certificates: Certificates, tmp_path: Path, extra: dict[str, Any]
+) -> None:
+    path = tmp_path / "server.pem"
+    certificates.certificate.private_key_and_cert_chain_pem.write_to_path(path)
+    if extra.get("ca_certs"):
+        extra = {**extra, "ca_certs": certificates.trusted}
+    seen: list[Any] = []
+
+    def note(connection: Any, _address: Any) -> None:
+        seen.append(connection.getpeercert())
+        connection.sendall(b"hello")
+
+    with StreamServer(("127.0.0.1", 0), note, certfile=path, **extra) as server:
+        context = certificates.client()
+        context.load_cert_chain(path)
+        plain = socket.create_connection(server.address)
+        with context.wrap_socket(plain, server_hostname=HOST) as connection:
+            assert connection.recv(10) == b"hello"
+    (certificate,) = seen
+    assert bool(certificate) == (extra.get("cert_reqs") == native.CERT_REQUIRED)
+
+
+def test_a_server_refuses_unknown_arguments_when_it_is_made(certificates: Certificates) -> None:
+    with pytest.raises(TypeError, match="no_such"):
+        StreamServer(("127.0.0.1", 0), print, ssl_context=certificates.server(), no_such=1)
+
+
 def test_get_server_certificate(certificates: Certificates) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -417,6 +458,18 @@ def test_a_socket_that_does_not_wait(pair: Any) -> None:
     assert fill(client) > 16_384
     server.sendall(b"x")
     assert client.recv(1) == b"x"
+
+
+def test_asking_again_and_again_starves_nobody(pair: Any) -> None:
+    client, _ = pair
+    client.setblocking(False)
+    for call in (lambda: client.recv(1), lambda: client.send(bytes(100_000)), client.do_handshake):
+        done = treadle.spawn(treadle.sleep, 0.01)
+        until = time.monotonic() + 5
+        while not done.ready():
+            assert time.monotonic() < until
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                call()
 
 
 def test_a_handshake_that_does_not_wait(certificates: Certificates) -> None:
@@ -542,6 +595,53 @@ def test_sudden_ends_mean_what_they_mean_to_the_standard_library(
     theirs = sudden_end(certificates, native_socket, native, in_thread, **how)
     assert ours == theirs
     assert ours == b"" or issubclass(ours[0], OSError)
+
+
+class Interrupted:
+    """A native TLS object whose calls are each interrupted by a signal, the first time."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self.begun: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def _interrupted(self, name: str, error: type[OSError], *args: Any) -> Any:
+        if name not in self.begun:
+            self.begun.add(name)
+            raise error
+        return getattr(self.real, name)(*args)
+
+    def read(self, *args: Any) -> Any:
+        return self._interrupted("read", ssl.SSLWantReadError, *args)
+
+    def write(self, *args: Any) -> Any:
+        return self._interrupted("write", ssl.SSLWantWriteError, *args)
+
+    def shutdown(self) -> Any:
+        return self._interrupted("shutdown", ssl.SSLWantWriteError)
+
+
+def test_a_call_that_a_signal_interrupts_is_repeated(pair: Any) -> None:
+    client, server = pair
+    reader = treadle.spawn(server.recv, 100)
+    treadle.sleep(0.01)
+    (native_object,) = [
+        each for each in gc.get_referents(client._connection) if type(each) is _ssl._SSLSocket
+    ]
+    interrupted = Interrupted(native_object)
+    client._sslobj = interrupted
+    with treadle.Timeout(5):
+        client.sendall(b"hello")
+        assert reader.get() == b"hello"
+        server.sendall(b"answer")
+        treadle.sleep(0.01)
+        assert client.recv(100) == b"answer"
+        ending = treadle.spawn(server.unwrap)
+        client.unwrap()
+        ending.get()
+    assert interrupted.begun == {"read", "write", "shutdown"}
 
 
 def test_clear_text_after_unwrap(pair: Any) -> None:

@@ -412,6 +412,22 @@ class TestChild:
         finally:
             signal.signal(signal.SIGCHLD, before)
 
+    def test_a_forked_child_does_not_call_its_parents_watchers(self, loop: Any) -> None:
+        called: list[int] = []
+
+        def wait_for_own() -> int:
+            with get_hub().loop.child(child_that(lambda: 0), trace=1) as watcher:
+                get_hub().wait(watcher)
+            treadle.sleep(0.01)
+            return len(called)
+
+        with loop.child(0) as anyone:
+            anyone.start(lambda: called.append(anyone.rpid))
+            pid = child_that(wait_for_own)
+            while not called:
+                treadle.sleep(0.001)
+            assert (called, os.waitstatus_to_exitcode(anyone.rstatus)) == ([pid], 0)
+
     def test_stops_are_told_with_trace(self, loop: Any) -> None:
         pid = child_that(lambda: time.sleep(30) or 0)
         with loop.child(pid, trace=1) as watcher:

@@ -228,6 +228,7 @@ class BaseServer:
                 listener = _socket.socket(
                     listener.family, listener.type, listener.proto, fileno=listener.fileno()
                 )
+            listener.settimeout(None)  # a server waits for its clients without limit
             self._accepting = listener
         if self._acceptor is None:
             self._acceptor = Greenlet.spawn(self._accept_forever)
@@ -246,6 +247,8 @@ class BaseServer:
         own = self.__dict__.pop("socket", None)
         if listener is not None and listener is not own:
             listener.detach()
+            if own is not None and own.fileno() >= 0:
+                own.settimeout(own.gettimeout())  # the system's socket is as its owner left it
         if own is not None:
             own.close()
         for name in ("handle", "_handle", "_spawn"):

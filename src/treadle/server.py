@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from inspect import signature
 from socket import AF_INET, SO_REUSEADDR, SOCK_DGRAM, SOL_SOCKET
 from typing import Any
 
@@ -21,8 +22,10 @@ class StreamServer(BaseServer):
     connections that may wait to be accepted.
 
     With other arguments it serves TLS. They are *ssl_context*, a context of :mod:`treadle.ssl` or,
-    after patching, of :mod:`ssl`, and arguments of its ``wrap_socket``; or *certfile* and
-    *keyfile*, paths of PEM files. A failed handshake is reported like an error of the handler.
+    after patching, of :mod:`ssl`; or, to make one, *certfile* and *keyfile*, paths of PEM files,
+    *ssl_version*, *cert_reqs*, *ca_certs* and *ciphers*, which have the meaning that they had for
+    ``ssl.wrap_socket()``. The rest are arguments of the context's ``wrap_socket()``. A failed
+    handshake is reported like an error of the handler.
     """
 
     #: The number of connections that may wait to be accepted, if *backlog* is not given.
@@ -46,6 +49,7 @@ class StreamServer(BaseServer):
             if ssl_args:
                 self.wrap_socket = self._take_context(ssl_args).wrap_socket
                 self.ssl_args = {"server_side": True, **ssl_args}
+                signature(self.wrap_socket).bind(None, **self.ssl_args)  # raises TypeError
             if backlog is not None:
                 if not self.closed:
                     raise TypeError("a socket has its backlog already: give an address instead")
@@ -71,8 +75,14 @@ class StreamServer(BaseServer):
                 raise TypeError("to serve TLS give ssl_context, or certfile (and keyfile)")
             from treadle import ssl  # imports the standard ssl, which only TLS servers need
 
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context = ssl.SSLContext(ssl_args.pop("ssl_version", None) or ssl.PROTOCOL_TLS_SERVER)
+            context.verify_mode = ssl_args.pop("cert_reqs", None) or ssl.CERT_NONE
             context.load_cert_chain(ssl_args.pop("certfile"), ssl_args.pop("keyfile", None))
+            authorities, ciphers = ssl_args.pop("ca_certs", None), ssl_args.pop("ciphers", None)
+            if authorities:
+                context.load_verify_locations(authorities)
+            if ciphers:
+                context.set_ciphers(ciphers)
         return context
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:

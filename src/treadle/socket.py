@@ -1,9 +1,9 @@
 """The standard library's socket module, made cooperative.
 
 :class:`socket` is a subclass of the standard class and changes only the calls that may block. It
-keeps the timeout itself. As with the standard library, the operating system's socket is a blocking
-one while the timeout is None: another user of the descriptor, such as a child process, may rely on
-that. treadle's own calls do not block the thread, see ``_core_sockets.DONTWAIT``.
+keeps the timeout itself. The operating system's socket is non-blocking, as libraries in C that work
+on its descriptor expect. When the descriptor is given away, to a child process for example, and the
+timeout is None, it blocks again, as it would in the standard library.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno as _errno
 import os as _os
 import socket as _stdlib
 import typing as _typing
+from array import array as _array
 from collections.abc import Iterator as _Iterator
 from contextlib import contextmanager as _contextmanager
 from typing import Any as _Any
@@ -27,6 +28,7 @@ from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.rebound import rebound as _rebound
 from treadle._core.sockets import SocketState as _SocketState
 from treadle._core.sockets import call_when_ready as _call_when_ready
+from treadle._core.sockets import hand_over as _hand_over
 from treadle._core.thrown import thrown_in as _thrown_in
 from treadle.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseError
 from treadle.hub import get_hub as _get_hub
@@ -79,45 +81,38 @@ class socket(_native):
 
     __slots__ = ("_state",)
 
-    #: Whether the system's socket is a blocking one while the timeout is None.
-    _may_block = bool(_DONTWAIT)
+    #: Whether the native object, too, has no timeout when it is made while there is no default.
+    _native_waits = True
 
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
         super().__init__(family, type, proto, fileno)
         timeout = super().gettimeout()  # the default timeout, or 0 with SOCK_NONBLOCK
-        if timeout is not None or not self._may_block:
-            super().settimeout(0)
         # A short read means that nothing is left to read on TCP only: a read from a Unix stream
         # also stops at descriptors that come with the data.
         stream = self.type == _stdlib.SOCK_STREAM and self.family in _INTERNET
         self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout)
+        if timeout is not None or not self._native_waits:
+            super().settimeout(0)  # the native calls do not wait for the timeout then
 
     # -- timeouts
 
     def settimeout(self, value: float | None) -> None:
         """Set how many seconds a call may wait: None for ever, 0 not at all (non-blocking)."""
-        before = self._state.get_timeout()
         self._state.set_timeout(value)
-        if value is None or before is None or self._state.accepting:
-            self._set_native_timeout()  # otherwise the system's socket is non-blocking already
-
-    def _set_native_timeout(self) -> None:
-        """Make the system's socket blocking or non-blocking, as the standard library would."""
-        super().settimeout(None if self._may_block and self.gettimeout() is None else 0)
-        self._state.accepting = False
 
     @_contextmanager
     def _not_blocking(self) -> _Iterator[None]:
-        blocks = self._may_block and self.gettimeout() is None
+        """Make the system's socket non-blocking, also if it was handed over."""
+        blocks = _os.get_blocking(self.fileno())
         if blocks:
-            super().settimeout(0)
+            _os.set_blocking(self.fileno(), False)
         try:
             yield
         finally:
             if blocks and self.fileno() >= 0:
-                self._set_native_timeout()
+                _os.set_blocking(self.fileno(), True)
 
     def gettimeout(self) -> float | None:
         """Return the timeout in seconds, or None."""
@@ -197,6 +192,8 @@ class socket(_native):
         self, buffers: _Any, ancdata: _Any = (), flags: int = 0, address: _Any = None, /
     ) -> _Any:
         address = self._resolved(address)
+        ancdata = [*ancdata]
+        _hand_over_all(ancdata)
         return _call_when_ready(
             self._state,
             _WRITE,
@@ -246,11 +243,9 @@ class socket(_native):
         return at - offset
 
     def _accept(self) -> tuple[int, _Any]:
-        if not self._state.accepting:
-            # Polling first is not enough: another process may accept the connection before this
-            # one does, and accept() would block.
-            _os.set_blocking(self.fileno(), False)
-            self._state.accepting = True
+        # Polling first is not enough: another process may accept the connection before this one
+        # does, and accept() would block if the socket was handed over.
+        self._state.unblock(must=True)
         return _call_when_ready(self._state, _READ, 0, super()._accept)  # type: ignore[misc, no-any-return]
 
     def accept(self) -> tuple[socket, _Any]:
@@ -260,8 +255,10 @@ class socket(_native):
 
     def connect(self, address: _Any) -> None:
         """Connect to *address*; raise TimeoutError when the timeout expires."""
-        if self.gettimeout() == 0:
-            return super().connect(self._resolved(address))
+        if self.gettimeout() == 0 or self._state.never_waits:
+            return _call_when_ready(
+                self._state, _WRITE, 0, super().connect, self._resolved(address)
+            )
         error = self._connect_waiting(address)
         if error is None:
             raise TimeoutError("timed out")
@@ -273,8 +270,10 @@ class socket(_native):
 
         The number is EAGAIN when the timeout expires. Errors of the DNS lookup are raised.
         """
-        if self.gettimeout() == 0:
-            return super().connect_ex(self._resolved(address))
+        if self.gettimeout() == 0 or self._state.never_waits:
+            return _call_when_ready(
+                self._state, _WRITE, 0, super().connect_ex, self._resolved(address)
+            )
         error = self._connect_waiting(address)
         return _errno.EAGAIN if error is None else error
 
@@ -322,6 +321,8 @@ class socket(_native):
 
     # -- closing
 
+    __del__ = _core_sockets.finalize
+
     def _real_close(self, *args: _Any) -> None:
         self._state.closed()
         super()._real_close(*args)  # type: ignore[misc]
@@ -329,7 +330,18 @@ class socket(_native):
     def detach(self) -> int:
         """Close the socket object and return its file descriptor, which stays open."""
         self._state.closed()
-        return super().detach()
+        fd = super().detach()
+        _hand_over(fd)
+        return fd
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        """Choose whether children inherit the descriptor.
+
+        If so, it is handed over to them: without a timeout they find it blocking.
+        """
+        super().set_inheritable(inheritable)
+        if inheritable:
+            _hand_over(self.fileno())
 
     def shutdown(self, how: int) -> None:
         """Shut down one or both halves of the connection; greenlets that wait for them wake."""
@@ -339,6 +351,19 @@ class socket(_native):
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
 #: Hosts that the native calls know without a DNS lookup.
 _NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
+
+
+#: The level and type of a message that contains file descriptors; None where there are none.
+_DESCRIPTORS = (_stdlib.SOL_SOCKET, getattr(_stdlib, "SCM_RIGHTS", None))
+
+
+def _hand_over_all(ancdata: list[_Any]) -> None:
+    """Hand over the descriptors that a message contains."""
+    for item in ancdata:
+        if isinstance(item, tuple) and item[:2] == _DESCRIPTORS:
+            numbers = memoryview(item[2]).tobytes()
+            for fd in _array("i", numbers[: len(numbers) & -_array("i").itemsize]):
+                _hand_over(fd)
 
 
 _native_socketpair = _stdlib.socketpair
@@ -463,9 +488,18 @@ def create_connection(
         errors.clear()
 
 
+def fromfd(fd: _Any, family: int, type: int, proto: int = 0) -> socket:
+    """:func:`socket.fromfd`; a blocking descriptor stays so for who else uses it."""
+    copy = _stdlib.dup(fd)
+    blocks = _os.get_blocking(copy)
+    made: socket = _namespace["socket"](family, type, proto, copy)
+    if blocks:
+        _hand_over(copy)
+    return made
+
+
 if not _typing.TYPE_CHECKING:  # they have the signatures of the standard functions
     create_server = _rebound(_stdlib.create_server, _namespace)
-    fromfd = _rebound(_stdlib.fromfd, _namespace)
     getfqdn = _rebound(_stdlib.getfqdn, _namespace)
 
 

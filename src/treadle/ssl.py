@@ -62,7 +62,7 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
     """
 
     _connection: _TLSConnection | None = None
-    _may_block = False  # OpenSSL reads and writes the descriptor itself, without DONTWAIT
+    _native_waits = False  # or OpenSSL's calls would wait
 
     @property
     def _sslobj(self) -> _Any:

@@ -13,6 +13,7 @@ from typing import Any as _Any
 
 from treadle._core.pipes import cooperative as _cooperative
 from treadle._core.rebound import rebound as _rebound
+from treadle._core.sockets import hand_over as _hand_over
 from treadle.event import AsyncResult as _AsyncResult
 from treadle.fileobject import FileObject
 from treadle.greenlet import spawn as _spawn
@@ -59,8 +60,34 @@ class _EndLink:
 class Popen(_stdlib.Popen[_Any]):
     """A :class:`subprocess.Popen` whose pipes and waits are cooperative."""
 
-    def __init__(self, args: _Any, bufsize: int | None = -1, *others: _Any, **kwargs: _Any) -> None:
-        super().__init__(args, bufsize, *others, **kwargs)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        args: _Any,
+        bufsize: int | None = -1,
+        executable: _Any = None,
+        stdin: _Any = None,
+        stdout: _Any = None,
+        stderr: _Any = None,
+        *others: _Any,
+        pass_fds: _Any = (),
+        **kwargs: _Any,
+    ) -> None:
+        pass_fds = tuple(pass_fds)
+        for file in (stdin, stdout, stderr, *pass_fds):
+            fd = file.fileno() if hasattr(file, "fileno") else file
+            if isinstance(fd, int):  # the child expects sockets as the standard library leaves them
+                _hand_over(fd)
+        super().__init__(
+            args,
+            bufsize,  # type: ignore[arg-type]
+            executable,
+            stdin,
+            stdout,
+            stderr,
+            *others,
+            pass_fds=pass_fds,
+            **kwargs,
+        )
         self.stdin: _Any = _cooperative(self.stdin, bufsize)
         self.stdout: _Any = _cooperative(self.stdout, bufsize)
         self.stderr: _Any = _cooperative(self.stderr, bufsize)

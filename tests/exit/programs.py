@@ -411,6 +411,27 @@ class Thing:
 thing = Thing()
 print("main ends", flush=True)
 """,
+    "sockets_in_finalizers": """
+import select, selectors
+class Thing:
+    def __init__(self):
+        self.left, self.right = socket.socketpair()
+        self.left.settimeout(0.01)
+        self.poll, self.selector = select.poll(), selectors.DefaultSelector()
+        self.poll.register(self.left, select.POLLIN)
+        self.selector.register(self.left, selectors.EVENT_READ)
+    def __del__(self, say=os.write, select=select.select, server=socket.create_server):
+        say(1, repr(select([self.left], [], [], 0.01) + (self.poll.poll(10),)).encode())
+        say(1, repr(self.selector.select(0.01)).encode())
+        try: self.left.recv(1)
+        except TimeoutError: say(1, b"timeout ")
+        try: self.left.sendall(b"x" * 10_000_000)
+        except TimeoutError: say(1, b"timeout ")
+        self.right.sendall(b"data")
+        say(1, self.left.recv(10) + self.right.recv(3))
+thing = Thing()
+print("main ends", flush=True)
+""",
     "thread_in_finalizer": """
 class Thing:
     def __del__(self, Thread=threading.Thread, say=os.write):

@@ -84,3 +84,49 @@ def test_interrupted_at_any_moment(milliseconds: int, tmp_path: Path) -> None:
     time.sleep(milliseconds / 1000)
     os.kill(child.pid, signal.SIGINT)
     assert end(child, head) == (0, "ready\ninterrupted\natexit\n", "")
+
+
+#: Calls, and what they print when the interpreter is ending and the program never had a hub.
+WITHOUT_A_HUB = {
+    "socket.wait_read(ends[0].fileno(), 0.01)": "timed out",
+    "ends[0].recvfrom(1)": "timed out",
+    "server.accept()": "timed out",
+    "client.connect(server.getsockname())": "None",
+    "treadle.os.read(ready, 1)": "b'x'",
+    "file.read(1)": "b'x'",
+    "child.wait()": "0",
+    "treadle.sleep(0.01)": "None",
+    "event.wait(0.01)": "False",
+    "treadle.Timeout.start_new(1)": "can't make a hub at interpreter shutdown",
+    "treadle.spawn(print)": "can't make a hub at interpreter shutdown",
+    "socket.getaddrinfo('localhost', 1)": "can't make a hub at interpreter shutdown",
+}
+
+
+@pytest.mark.parametrize("call", WITHOUT_A_HUB)
+def test_finalizers_of_a_program_that_never_had_a_hub(call: str) -> None:
+    program = f"""
+import os, sys, treadle, treadle.os
+from treadle import socket, subprocess
+from treadle.event import Event
+from treadle.fileobject import FileObject
+event = Event()
+ends, client = socket.socketpair(), socket.socket()
+server = socket.create_server(("127.0.0.1", 0))
+for each in *ends, server: each.settimeout(0.01)
+ready, full = os.pipe()
+os.write(full, b"x")
+file = FileObject(ready, "rb", 0)
+child = subprocess.Popen(["true"])
+names = sys.kept = dict(globals())  # modules are freed before sys is
+class Thing:
+    def __del__(self, eval=eval, write=os.write, names=names):
+        try: result = eval({call!r}, names)
+        except BaseException as exc: result = exc
+        write(1, f"{{result}}".encode())
+thing = Thing()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, WITHOUT_A_HUB[call], "")

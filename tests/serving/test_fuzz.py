@@ -82,6 +82,30 @@ def in_pieces(data: bytes, rng: random.Random) -> list[bytes]:
     return pieces
 
 
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_long_names_are_not_kept(site: Callable[..., Site]) -> None:
+    """Neither those of clients nor those of applications, of headers and statuses."""
+    tail = "a" * 50_000
+
+    def long_names(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        number = len(here.requests)
+        start_response(f"200 {number}{tail}", [(f"X{number}{tail}", "1")])
+        here.requests[:-1] = [{}] * (number - 1)
+        return []
+
+    here = site(long_names)
+    for number in range(201):
+        if number == 1:
+            before = resident()
+        RequestReader(Limits()).feed(get(b"Y%d%s: 1" % (number, tail.encode())))
+        assert here.exchange(get(b"Connection: close", b"Z%d: 1" % number)).startswith(b"HTTP")
+    assert resident() - before < 12 << 20  # each of the three tables would have grown by 10 MB
+
+
 def test_pieces_do_not_matter() -> None:
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)

@@ -39,5 +39,9 @@ cdef int wait_foreign(int fd, int event, int64_t timeout, bint asks_again=*) exc
 # it after an operation: an exception that the yield raises in the greenlet would lose the data that
 # was received.
 cdef int spend() except -1
+# Call before an operation that never waits; yields if the greenlet makes nothing but such calls.
+cdef int ask() except -1
+# Call after such an operation if it would have blocked.
+cdef void asked_in_vain() noexcept
 # Call after an operation that moved `size` bytes: many bytes cost as much as many operations.
 cdef void charge(Py_ssize_t size) noexcept

@@ -7,11 +7,12 @@ is set and greenlets are queued, one of those has been woken.
 
 import os
 
-from libc.errno cimport EBADF
-from libc.stdint cimport int64_t
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from libc.errno cimport EBADF, EINTR, errno
+from libc.stdint cimport INT32_MAX, int64_t, uint64_t
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_READ,
     ON_WRITE,
@@ -26,12 +27,14 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
+from treadle._core.thread_hub cimport forget_in_all_hubs
 from treadle._core.wait_queue cimport WaitQueue
 
 PyGreenlet_Import()
 
 cdef extern from "ready.h":
     bint treadle_would_wait(int fd, bint writing)
+    int treadle_poll(int fd, bint writing, int ms) nogil
     enum:
         TREADLE_PIPE_BUF
 
@@ -45,6 +48,8 @@ cdef enum:
     BUDGET = 128
     # 2 to the power of this many bytes (4 KiB) cost about as much as one more operation.
     BYTES_SHIFT = 12
+    # A call of a non-blocking socket that would block costs as much as so many more that would not.
+    IN_VAIN = 7
 
 cdef Py_ssize_t budget = BUDGET
 
@@ -57,7 +62,6 @@ cdef void charge(Py_ssize_t size) noexcept:
 cdef int spend() except -1:
     global budget
     cdef Hub hub
-    cdef Wait wait
     budget -= 1
     if budget > 0:
         return 0
@@ -65,10 +69,42 @@ cdef int spend() except -1:
     hub = get_hub_if_exists()
     if hub is None or current_greenlet() is hub:
         return 0  # no other greenlet runs in this thread, or a callback does, which must not wait
-    wait = new_hub_wait(ON_YIELD, None)
+    return let_others_run()
+
+
+cdef int let_others_run() except -1:
+    cdef Wait wait = new_hub_wait(ON_YIELD, None)
     unpark(wait)
     park(wait, -1)
     return 0
+
+
+# The greenlet that asked a non-blocking socket last, the turn of its hub, and what its calls in that
+# turn cost. It yields only after many: a single call in a finalizer or a signal handler must not.
+cdef void *asker = NULL
+cdef uint64_t asked_in = 0
+cdef Py_ssize_t asked = 0
+
+
+cdef int ask() except -1:
+    global asker, asked_in, asked
+    cdef Hub hub = get_hub_if_exists()
+    cdef greenlet current
+    if hub is None:
+        return 0
+    current = current_greenlet()
+    if asker != <void *>current or asked_in != hub.turns:
+        asker, asked_in, asked = <void *>current, hub.turns, 0
+    asked += 1
+    if asked < BUDGET or current is hub:
+        return 0
+    asker = NULL
+    return let_others_run()
+
+
+cdef void asked_in_vain() noexcept:
+    global asked
+    asked += IN_VAIN
 
 
 cdef class Descriptor(Pollable):
@@ -187,6 +223,9 @@ cdef class Descriptor(Pollable):
         if deadline >= 0:
             timeout = max(deadline - now(), 0)
         wait = new_hub_wait(ON_READ if event == READ else ON_WRITE, self)
+        if wait.hub is None:
+            self.read_ready = self.write_ready = True  # they tell whether a call may be tried
+            return block_thread(self.fd, event, deadline)
         if not asks_again:
             self.register(wait, event)
         elif not self.try_register(wait, event):
@@ -226,6 +265,7 @@ cdef class Descriptor(Pollable):
         if self.fd >= 0:
             if hub is not None:
                 cancel_in(hub, self.fd)  # also if another object is registered for the number
+            forget_in_all_hubs(self)
             self.fd = -1
             self.fail(closed_error())
         return 0
@@ -250,10 +290,36 @@ cdef bint move_waits(WaitQueue source, WaitQueue target) noexcept:
     return any
 
 
+cdef int block_thread(int fd, int event, int64_t deadline) except -1:
+    """Wait for a descriptor in a thread without a hub, as the interpreter ends.
+
+    Returns 1, or 0 when the deadline (-1: none) has passed.
+    """
+    cdef int ready = 0
+    cdef int64_t left = INT32_MAX
+    while not ready:
+        if deadline >= 0:
+            left = max(deadline - now(), 0) + 999_999
+        with nogil:
+            ready = treadle_poll(fd, event == WRITE, <int>min(left // 1_000_000, INT32_MAX))
+        if ready < 0:
+            if errno != EINTR:
+                PyErr_SetFromErrno(OSError)
+            PyErr_CheckSignals()
+            ready = 0
+        elif not ready and 0 <= deadline <= now():
+            return 0
+    return 1
+
+
 cdef int wait_foreign(int fd, int event, int64_t timeout, bint asks_again=False) except -1:
     cdef Wait probe = new_hub_wait(ON_READ, None)  # gives the hub; raises if called in the hub
-    cdef Pollable found = probe.hub.poller.slot(fd)
+    cdef Pollable found
     cdef Descriptor descriptor
+    cdef int64_t deadline = -1 if timeout < 0 else now() + timeout
+    if probe.hub is None:
+        return block_thread(fd, event, deadline)
+    found = probe.hub.poller.slot(fd)
     # Use the registered Descriptor again only if nothing waits for it. Otherwise only the poller
     # can tell whether the number still means the same file, and it does so when it registers
     # another object.
@@ -265,9 +331,7 @@ cdef int wait_foreign(int fd, int event, int64_t timeout, bint asks_again=False)
     # Its events are one-shot: earlier readiness tells nothing of the present.
     descriptor.read_ready = descriptor.write_ready = descriptor.hung_up = False
     try:
-        if timeout >= 0:
-            timeout += now()
-        return descriptor.wait_ready(event, timeout, False, asks_again)
+        return descriptor.wait_ready(event, deadline, False, asks_again)
     finally:
         # If a socket of treadle's took the wait over, this greenlet may have been woken instead of
         # a reader: pass the wake-up on.

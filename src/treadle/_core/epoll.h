@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -29,6 +30,20 @@ static inline int treadle_epoll_wait(int epfd, struct epoll_event *events, int s
     }
     int64_t ms = timeout < 0 ? -1 : (timeout + 999999) / 1000000;
     return epoll_wait(epfd, events, size, ms > INT32_MAX ? INT32_MAX : (int)ms);
+}
+
+/* The number of forks between the process that loaded this file and the current one. A forked child
+ * shares its parent's epoll sets until it has opened its own. */
+static unsigned int treadle_forks;
+
+static void treadle_count_fork(void)
+{
+    treadle_forks++;
+}
+
+static inline int treadle_count_forks(void)
+{
+    return pthread_atfork(NULL, NULL, treadle_count_fork);
 }
 
 static inline int treadle_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)

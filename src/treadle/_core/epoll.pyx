@@ -16,8 +16,10 @@ cdef extern from "epoll.h" nogil:
         epoll_data_t data
     enum:
         EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET, EPOLLONESHOT, EPOLL_CLOEXEC
-        EPOLL_CTL_ADD, EPOLL_CTL_MOD
+        EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
         EFD_CLOEXEC, EFD_NONBLOCK, O_CLOEXEC, O_NONBLOCK
+    unsigned int treadle_forks
+    int treadle_count_forks()
     int epoll_create1(int flags)
     int treadle_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)
     int treadle_epoll_wait(int epfd, epoll_event *events, int size, int64_t timeout)
@@ -26,6 +28,9 @@ cdef extern from "epoll.h" nogil:
     ssize_t read(int fd, void *buffer, size_t size)
     ssize_t write(int fd, const void *buffer, size_t size)
     int close(int fd)
+
+if treadle_count_forks():
+    raise MemoryError("no memory for a function to call in forked children")
 
 # How many events one call fetches from the kernel; the next call fetches the rest.
 cdef enum:
@@ -44,6 +49,7 @@ cdef class EpollPoller(Poller):
     cdef int[2] signal_pipe    # (-1, -1) if this thread gets no signals
     cdef bint gets_signals
     cdef bint broken           # it could not be opened again after a fork
+    cdef unsigned int forks    # treadle_forks when the descriptors were opened
     cdef epoll_event[BATCH] events
 
     def __cinit__(self, bint gets_signals=False):
@@ -74,6 +80,7 @@ cdef class EpollPoller(Poller):
         return 0
 
     cdef int open_descriptors(self) except -1:
+        self.forks = treadle_forks
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         self.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         if self.epfd < 0 or self.wake_fd < 0:
@@ -168,6 +175,14 @@ cdef class EpollPoller(Poller):
         else:
             return self.refused(pollable, events)
         return self.fill_slot(pollable, added)
+
+    cdef int forget(self, Pollable pollable) except -1:
+        # The kernel forgets a descriptor that is closed only if it was the last one of its file. A
+        # duplicate of it, perhaps in another process, would go on to wake this poller. A forked
+        # child that has not opened its own epoll set yet must not change its parent's.
+        if self.slot(pollable.fd) is pollable and self.forks == treadle_forks:
+            treadle_epoll_ctl(self.epfd, EPOLL_CTL_DEL, pollable.fd, 0, 0)
+        return Poller.forget(self, pollable)
 
     cdef int control(self, int op, Pollable pollable, uint32_t wanted) noexcept:
         return treadle_epoll_ctl(self.epfd, op, pollable.fd, wanted,

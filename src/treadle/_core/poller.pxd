@@ -32,7 +32,7 @@ cdef class Poller:
     # before. Asking again reports again what is ready. A file that is always ready is reported at
     # once.
     cdef int watch(self, Pollable pollable, int events, bint owned) except -1
-    # The descriptor is about to be closed.
+    # The descriptor is about to be closed. Of an edge-triggered poller, any thread may call it.
     cdef int forget(self, Pollable pollable) except -1
     # Wait at most `timeout` nanoseconds (-1: no limit) and tell the Pollables. Keeps the GIL if the
     # timeout is 0. Signals end the wait. A portable poller may run their handlers in the middle of

@@ -1,4 +1,5 @@
-/* Whether a call on a descriptor would block, and how many bytes a pipe that is ready takes. */
+/* Whether a call on a descriptor would block, a wait that blocks the thread, and how many bytes a
+   pipe that is ready takes. */
 #ifndef TREADLE_READY_H
 #define TREADLE_READY_H
 
@@ -9,16 +10,34 @@ static inline int treadle_would_wait(int fd, int writing)
 {
     return 0;
 }
+static inline int treadle_poll(int fd, int writing, int ms)
+{
+    return 1;
+}
 #else
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include "blocking.h"
 #ifndef PIPE_BUF
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
 enum { TREADLE_PIPE_BUF = PIPE_BUF };
+/* Block for at most `ms` milliseconds (-1: no limit). Returns 1, or 0 after that time, or -1 with
+   errno. */
+static inline int treadle_poll(int fd, int writing, int ms)
+{
+    struct pollfd asked = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
+    int n = poll(&asked, 1, ms);
+    if (n > 0 && asked.revents & POLLNVAL) {
+        errno = EBADF;
+        return -1;
+    }
+    return n;
+}
 /* Returns 0 for a descriptor that is closed, fails or is the wrong end of a pipe: the call itself
-   raises the error. Also 0 for a non-blocking descriptor. */
+   raises the error. Also 0 for a non-blocking descriptor, unless it blocks for others than treadle. */
 static inline int treadle_would_wait(int fd, int writing)
 {
     struct pollfd asked = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
@@ -26,7 +45,7 @@ static inline int treadle_would_wait(int fd, int writing)
     if (poll(&asked, 1, 0) != 0)
         return 0;
     flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && !(flags & O_NONBLOCK)
+    return flags >= 0 && (!(flags & O_NONBLOCK) || flags & TREADLE_MARK)
            && (flags & O_ACCMODE) != (writing ? O_RDONLY : O_WRONLY);
 }
 #endif

@@ -8,7 +8,10 @@ cdef class SocketState(Descriptor):
     cdef bint stream
     cdef int64_t timeout     # nanoseconds; -1 waits without limit, 0 never waits
     cdef object seconds      # the timeout in seconds as a float, or None
-    cdef public bint accepting   # the system's socket was made non-blocking, which accept() needs
+    cdef readonly bint never_waits   # although there is no timeout
+
+    cdef int take_timeout(self, seconds) except -1
+    cpdef bint unblock(self, bint must=*) except -1
 
 
 # The time of the loop's clock at which an operation that begins now must end; -1: no limit.

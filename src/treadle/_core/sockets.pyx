@@ -4,6 +4,8 @@ Each call is tried at once and waits only if it would block. A return code tells
 never an exception. Arguments and errors are those of the standard library's socket.
 """
 
+import _socket
+
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -13,25 +15,20 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.descriptor cimport Descriptor, charge, spend
+from treadle._core.descriptor cimport Descriptor, ask, asked_in_vain, charge, spend
 from treadle._core.poller cimport READ, WRITE
 
-cdef extern from *:
-    """
-    #include <sys/socket.h>
-    /* On other systems not every call that may block supports the flag. */
-    #ifdef __linux__
-    enum { TREADLE_DONTWAIT = MSG_DONTWAIT };
-    #else
-    enum { TREADLE_DONTWAIT = 0 };
-    #endif
-    """
+cdef extern from "blocking.h":
     enum:
-        TREADLE_DONTWAIT, MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL
+        TREADLE_DONTWAIT
+    int treadle_unblock(int fd, bint blocks_for_others, bint must)
+    void treadle_hand_over(int fd)
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int fd, void *buf, size_t size, int flags)
     ssize_t c_send "send"(int fd, const void *buf, size_t size, int flags)
+    enum:
+        MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL
 
 cdef extern from "poll.h" nogil:
     struct pollfd:
@@ -53,14 +50,23 @@ cdef enum:
     LARGE = 65536
     SCRATCH = 16384
 
-# Small messages are received here before their bytes object is made. No other code runs in between,
-# and a greenlet that waits for a message holds no memory for it.
+# Small messages are received here before their bytes object is made, so that a greenlet that waits
+# for a message holds no memory for it. All sockets share it: nothing may run between the system
+# call and the copy.
 cdef char[SCRATCH] scratch
 
 
-# A flag with which no call blocks although the system's socket is blocking. 0: there is none, and
-# the system's sockets are made non-blocking.
+# A flag with which no call blocks although the system's socket was handed over to others and blocks.
+# 0: there is none.
 DONTWAIT = TREADLE_DONTWAIT
+
+
+def hand_over(int fd):
+    """Let *fd* block others who get it, if a socket of treadle's without a timeout uses it.
+
+    Does nothing for any other number.
+    """
+    treadle_hand_over(fd)
 
 
 cdef class SocketState(Descriptor):
@@ -68,17 +74,38 @@ cdef class SocketState(Descriptor):
     def __cinit__(self, int fd, *, bint stream=False, timeout=None):
         self.owned = True
         self.stream = stream
-        self.set_timeout(timeout)
+        self.take_timeout(timeout)
+        # Like the standard library's calls, treadle's do not wait if others made the socket
+        # non-blocking.
+        self.never_waits = self.unblock() and timeout is None
+
+    cdef int take_timeout(self, seconds) except -1:
+        if seconds is not None and seconds < 0:
+            raise ValueError("Timeout value out of range")
+        self.timeout = nanoseconds(seconds)
+        self.seconds = None if seconds is None else float(seconds)
+        return 0
 
     def set_timeout(self, seconds):
         """Set the timeout in seconds: None waits without limit, 0 never waits.
 
         Raises ValueError for a negative number.
         """
-        if seconds is not None and seconds < 0:
-            raise ValueError("Timeout value out of range")
-        self.timeout = nanoseconds(seconds)
-        self.seconds = None if seconds is None else float(seconds)
+        cdef bint had_limit = self.timeout >= 0
+        self.take_timeout(seconds)
+        self.never_waits = False
+        if not had_limit or self.timeout < 0:
+            self.unblock()  # otherwise the system's socket is as it must be
+
+    cpdef bint unblock(self, bint must=False) except -1:
+        """Make the system's socket non-blocking; return whether it was so for others, too.
+
+        Unless it *must* be, that of another user stays as it is.
+        """
+        cdef int was = treadle_unblock(self.fd, self.timeout < 0, must)
+        if was < 0:
+            PyErr_SetFromErrno(OSError)
+        return was
 
     def get_timeout(self):
         """Return the timeout in seconds, or None."""
@@ -94,7 +121,7 @@ cdef class SocketState(Descriptor):
 
 
 cdef inline bint never_waits(SocketState io, int flags) noexcept:
-    return io.timeout == 0 or (io.timeout < 0 and flags & MSG_DONTWAIT)
+    return io.timeout == 0 or (io.timeout < 0 and (flags & MSG_DONTWAIT or io.never_waits))
 
 
 cdef int64_t deadline_of(SocketState io) except? -1:
@@ -119,9 +146,15 @@ cdef int fail_call(SocketState io, int event) except -1:
         raise
 
 
+cdef bint repeats(SocketState io, int flags) noexcept:
+    """Return whether receive() waits between parts of the data, as MSG_WAITALL asks it to."""
+    return (flags & MSG_WAITALL and io.stream and io.timeout < 0 and not io.never_waits
+            and not flags & (MSG_DONTWAIT | MSG_PEEK))
+
+
 cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
     cdef Py_ssize_t n, done = 0
-    if not flags & MSG_WAITALL or not io.stream or io.timeout >= 0 or flags & (MSG_DONTWAIT | MSG_PEEK):
+    if not repeats(io, flags):
         return receive_some(io, buf, size, flags)
     # The system obeys MSG_WAITALL only in blocking calls, so repeat the call.
     while done < size:
@@ -139,7 +172,9 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
     cdef bint never = never_waits(io, flags)
     while True:
         if never or (io.read_ready and (waited or io.readers.count == 0)):
-            if not waited and not never:
+            if never:
+                ask()
+            elif not waited:
                 spend()
             # Before the call: an edge that another thread's poller reports during it must not be
             # lost.
@@ -161,6 +196,8 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or never:
+                if never:
+                    asked_in_vain()
                 fail_call(io, READ)
         wait_or_time_out(io, READ, &deadline, waited)
         waited = True
@@ -173,7 +210,9 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
     cdef bint never = never_waits(io, flags)
     while True:
         if never or (io.write_ready and (waited or io.writers.count == 0)):
-            if not waited and not never:
+            if never:
+                ask()
+            elif not waited:
                 spend()
             io.write_ready = False
             if size > LARGE:
@@ -193,6 +232,8 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
                 PyErr_CheckSignals()
                 continue
             if errno != EAGAIN or never:
+                if never:
+                    asked_in_vain()
                 fail_call(io, WRITE)
         wait_or_time_out(io, WRITE, deadline, waited)
         waited = True
@@ -201,8 +242,8 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
     cdef PyObject *data
     cdef Py_ssize_t n
-    if 0 <= size <= SCRATCH:
-        n = receive(io, scratch, size, flags)
+    if 0 <= size <= SCRATCH and not repeats(io, flags):
+        n = receive_some(io, scratch, size, flags)
         return PyBytes_FromStringAndSize(scratch, n)
     if size < 0:
         raise ValueError("negative buffersize in recv")
@@ -214,6 +255,19 @@ cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
         return <object>data
     finally:
         Py_XDECREF(data)
+
+
+_native_finalize = _socket.socket.__del__
+
+
+@cython.binding(True)  # a method of treadle.socket.socket
+def finalize(self):
+    """Close a socket that nobody closed, and warn of it."""
+    cdef SocketState io = getattr(self, "_state", None)  # None if its making failed
+    if io is None or io.fd >= 0:
+        if io is not None:
+            io.detach()
+        _native_finalize(self)
 
 
 @cython.binding(True)  # a method of treadle.socket.socket
@@ -296,8 +350,15 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
     """
     cdef int64_t deadline = -2
     cdef bint waited = False
-    if io.fd < 0 or never_waits(io, flags):
+    if io.fd < 0:
         return method(*args)
+    if never_waits(io, flags):
+        ask()
+        try:
+            return method(*args)
+        except BlockingIOError:
+            asked_in_vain()
+            raise
     while True:
         if waited or (io.readers if event == READ else io.writers).count == 0:
             if not waited:

@@ -189,7 +189,8 @@ cdef int tell(pid, status) except -1:
     cdef Child child
     cdef bint over = not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status))
     for child in list(children):
-        if child.pid == pid or child.pid == 0:
+        # A forked child inherits its parent's watchers, which are inactive there.
+        if child.is_active() and (child.pid == pid or child.pid == 0):
             if not over and not child.trace:
                 continue
             child.rpid, child.rstatus = pid, status

@@ -2,6 +2,7 @@ from cpython.object cimport PyObject
 
 from treadle._core.greenlet_api cimport greenlet
 from treadle._core.hub cimport Hub
+from treadle._core.poller cimport Pollable
 from treadle._core.timers cimport treadle_fire
 
 
@@ -15,6 +16,8 @@ cdef int shut(Hub hub) except -1
 # Clears the pointer of `obj` to its timer and returns True, or returns False: it belongs to the
 # `current` greenlet, which goes on.
 ctypedef bint (*treadle_forget)(PyObject *obj, greenlet current) noexcept
+# The descriptor of `pollable` is about to be closed: no hub of any thread watches it any more.
+cdef int forget_in_all_hubs(Pollable pollable) except -1
 # Declare that timers which call `fire` belong to greenlets or watchers. When a fork or the end of a
 # thread leaves those behind, forget() is asked for each timer, and it is removed. Call it only while
 # a module is initialized.

@@ -48,6 +48,7 @@ from treadle._core.hub cimport (
     wait_expired,
     wait_of,
 )
+from treadle._core.poller cimport Pollable
 from treadle._core.ring cimport ring_pop
 from treadle._core.thread_state cimport treadle_clear_state
 from treadle._core.threads cimport (
@@ -95,6 +96,8 @@ cdef class ThreadHub(Hub):
     def __init__(self):
         global left_by_threads
         cdef Hub other = get_hub_if_exists()
+        if treadle_is_finalizing():
+            raise RuntimeError("can't make a hub at interpreter shutdown")
         if other is not None:
             raise RuntimeError(f"this thread has a hub already: {other!r}")
         left_by_threads = []
@@ -311,6 +314,15 @@ cdef str HOLDER = "treadle hub"
 
 cdef int list_hub(Hub hub) except -1:
     all_hubs.append(hub)
+    return 0
+
+
+cdef int forget_in_all_hubs(Pollable pollable) except -1:
+    cdef Hub hub
+    for hub in all_hubs:
+        # Another thread may be inside its portable poller, which asks for each event anew anyway.
+        if hub.poller.edge_triggered:
+            hub.poller.forget(pollable)
     return 0
 
 

@@ -14,7 +14,8 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
 
-from treadle._core.descriptor cimport charge, spend
+from treadle._core.clock cimport now
+from treadle._core.descriptor cimport ask, charge, spend
 from treadle._core.locks cimport Semaphore
 from treadle._core.poller cimport READ, WRITE
 from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now
@@ -59,6 +60,7 @@ cdef class TLSConnection:
         cdef bint look_first, waited = False
         cdef int event = READ
         if self.io.timeout == 0:
+            ask()
             return self.read_now(size, buffer)
         self.begin(self.reading, &deadline, "read")
         try:
@@ -67,7 +69,7 @@ cdef class TLSConnection:
             # read has nothing to wait for.
             look_first, self.waits_mostly = self.waits_mostly, False
             if look_first and size > 0 and self.has_nothing(buffer):
-                self.wait(READ, &deadline, "read")
+                self.wait_for_edge(READ, &deadline, "read")
                 waited = True
             while True:
                 try:
@@ -93,6 +95,8 @@ cdef class TLSConnection:
         cdef int64_t deadline = -2
         cdef Py_ssize_t sent
         octets = data if type(data) is bytes else memoryview(data).cast("B")
+        if self.io.timeout == 0:
+            ask()
         self.begin(self.writing, &deadline, "write")
         try:
             sent = self.write_record(octets, &deadline)
@@ -256,6 +260,8 @@ cdef class TLSConnection:
         cdef int64_t deadline = -2
         cdef int event
         self.waits_mostly = False
+        if self.io.timeout == 0:
+            ask()
         while True:
             self.prepare(READ)
             self.prepare(WRITE)
@@ -289,6 +295,21 @@ cdef class TLSConnection:
         return 0
 
     cdef int wait(self, int event, int64_t *deadline, str what) except -1:
+        """Wait until another try is worthwhile.
+
+        No edge will come if the try ended for another reason than the socket: OpenSSL reports a
+        system call that a signal interrupted (EINTR) as one that would block.
+        """
+        if deadline[0] == -2:
+            deadline[0] = deadline_of(self.io)
+        if self.io.fd < 0 or not is_ready_now(self.io.fd, event):
+            return self.wait_for_edge(event, deadline, what)
+        spend()
+        if 0 <= deadline[0] <= now():
+            raise TimeoutError(f"The {what} operation timed out")
+        return self.prepare(event)
+
+    cdef int wait_for_edge(self, int event, int64_t *deadline, str what) except -1:
         if deadline[0] == -2:
             deadline[0] = deadline_of(self.io)
         if not self.io.wait_ready(event, deadline[0]):

@@ -393,7 +393,6 @@ from socket import (
     create_server as create_server,
     dup as dup,
     error as error,
-    fromfd as fromfd,
     gaierror as gaierror,
     getdefaulttimeout as getdefaulttimeout,
     getfqdn as getfqdn,

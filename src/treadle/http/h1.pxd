@@ -24,6 +24,12 @@ cdef extern from "llhttp/llhttp.h":
     const char *llhttp_get_error_pos(const llhttp_t *parser)
     const char *llhttp_method_name(int method)
 
+# What strings from clients and applications are kept in tables of the process, to be looked up
+# again: so many, and none that is longer. Names that are in use are shorter.
+cdef enum:
+    MANY_NAMES = 4096
+    LONG_NAME = 64
+
 
 cdef class Request:
 

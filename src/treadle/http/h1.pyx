@@ -115,7 +115,6 @@ cdef str version_of(llhttp_t *parser):
 
 # Cache: header names as received -> names of RFC 3875. None means that the header is left out.
 cdef dict VARIABLES = {b"Content-Length": "CONTENT_LENGTH", b"Content-Type": "CONTENT_TYPE"}
-cdef Py_ssize_t MANY_NAMES = 4096
 
 
 def variable(bytes name):
@@ -127,7 +126,7 @@ def variable(bytes name):
         key = None
     elif key not in ("CONTENT_LENGTH", "CONTENT_TYPE"):
         key = f"HTTP_{key}"
-    if len(VARIABLES) < MANY_NAMES:
+    if len(VARIABLES) < MANY_NAMES and len(name) <= LONG_NAME:
         VARIABLES[name] = key
     return key
 

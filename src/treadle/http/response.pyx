@@ -10,6 +10,8 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 from libc.time cimport time, time_t
 
+from treadle.http.h1 cimport LONG_NAME, MANY_NAMES
+
 cdef extern from "Python.h":
     PyObject *borrowed_item "PyDict_GetItemWithError"(object p, object key) except? NULL
     int PyUnicode_KIND(object text)
@@ -41,7 +43,6 @@ cdef dict SPECIAL = {
 # Caches of what was checked: the kind of each header name, and each status.
 cdef dict NAMES = {}
 cdef dict STATUSES = {}
-cdef Py_ssize_t MANY_NAMES = 4096
 
 
 cdef class Status:
@@ -74,7 +75,7 @@ cdef Status status_of(status):
     found = Status()
     found.code = int(status[:3])
     found.line = f"HTTP/1.1 {status}\r\n".encode("latin-1")
-    if len(STATUSES) < MANY_NAMES:
+    if len(STATUSES) < MANY_NAMES and len(status) <= LONG_NAME:
         STATUSES[status] = found
     return found
 
@@ -91,7 +92,7 @@ cdef int kind_of(object name) except -1:
             f"{name!r} cannot be the name of a header"
         )
     kind = SPECIAL.get(name.lower(), PLAIN)
-    if len(NAMES) < MANY_NAMES:
+    if len(NAMES) < MANY_NAMES and len(name) <= LONG_NAME:
         NAMES[name] = kind
     return kind
 

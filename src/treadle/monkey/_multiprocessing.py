@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os as _os
 from _multiprocessing import SemLock as _NativeSemLock  # type: ignore[import-not-found]
+from collections.abc import Callable
 from contextlib import suppress as _suppress
+from functools import wraps as _wraps
 from select import PIPE_BUF as _PIPE_BUF
 from typing import Any
+from weakref import WeakSet as _WeakSet
 
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.native import allocate_lock as _native_lock
 from treadle._core.native import start_new_thread as _start_native_thread
+from treadle._core.sockets import hand_over as _hand_over
 from treadle.event import Event as _Event
 from treadle.hub import get_hub as _get_hub
 from treadle.lock import Semaphore as _Semaphore
@@ -75,6 +79,11 @@ class SemLock:
     def _after_fork(self) -> None:
         self._owner = 0
         self._held = 0
+        self.forget_who_waits()
+        _all.add(self)
+
+    def forget_who_waits(self) -> None:
+        """Begin with nobody who waits: a forked child has none of its parent's waiters."""
         self._guard = _native_lock()  # for the three below; never held across a switch
         self._wanted = 0  # waiting greenlets; `_handed` holds the permits fetched for them
         self._fetching = False
@@ -204,6 +213,18 @@ class SemLock:
         self.release()
 
 
+#: All semaphores of the process.
+_all: _WeakSet[SemLock] = _WeakSet()
+
+
+def _forget_in_child() -> None:
+    for semaphore in _all:
+        semaphore.forget_who_waits()
+
+
+_os.register_at_fork(after_in_child=_forget_in_child)
+
+
 def _read(fd: int, size: int) -> bytes:
     """Wait until *fd* is readable, then call :func:`os.read`; may switch to other greenlets."""
     while True:
@@ -237,3 +258,18 @@ def make_cooperative(connection: Any) -> None:
     connection._close.__defaults__ = (_close,)
     connection._send.__defaults__ = (_write,)
     connection._recv.__defaults__ = (_read,)
+
+
+def handing_over(duplicate: Callable[[int], Any]) -> Callable[[int], Any]:
+    """Return multiprocessing's function *duplicate*, preceded by handing a socket over.
+
+    The process that gets the descriptor of a pickled socket expects it to block if there is no
+    timeout, as it would in the standard library.
+    """
+
+    @_wraps(duplicate)
+    def DupFd(fd: int) -> Any:
+        _hand_over(fd)
+        return duplicate(fd)
+
+    return DupFd

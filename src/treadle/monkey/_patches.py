@@ -91,7 +91,7 @@ def patch_multiprocessing() -> None:
     try:
         # These import socket and threading, which are patched before.
         import _multiprocessing  # type: ignore[import-not-found]
-        from multiprocessing import connection
+        from multiprocessing import connection, reduction
 
         from treadle.monkey import _multiprocessing as source
     except ImportError:
@@ -100,6 +100,7 @@ def patch_multiprocessing() -> None:
         return
     if patch_module(_multiprocessing, source):
         source.make_cooperative(connection.Connection)
+        patch_item(reduction, "DupFd", source.handing_over(reduction.DupFd))
         note_change_inside(connection, "Connection")
 
 

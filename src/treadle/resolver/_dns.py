@@ -248,8 +248,9 @@ def _is_name(host: Any) -> bool:
 
 def _may_exist(name: str) -> bool:
     """Return whether a name has a valid length for a DNS query: RFC 1035, section 2.3.4."""
-    labels = name.removesuffix(".").split(".")
-    return len(name) < 255 and all(0 < len(label) < 64 for label in labels)
+    name = name.removesuffix(".")
+    labels = name.split(".")
+    return len(name) < 254 and all(0 < len(label) < 64 for label in labels)
 
 
 def _is_numeric(host: Any, family: int) -> bool:

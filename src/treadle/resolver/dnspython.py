@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from treadle import socket as treadle_socket
@@ -18,6 +19,7 @@ try:
     import dns.message
     import dns.name
     import dns.rcode
+    import dns.rdataclass
     import dns.rdatatype
     import dns.resolver
 except ImportError as _exc:
@@ -57,7 +59,7 @@ class Server(NamedTuple):
                 for question in questions.values():
                     sock.send(question.to_wire())
                 while len(found) < len(questions):
-                    sock.settimeout(_until(end))
+                    sock.settimeout(_left(end))
                     kind, response = _matching(sock.recv(_LARGEST_DATAGRAM), questions)
                     if response is not None and response.flags & dns.flags.TC:
                         kind, response = self._ask_by_stream({kind: questions[kind]}, end)
@@ -69,18 +71,34 @@ class Server(NamedTuple):
 
     def _ask_by_stream(self, questions: Questions, end: float) -> tuple[str, Any]:
         with treadle_socket.socket(self.family, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_until(end))
+            sock.settimeout(_left(end))
             sock.connect(self.address)
             for question in questions.values():
                 wire = question.to_wire()
+                sock.settimeout(_left(end))
                 sock.sendall(len(wire).to_bytes(2, "big") + wire)
-            with sock.makefile("rb") as file:
-                size = int.from_bytes(file.read(2), "big")
-                return _matching(file.read(size), questions)
+            size = int.from_bytes(_received(sock, 2, end), "big")
+            return _matching(_received(sock, size, end), questions)
 
 
-def _until(end: float) -> float:
-    return max(end - monotonic(), 0.001)
+def _left(end: float) -> float:
+    """Return how many seconds are left until *end*; raise TimeoutError if none are."""
+    seconds = end - monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds
+
+
+def _received(sock: treadle_socket.socket, size: int, end: float) -> bytes:
+    """Receive *size* bytes, or fewer at the end of the stream, until *end*."""
+    data = bytearray()
+    while len(data) < size:
+        sock.settimeout(_left(end))
+        part = sock.recv(size - len(data))
+        if not part:
+            break
+        data += part
+    return bytes(data)
 
 
 def _matching(wire: bytes, questions: Questions) -> tuple[str, Any]:
@@ -102,7 +120,8 @@ def _outcome(kind: str, response: dns.message.Message) -> Outcome:
     records = [
         (_text(rrset.name), type, _text(getattr(rdata, _DATA[type])))
         for rrset in response.answer
-        if (type := dns.rdatatype.to_text(rrset.rdtype)) in _DATA
+        if rrset.rdclass == dns.rdataclass.IN
+        and (type := dns.rdatatype.to_text(rrset.rdtype)) in _DATA
         for rdata in rrset
     ]
     return answer_from(records, kind)
@@ -153,9 +172,12 @@ class Resolver(DnsResolver):
     def ask(self, name: str, kinds: Sequence[str]) -> list[Outcome]:
         """Query *name* for all record types in *kinds* at once, over one socket."""
         worst: list[Outcome] = []
-        with self._places:
+        end = monotonic() + self.resolver.lifetime
+        if not self._places.acquire(timeout=self.resolver.lifetime):
+            return [failure(socket.EAI_AGAIN) for _ in kinds]
+        try:
             for each in self._candidates(name):
-                outcomes = self._ask_for(each, kinds)
+                outcomes = self._ask_for(each, kinds, end)
                 if any(isinstance(outcome, Answer) for outcome in outcomes):
                     return outcomes
                 codes = {getattr(outcome, "errno", None) for outcome in outcomes}
@@ -163,6 +185,8 @@ class Resolver(DnsResolver):
                     return outcomes
                 if not worst or socket.EAI_NODATA in codes:
                     worst = outcomes
+        finally:
+            self._places.release()
         return worst
 
     def _candidates(self, name: str) -> list[dns.name.Name]:
@@ -173,14 +197,17 @@ class Resolver(DnsResolver):
             return [relative]
         config = self.resolver
         domains = config.search or [config.domain]
-        longer = [relative + domain for domain in domains if domain not in (None, dns.name.root)]
+        longer = []
+        for domain in domains:
+            if domain not in (None, dns.name.root):
+                with suppress(dns.name.NameTooLong):
+                    longer.append(relative + domain)
         whole = relative + dns.name.root
         ndots = 1 if config.ndots is None else config.ndots
         return [whole, *longer] if len(labels) > ndots else [*longer, whole]
 
-    def _ask_for(self, name: dns.name.Name, kinds: Sequence[str]) -> list[Outcome]:
-        """Query one server after the other until the outcome is final or the lifetime is over."""
-        end = monotonic() + self.resolver.lifetime
+    def _ask_for(self, name: dns.name.Name, kinds: Sequence[str], end: float) -> list[Outcome]:
+        """Query one server after the other until the outcome is final or the time is *end*."""
         questions: Questions = {kind: dns.message.make_query(name, kind) for kind in kinds}
         outcomes: dict[str, Outcome] = {}
         for server in self._turns():
