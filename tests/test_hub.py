@@ -563,3 +563,54 @@ class TestConfig:
             for name in dir(treadle.config)
             if name.islower() and name not in ("print_help", "set")
         )
+
+
+@pytest.mark.parametrize(
+    ("make", "wait", "end"),
+    [
+        ("event.Event()", "it.wait()", "it.set()"),
+        ("event.AsyncResult()", "it.get()", "it.set(1)"),
+        ("event.AsyncResult()", "treadle.wait([it])", "it.set(1)"),
+        ("lock.Semaphore(0)", "it.acquire()", "it.release()"),
+        ("lock.Semaphore(0)", "it.wait()", "it.release()"),
+        ("lock.RLock()", "it.acquire()", "release()"),
+        ("queue.Queue()", "it.get()", "it.put(1)"),
+        ("queue.Queue()", "it.peek()", "it.put(1)"),
+        ("queue.PriorityQueue()", "it.get()", "it.put(1)"),
+        ("queue.Queue(1, [0])", "it.put(1)", "it.get()"),
+        ("queue.PriorityQueue(1, [0])", "it.put(1)", "it.get()"),
+        ("queue.Queue(None, [0])", "it.join()", "it.task_done()"),
+    ],
+)
+def test_what_comes_while_the_hub_is_made_is_noticed(
+    fresh: Callable[..., str], make: str, wait: str, end: str
+) -> None:
+    # The first wait of the main thread makes its hub, and other threads may run meanwhile.
+    program = f"""
+import threading, treadle, treadle.hub
+from treadle import event, lock, queue
+from treadle._core import hub
+class Slow(treadle.hub.Hub):
+    def __init__(self, *args):
+        go.set()
+        done.wait(5)
+        super().__init__(*args)
+def run():
+    start()
+    ready.set()
+    go.wait()
+    {end}
+    done.set()
+def start():
+    {"it.acquire()" if make == "lock.RLock()" else "pass"}
+def release():
+    it.release()
+it = {make}
+go, done, ready = threading.Event(), threading.Event(), threading.Event()
+hub.hub_class = Slow
+threading.Thread(target=run, daemon=True).start()
+ready.wait()
+{wait}
+print("noticed")
+"""
+    assert fresh(program, timeout=20) == "noticed\n"

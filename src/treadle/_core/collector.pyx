@@ -2,7 +2,7 @@
 
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.greenlet_api cimport PyGreenlet_Import
-from treadle._core.hub cimport ON_WAIT, new_wait, park, unpark
+from treadle._core.hub cimport ON_WAIT, made_hub, new_wait, park, unpark
 
 PyGreenlet_Import()
 
@@ -31,6 +31,8 @@ cdef class Collector:
         *deadline* is a time of the loop in nanoseconds; None: no limit.
         """
         if len(self.ready) >= count:
+            return True
+        if made_hub() and len(self.ready) >= count:
             return True
         self.wanted = count
         self.wait = new_wait(ON_WAIT, self)

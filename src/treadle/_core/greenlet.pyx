@@ -33,6 +33,7 @@ from treadle._core.hub cimport (
     get_hub,
     get_hub_if_exists,
     interrupt,
+    made_hub,
     new_wait,
     park,
     run_callback,
@@ -405,6 +406,8 @@ cdef class Greenlet(Fiber):
     cdef bint wait_for_end(self, object timeout, object purpose=None) except -1:
         cdef Wait wait
         if self.life >= FINISHED:
+            return True
+        if made_hub() and self.life >= FINISHED:
             return True
         wait = new_wait(ON_JOIN, self)
         if wait.waiter is self:

@@ -131,6 +131,10 @@ cdef Hub get_hub_if_exists()
 # Make a Wait for the current greenlet. The caller puts it into a queue, then parks. In a native
 # thread without a hub, park() blocks the thread; the main thread always gets a hub.
 cdef Wait new_wait(Reason reason, object on)
+# Make the hub that new_wait() would make, and return whether there was none. Making one lets other
+# threads run. So whoever looks for what it may have to wait for calls this before new_wait(), and
+# looks again if it returns True.
+cdef bint made_hub() except -1
 # Make a Wait for something that needs a hub (timers, I/O); makes a hub in any thread without one.
 cdef Wait new_hub_wait(Reason reason, object on)
 # Switch to other greenlets until `wait` is unparked (returns 1) or `timeout` nanoseconds have

@@ -186,6 +186,13 @@ cdef Wait new_wait(Reason reason, object on):
     return wait_in(hub, reason, on)
 
 
+cdef bint made_hub() except -1:
+    if treadle_thread_hub != NULL or not treadle_is_main_thread() or treadle_is_finalizing():
+        return False
+    get_hub()
+    return True
+
+
 cdef Wait new_hub_wait(Reason reason, object on):
     if treadle_thread_hub == NULL and treadle_is_finalizing():
         return new_thread_wait(reason, on)  # too late to make a hub

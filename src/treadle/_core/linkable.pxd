@@ -14,6 +14,8 @@ cdef class Linkable:
     # was granted. If an exception ends a wait that had been granted, forgo() gives the grant back.
     cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout,
                       bint shielded=*) except -1
+    # Do what a wait in `queue` would end with, if it need not wait any more.
+    cdef bint catches_up(self, WaitQueue queue) noexcept
     cdef bint tells_all(self) noexcept       # whether links are called even if it is not ready then
     cdef int forgo(self) except -1
     # Grant all waits that are in `queue` now.

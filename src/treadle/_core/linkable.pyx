@@ -7,6 +7,7 @@ from treadle._core.hub cimport (
     Reason,
     Wait,
     get_hub,
+    made_hub,
     new_wait,
     park,
     run_callback,
@@ -29,9 +30,15 @@ cdef class Linkable:
     cdef int forgo(self) except -1:
         return 0
 
+    cdef bint catches_up(self, WaitQueue queue) noexcept:
+        return self.is_ready()
+
     cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout,
                       bint shielded=False) except -1:
-        cdef Wait wait = new_wait(reason, self)
+        cdef Wait wait
+        if made_hub() and self.catches_up(queue):
+            return True
+        wait = new_wait(reason, self)
         wait.shielded = shielded
         queue.append(wait)
         try:

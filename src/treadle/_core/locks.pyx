@@ -20,6 +20,7 @@ from treadle._core.hub cimport (
     current_greenlet,
     get_hub_if_exists,
     interrupt,
+    made_hub,
     new_wait,
     park,
     unpark,
@@ -135,6 +136,9 @@ cdef class Semaphore(Linkable):
 
     cdef int forgo(self) except -1:
         return self.give()
+
+    cdef bint catches_up(self, WaitQueue queue) noexcept:
+        return self.take_free() if queue is self.waiters else self.counter > 0
 
     cdef inline bint take_free(self) noexcept:
         if self.counter <= 0:
@@ -379,6 +383,8 @@ cdef class RLock:
         if not blocking or nanoseconds(timeout) == 0:
             note_failure(&self.spin)
             return False
+        if made_hub():
+            return self.take(count, blocking, timeout, shielded)
         wait = new_wait(ON_LOCK, self)
         wait.shielded = shielded
         self.waiters.append(wait)

@@ -28,6 +28,7 @@ from treadle._core.hub cimport (
     ON_QUEUE_PUT,
     WAIT_PARKED,
     Wait,
+    made_hub,
     new_wait,
     park,
     unpark,
@@ -249,6 +250,8 @@ cdef class SimpleQueue:
         elif not self.is_full():
             self.add(item)
             self.settle()
+        elif block and made_hub():
+            SimpleQueue.put(self, item, True, timeout)
         elif block:
             self.await_place(item, timeout)
         else:
@@ -278,6 +281,8 @@ cdef class SimpleQueue:
         check_timeout(block, timeout)
         if self.size() > self.promised:
             self.promised += 1
+        elif block and made_hub():
+            return SimpleQueue.get(self, True, timeout)
         elif block:
             self.await_item(None, timeout)
         else:
@@ -365,6 +370,8 @@ cdef class SimpleQueue:
             left = deadline - now()
         if timeout is ZERO or (deadline >= 0 and left <= 0):
             raise too_late(error, timeout)
+        if made_hub():
+            return 0
         wait = new_wait(reason, self)
         queue.append(wait)
         try:
@@ -395,6 +402,8 @@ cdef class SimpleQueue:
                 raise shutdown_class
             if not block:
                 raise Empty
+            if made_hub():
+                continue
             self.await_item(PEEK, left)
             if timeout is not None:
                 left = (deadline - now()) / 1e9
@@ -535,7 +544,7 @@ cdef class Queue(SimpleQueue):
         cdef int64_t ns
         cdef Wait wait
         operation(PREEMPTION)
-        if self.unfinished == 0:
+        if self.unfinished == 0 or made_hub() and self.unfinished == 0:
             return True
         ns = nanoseconds(timeout)
         wait = new_wait(ON_QUEUE_JOIN, self)
@@ -722,8 +731,11 @@ cdef class Channel:
                 left = (deadline - now()) / 1e9
 
     cdef bint await_item(self, object timeout) except -1:
-        """Park until there is an item for the caller and return True; False on timeout."""
-        cdef Wait wait = new_wait(ON_CHANNEL, self)
+        """Park until there may be an item and return True; False on timeout."""
+        cdef Wait wait
+        if made_hub():
+            return True
+        wait = new_wait(ON_CHANNEL, self)
         self.getting.append(wait)
         try:
             park(wait, nanoseconds(timeout))
