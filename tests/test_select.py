@@ -4,6 +4,7 @@ import _thread
 import errno
 import os
 import select as native
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -269,3 +270,23 @@ def test_selectors_keep_the_class_of_the_error() -> None:
             selector.register(file, selectors.EVENT_READ)
         with pytest.raises(ValueError, match="Invalid file descriptor"):
             selector.register(file.fileno() if not file.closed else 10_000, selectors.EVENT_READ)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e30])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda seconds: select.select([], [], [], seconds),
+        lambda seconds: select.epoll().poll(seconds),
+        lambda seconds: treadle.signal.sigtimedwait([signal.SIGUSR1], seconds),
+        lambda seconds: socket.socket().settimeout(seconds),
+        lambda seconds: treadle.queue.SimpleQueue().get(True, seconds),
+        lambda seconds: treadle.time.sleep(seconds),
+        lambda seconds: thread.allocate_lock().acquire(True, seconds),
+    ],
+)
+def test_more_seconds_than_the_standard_library_takes(
+    call: Callable[[float], object], seconds: float
+) -> None:
+    with pytest.raises(OverflowError):
+        call(seconds)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from treadle._core.builtins import builtin as _builtin
+from treadle._core.clock import in_range as _in_range
 from treadle._core.clock import seconds as _clock
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
@@ -115,6 +116,7 @@ def select(
         timeout = float(timeout)
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
+        _in_range(timeout)
     # fileno() may run arbitrary Python that changes the lists. It is called once for each object,
     # and the lists are not copied before.
     given = [[(source, _fileno(source)) for source in sources] for sources in (rlist, wlist, xlist)]
@@ -280,7 +282,7 @@ if _native_epoll is not None:
             None or a negative number waits for ever. Returns at most *maxevents* pairs. Raises
             OSError (EBADF) if this object is closed meanwhile.
             """
-            seconds = None if timeout is None or timeout < 0 else timeout
+            seconds = None if timeout is None or timeout < 0 else _in_range(timeout)
 
             def ask() -> list[tuple[int, int]]:
                 return self._native.poll(0, maxevents)  # type: ignore[no-any-return]

@@ -16,6 +16,7 @@ from os import close as _close
 from typing import Any
 from typing import TypeVar as _TypeVar
 
+from treadle._core.clock import in_range as _in_range
 from treadle._core.clock import seconds as _monotonic
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.hub import get_existing_hub as _get_existing_hub
@@ -211,6 +212,6 @@ if _sys.platform == "linux":
     def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
-        return _take(sigset, timeout)
+        return _take(sigset, _in_range(timeout))
 
     __implements__.extend(["sigtimedwait", "sigwait", "sigwaitinfo"])

@@ -7,7 +7,7 @@ make it a method. :class:`builtin` gives that property to a function written in 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
-from treadle._core.clock cimport nanoseconds
+from treadle._core.clock cimport check_range, nanoseconds
 from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport (
     ON_SLEEP,
@@ -30,8 +30,6 @@ cdef extern from "Python.h":
     void PyErr_WriteUnraisable(PyObject *context)
 
 cdef object NUMBER = (SupportsFloat, SupportsIndex)
-# The most seconds that fit into the platform's time type.
-cdef double LONGEST_SLEEP = 9223372036
 
 
 class builtin(staticmethod):
@@ -75,8 +73,7 @@ def sleep(seconds, /):
         raise ValueError("Invalid value NaN (not a number)")
     if duration < 0:
         raise ValueError("sleep length must be non-negative")
-    if duration > LONGEST_SLEEP:
-        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+    check_range(duration)
     ns = nanoseconds(duration)
     wait = new_hub_wait(ON_SLEEP if ns > 0 else ON_YIELD, None)
     if ns == 0:

@@ -11,5 +11,8 @@ cdef bint is_replaced() noexcept
 # has advanced.
 cdef bint idle_until(int64_t deadline) except? -1
 
+# Raise OverflowError for more seconds than the standard library's timeouts hold.
+cdef int check_range(double seconds) except -1
+
 # Convert a wait's length from seconds to nanoseconds; -1 for None, which is no limit.
 cdef int64_t nanoseconds(object seconds) except? -2

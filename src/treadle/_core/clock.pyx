@@ -45,6 +45,22 @@ cdef int64_t nanoseconds(object seconds) except? -2:
     return <int64_t>ceil(value * 1e9)  # never early; a repeated wait of 1e-10 s is none of 0
 
 
+# The most seconds that the interpreter's timeouts hold: 63 bits of nanoseconds.
+cdef double MOST_SECONDS = 9223372036.854775
+
+
+cdef int check_range(double seconds) except -1:
+    if seconds > MOST_SECONDS:
+        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+    return 0
+
+
+def in_range(double seconds):
+    """Return *seconds*; raise OverflowError for more than the standard library's timeouts hold."""
+    check_range(seconds)
+    return seconds
+
+
 def monotonic() -> int:
     """Return the loop's time in nanoseconds."""
     return now()

@@ -19,7 +19,7 @@ from types import GenericAlias
 cimport cython
 from libc.stdint cimport int64_t
 
-from treadle._core.clock cimport nanoseconds, now
+from treadle._core.clock cimport check_range, nanoseconds, now
 from treadle._core.hub cimport (
     HUB_CLOSED,
     ON_CHANNEL,
@@ -61,8 +61,10 @@ cdef tuple HOOKS = ("_init", "_qsize", "_put", "_get", "_peek", "_create_queue")
 
 
 cdef int check_timeout(block, timeout) except -1:
-    if block and isinstance(timeout, (int, float)) and timeout < 0:
-        raise ValueError("'timeout' must be a non-negative number")
+    if block and isinstance(timeout, (int, float)):
+        if timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        check_range(timeout)
     return 0
 
 

@@ -14,7 +14,7 @@ from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
 
-from treadle._core.clock cimport nanoseconds, now
+from treadle._core.clock cimport check_range, nanoseconds, now
 from treadle._core.descriptor cimport Descriptor, ask, asked_in_vain, charge, spend
 from treadle._core.poller cimport READ, WRITE
 
@@ -82,6 +82,8 @@ cdef class SocketState(Descriptor):
     cdef int take_timeout(self, seconds) except -1:
         if seconds is not None and seconds < 0:
             raise ValueError("Timeout value out of range")
+        if seconds is not None:
+            check_range(seconds)
         self.timeout = nanoseconds(seconds)
         self.seconds = None if seconds is None else float(seconds)
         return 0
