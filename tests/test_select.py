@@ -272,6 +272,11 @@ def test_selectors_keep_the_class_of_the_error() -> None:
             selector.register(file.fileno() if not file.closed else 10_000, selectors.EVENT_READ)
 
 
+def set_timeout(seconds: float) -> None:
+    with socket.socket() as made:
+        made.settimeout(seconds)
+
+
 @pytest.mark.parametrize("seconds", [float("inf"), 1e30])
 @pytest.mark.parametrize(
     "call",
@@ -279,7 +284,7 @@ def test_selectors_keep_the_class_of_the_error() -> None:
         lambda seconds: select.select([], [], [], seconds),
         lambda seconds: select.epoll().poll(seconds),
         lambda seconds: treadle.signal.sigtimedwait([signal.SIGUSR1], seconds),
-        lambda seconds: socket.socket().settimeout(seconds),
+        set_timeout,
         lambda seconds: treadle.queue.SimpleQueue().get(True, seconds),
         lambda seconds: treadle.time.sleep(seconds),
         lambda seconds: thread.allocate_lock().acquire(True, seconds),
