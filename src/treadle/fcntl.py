@@ -26,7 +26,7 @@ __all__ = [*__implements__]
 _native_fcntl = _fcntl.fcntl
 _native_flock = _fcntl.flock
 #: The standard function; :func:`os.lockf` is built on it too.
-native_lockf = _fcntl.lockf
+native_lockf: _Callable[..., None] = _fcntl.lockf
 
 #: Seconds between two attempts to get a lock: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05

@@ -321,7 +321,7 @@ class socket(_native):
 
     # -- closing
 
-    __del__ = _core_sockets.finalize
+    __del__: _typing.ClassVar[_typing.Callable[..., None]] = _core_sockets.finalize
 
     def _real_close(self, *args: _Any) -> None:
         self._state.closed()

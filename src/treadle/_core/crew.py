@@ -83,7 +83,7 @@ class Job:
 
     def __init__(self, task: partial[None], hub: ThreadHub | None) -> None:
         self.task: partial[None] | None = task
-        self.hub = hub
+        self.hub: ThreadHub | None = hub
         if hub is not None:
             hub.begin_job()
 
