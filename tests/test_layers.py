@@ -354,11 +354,18 @@ ONE_STEP = "each use is one step: read or written, never both around anything th
 CHANGED_IN_PLACE = "one item at a time; loops over it take a copy, or let no other code run"
 A_CACHE = "what is found in it depends on the key alone"
 STATICS = {
+    "_core/aside.pyx": {
+        "resume_loop": "read in one step with suspend_loop, before the wait",
+        "resumed": SET_ONCE,
+        "suspend_loop": ONE_STEP,
+    },
     "_core/builtins.pyx": {"NUMBER": SET_ONCE},
     "_core/chunks.h": {"chunks": "changed under its lock, by code that runs no Python"},
     "_core/clock.h": {"frequency": A_CACHE},
     "_core/clock.pyx": {"source": ONE_STEP},
+    "_core/context.pyx": {"decimal_variable": ONE_STEP, "is_decimal_known": ONE_STEP},
     "_core/descriptor.pyx": {
+        "ASKS_AGAIN": SET_ONCE,
         "asked": ONE_STEP,
         "asked_in": ONE_STEP,
         "asker": "compared with the current greenlet, never followed",
@@ -367,6 +374,8 @@ STATICS = {
     "_core/epoll.h": {"no_pwait2": ONE_STEP, "treadle_forks": "only a fork changes it"},
     "_core/event.pyx": {"PREEMPTION": SET_ONCE},
     "_core/greenlet.pyx": {
+        "GETS": SET_ONCE,
+        "report_awaited": ONE_STEP,
         "on_spawn": CHANGED_IN_PLACE,
         "stack_limit": ONE_STEP,
         "track_tree": ONE_STEP,
@@ -375,10 +384,9 @@ STATICS = {
         "REASONS": SET_ONCE,
         "ending": ONE_STEP,
         "first_main": SET_ONCE,
-        "last_fiber_type": ONE_STEP,
-        "resume_loop": "read in one step with suspend_loop, before the wait",
+        "loops_run": ONE_STEP,
+        "park_with_state": SET_ONCE,
         "sleeping_threads": ONE_STEP,
-        "suspend_loop": ONE_STEP,
         "treadle_thread_hub": "one for each thread, which alone changes it",
     },
     "_core/local.pyx": {"last_key": ONE_STEP},
@@ -386,8 +394,7 @@ STATICS = {
     "_core/poller.pyx": {"last_serial": ONE_STEP},
     "_core/probe.pyx": {"preemption": ONE_STEP},
     "_core/queues.pyx": {
-        "PEEK": SET_ONCE,
-        "PREEMPTION": SET_ONCE,
+        **dict.fromkeys(["NOTHING", "PEEK", "PREEMPTION", "ZERO"], SET_ONCE),
         **dict.fromkeys(["deque_append", "deque_popleft", "creators"], SET_ONCE),
         **dict.fromkeys(["simple_init", "simple_qsize", "simple_put", "simple_get"], SET_ONCE),
         "simple_peek": SET_ONCE,
@@ -405,9 +412,9 @@ STATICS = {
         "watchers_of_signals": CHANGED_IN_PLACE,
     },
     "_core/thread_hub.pyx": {
-        "abandoned": SET_ONCE,
-        "abandoned_kinds": SET_ONCE,
         "all_hubs": CHANGED_IN_PLACE,
+        "kind_count": SET_ONCE,
+        "kinds": SET_ONCE,
         "last_pid": ONE_STEP,
         "left_by_forks": CHANGED_IN_PLACE,
         "left_by_threads": ONE_STEP,

@@ -457,8 +457,9 @@ def test_a_look_up_ends_with_its_lifetime(how: Callable[[Any], None]) -> None:
         treadle_socket.socket(type=stdlib.SOCK_DGRAM) as datagrams,
         treadle_socket.socket() as listener,
     ):
-        datagrams.bind(("127.0.0.1", 0))
-        listener.bind(datagrams.getsockname())
+        # Another program may have the TCP port of a free UDP port.
+        listener.bind(("127.0.0.1", 0))
+        datagrams.bind(listener.getsockname())
         listener.listen()
         running = [treadle.spawn(how, datagrams), treadle.spawn(_dripping, listener)]
         resolver = DnspythonResolver(nameservers=[f"127.0.0.1:{datagrams.getsockname()[1]}"])

@@ -12,6 +12,8 @@ from celery import Celery, group
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 from kombu.utils.compat import detect_environment
 
+import treadle.thread
+
 app = Celery("jobs", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
 app.conf.broker_connection_retry_on_startup = True
 SECONDS = 30
@@ -62,10 +64,10 @@ def limited_hard() -> None:
 
 
 @app.task
-def surroundings() -> list[str]:
+def surroundings() -> list[object]:
     return [
-        socket.socket.__module__,
-        type(threading.Lock()).__module__,
+        socket.socket is treadle.socket.socket,
+        type(threading.Lock()) is treadle.thread.LockType,
         detect_environment(),
     ]
 
