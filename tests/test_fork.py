@@ -109,6 +109,42 @@ def timed():
 few, many = cost(4_000), cost(40_000)
 assert many < 25 * few + 0.05, (few, many)  # 100 times as much if each timer is looked for
 """,
+    "a child without its main greenlet ends, whatever handles signals": """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+children = []
+def fail_in_child():
+    children.append(native_fork())
+    if children[0] == 0:
+        sys.stderr = open(os.devnull, "w")
+        raise ValueError
+treadle.spawn(fail_in_child).join()
+with treadle.Timeout(5):
+    while native_waitpid(children[0], os.WNOHANG) == (0, 0):
+        time.sleep(0.01)
+""",
+    "a wake-up that came before a signal handler forked is there in the child": """
+import signal
+from treadle.event import Event
+event, queue = Event(), treadle.queue.Queue()
+for wake, wait in [(event.set, lambda: event.wait(5)), (lambda: queue.put(1), queue.get),
+                   (lambda: treadle.spawn_later(0.05, int), lambda: hub.join() or True)]:
+    children, hub = [], treadle.get_hub()
+    def fork(*_):
+        wake()
+        children.append(native_fork())
+    signal.signal(signal.SIGALRM, fork)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    treadle.spawn_later(0.3, int)  # keeps Hub.join() waiting
+    woken = wait()
+    if children[0] == 0:
+        os._exit(0 if woken else 1)
+    assert woken
+    with treadle.Timeout(5):
+        while (ended := native_waitpid(children[0], os.WNOHANG)) == (0, 0):
+            time.sleep(0.01)
+    assert ended[1] == 0
+""",
     "kept threads are threads in the child": """
 stop = threading.Event()
 names = []

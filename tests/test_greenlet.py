@@ -1,6 +1,7 @@
 """Greenlets: life, results, links, names and deaths, compared with gevent's and with threads."""
 
 import contextvars
+import dataclasses
 import datetime
 import decimal
 import gc
@@ -796,3 +797,90 @@ def test_a_stack_limit_is_no_size_of_memory() -> None:
 def test_only_numbers_are_seconds(call: Callable[[Any], object], what: object) -> None:
     with pytest.raises(TypeError):
         call(what)
+
+
+def test_links_may_be_removed_while_they_are_called() -> None:
+    called: list[str] = []
+    greenlet = treadle.spawn(treadle.sleep, 5)
+    treadle.sleep(0)
+    greenlet.rawlink(lambda _: called.append("first"))
+    greenlet.kill()  # the killer runs before the links
+    greenlet.unlink_all()
+    treadle.sleep(0.01)
+    assert called == []
+
+    def remove(_: object) -> None:
+        called.append("remover")
+        other.unlink_all()
+
+    other = treadle.spawn(int)
+    other.rawlink(remove)
+    other.rawlink(lambda _: called.append("removed"))
+    treadle.sleep(0.01)
+    assert called == ["remover"]
+
+
+def test_comparing_links_may_remove_all() -> None:
+    class Odd:
+        def __call__(self, source: object) -> None:
+            pass
+
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            greenlet.unlink_all()
+            return False
+
+    greenlet = treadle.Greenlet(int)
+    for change in (greenlet.rawlink, greenlet.unlink, greenlet.rawlink, greenlet.rawlink):
+        change(Odd())
+
+
+def test_exceptions_that_refuse_attributes(stream: io.StringIO) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class NotFound(Exception):
+        name: str
+
+    @dataclasses.dataclass(frozen=True)
+    class Stop(GreenletExit):
+        name: str
+
+    def fail(exc: BaseException) -> None:
+        raise exc
+
+    failed = treadle.spawn(fail, NotFound("x"))
+    failed.join()
+    for call in (failed.get, lambda: treadle.joinall([failed], raise_error=True)):
+        with pytest.raises(NotFound):
+            call()
+    stopped = treadle.spawn(fail, Stop("y"))
+    assert stopped.get(timeout=1) == Stop("y")
+
+
+def test_joiners_of_a_greenlet_whose_thread_has_ended() -> None:
+    made: list[Greenlet[Any]] = []
+    thread = threading.Thread(target=lambda: made.append(Greenlet(print)))
+    thread.start()
+    thread.join()
+    made[0].rawlink(print)
+    joiner = treadle.spawn(made[0].join, 5)
+    treadle.sleep(0)
+    made[0].kill()
+    began = time.monotonic()
+    joiner.join()
+    assert time.monotonic() - began < 1
+
+
+def test_an_error_is_reported_if_its_waiter_s_thread_has_ended(stream: io.StringIO) -> None:
+    greenlet = treadle.spawn_later(0.1, fail)
+
+    def leave_a_waiter() -> None:
+        treadle.spawn(greenlet.get)
+        treadle.sleep(0)
+
+    thread = threading.Thread(target=leave_a_waiter)
+    thread.start()
+    thread.join()
+    greenlet.join()
+    assert "Expected: failed" in stream.getvalue()

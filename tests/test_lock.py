@@ -10,6 +10,7 @@ import pytest
 
 import treadle
 from treadle import thread
+from treadle.exceptions import BlockingSwitchOutError
 from treadle.lock import BoundedSemaphore, Condition, DummySemaphore, RLock, Semaphore
 from treadle.thread import LockType
 
@@ -306,3 +307,55 @@ def test_who_only_takes_a_free_lock_lets_others_run(make: Callable[[], Any]) -> 
                 pass
     assert seen == ["spawned", "later"]
     assert asked > 2000  # not every acquire() yields, which would be slow
+
+
+@pytest.mark.parametrize("kind", [LockType, RLock])
+def test_a_lock_that_cannot_be_waited_for_is_not_asked_for_ever(kind: Any) -> None:
+    lock = kind()
+    raised: list[type[BaseException]] = []
+
+    def take_again() -> None:
+        try:
+            lock._acquire_restore((1, None))
+        except BaseException as exc:
+            raised.append(type(exc))
+
+    lock.acquire()
+    treadle.get_hub().loop.run_callback(take_again)
+    treadle.sleep(0)
+    lock.release()
+    assert raised == [BlockingSwitchOutError]
+
+
+def test_timeouts_of_a_condition_s_lock_do_not_hide_a_deadlock(fresh: Callable[..., str]) -> None:
+    program = """
+import treadle
+from treadle.lock import Condition
+condition = Condition()
+condition.acquire()
+treadle.spawn(condition.acquire)  # ends without release()
+outer = treadle.Timeout(0.2)
+outer.start()
+try:
+    with treadle.Timeout(0.1):
+        condition.wait()
+except treadle.exceptions.LoopExit:
+    print("told", outer.pending)
+outer.cancel()
+"""
+    assert fresh(program, timeout=20) == "told True\n"
+
+
+def test_a_condition_s_lock_needs_only_acquire_and_release() -> None:
+    class Least:
+        def __init__(self) -> None:
+            lock = treadle.thread.allocate_lock()
+            self.acquire, self.release = lock.acquire, lock.release
+
+    lock = Least()
+    condition = treadle.lock.Condition(lock)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="un-acquired"):
+        condition.notify()
+    lock.acquire()
+    condition.notify()
+    assert condition.wait(0.01) is False

@@ -7,6 +7,7 @@ import sys
 import types
 import weakref
 from _thread import start_new_thread
+from typing import Any
 
 import pytest
 
@@ -729,3 +730,55 @@ def test_child_after_fork_does_not_wake_parents_getters():
     assert len(q.getters) == 1
     q.put(None)
     settle()
+
+
+@pytest.mark.parametrize("kind", [Queue, PriorityQueue])
+def test_who_waits_is_served_in_order_beside_calls_that_fail(kind: Any) -> None:
+    queue, done = kind(1), []
+    queue.put(0)
+
+    def put(n: int) -> None:
+        queue.put(n)
+        done.append(n)
+
+    def get(n: int) -> None:
+        queue.get()
+        done.append(n)
+
+    for call in (put, get):
+        done.clear()
+        for n in (1, 2, 3):
+            treadle.spawn(call, n)
+            treadle.sleep(0)
+        with pytest.raises((Full, Empty)):
+            queue.put_nowait(9) if call is put else queue.get_nowait()
+        treadle.sleep(0)
+        for n in range(3 if call is get else 4):
+            queue.get() if call is put and n < 3 else call is get and queue.put(n)
+            treadle.sleep(0)
+        assert done == [1, 2, 3]
+        while call is put and not queue.empty():
+            queue.get()
+
+
+def test_a_priority_queue_is_not_changed_in_the_middle_of_a_comparison() -> None:
+    queue: Any = PriorityQueue()
+
+    class Item:
+        def __init__(self, number: int) -> None:
+            self.number = number
+            self.act: Any = None
+
+        def __lt__(self, other: Any) -> bool:
+            act, self.act = self.act, None
+            if act is not None:
+                act()
+            return self.number < other.number
+
+    items = [Item(n) for n in range(4)]
+    for item in items:
+        queue.put(item)
+    queue.queue[1].act = queue.get_nowait
+    with pytest.raises(RuntimeError, match="compares"):
+        queue.get_nowait()
+    assert sorted(queue.get().number for _ in range(4)) == [0, 1, 2, 3]

@@ -22,12 +22,13 @@ from treadle._core.greenlet_api cimport (
     greenlet,
 )
 from treadle._core.hub cimport (
+    HUB_CLOSED,
     ON_JOIN,
-    WAIT_PARKED,
     Callback,
     Fiber,
     Hub,
     Wait,
+    can_run,
     cancel_timer,
     current_greenlet,
     get_hub,
@@ -110,7 +111,7 @@ cdef class Failure:
 
     cdef object restored(self):
         """Return the exception as it left the greenlet, without the frames of those who raised it."""
-        self.exception.__traceback__ = self.traceback
+        PyException_SetTraceback(self.exception, self.traceback)  # whatever its class forbids
         return self.exception
 
 
@@ -318,7 +319,7 @@ cdef class Greenlet(Fiber):
         cdef bint awaited = self.is_awaited()
         if isinstance(exc, GreenletExit):
             # It is the value of the greenlet. With its traceback, it would keep all frames alive.
-            exc.__traceback__ = None
+            PyException_SetTraceback(exc, None)
             return self.finish(exc)
         failure = Failure()
         failure.exception, failure.traceback = exc, exc.__traceback__
@@ -342,7 +343,7 @@ cdef class Greenlet(Fiber):
         """Return whether a greenlet waits in get(), which will raise what this one raised."""
         cdef PyObject *each = NULL if self.joiners is None else self.joiners.first
         while each != NULL:
-            if (<Wait>each).value is GETS and (<Wait>each).state <= WAIT_PARKED:
+            if (<Wait>each).value is GETS and can_run(<Wait>each):
                 return True
             each = (<Wait>each).next
         return False
@@ -421,6 +422,7 @@ cdef class Greenlet(Fiber):
         except:
             if purpose is GETS and self.life == FAILED and wait.granted and not self.observed:
                 # The error was left to this greenlet, which was killed before it could take it.
+                self.observed = True
                 self.hub.report(self, (<Failure>self.result).exception)
             raise
         finally:
@@ -480,9 +482,10 @@ cdef class Greenlet(Fiber):
     # -- links
 
     cdef int add_link(self, link) except -1:
-        if self.links is None:
-            self.links = Links.__new__(Links)
-        self.links.add(link, None)
+        cdef Links links = self.links  # comparing callbacks may run unlink_all()
+        if links is None:
+            links = self.links = Links.__new__(Links)
+        links.add(link, None)
         return 0
 
     def rawlink(self, callback):
@@ -501,8 +504,9 @@ cdef class Greenlet(Fiber):
 
     def unlink(self, callback):
         """Remove *callback* from the links, once; do nothing if it is not linked."""
-        if self.links is not None:
-            self.links.remove(callback)
+        cdef Links links = self.links  # comparing callbacks may run unlink_all()
+        if links is not None:
+            links.remove(callback)
 
     def unlink_all(self):
         """Remove all linked callbacks. Greenlets that wait for the end keep waiting."""
@@ -524,9 +528,10 @@ cdef class Greenlet(Fiber):
     cdef int notify(self) except -1:
         """Schedule the callable links, then wake the joiners and tell the Collectors."""
         cdef list collectors = None
-        if self.links is not None:
-            collectors = self.links.take_collectors()
-            if self.links.count() and not self.notifying:
+        cdef Links links = self.links
+        if links is not None:
+            collectors = links.take_collectors()
+            if links.count() and not self.notifying and self.hub.state != HUB_CLOSED:
                 self.notifying = True
                 run_callback(self.hub, run_links, (self,))
         if self.joiners is not None:
@@ -587,9 +592,12 @@ cdef int call_spawn_callbacks(Greenlet self) except -1:
 
 def run_links(Greenlet self):
     """Call the links one after the other; each may run any code."""
+    cdef Links links = self.links
     self.notifying = False
-    for key, _ in self.links.pairs():
-        link = self.links.take(key)
+    if links is None:
+        return  # unlink_all() was called
+    for key, _ in links.pairs():
+        link = links.take(key) if self.links is links else None
         if link is None:
             continue  # unlinked meanwhile
         try:

@@ -90,6 +90,7 @@ cdef class Hub(greenlet):
     cdef readonly object loop_made   # the Loop, None until it is first used
     cdef object stand_in             # the object assigned to Hub.loop in the Loop's place, or None
     cdef readonly uint64_t turns     # how many turns were begun
+    cdef uint64_t deliveries         # how often an exception was raised in a wait
     cdef size_t turn                 # how many entries are left of this turn
     cdef uint64_t last_look          # when timers and poller were last checked, in ticks
     cdef bint waits_for_threads      # only another thread can wake it
@@ -171,6 +172,12 @@ cdef inline bint move_hub(Hub hub, HubState state) noexcept:
         return False
     hub.state = state
     return True
+
+# Whether unpark() would succeed.
+cdef inline bint can_run(Wait wait) noexcept:
+    if wait.state > WAIT_PARKED:
+        return False
+    return wait.hub is None or (wait.generation == wait.hub.generation and wait.hub.state != HUB_CLOSED)
 
 # Keep the list of live Fibers. Both do nothing if it is so already. A hub that is freed unlists all.
 cdef inline void list_fiber(Hub hub, Fiber fiber) noexcept:

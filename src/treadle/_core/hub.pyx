@@ -259,6 +259,7 @@ cdef int park(Wait wait, int64_t timeout) except -1:
         return leave_by_error(hub, wait)
     leave(hub, wait)
     if wait.exc is not None:
+        hub.deliveries += 1
         raise wait.exc
     return not wait.expired
 
@@ -268,6 +269,7 @@ cdef int leave_by_error(Hub hub, Wait wait) except -1:
     cdef PyObject *value
     cdef PyObject *tb
     PyErr_Fetch(&type, &value, &tb)
+    hub.deliveries += 1
     leave(hub, wait)
     PyErr_Restore(type, value, tb)
     return -1
@@ -438,6 +440,8 @@ cdef bint unpark_first(Wait wait) noexcept:
         return False
     ring_push_front(&hub.ring, wait, WAIT)
     hub.turn += 1
+    if hub.poller.blocking:
+        hub.poller.wake()
     return True
 
 

@@ -13,6 +13,7 @@ from treadle._core.hub cimport (
     run_callback,
 )
 from treadle._core.links cimport Links
+from treadle._core.timeout cimport release_held
 from treadle._core.wait_queue cimport WaitQueue
 
 
@@ -48,6 +49,8 @@ cdef class Linkable:
             if wait.granted and queue is self.waiters:
                 self.forgo()  # a watcher was told, and given nothing
             raise
+        finally:
+            release_held(wait)
         if not wait.granted:
             queue.remove(wait)
         return wait.granted

@@ -28,7 +28,7 @@ from treadle._core.hub cimport (
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
-from treadle._core.timeout cimport Timeout
+from treadle._core.timeout cimport Timeout, release_held
 from treadle._core.wait_queue cimport WaitQueue
 
 import sys
@@ -101,6 +101,12 @@ cdef object first_of(list caught):
     return caught[0] if caught else None
 
 
+cdef uint64_t count_deliveries() noexcept:
+    """Return how often an exception was raised in a wait of this thread."""
+    cdef Hub hub = get_hub_if_exists()
+    return 0 if hub is None else hub.deliveries
+
+
 cdef int raise_later(exc) except -1:
     """Raise *exc* at the next wait of the current greenlet."""
     cdef Hub hub = get_hub_if_exists()
@@ -161,7 +167,9 @@ cdef class Semaphore(Linkable):
         With *raised* an exception is on its way already.
         """
         cdef list caught = []
+        cdef uint64_t before
         while True:
+            before = count_deliveries()
             try:
                 if not self.take_free():
                     self.wait_in(self.waiters, ON_LOCK, None, raised or len(caught) > 0)
@@ -169,6 +177,8 @@ cdef class Semaphore(Linkable):
             except LoopExit:
                 raise  # no greenlet can ever release a permit
             except BaseException as exc:
+                if count_deliveries() == before:
+                    raise  # nothing was raised in the wait: it cannot be made
                 caught.append(exc)
 
     cdef int give(self) except -1:
@@ -395,6 +405,8 @@ cdef class RLock:
             if wait.granted:
                 self.give()
             raise
+        finally:
+            release_held(wait)
         if not wait.granted:
             self.waiters.remove(wait)
             return False
@@ -470,13 +482,17 @@ cdef class RLock:
         With *raised* an exception is on its way already.
         """
         cdef list caught = []
+        cdef uint64_t before
         while True:
+            before = count_deliveries()
             try:
                 self.take(count, True, None, raised or len(caught) > 0)
                 return first_of(caught)
             except LoopExit:
                 raise  # no greenlet can ever release the lock
             except BaseException as exc:
+                if count_deliveries() == before:
+                    raise  # nothing was raised in the wait: it cannot be made
                 caught.append(exc)
 
     def _acquire_restore(self, state):
@@ -509,11 +525,13 @@ cdef class Condition:
     cdef WaitQueue waiters
     cdef object __weakref__
 
+    def __cinit__(self, *args, **kwargs):
+        self.waiters = WaitQueue()
+
     def __init__(self, lock=None):
         self._lock = RLock() if lock is None else lock
         self.acquire = self._lock.acquire
         self.release = self._lock.release
-        self.waiters = WaitQueue()
 
     def __enter__(self):
         return self._lock.__enter__()
@@ -522,9 +540,7 @@ cdef class Condition:
         return self._lock.__exit__(*args)
 
     cdef int check_owned(self, str doing) except -1:
-        lock = self._lock
-        owned = lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked()
-        if not owned:
+        if not self._is_owned():
             raise RuntimeError(f"cannot {doing} on un-acquired lock")
         return 0
 
@@ -580,15 +596,14 @@ cdef class Condition:
         With *raised* an exception is on its way already.
         """
         cdef list caught = []
-        cdef Hub hub = get_hub_if_exists()
-        cdef uint64_t turns
+        cdef uint64_t before
         kind = type(self._lock)
         if isinstance(self._lock, RLock) and kind._acquire_restore is RLock._acquire_restore:
             return (<RLock>self._lock).retake(state[0], raised)
         if isinstance(self._lock, Semaphore) and kind.acquire in OWN_ACQUIRE:
             return (<Semaphore>self._lock).retake(raised)
         while True:
-            turns = 0 if hub is None else hub.turns
+            before = count_deliveries()
             try:
                 if hasattr(self._lock, "_acquire_restore"):
                     self._lock._acquire_restore(state)
@@ -598,7 +613,7 @@ cdef class Condition:
             except LoopExit:
                 raise
             except BaseException as exc:
-                if hub is None or hub.turns == turns:
+                if count_deliveries() == before:
                     raise  # the lock's own failure: nothing was waited for that a kill could end
                 caught.append(exc)
 
@@ -636,7 +651,14 @@ cdef class Condition:
 
     def _is_owned(self):
         lock = self._lock
-        return lock._is_owned() if hasattr(lock, "_is_owned") else lock.locked()
+        if hasattr(lock, "_is_owned"):
+            return lock._is_owned()
+        if hasattr(lock, "locked"):
+            return lock.locked()
+        if lock.acquire(False):  # as threading.Condition does
+            lock.release()
+            return False
+        return True
 
     def __repr__(self):
         return f"<Condition({self._lock!r}, {self.waiters.count})>"

@@ -35,7 +35,8 @@ cdef class SimpleQueue:
     cdef object get_or_peek(self, bint peeks, bint block, object timeout)
     cdef int leave_mutex(self) except -1
     cdef int wake_waiters(self) except -1
-    cdef int await_change(self, Reason reason, object error, object timeout, int64_t deadline) except -1
+    cdef bint await_change(self, Reason reason, object error, object timeout, int64_t deadline,
+                           bint first) except -1
     cdef object take(self)
     cdef int await_place(self, object item, object timeout) except -1
     cdef int await_item(self, object mark, object timeout) except -1

@@ -26,8 +26,8 @@ from treadle._core.hub cimport (
     ON_QUEUE_GET,
     ON_QUEUE_JOIN,
     ON_QUEUE_PUT,
-    WAIT_PARKED,
     Wait,
+    can_run,
     made_hub,
     new_wait,
     park,
@@ -79,13 +79,6 @@ cdef int64_t deadline_after(object timeout) except? -2:
     """Return the loop's time *timeout* seconds from now; -1 if there is no limit."""
     cdef int64_t ns = nanoseconds(timeout)
     return -1 if ns < 0 else now() + ns
-
-
-cdef inline bint can_run(Wait wait) noexcept:
-    """Return whether unpark() would succeed."""
-    if wait.state > WAIT_PARKED:
-        return False
-    return wait.hub is None or (wait.generation == wait.hub.generation and wait.hub.state != HUB_CLOSED)
 
 
 @cython.no_gc_clear  # a finalizer may put into a queue that is garbage itself
@@ -234,6 +227,7 @@ cdef class SimpleQueue:
         *timeout*.
         """
         cdef int64_t deadline
+        cdef bint woken = False
         if not is_a(self, SimpleQueue):
             raise foreign(self, "SimpleQueue")
         operation(PREEMPTION)
@@ -245,9 +239,11 @@ cdef class SimpleQueue:
             deadline = deadline_after(timeout)
             try:
                 while not self.try_put(item):
-                    self.await_change(ON_QUEUE_PUT, full_class, timeout if block else ZERO, deadline)
+                    woken = self.await_change(
+                        ON_QUEUE_PUT, full_class, timeout if block else ZERO, deadline, woken)
             except:
-                self.putting.grant()  # this call may have been woken for a place that it leaves
+                if woken:
+                    self.putting.grant()  # for the place that this call was woken for
                 raise
         elif not self.is_full():
             self.add(item)
@@ -334,16 +330,19 @@ cdef class SimpleQueue:
 
     cdef object get_or_peek(self, bint peeks, bint block, object timeout):
         cdef int64_t deadline
+        cdef bint woken = False
         check_timeout(block, timeout)
         deadline = deadline_after(timeout)
         try:
             item = self.try_get(peeks)
             while item is NOTHING:
-                self.await_change(ON_QUEUE_GET, Empty, timeout if block else ZERO, deadline)
+                woken = self.await_change(
+                    ON_QUEUE_GET, Empty, timeout if block else ZERO, deadline, woken)
                 item = self.try_get(peeks)
             return item
         except:
-            self.getting.grant()  # this call may have been woken for an item that it leaves
+            if woken:
+                self.getting.grant()  # for the item that this call was woken for
             raise
 
     cdef int leave_mutex(self) except -1:
@@ -362,9 +361,12 @@ cdef class SimpleQueue:
             places -= 1
         return 0
 
-    cdef int await_change(self, Reason reason, object error, object timeout,
-                          int64_t deadline) except -1:
-        """Park until the caller may be able to go on; raise *error* at *deadline*."""
+    cdef bint await_change(self, Reason reason, object error, object timeout, int64_t deadline,
+                           bint first) except -1:
+        """Park until the caller may be able to go on; raise *error* at *deadline*.
+
+        Return whether it was woken. With *first* it was before, and keeps its place in the queue.
+        """
         cdef WaitQueue queue = self.putting if reason == ON_QUEUE_PUT else self.getting
         cdef int64_t left = -1
         cdef Wait wait
@@ -373,14 +375,21 @@ cdef class SimpleQueue:
         if timeout is ZERO or (deadline >= 0 and left <= 0):
             raise too_late(error, timeout)
         if made_hub():
-            return 0
+            return False
         wait = new_wait(reason, self)
-        queue.append(wait)
+        if first:
+            queue.prepend(wait)
+        else:
+            queue.append(wait)
         try:
             park(wait, left)
+        except:
+            if wait.granted:
+                queue.grant()
+            raise
         finally:
             queue.remove(wait)
-        return 0
+        return wait.granted
 
     def get_nowait(self):
         """Remove and return an item, or raise :class:`Empty` if there is none."""
@@ -627,16 +636,32 @@ cdef class LifoQueue(Queue):
 @cython.no_gc_clear
 cdef class PriorityQueue(Queue):
 
+    cdef bint comparing
+
     def _create_queue(self, items=()):
         heap = list(items)
         heapify(heap)
         return heap
 
     cdef int store(self, object item) except -1:
-        return heap_push(self.queue, item)
+        self.begin_comparing()
+        try:
+            return heap_push(self.queue, item)
+        finally:
+            self.comparing = False
 
     cdef object unstore(self):
-        return heap_pop(self.queue)
+        self.begin_comparing()
+        try:
+            return heap_pop(self.queue)
+        finally:
+            self.comparing = False
+
+    cdef int begin_comparing(self) except -1:
+        if self.comparing:
+            raise RuntimeError(f"{self!r} cannot be changed while it compares two of its items")
+        self.comparing = True
+        return 0
 
 
 cdef object simple_init = SimpleQueue._init

@@ -9,6 +9,8 @@ from treadle._core.timers cimport treadle_fire
 cdef class ThreadHub(Hub):
     cdef Py_ssize_t jobs  # how many calls in native threads were begun here and have not ended
 
+    cdef bint left_main(self) noexcept
+
 # For hubs that belong to no thread, too: list_hub() adds a hub to the list of all hubs, shut()
 # closes it and takes it off the list.
 cdef int list_hub(Hub hub) except -1

@@ -28,6 +28,8 @@ from treadle._core.hub cimport (
     HUB_FORKING,
     HUB_OPEN,
     ON_HUB,
+    WAIT,
+    WAIT_READY,
     Fiber,
     Hub,
     Wait,
@@ -49,7 +51,7 @@ from treadle._core.hub cimport (
     wait_of,
 )
 from treadle._core.poller cimport Pollable
-from treadle._core.ring cimport ring_pop
+from treadle._core.ring cimport ring_pop, ring_push
 from treadle._core.thread_state cimport treadle_clear_state
 from treadle._core.threads cimport (
     treadle_is_finalizing,
@@ -214,7 +216,11 @@ cdef class ThreadHub(Hub):
             return True  # the main thread can wake this hub
         # Other threads can wake it, unless they all sleep until another thread wakes them.
         self.waits_for_threads = treadle_other_threads() > count_sleeping_threads()
-        return self.waits_for_threads or has_signal_handlers()
+        return self.waits_for_threads or not self.left_main() and has_signal_handlers()
+
+    cdef bint left_main(self) noexcept:
+        """Return whether this is a forked child that left the main greenlet behind."""
+        return self.main_wait is not None and self.main_wait.generation != self.generation
 
     cdef bint on_deadlock(self) except -1:
         """End Hub.join(), or raise LoopExit in the main greenlet."""
@@ -224,9 +230,8 @@ cdef class ThreadHub(Hub):
                 unpark(wait)
             self.join_waits = []
             return True
-        if self.main_wait is not None and self.main_wait.generation != self.generation:
-            # A forked child that left the main greenlet behind and has nothing more to run: exit,
-            # as a process does when its last thread ends.
+        if self.left_main():
+            # It has nothing more to run: exit, as a process does when its last thread ends.
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
@@ -245,13 +250,15 @@ cdef class ThreadHub(Hub):
 
     cdef int leave_greenlets_behind(self) except -1:
         cdef Wait wait = wait_of(self, current_greenlet())
-        abandon(self, left_by_forks)
+        abandon(self, left_by_forks, current_greenlet())
         self.refs = 0
         self.jobs = 0
         self.generation += 1
         while wait is not None:  # fork() was called in a signal handler while its greenlet waits
             wait.generation = self.generation
             self.refs += wait.in_refs
+            if wait.state == WAIT_READY:
+                ring_push(&self.ring, wait, WAIT)
             wait = wait.outer
         return 0
 
@@ -345,7 +352,7 @@ cdef int release_from_thread() except -1:
 cdef int shut(Hub hub) except -1:
     move_hub(hub, HUB_CLOSED)
     all_hubs.remove(hub)
-    abandon(hub, left_by_threads)
+    abandon(hub, left_by_threads, None)
     hub.poller.close()
     # End the hub greenlet, which would keep the hub alive, unless a user's callback is suspended
     # in it.
@@ -392,12 +399,15 @@ cdef bint forget_wait_timer(PyObject *obj, greenlet current) noexcept:
 abandon_timers(wait_expired, forget_wait_timer)
 
 
-cdef int abandon(Hub hub, list keeper) except -1:
-    """Forget all greenlets of the hub without running any of them; *keeper* keeps them alive."""
+cdef int abandon(Hub hub, list keeper, greenlet current) except -1:
+    """Forget all greenlets of the hub but *current*, without running any of them.
+
+    *keeper* keeps them alive.
+    """
     cdef PyObject *obj
     cdef PyObject *each
     cdef PyObject *fiber
-    cdef greenlet current = current_greenlet()
+    cdef Wait wait
     cdef treadle_timer *timer
     cdef size_t i = 0
     while hub.ring.count > 0:
@@ -424,8 +434,8 @@ cdef int abandon(Hub hub, list keeper) except -1:
         if (<greenlet>fiber) is not current:
             unlist_fiber(<Fiber>fiber)
     hub.turn = 0
-    hub.raw_waits = {g: wait for g, wait in hub.raw_waits.items() if g is current}
-    hub.join_waits = []
+    hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current}
+    hub.join_waits = [wait for wait in hub.join_waits if wait.waiter is current]
     return 0
 
 

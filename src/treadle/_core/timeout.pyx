@@ -25,9 +25,6 @@ PyGreenlet_Import()
 
 public_class = None
 
-# How often, in nanoseconds, a timeout that is due looks whether the shield is gone.
-cdef int64_t SHIELD_LOOK = 1_000_000
-
 
 cdef object timeout_error(object timeout):
     if isinstance(timeout, Timeout):
@@ -49,7 +46,7 @@ cdef class Timeout(BaseException):
     @property
     def pending(self):
         """Whether the timeout is started and neither expired nor cancelled."""
-        return self.timer != NULL
+        return self.timer != NULL or self.held
 
     @cython.binding(True)
     def start(self):
@@ -61,7 +58,7 @@ cdef class Timeout(BaseException):
         if not is_a(self, Timeout):
             raise foreign(self, "Timeout")
         cdef int64_t ns
-        if self.timer != NULL:
+        if self.timer != NULL or self.held:
             raise AssertionError(f"{self!r} is already started; cancel() it before starting again")
         ns = nanoseconds(self.seconds)
         if ns < 0:
@@ -96,13 +93,14 @@ cdef class Timeout(BaseException):
             self.disarm()
             cancel_timer(self.hub, timer)
             self.target = None
+        self.held = False
 
     def close(self):
         """Cancel the timeout, as :meth:`cancel` does."""
         self.cancel()
 
     cdef int postpone(self) except -1:
-        if self.timer == NULL:
+        if self.timer == NULL and not self.held:
             self.start_after(0)
         return 0
 
@@ -143,7 +141,7 @@ cdef class Timeout(BaseException):
         interrupt(self.hub, prev_greenlet, ex)
 
     def __enter__(self):
-        if self.timer == NULL:
+        if self.timer == NULL and not self.held:
             self.start()
         return self
 
@@ -153,7 +151,7 @@ cdef class Timeout(BaseException):
 
     def __repr__(self):
         name = type(self).__name__
-        pending = " pending" if self.timer != NULL else ""
+        pending = " pending" if self.pending else ""
         exception = "" if self.exception is None else f" exception={self.exception!r}"
         return f"<{name} at {id(self):#x} seconds={self.seconds}{exception}{pending}>"
 
@@ -166,6 +164,16 @@ cdef class Timeout(BaseException):
         if self.exception is False:
             return f"{self.seconds} second{plural} (silent)"
         return f"{self.seconds} second{plural}: {self.exception}"
+
+
+cdef int expire_held(Wait wait) except -1:
+    cdef Timeout timeout
+    held, wait.value = wait.value, None
+    for timeout in held:
+        if timeout.held:  # it was not cancelled
+            timeout.held = False
+            timeout.start_after(0)
+    return 0
 
 
 cdef bint forget_timeout(PyObject *obj, greenlet current) noexcept:
@@ -182,11 +190,15 @@ abandon_timers(timeout_expired, forget_timeout)
 cdef void timeout_expired(PyObject *obj) noexcept:
     cdef Timeout timeout = <Timeout>obj
     cdef Wait wait = wait_of(timeout.hub, timeout.target)
-    if wait is not None and (wait.settled or wait.shielded or wait.exc is not None):
+    if wait is not None and wait.shielded:
+        timeout.disarm()
+        timeout.held = True
+        wait.value = [timeout] if wait.value is None else [*wait.value, timeout]
+        return
+    if wait is not None and (wait.settled or wait.exc is not None):
         # Stay pending, so that it can be cancelled, until the call has returned or raised what came
         # first.
-        timeout.timer = set_timer(
-            timeout.hub, now() + (SHIELD_LOOK if wait.shielded else 1), timeout, timeout_expired)
+        timeout.timer = set_timer(timeout.hub, now() + 1, timeout, timeout_expired)
         return
     timeout.disarm()
     timeout.expire()
