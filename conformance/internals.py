@@ -23,6 +23,7 @@ MODULES = {
 
 C_EXTENSION = "asserts the name of gevent's C extension"
 LOOP_PROXY = "puts a stand-in at hub.loop to see it called by other threads; C wakes hubs here"
+POOLS = "wants a monitor thread for the hub of a pool's worker, which may block"
 TRACED = "traces the Python code of gevent's locks; treadle's are compiled"
 COMMUNICATING = "asks for the greenlets of communicate(), which spawns none"
 POPEN_FDS = "replaces private functions by which gevent's Popen closes descriptors"
@@ -48,6 +49,11 @@ TESTS = {
     "test__greenlet": {
         "TestBasic.test_minimal_ident_parent_not_hub": "wants TypeError where treadle has a number",
         "TestCExt.test_c_extension": C_EXTENSION,
+    },
+    "test__hub": {
+        "TestPeriodicMonitoringThread.test_blocking_threadpool_thread_multi_greenlet": POOLS,
+        "TestPeriodicMonitoringThread.test_blocking_threadpool_thread_one_greenlet": POOLS,
+        "TestPeriodicMonitoringThread.test_blocking_threadpool_thread_task_queue": POOLS,
     },
     "test__iwait": {
         "Testiwait.test_iwait_nogarbage": "counts links while several objects are ready at once",

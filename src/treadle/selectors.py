@@ -84,7 +84,9 @@ class GeventSelector(_Best):
         try:
             return super().register(fileobj, events, data)
         except OSError as exc:
-            if exc.errno != _errno.EBADF:  # such as the PermissionError for a regular file
+            # EINVAL: the number is now that of this selector. Others stay as they are, such as the
+            # PermissionError for a regular file.
+            if exc.errno not in (_errno.EBADF, _errno.EINVAL):
                 raise
             text = f"Invalid file descriptor: {exc.strerror}"
             raise _BadDescriptor(exc.errno, text) from exc

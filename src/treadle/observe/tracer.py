@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from greenlet import getcurrent, settrace
+from greenlet import getcurrent, gettrace, settrace
 
 from treadle._core.hub import get_current_hub as get_hub
 
@@ -31,13 +31,16 @@ class GreenletTracer:
         self._turns = get_hub().turns
 
     def kill(self) -> None:
-        """Stop tracing. Call this in the traced thread."""
-        if not self._killed:
-            self._killed = True
+        """Stop tracing. If another thread calls this, the next switch in the traced one does it."""
+        self._killed = True
+        if gettrace() is self:
             settrace(self.previous_trace_function)
             self.previous_trace_function = None
 
     def __call__(self, event: str, args: tuple[Any, Any]) -> None:
+        if self._killed:
+            self.kill()
+            return
         self.note(event, args)
         if self.previous_trace_function is not None:
             self.previous_trace_function(event, args)
