@@ -14,6 +14,10 @@ static inline int treadle_poll(int fd, int writing, int ms)
 {
     return 1;
 }
+static inline int treadle_fd_waits(int fd)
+{
+    return 1;
+}
 #else
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +40,12 @@ static inline int treadle_poll(int fd, int writing, int ms)
     }
     return n;
 }
+/* Whether calls on a descriptor shall wait, or -1 with errno. */
+static inline int treadle_fd_waits(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 ? -1 : treadle_waits(flags);
+}
 /* Returns 0 for a descriptor that is closed, fails or is the wrong end of a pipe: the call itself
    raises the error. Also 0 for a non-blocking descriptor, unless it blocks for others than treadle. */
 static inline int treadle_would_wait(int fd, int writing)
@@ -45,7 +55,7 @@ static inline int treadle_would_wait(int fd, int writing)
     if (poll(&asked, 1, 0) != 0)
         return 0;
     flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && (!(flags & O_NONBLOCK) || flags & TREADLE_MARK)
+    return flags >= 0 && treadle_waits(flags)
            && (flags & O_ACCMODE) != (writing ? O_RDONLY : O_WRONLY);
 }
 #endif
