@@ -35,6 +35,7 @@ PyGreenlet_Import()
 cdef extern from "ready.h":
     bint treadle_would_wait(int fd, bint writing)
     int treadle_fd_waits(int fd)
+    int treadle_takes_parts(int fd)
     int treadle_poll(int fd, bint writing, int ms) nogil
     enum:
         TREADLE_PIPE_BUF
@@ -386,6 +387,11 @@ def waits(int fd) -> bool:
     if found < 0:
         PyErr_SetFromErrno(OSError)
     return bool(found)
+
+
+def takes_parts(int fd) -> bool:
+    """Return whether a write to *fd* may be made in parts: it is a pipe, terminal or stream socket."""
+    return bool(treadle_takes_parts(fd))
 
 
 def cancel_waits(int fd) -> None:
