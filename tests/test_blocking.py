@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import inspect
+import io
 import os
 import re
 import socket
@@ -20,6 +21,8 @@ import treadle
 import treadle.fcntl
 import treadle.os
 import treadle.select
+import treadle.socket
+from treadle._core.pipes import cooperative
 
 BIG = os.urandom(500_000)
 
@@ -210,7 +213,100 @@ def test_splice(pipe: tuple[int, int]) -> None:
     os.close(last)
 
 
+@pytest.mark.parametrize("call", ["write", "writev", "sendfile"])
+@pytest.mark.usefixtures("others")
+def test_a_socket_of_treadles_without_a_timeout_waits(call: str, file: int) -> None:
+    left, right = treadle.socket.socketpair()
+    with left, right:
+        fd = left.fileno()
+        arguments: tuple[Any, ...] = {
+            "write": (fd, BIG),
+            "writev": (fd, [BIG[:9], BIG[9:]]),
+            "sendfile": (fd, file, 0, len(BIG)),
+        }[call]
+        writer = treadle.spawn(getattr(treadle.os, call), *arguments)
+        assert drain(right.fileno(), len(BIG)) == BIG
+        assert writer.get(timeout=5) == len(BIG)
+        left.settimeout(0)  # the program's own wish
+        getattr(treadle.os, call)(*arguments)
+        with pytest.raises(BlockingIOError):
+            getattr(treadle.os, call)(*arguments)
+
+
+@pytest.mark.parametrize("call", ["write", "writev", "file"])
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+@pytest.mark.parametrize("module", [socket, treadle.socket], ids=["standard", "treadle"])
+def test_messages_stay_whole(module: Any, kind: int, call: str) -> None:
+    left, right = module.socketpair(socket.AF_UNIX, kind)
+    message = BIG[:9000]
+    with left, right:
+        fd = left.fileno()
+        if call == "file":
+            with cooperative(open(fd, "wb", buffering=0, closefd=False)) as writer:
+                assert writer.write(message) == 9000
+        elif call == "write":
+            assert treadle.os.write(fd, message) == 9000
+        else:
+            assert treadle.os.writev(fd, [message[:5000], message[5000:]]) == 9000
+        assert right.recv(20_000) == message
+
+
+@pytest.mark.parametrize("module", [socket, treadle.socket], ids=["standard", "treadle"])
+@pytest.mark.usefixtures("others")
+def test_splice_into_a_socket_that_is_nearly_full(module: Any, pipe: tuple[int, int]) -> None:
+    left, right = module.socketpair()
+    fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, 1 << 20)  # type: ignore[attr-defined]
+    os.write(pipe[1], BIG)
+    # If the thread blocks, the end of the connection ends that, and the test fails.
+    copy = socket.fromfd(right.fileno(), right.family, right.type)
+    last_resort = threading.Timer(1, copy.shutdown, (socket.SHUT_RDWR,))
+    last_resort.start()
+
+    def move() -> None:
+        done = 0
+        while done < len(BIG):
+            done += treadle.os.splice(pipe[0], left.fileno(), len(BIG))
+
+    with left, right, copy:
+        moving = treadle.spawn(move)
+        treadle.sleep(0.02)
+        assert not moving.ready()
+        last_resort.cancel()
+        assert drain(right.fileno(), len(BIG)) == BIG
+        moving.get(timeout=5)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_pipe_that_the_program_made_non_blocking(pipe: tuple[int, int], waits: bool) -> None:
+    for fd in pipe:
+        os.set_blocking(fd, waits)
+    reader = cooperative(io.FileIO(pipe[0], "rb", closefd=False))
+    writer = cooperative(io.FileIO(pipe[1], "wb", closefd=False))
+    reading = treadle.spawn(reader.read, 9)
+    treadle.sleep(0.01)
+    assert reading.ready() is not waits
+    if waits:
+        assert writer.write(b"x") == 1
+        assert reading.get(timeout=5) == b"x"
+    else:
+        assert reading.get() is None
+        assert 0 < writer.write(BIG) < len(BIG)
+        assert writer.write(BIG) is None
+
+
 # -- FIFOs
+
+
+def test_a_fifo_that_is_removed_becomes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    opening = treadle.spawn(treadle.os.open, path, flags)
+    treadle.sleep(0.01)
+    path.unlink()
+    opening.join(timeout=5)
+    assert isinstance(opening.exception, FileNotFoundError)
+    assert not path.exists()
 
 
 @pytest.fixture

@@ -402,6 +402,7 @@ STATICS = {
     "_core/sleep.pyx": {"ZERO": SET_ONCE},
     "_core/sockets.pyx": {
         "UNSET": SET_ONCE,
+        "some_block": ONE_STEP,
         "scratch": "receive_some() waits before the system call and runs nothing after it",
     },
     "_core/system_watchers.pyx": {

@@ -644,6 +644,30 @@ def test_a_call_that_a_signal_interrupts_is_repeated(pair: Any) -> None:
     assert interrupted.begun == {"read", "write", "shutdown"}
 
 
+@pytest.mark.parametrize("waits", ["recv", "sendall"])
+def test_a_connection_that_was_handed_over_blocks_no_others(pair: Any, waits: str) -> None:
+    client, server = pair
+    client.set_inheritable(True)
+    # A call that blocks the thread gets an error in the end, so that the test fails.
+    end = native_socket.fromfd(client.fileno(), client.family, client.type)
+    last_resort = threading.Timer(1, end.shutdown, (native_socket.SHUT_RDWR,))
+    last_resort.start()
+    data = b"x" * 2_000_000
+    waiter = treadle.spawn(*((client.recv, 5) if waits == "recv" else (client.sendall, data)))
+    settled()
+    assert not waiter.ready()
+    last_resort.cancel()
+    end.close()
+    if waits == "recv":
+        server.sendall(b"hello")
+        assert waiter.get(timeout=5) == b"hello"
+    else:
+        received = 0
+        while received < len(data):
+            received += len(server.recv(65536))
+        waiter.get(timeout=5)
+
+
 def test_clear_text_after_unwrap(pair: Any) -> None:
     client, server = pair
     unwrapping = treadle.spawn(server.unwrap)

@@ -140,7 +140,9 @@ class FileObjectPosix(FileObjectBlock):
         return getattr(file, "raw", file)
 
     def _cooperating(self, file: Any, buffering: int, newline: str | None) -> Any:
-        return file if _is_regular(file) else cooperative(file, buffering, newline)
+        if _is_regular(file):
+            return file
+        return cooperative(file, buffering, newline, always_waits=True)
 
 
 class FileObjectThread(FileObjectBlock):

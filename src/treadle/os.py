@@ -23,7 +23,9 @@ from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.descriptor import cancel_waits as _cancel_waits
+from treadle._core.descriptor import takes_parts as _takes_parts
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.descriptor import waits as _shall_wait
 from treadle._core.event import AsyncResult as _AsyncResult
 from treadle._core.importlock import import_lock as _import_lock
 from treadle._core.native import allocate_lock as _allocate_lock
@@ -38,6 +40,8 @@ from treadle.hub import sleep as _sleep
 from treadle.thread import go_on_in_child as _go_on_in_child
 from treadle.thread import other_threads as _other_threads
 from treadle.timeout import Timeout as _Timeout
+
+_T = _typing.TypeVar("_T")
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.os import *  # noqa: F403
@@ -158,19 +162,36 @@ def lockf(fd: int, command: int, length: int, /) -> None:
     _wait_for_lock(fd, attempt)
 
 
+def _when_ready(fd: int, event: int, call: _Callable[..., _T], *args: Any) -> _T:
+    """Return ``call(fd, *args)``, made when *fd* is ready; wait again if that was too late."""
+    while True:
+        _await_ready(fd, event)  # what this raises is no error of the call
+        try:
+            return call(fd, *args)
+        except BlockingIOError:
+            if not _waits_for_us(fd):
+                raise
+        _sleep(_RETRY)  # rare: another thread or process was faster
+
+
+def _waits_for_us(fd: int) -> bool:
+    """Return whether a call on *fd* that would block is to be repeated.
+
+    O_NONBLOCK alone does not tell: treadle sets it for sockets whose calls shall wait.
+    """
+    return _others_may_run() and _shall_wait(fd)
+
+
 @_builtin
 def read(fd: int, length: int, /) -> bytes:
     """Read as :func:`os.read` does; other greenlets run while there is nothing to read."""
-    if length:
-        _await_ready(fd, _READ)
-    return _read(fd, length)
+    return _when_ready(fd, _READ, _read, length) if length else _read(fd, length)
 
 
 @_builtin
 def readv(fd: int, buffers: Any, /) -> int:
     """Read as :func:`os.readv` does; other greenlets run while there is nothing to read."""
-    _await_ready(fd, _READ)
-    return _native_readv(fd, buffers)
+    return _when_ready(fd, _READ, _native_readv, buffers)
 
 
 @_builtin
@@ -178,8 +199,7 @@ def write(fd: int, data: Any, /) -> int:
     """Write as :func:`os.write` does; other greenlets run while *fd* is not writable."""
     if _would_need_room(fd, _size(data)):
         return _write_by_pages(fd, [data])
-    _await_ready(fd, _WRITE)
-    return _write(fd, data)
+    return _when_ready(fd, _WRITE, _write, data)
 
 
 @_builtin
@@ -187,8 +207,7 @@ def writev(fd: int, buffers: Any, /) -> int:
     """Write as :func:`os.writev` does; other greenlets run while *fd* is not writable."""
     if isinstance(buffers, _Sequence) and _would_need_room(fd, sum(map(_size, buffers))):
         return _write_by_pages(fd, buffers)
-    _await_ready(fd, _WRITE)
-    return _native_writev(fd, buffers)
+    return _when_ready(fd, _WRITE, _native_writev, buffers)
 
 
 def _size(data: Any) -> int:
@@ -204,11 +223,11 @@ def _size(data: Any) -> int:
 def _would_need_room(fd: int, size: int) -> bool:
     """Return whether writing *size* bytes may block although *fd* is writable.
 
-    A pipe is writable as soon as one page is free.
+    A pipe is writable as soon as one page is free. Datagrams and the like are never split.
     """
     if size <= _PIPE_BUF or type(fd) is not int or fd < 0:
         return False
-    return not _is_regular(fd) and _os.get_blocking(fd)
+    return _takes_parts(fd) and _shall_wait(fd)
 
 
 def _write_by_pages(fd: int, buffers: _Sequence[Any]) -> int:
@@ -220,13 +239,17 @@ def _write_by_pages(fd: int, buffers: _Sequence[Any]) -> int:
     done = 0
     for page in pages:
         while page:
-            _await_ready(fd, _WRITE)  # what this raises is no error of the call
+            _await_ready(fd, _WRITE)
+            size = 0
             try:
                 size = _write(fd, page)
-            except OSError:
-                if done:  # as the native call does after a partial write
-                    return done
-                raise
+            except OSError as exc:
+                if not (isinstance(exc, BlockingIOError) and _waits_for_us(fd)):
+                    if done:  # as the native call does after a partial write
+                        return done
+                    raise
+            if not size:
+                _sleep(_RETRY)  # another thread or process was faster
             done += size
             page = page[size:]
     return done
@@ -306,7 +329,7 @@ if _sys.platform == "linux":
     @_builtin
     def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         """Copy as :func:`os.sendfile` does; other greenlets run meanwhile."""
-        if not _others_may_run() or not _os.get_blocking(out_fd):
+        if not _others_may_run() or not _shall_wait(out_fd):
             return _native_sendfile(out_fd, in_fd, offset, count)
         if _is_regular(out_fd) and count > _COPIED_AT_ONCE:
             return _in_parts(
@@ -321,10 +344,15 @@ if _sys.platform == "linux":
             size = min(_PIPE_BUF, count - done)
             try:
                 size = _native_sendfile(out_fd, in_fd, _after(offset, done), size)
-            except OSError:
-                if done:
-                    return done
-                raise
+            except OSError as exc:
+                if not (isinstance(exc, BlockingIOError) and _waits_for_us(out_fd)):
+                    if done:
+                        return done
+                    raise
+                size = -1
+            if size < 0:
+                _sleep(_RETRY)  # another thread or process was faster
+                continue
             done += size
             if not size or done >= count:
                 return done
@@ -342,13 +370,15 @@ if _sys.platform == "linux":
         if flags & _os.SPLICE_F_NONBLOCK or not _others_may_run():
             return _native_splice(src, dst, count, offset_src, offset_dst, flags)
         at_once = flags | _os.SPLICE_F_NONBLOCK
+        if count > _PIPE_BUF and _stat.S_ISSOCK(_os.fstat(dst).st_mode) and _shall_wait(dst):
+            count = _PIPE_BUF  # the flag does not count for a socket
         while True:
             _await_ready(src, _READ)
             _await_ready(dst, _WRITE)
             try:
                 return _native_splice(src, dst, count, offset_src, offset_dst, at_once)
             except BlockingIOError:
-                if not (_os.get_blocking(src) and _os.get_blocking(dst)):
+                if not (_shall_wait(src) and _shall_wait(dst)):
                     raise
             _sleep(_RETRY)  # rare: another thread or process was faster
 
@@ -386,15 +416,14 @@ def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None)
     if how == _os.O_RDONLY:
         return _await_writer(path, flags, dir_fd)
 
-    def attempt() -> int:
-        return _native_open(path, flags | _os.O_NONBLOCK, mode, dir_fd=dir_fd)
-
     try:
-        fd = attempt()
+        fd = _native_open(path, flags | _os.O_NONBLOCK, mode, dir_fd=dir_fd)
     except OSError as exc:
         if exc.errno != _errno.ENXIO:  # there is no reader
             raise
-        fd = _until_free(attempt, (_errno.ENXIO,))
+        # Somebody may remove the FIFO meanwhile: make no file in its place, and empty none.
+        again = flags & ~(_os.O_CREAT | _os.O_EXCL | _os.O_TRUNC) | _os.O_NONBLOCK
+        fd = _until_free(lambda: _native_open(path, again, dir_fd=dir_fd), (_errno.ENXIO,))
     _os.set_blocking(fd, True)
     return fd
 

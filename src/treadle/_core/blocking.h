@@ -37,12 +37,20 @@ static inline int treadle_unblock(int fd, int blocks_for_others, int must)
     return must || !TREADLE_MARK ? fcntl(fd, F_SETFL, flags | O_NONBLOCK) : 0;
 }
 
-/* Make a marked socket blocking again, for others. */
-static inline void treadle_hand_over(int fd)
+/* Whether calls on a file with these flags shall wait: it is blocking, or O_NONBLOCK is treadle's. */
+static inline int treadle_waits(int flags)
+{
+    return !(flags & O_NONBLOCK) || flags & TREADLE_MARK;
+}
+
+/* Make a marked socket blocking again, for others. Returns whether it was marked. */
+static inline int treadle_hand_over(int fd)
 {
     int flags = fcntl(fd, F_GETFL), ours = O_NONBLOCK | TREADLE_MARK;
-    if (TREADLE_MARK && flags >= 0 && (flags & ours) == ours)
-        fcntl(fd, F_SETFL, flags & ~ours);
+    if (!TREADLE_MARK || flags < 0 || (flags & ours) != ours)
+        return 0;
+    fcntl(fd, F_SETFL, flags & ~ours);
+    return 1;
 }
 
 #endif

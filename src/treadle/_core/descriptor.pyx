@@ -34,6 +34,8 @@ PyGreenlet_Import()
 
 cdef extern from "ready.h":
     bint treadle_would_wait(int fd, bint writing)
+    int treadle_fd_waits(int fd)
+    int treadle_takes_parts(int fd)
     int treadle_poll(int fd, bint writing, int ms) nogil
     enum:
         TREADLE_PIPE_BUF
@@ -373,6 +375,23 @@ def await_ready(fd, int event) -> None:
     spend()
     while treadle_would_wait(fd, event == WRITE):  # a loop: another greenlet may have been faster
         wait_foreign(fd, event, -1)
+
+
+def waits(int fd) -> bool:
+    """Return whether calls on *fd* shall wait: the program has not made it non-blocking.
+
+    True for a socket that treadle made non-blocking and that has no timeout. Raises OSError if *fd*
+    is not open.
+    """
+    cdef int found = treadle_fd_waits(fd)
+    if found < 0:
+        PyErr_SetFromErrno(OSError)
+    return bool(found)
+
+
+def takes_parts(int fd) -> bool:
+    """Return whether a write to *fd* may be made in parts: it is a pipe, terminal or stream socket."""
+    return bool(treadle_takes_parts(fd))
 
 
 def cancel_waits(int fd) -> None:

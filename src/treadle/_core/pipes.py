@@ -11,7 +11,9 @@ from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import closed_error as _closed_error
+from treadle._core.descriptor import takes_parts as _takes_parts
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.descriptor import waits as _waits
 from treadle._core.greenlet import getcurrent as _getcurrent
 from treadle._core.locks import RLock
 
@@ -23,48 +25,62 @@ class PipeIO(_io.RawIOBase):
 
     O_NONBLOCK would also apply in every process that shares the end, such as the next one of a
     pipeline, whose calls would fail. When a pipe is ready, a read never blocks, nor does a write of
-    at most PIPE_BUF bytes.
+    at most PIPE_BUF bytes. If the program made the pipe non-blocking, calls do not wait either,
+    unless the file *always_waits*.
     """
 
-    def __init__(self, raw: _io.FileIO, *, buffered: bool = False) -> None:
+    def __init__(
+        self, raw: _io.FileIO, *, buffered: bool = False, always_waits: bool = False
+    ) -> None:
         self._raw = raw
+        self._always_waits = always_waits
         # A buffer counts what each write() took, and loses nothing if the next one is interrupted.
         self._writes_parts = buffered
 
-    def readinto(self, buffer: Any) -> int:
-        """Wait for data and read it into *buffer*; return the number of bytes, 0 at the end."""
+    def readinto(self, buffer: Any) -> int | None:
+        """Wait for data and read it into *buffer*; return the number of bytes, 0 at the end.
+
+        Return None, as native files do, if the pipe is empty and the program made it non-blocking.
+        """
         fd = self.fileno()
         while True:
             if memoryview(buffer).nbytes:
                 _await_ready(fd, _READ)
             size = self._raw.readinto(buffer)
-            if size is not None:
+            if size is not None or not self._waits(fd):
                 return size
-            _wait_for(fd, _READ)  # the pipe is in non-blocking mode, and another reader was faster
+            _wait_for(fd, _READ)
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any) -> int | None:
         """Wait for room and write all of *data*, or beneath a buffer as much as surely fits.
 
-        Return the number of bytes. They are less than all if the pipe fails after some.
+        Return the number of bytes. They are less than all if the pipe fails after some, or if the
+        program made it non-blocking; in that case None means that nothing fits.
         """
         fd = self.fileno()
         octets = memoryview(data).cast("B")
+        part = _PIPE_BUF if _takes_parts(fd) else len(octets)
         done = 0
         while done < len(octets):
             _await_ready(fd, _WRITE)
             try:
-                size = self._raw.write(octets[done : done + _PIPE_BUF])
+                size = self._raw.write(octets[done : done + part])
             except OSError:
                 if done:
                     return done
                 raise
             if size is None:
+                if not self._waits(fd):
+                    return done or None
                 _wait_for(fd, _WRITE)
                 continue
             done += size
             if self._writes_parts:
                 break
         return done
+
+    def _waits(self, fd: int) -> bool:
+        return self._always_waits or _waits(fd)
 
     def fileno(self) -> int:
         """Return the file descriptor."""
@@ -191,17 +207,23 @@ _SHARED: dict[type, type] = {
 }
 
 
-def cooperative(file: Any, bufsize: int | None = None, newline: str | None = None) -> Any:
+def cooperative(
+    file: Any,
+    bufsize: int | None = None,
+    newline: str | None = None,
+    *,
+    always_waits: bool = False,
+) -> Any:
     """Return a cooperative file over the pipe of *file*, from which nothing may have been read yet.
 
     Its buffer holds *bufsize* bytes if that is more than 1, otherwise the default size. *newline*
-    is the one that a text file was opened with. Returns *file* itself if it is None or cooperative
-    already.
+    is the one that a text file was opened with. With *always_waits*, its calls wait even if the
+    pipe is in non-blocking mode. Returns *file* itself if it is None or cooperative already.
     """
     if file is None or isinstance(file, PipeIO):
         return file
     if isinstance(file, _io.FileIO):
-        return PipeIO(file)
+        return PipeIO(file, always_waits=always_waits)
     if isinstance(file, _io.TextIOWrapper):
         settings: Any = {
             "encoding": file.encoding,
@@ -211,7 +233,9 @@ def cooperative(file: Any, bufsize: int | None = None, newline: str | None = Non
             "write_through": file.write_through,
         }
         mode = getattr(file, "mode", None)
-        text = _io.TextIOWrapper(cooperative(file.detach(), bufsize), **settings)
+        text = _io.TextIOWrapper(
+            cooperative(file.detach(), bufsize, always_waits=always_waits), **settings
+        )
         if mode is not None:
             text.mode = mode  # type: ignore[misc]
         return text
@@ -219,4 +243,5 @@ def cooperative(file: Any, bufsize: int | None = None, newline: str | None = Non
         return file
     size = bufsize if bufsize and bufsize > 1 else _io.DEFAULT_BUFFER_SIZE
     kind = type(file)
-    return _SHARED.get(kind, kind)(PipeIO(file.detach(), buffered=True), size)
+    raw = PipeIO(file.detach(), buffered=True, always_waits=always_waits)
+    return _SHARED.get(kind, kind)(raw, size)

@@ -14,11 +14,22 @@ static inline int treadle_poll(int fd, int writing, int ms)
 {
     return 1;
 }
+static inline int treadle_fd_waits(int fd)
+{
+    return 1;
+}
+static inline int treadle_takes_parts(int fd)
+{
+    return 0;
+}
 #else
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "blocking.h"
 #ifndef PIPE_BUF
 #define PIPE_BUF _POSIX_PIPE_BUF
@@ -36,6 +47,25 @@ static inline int treadle_poll(int fd, int writing, int ms)
     }
     return n;
 }
+/* Whether calls on a descriptor shall wait, or -1 with errno. */
+static inline int treadle_fd_waits(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 ? -1 : treadle_waits(flags);
+}
+/* Whether the data of one write may be given to a descriptor in parts: it is a pipe, a terminal or a
+   stream socket. Others keep the limits of each write, as datagrams do, or never wait. */
+static inline int treadle_takes_parts(int fd)
+{
+    struct stat status;
+    int type;
+    socklen_t size = sizeof type;
+    if (fstat(fd, &status) != 0)
+        return 0;
+    if (S_ISSOCK(status.st_mode))
+        return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+    return S_ISFIFO(status.st_mode) || (S_ISCHR(status.st_mode) && isatty(fd));
+}
 /* Returns 0 for a descriptor that is closed, fails or is the wrong end of a pipe: the call itself
    raises the error. Also 0 for a non-blocking descriptor, unless it blocks for others than treadle. */
 static inline int treadle_would_wait(int fd, int writing)
@@ -45,7 +75,7 @@ static inline int treadle_would_wait(int fd, int writing)
     if (poll(&asked, 1, 0) != 0)
         return 0;
     flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && (!(flags & O_NONBLOCK) || flags & TREADLE_MARK)
+    return flags >= 0 && treadle_waits(flags)
            && (flags & O_ACCMODE) != (writing ? O_RDONLY : O_WRONLY);
 }
 #endif

@@ -16,6 +16,9 @@ cdef class SocketState(Descriptor):
 
 # The time of the loop's clock at which an operation that begins now must end; -1: no limit.
 cdef int64_t deadline_of(SocketState io) except? -1
+# Make the system's socket non-blocking again if it may have been handed over: for calls of others'
+# code, which cannot pass MSG_DONTWAIT.
+cdef int must_not_block(SocketState io) except -1
 # The work of recv() and sendall().
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags)
 cdef int send_all(SocketState io, data, int flags) except -1

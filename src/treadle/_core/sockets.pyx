@@ -22,7 +22,7 @@ cdef extern from "blocking.h":
     enum:
         TREADLE_DONTWAIT
     int treadle_unblock(int fd, bint blocks_for_others, bint must)
-    void treadle_hand_over(int fd)
+    int treadle_hand_over(int fd)
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int fd, void *buf, size_t size, int flags)
@@ -61,12 +61,25 @@ cdef char[SCRATCH] scratch
 DONTWAIT = TREADLE_DONTWAIT
 
 
+# Whether any socket of treadle's was left or made blocking. A flag per socket would not do: many
+# numbers, of copies and in other processes, may stand for the same open file.
+cdef bint some_block = False
+
+
 def hand_over(int fd):
     """Let *fd* block others who get it, if a socket of treadle's without a timeout uses it.
 
     Does nothing for any other number.
     """
-    treadle_hand_over(fd)
+    global some_block
+    if treadle_hand_over(fd):
+        some_block = True
+
+
+cdef int must_not_block(SocketState io) except -1:
+    if some_block:
+        io.unblock(True)
+    return 0
 
 
 cdef class SocketState(Descriptor):

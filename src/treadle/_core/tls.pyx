@@ -18,7 +18,7 @@ from treadle._core.clock cimport now
 from treadle._core.descriptor cimport ask, charge, spend
 from treadle._core.locks cimport Semaphore
 from treadle._core.poller cimport READ, WRITE
-from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now
+from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now, must_not_block
 from treadle._core.wait_queue cimport WaitQueue
 
 # The most bytes of data in a record. No more is given to the native object at once: when it has to
@@ -280,11 +280,13 @@ cdef class TLSConnection:
     cdef int prepare(self, int event) except -1:
         """Clear a ready flag before a try, so that an edge during the try is noticed afterwards.
 
-        Raises OSError (EBADF) if the socket is closed.
+        Make a socket that was handed over non-blocking again. Raises OSError (EBADF) if the socket
+        is closed.
         """
         if self.io.fd < 0:
             # The native object would still use the number, which may be another file by now.
             raise OSError(EBADF, os.strerror(EBADF))
+        must_not_block(self.io)
         if event == READ:
             if self.io.read_ready:
                 self.io.read_ready = False
