@@ -33,7 +33,8 @@ class GreenletTracer:
     def kill(self) -> None:
         """Stop tracing. If another thread calls this, the next switch in the traced one does it."""
         self._killed = True
-        if gettrace() is self:
+        current: Any = gettrace()
+        if current is self:
             settrace(self.previous_trace_function)
             self.previous_trace_function = None
 
