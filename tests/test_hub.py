@@ -614,3 +614,27 @@ ready.wait()
 print("noticed")
 """
     assert fresh(program, timeout=20) == "noticed\n"
+
+
+def test_what_comes_while_a_replaced_clock_is_asked_is_noticed(fresh: Callable[..., str]) -> None:
+    program = """
+import threading, time, treadle
+from treadle._core import clock
+from treadle.event import Event
+event, started = Event(), []
+class Clock:
+    def now(self):
+        return time.monotonic_ns()
+    def idle(self, deadline):
+        if not started:
+            started.append(threading.Thread(target=event.set))
+            started[0].start()
+            started[0].join()
+        return False
+clock.replace(Clock())
+began = time.monotonic()
+assert event.wait(5)
+assert time.monotonic() - began < 2
+print("noticed")
+"""
+    assert fresh(program, timeout=20) == "noticed\n"

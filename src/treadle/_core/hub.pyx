@@ -557,16 +557,16 @@ cdef int block(Hub hub, int64_t deadline) except -1:
     cdef int64_t timeout = LONGEST_POLL
     if is_replaced():
         hub.poller.wait(0)
-        if hub.ring.count > 0 or hub.inbox.count > 0 or idle_until(deadline):
-            return 0
-    if deadline >= 0:
-        timeout = min(max(deadline - now(), 0), LONGEST_POLL)
-    if hub.waits_for_threads:
-        timeout = min(timeout, THREADS_CHECK)
+    # From here on, what another thread posts wakes the poller. What it posted before is seen here. A
+    # replaced clock runs Python, which lets other threads run.
     hub.poller.blocking = True
     try:
-        # With the system's clock, the GIL was never released between the check of the inbox and
-        # here, so no other thread can have posted an entry unseen.
+        if hub.ring.count > 0 or hub.inbox.count > 0 or is_replaced() and idle_until(deadline):
+            return 0
+        if deadline >= 0:
+            timeout = min(max(deadline - now(), 0), LONGEST_POLL)
+        if hub.waits_for_threads:
+            timeout = min(timeout, THREADS_CHECK)
         hub.poller.wait(timeout)
     finally:
         hub.poller.blocking = False
