@@ -936,3 +936,24 @@ def test_an_exception_while_a_schedule_is_drawn_ends_the_run() -> None:
     with pytest.raises(ZeroDivisionError):
         Schedule(draw).run(two_orders)
     assert Schedule(lambda n: 0).run(lambda: two_orders() or 5) == 5
+
+
+def test_operations_that_succeed_at_once_yield_at_the_same_place_in_each_run() -> None:
+    # A greenlet yields after 128 of them. What runs before must not count.
+    left, right = treadle.socket.socketpair()
+    done: list[int] = []
+    places: set[int] = set()
+
+    def program() -> None:
+        done.clear()
+        other = treadle.spawn(lambda: places.add(len(done)))
+        for n in range(50):
+            right.send(b"x")
+            left.recv(1)
+            done.append(n)
+        other.join()
+
+    with left, right:
+        for _ in range(3):
+            run(program)
+    assert len(places) == 1

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, newest_thread, preempt
 from treadle._core.crew import all_workers, any_task_runs
+from treadle._core.descriptor import renew_budget
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall
 from treadle.hub import Hub, LoopExit, get_hub
 from treadle.testing import _clock
@@ -165,6 +166,7 @@ def worlds(world: World, name: str = "?") -> Iterator[One]:
         def one(fn: Callable[[], T], chooser: Chooser, allowed: Allowed = ()) -> Outcome[T]:
             __tracebackhide__ = True
             reseed()
+            renew_budget()
             restart(chooser)
             chooser.awaits = awaits_others
             try:
