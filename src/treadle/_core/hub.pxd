@@ -33,6 +33,7 @@ cdef class Wait:
     cdef object value                # free for use between the waiter and the code that unparks it
     cdef Reason reason
     cdef WaitState state
+    cdef bint in_fiber               # the waiter is a Fiber
     cdef bint expired                # ended by its deadline
     cdef bint granted                # the waiter was given what it waited for
     cdef bint settled                # its call is done and must return: no exception may end it now

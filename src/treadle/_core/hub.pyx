@@ -206,6 +206,7 @@ cdef inline Wait wait_in(Hub hub, Reason reason, object on):
         raise BlockingSwitchOutError(
             f"{REASONS[<int>reason]} {on!r} would block the hub, where callbacks and watchers run: "
             "spawn a greenlet for it")
+    wait.in_fiber = is_a(wait.waiter, Fiber)
     wait.hub = hub
     wait.reason = reason
     wait.on = on
@@ -277,7 +278,7 @@ cdef int leave_by_error(Hub hub, Wait wait) except -1:
 
 cdef inline void enter(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if is_a(waiter, Fiber):
+    if wait.in_fiber:
         wait.outer = (<Fiber>waiter).wait
         (<Fiber>waiter).wait = wait
     elif waiter is hub.main:
@@ -294,7 +295,7 @@ cdef inline void enter(Hub hub, Wait wait) noexcept:
 
 cdef inline void leave(Hub hub, Wait wait) noexcept:
     cdef greenlet waiter = wait.waiter
-    if is_a(waiter, Fiber):
+    if wait.in_fiber:
         (<Fiber>waiter).wait = wait.outer
     elif waiter is hub.main:
         hub.main_wait = wait.outer

@@ -3,9 +3,12 @@
 #     if not is_a(self, TheClass): raise foreign(self, "TheClass")
 cdef extern from *:
     """
-    /* isinstance() for a class with C fields: it is in the chain of tp_base of each subclass. */
+    /* isinstance() for a class with C fields: it is in the chain of tp_base of each subclass. The
+       public class, which derives from it in Python, is the most frequent one. */
     static inline int treadle_is_a(PyObject *obj, PyTypeObject *cls) {
         PyTypeObject *own = Py_TYPE(obj);
+        if (own->tp_base == cls)
+            return 1;
         while (own != NULL && own != cls)
             own = own->tp_base;
         return own != NULL;
