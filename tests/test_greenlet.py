@@ -766,8 +766,10 @@ def test_links_cost_time_in_proportion_to_their_number(kind: str, what: str) -> 
                 treadle.sleep(0)
         return time.process_time() - began
 
-    few, many = min(cost(500) for _ in range(3)), cost(10_000)
-    assert many < 60 * few + 0.02  # 400 times as much if each looks at all
+    few, many = (min(cost(count) for _ in range(3)) for count in (500, 10_000))
+    # In proportion it is 20 times as much, and more where the processor's cache is too small for
+    # 10,000 stacks. It is 400 times as much if each looks at all.
+    assert many < 90 * few
 
 
 def test_a_stack_limit_is_no_size_of_memory() -> None:
