@@ -27,7 +27,7 @@ LAYERS = {
     **dict.fromkeys(
         [
             *("aio", "fcntl", "fileobject", "futures", "os", "resolver", "select", "selectors"),
-            *("signal", "socket", "ssl", "subprocess", "threadpool"),
+            *("signal", "socket", "sqlite3", "ssl", "subprocess", "threadpool"),
         ],
         2,
     ),
