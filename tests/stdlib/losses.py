@@ -8,6 +8,10 @@ NEVER_WAITS = "nothing takes the processor from a greenlet that loops without ev
 OUR_CLASS = (
     "the class is treadle's: it can be instantiated, and subclassed, and says where it is from"
 )
+NON_BLOCKING = (
+    "the descriptor of a patched socket is non-blocking whatever its timeout, as gevent's is, so "
+    "that C libraries which work on it do not block the thread"
+)
 
 #: test id -> (versions, reason)
 LOSSES: dict[str, tuple[str, str]] = {
@@ -15,6 +19,9 @@ LOSSES: dict[str, tuple[str, str]] = {
         ALL,
         "it knows selectors by name, and the default one has the name it has in gevent",
     ),
+    "test.test_socket.NonBlockingTCPTests.testSetBlocking": (ALL, NON_BLOCKING),
+    "test.test_socket.NonBlockingTCPTests.testSetBlocking_overflow": (ALL, NON_BLOCKING),
+    "test.test_socket.NonblockConstantTest.test_SOCK_NONBLOCK": (ALL, NON_BLOCKING),
     "test.test_threading.ThreadTests.test_disallow_instantiation": ("3.11 3.12", OUR_CLASS),
     "test.test_threading.ThreadTests.test_lock_no_subclass": ("3.13", OUR_CLASS),
     "test.test_threading.MiscTestCase.test__all__": (ALL, OUR_CLASS),
