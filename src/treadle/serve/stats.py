@@ -17,6 +17,7 @@ _NAMES = (
     "pid",
     "beat",  # time of the worker's last heartbeat, by the monotonic clock
     "ready",  # 1 while the worker serves
+    "spent",  # 1 once it has served max_requests
     "connections",
     "connections_total",
     "refused_total",  # connections and requests over a limit
@@ -31,6 +32,7 @@ _NAMES = (
     "queued_total",
     "queued",
     "sent_bytes_total",
+    "log_lost_total",  # writes to the logs that were lost
     *(f"le_{bucket}" for bucket in BUCKETS),
 )
 _AT = {name: at for at, name in enumerate(_NAMES)}
@@ -108,6 +110,7 @@ class Board:
             ("queued", "gauge"),
             ("queued_total", "counter"),
             ("sent_bytes_total", "counter"),
+            ("log_lost_total", "counter"),
         ):
             yield f"# TYPE treadle_{name} {kind}"
             yield f"treadle_{name} {self.total(name):.0f}"

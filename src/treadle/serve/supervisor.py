@@ -32,43 +32,20 @@ from treadle.event import Event
 from treadle.greenlet import spawn
 from treadle.hub import sleep
 from treadle.serve.admin import AdminServer
+from treadle.serve.log import LogFile
+from treadle.serve.place import CANNOT_LOAD, Child, Place
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Board, Slot
-from treadle.serve.worker import LogFile, Worker, source_files
+from treadle.serve.worker import Worker, source_files
 
 __all__ = ["Supervisor"]
 
-#: The minimum time, in seconds, from the start of a worker that fails to the start of its
-#: replacement: a worker that always fails at its start must not keep the machine busy.
-RESTART_DELAY = 0.5
-#: How long a new worker may take to become ready, in seconds.
-READY_TIMEOUT = 60.0
 #: File descriptors that a worker needs besides those of its clients' connections.
 SPARE_DESCRIPTORS = 1024
 #: How often a worker checks its source files for changes with --reload, in seconds.
 RELOAD_INTERVAL = 0.5
 #: Linux's number for this socket option; the socket module does not define it.
 SO_ATTACH_FILTER = 26
-#: Exit status of a worker that cannot load the application; a restart would not help.
-CANNOT_LOAD = 3
-
-
-class Child:
-    """A worker process, as the supervisor tracks it."""
-
-    def __init__(self, pid: int, at: int, slot: Slot) -> None:
-        self.pid: int = pid
-        self.at: int = at
-        self.slot: Slot = slot
-        self.started: float = monotonic()
-        self.ended: Event = Event()
-        self.status: int = 0
-        self.stopping: bool = False
-
-    def signal(self, number: int) -> None:
-        """Send the signal *number* to the worker, unless it has ended."""
-        if not self.ended.is_set():
-            os.kill(self.pid, number)
 
 
 class Supervisor:
@@ -80,15 +57,20 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.board: Board = Board(settings.workers + 1)  # one more while a worker is replaced
-        self.children: dict[int, Child] = {}  # by the index of their slot
+        self.places: list[Place] = [Place(self, at) for at in range(settings.workers)]
+        self.board: Board = Board(
+            2 * settings.workers
+        )  # a place has two while one replaces another
+        self.children: dict[int, Child] = {}  # all that have not ended, by process id
         self.stopping = False
-        self.errors: LogFile = LogFile(settings.error_log, 2)
+        self.errors: LogFile = _open_log(settings.error_log)
         self.status = 0
         self._wake = Event()
         self._reloads = 0  # requested and not done
-        self._sockets: list[list[Any]] = []  # per address: one, or one per worker
+        self._sockets: list[list[Any]] = []  # per address: one, or one per place
         self._fast = False
+        self._spent_read, self._spent_write = os.pipe()
+        os.set_blocking(self._spent_write, False)
 
     # -- life
 
@@ -114,10 +96,11 @@ class Supervisor:
         try:
             if admin is not None:
                 admin.start()
-            spawn(self._announce, [self._start(at) for at in range(settings.workers)])
-            watcher = spawn(self._watch)
+            for place in self.places:
+                spawn(place.run)
+            for duty in (self._announce, self._watch, self._hear_spent):
+                spawn(duty)
             self._supervise()
-            watcher.kill()
         finally:
             if admin is not None:
                 admin.stop()
@@ -132,10 +115,11 @@ class Supervisor:
             found.append(f"{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}")
         return found
 
-    def _announce(self, children: list[Child]) -> None:
-        if all(self._await_ready(child) for child in children):
-            places = ", ".join(self.addresses())
-            self._tell(f"serving {self.settings.app} at {places}, pid {os.getpid()}")
+    def _announce(self) -> None:
+        for place in self.places:
+            place.ready.wait()
+        places = ", ".join(self.addresses())
+        self.tell(f"serving {self.settings.app} at {places}, pid {os.getpid()}")
 
     def _supervise(self) -> None:
         while not self.stopping:
@@ -156,11 +140,15 @@ class Supervisor:
         self._wake.set()
 
     def _on_reopen(self, number: int, frame: object) -> None:
-        self.errors.reopen()
-        for child in self.children.values():
+        try:
+            self.errors.reopen()
+        except OSError as exc:
+            self.tell(f"cannot reopen the error log: {exc}")
+        for child in list(self.children.values()):
             child.signal(signal.SIGUSR1)
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Write *text* to the error log."""
         self.errors.write(f"treadle serve: {text}\n")
 
     # -- sockets
@@ -207,74 +195,89 @@ class Supervisor:
 
     # -- workers
 
-    def _start(self, at: int) -> Child:
-        """Fork a worker for the slot at *at*."""
-        slot = self.board.slots[at]
-        self.board.retire(slot)
+    def start_worker(self, place: Place, replacing: bool) -> Child:
+        """Fork a worker for *place*; *replacing* says that another one serves there.
+
+        Raises OSError if the system starts no process.
+        """
+        slot = next(each for each in self.board.slots if not each["pid"])
+        slot["pid"] = -1  # it is taken
         slot["beat"] = monotonic()
-        pid = treadle_os.fork()
+        try:
+            pid = treadle_os.fork()
+        except BaseException:
+            slot.clear()
+            raise
         if not pid:
-            self._become_worker(at, slot)
-        child = Child(pid, at, slot)
+            self._become_worker(place, slot, replacing)
         slot["pid"] = pid
-        self.children[at] = child
-        spawn(self._wait_for, child)
+        child = self.children[pid] = Child(pid, slot)
+        spawn(self._wait_for, child, place)
         return child
 
-    def _become_worker(self, at: int, slot: Slot) -> None:
+    def _become_worker(self, place: Place, slot: Slot, replacing: bool) -> None:
         """Run the worker in the forked child process; never return."""
         status = 1
         try:
+            self.errors = _open_log(self.settings.error_log)  # with nothing of the supervisor's
             for number in (signal.SIGHUP, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
-            listeners = [each[at % len(each)] for each in self._sockets]
-            worker = Worker(self.settings, listeners, slot)
+            listeners = [each[place.at % len(each)] for each in self._sockets]
+            worker = Worker(self.settings, listeners, slot, lambda: self._say_spent(slot))
             signal.signal(signal.SIGTERM, lambda number, frame: worker.stop_event.set())
             signal.signal(signal.SIGUSR1, lambda number, frame: worker.reopen_logs())
-            if self.settings.reload:
+            if self.settings.reload and place.at == 0:
                 spawn(_watch_sources, os.getppid())
             worker.run()
             status = 0
         except SettingsError as exc:
-            self._tell(str(exc))
+            self.tell(str(exc))
             status = CANNOT_LOAD
-        except BaseException:
-            self._tell("a worker failed:\n" + traceback.format_exc().rstrip())
-            if not slot["ready"] and not slot["requests_2xx"]:
+        except BaseException as exc:
+            loading = not slot["ready"] and not slot["requests_2xx"]
+            if loading:
                 status = CANNOT_LOAD
+            if loading and replacing:
+                self.tell(f"the new worker cannot load {self.settings.app}: {_in_one_line(exc)}")
+            else:
+                self.tell("a worker failed:\n" + traceback.format_exc().rstrip())
         finally:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(Exception):
                     stream.flush()
+            with suppress(Exception):
+                self.errors.drain(1)
             os._exit(status)
 
-    def _wait_for(self, child: Child) -> None:
-        """Wait until a worker ends, and start another unless it was told to stop."""
+    def _wait_for(self, child: Child, place: Place) -> None:
+        """Wait until a worker ends; its place decides what follows."""
         _, status = treadle_os.waitpid(child.pid, 0)
         child.status = os.waitstatus_to_exitcode(status)
+        del self.children[child.pid]
+        self.board.retire(child.slot)
         child.ended.set()
-        if self.children.get(child.at) is child:
-            del self.children[child.at]
-        if child.stopping or self.stopping:
-            return
-        if child.status == 0:
-            self._start(self._free_place(child.at))  # it has served max_requests
-            return
-        others_serve = any(each.slot["ready"] for each in self.children.values())
+        place.wake()
+
+    def worker_failed(self, child: Child) -> None:
+        """Say that *child* has ended unasked; stop if no worker can ever serve."""
+        others_serve = any(each.serves for each in self.children.values())
         if child.status == CANNOT_LOAD and not self.settings.reload and not others_serve:
             self.status = CANNOT_LOAD
             self._on_stop(signal.SIGTERM, None)
             return
-        self._tell(f"worker {child.pid} ended: {_reason(child.status)}; another is started")
-        sleep(max(0.0, child.started + RESTART_DELAY - monotonic()))
-        if not self.stopping and child.at not in self.children:
-            self._start(child.at)
+        self.tell(f"worker {child.pid} ended: {child.reason()}; another is started")
 
-    def _free_place(self, wanted: int) -> int:
-        """Return the index of a free slot: *wanted*, or else the spare one for replacements."""
-        taken = set(self.children)
-        return wanted if wanted not in taken else min(set(range(len(self.board.slots))) - taken)
+    def _say_spent(self, slot: Slot) -> None:
+        """Run in a worker: tell the supervisor that ``max_requests`` are served."""
+        slot["spent"] = 1
+        with suppress(OSError):  # it is full: the supervisor will look in any case
+            os.write(self._spent_write, b"!")
+
+    def _hear_spent(self) -> None:
+        while treadle_os.read(self._spent_read, 4096):
+            for place in self.places:
+                place.wake()
 
     def _watch(self) -> None:
         """Kill workers whose last heartbeat is longer ago than ``timeout``."""
@@ -283,57 +286,53 @@ class Supervisor:
             sleep(min(1.0, timeout / 4) if timeout else 3600)
             for child in list(self.children.values()):
                 silent = monotonic() - child.slot["beat"]
-                if timeout and silent > timeout and child.slot["ready"]:
-                    self._tell(f"worker {child.pid} hangs since {silent:.0f} s: it is killed")
+                if timeout and silent > timeout and child.serves:
+                    self.tell(f"worker {child.pid} hangs since {silent:.0f} s: it is killed")
                     child.signal(signal.SIGKILL)
 
     def _replace_all(self) -> None:
         """Replace the workers one after the other: a new one serves before the old one stops."""
-        for old in list(self.children.values()):
-            if self.stopping:
+        for place in self.places:
+            if not place.replace():
+                if not self.stopping:
+                    self.tell("the new worker does not become ready; the old ones stay")
                 return
-            new = self._start(self._free_place(old.at))
-            if not self._await_ready(new):
-                new.stopping = True
-                with suppress(ProcessLookupError):
-                    new.signal(signal.SIGKILL)
-                self._tell("the new worker does not become ready; the old ones stay")
-                return
-            old.stopping = True
-            old.signal(signal.SIGTERM)
-            spawn(self._kill_later, old)
-            old.ended.wait()
-        self._tell("the workers were replaced")
-
-    def _await_ready(self, child: Child) -> bool:
-        deadline = monotonic() + READY_TIMEOUT
-        while not child.slot["ready"]:
-            if child.ended.wait(0.02) or monotonic() > deadline or self.stopping:
-                return False
-        return True
-
-    def _kill_later(self, child: Child) -> None:
-        if not child.ended.wait(self.settings.graceful_timeout + 1):
-            child.signal(signal.SIGKILL)
+        self.tell("the workers were replaced")
 
     def _stop_all(self) -> None:
+        for place in self.places:
+            place.wake()
         for sockets in self._sockets:
             for listener in sockets:
                 _refuse(listener)
-        children = list(self.children.values())
-        for child in children:
-            child.stopping = True
-            child.signal(signal.SIGKILL if self._fast else signal.SIGTERM)
-        self._clean_up()  # workers keep the sockets until no connection is pending
+        told: set[int] = set()
         deadline = monotonic() + self.settings.graceful_timeout + 1
-        for child in children:
-            while not child.ended.wait(0.2):
+        while self.children:
+            for child in list(self.children.values()):
                 if self._fast or monotonic() > deadline:
                     child.signal(signal.SIGKILL)
+                elif child.pid not in told:
+                    told.add(child.pid)
+                    child.signal(signal.SIGTERM)
+            if self._sockets:
+                self._clean_up()  # workers keep the sockets until no connection is pending
+            sleep(0.02)
 
 
-def _reason(status: int) -> str:
-    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+def _open_log(path: str) -> LogFile:
+    try:
+        return LogFile(path, 2)
+    except OSError as exc:
+        raise SettingsError(f"error_log: {exc}") from exc
+
+
+def _in_one_line(exc: BaseException) -> str:
+    """Return what *exc* is, and where it was raised."""
+    last = traceback.TracebackException.from_exception(exc)
+    text = " ".join("".join(last.format_exception_only()).split())
+    if last.stack and not isinstance(exc, SyntaxError):
+        text += f" ({last.stack[-1].filename}, line {last.stack[-1].lineno})"
+    return text
 
 
 def _raise_descriptor_limit(count: int) -> None:
@@ -373,11 +372,14 @@ def _remove_stale(path: str) -> None:
 
 
 def _watch_sources(supervisor: int) -> None:
-    """Run in a worker: have all workers replaced when the source of an imported module changes."""
+    """Run in a worker: have all workers replaced when the source of an imported module changes.
+
+    The worker watches on, since the replacement fails if the source has an error.
+    """
     known = source_files()
     while True:
         sleep(RELOAD_INTERVAL)
-        for path, changed in source_files().items():
-            if known.setdefault(path, changed) != changed:
-                os.kill(supervisor, signal.SIGHUP)
-                return
+        now = source_files()
+        if any(known.get(path, changed) != changed for path, changed in now.items()):
+            os.kill(supervisor, signal.SIGHUP)
+        known |= now

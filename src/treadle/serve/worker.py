@@ -26,13 +26,16 @@ from treadle.http.stream import Stream
 from treadle.hub import sleep
 from treadle.lock import Semaphore
 from treadle.pywsgi import WSGIServer
+from treadle.serve.log import LogFile
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Slot
 
-__all__ = ["LogFile", "Worker", "load_application"]
+__all__ = ["Worker", "load_application"]
 
 #: The interval between two heartbeats of a worker, in seconds.
 BEAT = 1.0
+#: How long a worker that ends may take to write what waits for its logs, in seconds.
+LAST_LINES = 1.0
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -61,40 +64,6 @@ def load_application(text: str) -> Any:
     if not callable(found):
         raise SettingsError(f"{text} is not callable, so it is no WSGI application: {found!r}")
     return found
-
-
-class LogFile:
-    """A log file to which any number of processes append whole lines.
-
-    The path "-" stands for the file descriptor *standard*.
-    """
-
-    def __init__(self, path: str, standard: int) -> None:
-        self._path, self._standard = path, standard
-        self._fd = standard if path == "-" else -1
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Open the file again, for example after it was renamed."""
-        if self._path == "-":
-            return
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if self._fd >= 0:
-            os.dup2(fd, self._fd, inheritable=False)
-            os.close(fd)
-        else:
-            self._fd = fd
-
-    def write(self, text: str) -> None:
-        """Append *text*."""
-        os.write(self._fd, text.encode("utf-8", "backslashreplace"))
-
-    def writelines(self, lines: list[str]) -> None:
-        """Append all of *lines*."""
-        self.write("".join(lines))
-
-    def flush(self) -> None:
-        """Do nothing: writes are not buffered."""
 
 
 class _Logged:
@@ -260,9 +229,19 @@ class WorkerServer(WSGIServer):
 
 
 class Worker:
-    """Serves *listeners* with the application until :attr:`stop_event` is set."""
+    """Serves *listeners* with the application until :attr:`stop_event` is set.
 
-    def __init__(self, settings: Settings, listeners: list[Any], slot: Slot) -> None:
+    *spent* is called when ``max_requests`` are served; the worker serves on until it is told to
+    stop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: list[Any],
+        slot: Slot,
+        spent: Callable[[], object] = lambda: None,
+    ) -> None:
         self.settings: Settings = settings
         self.slot: Slot = slot
         self.application: Any = None
@@ -270,11 +249,13 @@ class Worker:
         self.connections = self.queued = 0
         self.counters: Counters = slot.counters()
         self.counters.left = settings.max_requests
-        self.counters.enough = self.stop_event.set
+        self.counters.enough = spent
         limit = settings.limit_concurrency
         self.gate: Semaphore | None = Semaphore(limit) if limit else None
-        self.errors: LogFile = LogFile(settings.error_log, 2)
-        self.access: Any = LogFile(settings.access_log, 1) if settings.access_log else SILENCE
+        self.errors: LogFile = LogFile(settings.error_log, 2, self._count_loss)
+        self.access: Any = SILENCE
+        if settings.access_log:
+            self.access = LogFile(settings.access_log, 1, self._count_loss, self.errors)
         self._listeners = listeners
         self.servers: list[WorkerServer] = []
 
@@ -291,12 +272,22 @@ class Worker:
         spawn(self._beat)
         self.stop_event.wait()
         self.stop()
+        for log in self._logs():
+            log.drain(LAST_LINES)
+
+    def _logs(self) -> list[LogFile]:
+        return [log for log in (self.errors, self.access) if isinstance(log, LogFile)]
+
+    def _count_loss(self) -> None:
+        self.slot.add("log_lost_total")
 
     def reopen_logs(self) -> None:
-        """Reopen the log files."""
-        for log in (self.errors, self.access):
-            if isinstance(log, LogFile):
+        """Reopen the log files; one that cannot be opened goes on where it was."""
+        for log in self._logs():
+            try:
                 log.reopen()
+            except OSError as exc:
+                self.errors.write(f"treadle serve: cannot reopen a log: {exc}\n")
 
     def _beat(self) -> None:
         slot, supervisor = self.slot, os.getppid()
