@@ -13,6 +13,7 @@ import traceback
 from contextvars import Context
 from email.message import Message
 from functools import partial
+from signal import SIGINT, default_int_handler, getsignal
 from socket import AF_UNIX, getfqdn
 from time import localtime, strftime
 from types import TracebackType
@@ -140,7 +141,9 @@ class _Named(WSGIExchange):
     ) -> None:
         """Report an exception of the application to the hub.
 
-        Also write it to the server's error log, unless that is standard error.
+        Also write it to the server's error log, unless that is standard error. A SystemExit does
+        not end the process, whose other requests are none of the application's business here. Nor
+        does a KeyboardInterrupt, unless SIGINT raises it.
         """
         if self.server.error_log is not sys.stderr:
             super()._log_error(typ, value, tb)
@@ -148,7 +151,12 @@ class _Named(WSGIExchange):
             environ, secure = self.environ, self.server.secure_environ_class
             if not isinstance(environ, secure):
                 environ = secure(environ)
-            get_hub().handle_error(environ, typ, value, tb)
+            hub = get_hub()
+            by_signal = typ is KeyboardInterrupt and getsignal(SIGINT) is default_int_handler
+            if issubclass(typ, hub.SYSTEM_ERROR) and not by_signal:
+                hub.print_exception(environ, typ, value, tb)
+            else:
+                hub.handle_error(environ, typ, value, tb)
 
     def error_body(self, status: str) -> str:
         """Return the body of the server's own error response: the reason phrase of *status*."""
@@ -424,7 +432,7 @@ class WSGIServer(StreamServer):
 
     def update_environ(self) -> None:
         """Set SERVER_NAME and SERVER_PORT in the base environment, unless they are there."""
-        name = port = ""
+        name, port = "localhost", "80"  # of a Unix socket, which has neither (PEP 3333)
         if self.family != AF_UNIX and isinstance(self.address, tuple):
             port = str(self.address[1])
             name = self.environ.get("SERVER_NAME") or getfqdn(self.address[0])

@@ -112,6 +112,8 @@ TABLE: dict[str, tuple[bytes, int]] = {
     "tabs": (b"GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "CONNECT": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     "relative target": (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "absolute target with two hosts": (b"GET http://a,b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "absolute target with a user": (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "fragment": (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "target not ASCII": ("GET /\xe4 HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),

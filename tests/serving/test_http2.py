@@ -360,6 +360,60 @@ class TestFlow:
             client.send()
             assert client.answer(other)[2] == b"x" * 50_000
 
+    def test_an_answer_whose_window_became_negative(self, http2: Start) -> None:
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            yield b"abc"
+            shrunk.wait(5)
+
+        shrunk = Event()
+        with Client(http2(application), window=10) as client:
+            client.credit = False
+            id = client.ask()
+            client.until(lambda: client.body[id])
+            client.send(SettingsFrame(settings={SettingsFrame.INITIAL_WINDOW_SIZE: 0}))
+            treadle.sleep(0.05)
+            shrunk.set()  # what ends the answer has no data, and needs no window
+            client.until(lambda: id in client.ended)
+            assert (id in client.ended, client.body[id]) == (True, b"abc")
+
+    def test_a_client_that_gives_credit_in_small_steps(self, http2: Start) -> None:
+        size, step = 12_000_000, 4096
+        with Client(http2(answering(b"a" * size)), window=step) as client:
+            client.credit = False
+            id, given = client.ask(), 0
+            while id not in client.ended:
+                assert client.hear(), client.goaway
+                while given + step <= len(client.body[id]):
+                    given += step
+                    client.h2.increment_flow_control_window(step)
+                    client.h2.increment_flow_control_window(step, id)
+                client.send()
+            assert len(client.body[id]) == size
+
+    def test_a_write_that_is_cut_ends_the_connection(self, http2: Start) -> None:
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            if environ["PATH_INFO"] == "/large":
+                write = start_response("200 OK", [])
+                with contextlib.suppress(treadle.Timeout), treadle.Timeout(0.05):
+                    write(b"a" * 50_000_000)
+            else:
+                start_response("200 OK", [])
+                answered.append(environ["PATH_INFO"])
+            return []
+
+        answered: list[str] = []
+        with Client(http2(application), window=2**31 - 1) as client:
+            client.h2.increment_flow_control_window(2**30)
+            client.ask(head("GET", "/large"))
+            treadle.sleep(0.3)
+            client.ask(head("GET", "/later"))
+            began = time.monotonic()
+            client.until(lambda: False)
+            assert client.closed
+            assert time.monotonic() - began < 5
+        assert answered == []
+
     def test_a_window_that_does_not_open(self, http2: Start) -> None:
         here = http2(answering(b"x" * 50_000), replace(UNBOUNDED, write_time=0.1))
         with Client(here, window=1000) as client:
@@ -439,6 +493,9 @@ class TestErrors:
             (head("GET", "http://a/"), "400"),
             (head("GET", "*"), "400"),
             (head("GET", "/a#b"), "400"),
+            (head("GET", "/a b"), "400"),
+            (head("GET", "/a HTTP/1.1\tb"), "400"),
+            (head("GET", "/a\x7fb"), "400"),
             (head("GET", "/", (":authority", "a/b")), "400"),
             (head("GET", "/", (":authority", "a,b")), "400"),
             (head("GET", "/", ("expect", "200-maybe")), "417"),

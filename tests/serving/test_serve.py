@@ -1,5 +1,6 @@
 """``treadle serve`` in use: its own process, signals, and clients that send many requests."""
 
+import contextlib
 import json
 import os
 import random
@@ -42,10 +43,29 @@ not_callable = 5
 """
 
 
+def wait_until(holds: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until *holds* returns something true, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come"
+        treadle.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 class Served:
     """A running ``treadle serve``."""
 
-    def __init__(self, folder: Path, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        output: int = subprocess.DEVNULL,
+    ) -> None:
         (folder / "site_app.py").write_text(APPLICATION)
         self.errors = folder / "errors.log"
         self.errors.unlink(missing_ok=True)  # left by an earlier server
@@ -59,7 +79,10 @@ class Served:
             *flags,
         ]
         whole = {**os.environ, **(env or {})}
-        self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=whole)
+        errors = None if output == subprocess.DEVNULL else output
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=errors, env=whole
+        )
         self.addresses: list[str] = []
 
     def wait_serving(self) -> "Served":
@@ -99,6 +122,25 @@ class Served:
             while part := sock.recv(65536):
                 parts.append(part)
         return b"".join(parts).partition(b"\r\n\r\n")[2]
+
+    def answers(self) -> bool:
+        """Return whether a request gets an answer."""
+        try:
+            return self.ask().isdigit()
+        except OSError:
+            return False
+
+    def workers(self) -> set[int]:
+        """Return the process ids of the supervisor's children."""
+        pid = self.process.pid
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+    def wait_for_error(self, text: str) -> None:
+        """Wait until the error log has *text*."""
+        try:
+            wait_until(lambda: text in self.errors.read_text())
+        except AssertionError:
+            raise AssertionError(f"no {text!r} in {self.errors.read_text()!r}") from None
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; return the exit status."""
@@ -271,7 +313,99 @@ class TestSignals:
         self, serve: Callable[..., Served]
     ) -> None:
         here = serve("--max-requests", "5").wait_ready()
-        assert len({here.ask() for _ in range(30)}) >= 3
+        with here.connect() as sock:
+            sock.sendall(b"GET /wait/2 HTTP/1.0\r\n\r\n")  # which the first worker answers
+            seen: set[bytes] = set()
+            wait_until(lambda: seen.add(here.ask()) or len(seen) >= 2, seconds=1.9)
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+        wait_until(lambda: seen.add(here.ask()) or len(seen) >= 3)
+        wait_until(lambda: len(here.workers()) == 1)
+
+    def test_a_reload_that_cannot_load_leaves_the_workers(
+        self, serve: Callable[..., Served], tmp_path: Path
+    ) -> None:
+        here = serve("--workers", "2").wait_ready()
+        before = here.workers()
+        assert len(before) == 2
+        for broken, why in (("def broken(:\n", "SyntaxError"), ("1 / 0\n", "ZeroDivisionError")):
+            (tmp_path / "site_app.py").write_text(broken)
+            here.process.send_signal(signal.SIGHUP)
+            here.wait_for_error(f"the new worker cannot load site_app:app: {why}")
+            here.wait_for_error("does not become ready; the old ones stay")
+            here.errors.write_text("")
+        (tmp_path / "site_app.py").write_text(APPLICATION)
+        time.sleep(0.6)  # the time after which a worker that failed is started again
+        assert here.workers() == before
+        here.process.send_signal(signal.SIGHUP)
+        here.wait_for_error("the workers were replaced")
+        after = here.workers()
+        assert len(after) == 2
+        assert not before & after
+        assert "is started" not in here.errors.read_text()
+
+    def test_with_reload_a_source_that_was_broken_is_watched_on(
+        self, serve: Callable[..., Served], tmp_path: Path
+    ) -> None:
+        here = serve("--reload").wait_ready()
+        time.sleep(0.7)
+        for text in ("def broken(:\n", "also broken)\n"):
+            (tmp_path / "site_app.py").write_text(text)
+            here.wait_for_error("does not become ready; the old ones stay")
+            here.errors.write_text("")
+        changed = APPLICATION.replace("str(os.getpid()).encode()", "b'changed'")
+        (tmp_path / "site_app.py").write_text(changed)
+        wait_until(lambda: here.ask() == b"changed")
+        wait_until(lambda: len(here.workers()) == 1)
+        assert [here.ask() for _ in range(5)] == [b"changed"] * 5
+
+    def test_every_listener_has_a_worker_after_a_reload(self, serve: Callable[..., Served]) -> None:
+        here = serve("--workers", "2", "--reuse-port").wait_ready()
+        here.process.send_signal(signal.SIGHUP)
+        here.wait_for_error("the workers were replaced")
+        workers = {str(pid).encode() for pid in here.workers()}
+        seen = [here.ask() for _ in range(40)]  # hangs if nobody accepts from a listener
+        assert set(seen) == workers
+
+    def test_a_leaving_worker_that_hangs_is_killed(self, serve: Callable[..., Served]) -> None:
+        here = serve("--timeout", "1").wait_ready()
+        (old,) = here.workers()
+        with here.connect() as sock:
+            sock.sendall(b"GET /hang HTTP/1.0\r\n\r\n")
+            here.process.send_signal(signal.SIGHUP)
+            here.wait_for_error(f"worker {old} hangs")
+        here.wait_for_error("the workers were replaced")
+        assert here.ask().decode() in map(str, here.workers())
+
+    @pytest.mark.parametrize("log", ["full", "closed", "unread"])
+    def test_a_log_that_cannot_be_written_costs_no_answer(
+        self, serve: Callable[..., Served], log: str
+    ) -> None:
+        read, write = os.pipe()
+        flags = ["--error-log", "-", "--access-log", "-"]
+        if log == "full":
+            flags = ["--error-log", "/dev/full", "--access-log", "/dev/full"]
+        address = f"127.0.0.1:{free_port()}"
+        here = serve("--bind", address, *flags, output=write)
+        here.addresses = [address]
+        os.close(write)
+        wait_until(here.answers)
+        if log == "closed":
+            os.close(read)
+        path = "/" + "x" * 4000  # as long as to fill a pipe soon
+        for _ in range(60):
+            assert here.ask(path).isdigit()
+        (worker,) = here.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: here.workers() not in (set(), {worker}) and here.answers())
+        if log == "unread":
+            with contextlib.suppress(BlockingIOError):
+                os.set_blocking(read, False)
+                while os.read(read, 65536):
+                    pass
+        assert here.ask(path).isdigit()
+        assert here.end() == 0
+        if log != "closed":
+            os.close(read)
 
     def test_reload(self, serve: Callable[..., Served], tmp_path: Path) -> None:
         here = serve("--reload").wait_ready()

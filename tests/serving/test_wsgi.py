@@ -1,9 +1,11 @@
 """What a WSGI application receives, what a client receives, and where a request ends."""
 
+import asyncio
 import http.client
 import io
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -236,6 +238,97 @@ class TestErrors:
         assert "missing" not in body.decode()
         assert "KeyError: 'missing'" in here.errors[0]
 
+    @pytest.mark.parametrize("began", [False, True])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            SystemExit(3),
+            KeyboardInterrupt(),
+            GeneratorExit(),
+            asyncio.CancelledError(),
+            treadle.Timeout(1),
+            treadle.GreenletExit(),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_whatever_leaves_an_application_gets_an_answer(
+        self, site: Start, error: BaseException, began: bool
+    ) -> None:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a worker
+        try:
+            self.answers_in_spite_of(error, site, began)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def answers_in_spite_of(self, error: BaseException, site: Start, began: bool) -> None:
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            if began:
+                yield b"abc"
+            if environ["PATH_INFO"] == "/bad":
+                raise error
+
+        here = site(application)
+        with here.connect() as sock:
+            sock.sendall(get("/other"))
+            answer = here.exchange(get("/bad"))
+            assert answer.startswith(b"HTTP/1.1 200" if began else b"HTTP/1.1 500")
+            assert not answer.endswith(b"0\r\n\r\n")  # as if the body were whole
+            assert len(here.errors) == (0 if isinstance(error, treadle.GreenletExit) else 1)
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+            sock.sendall(get("/other"))  # others are served on, on their connections too
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+
+    def test_a_log_that_fails_costs_no_answer(self, site: Start) -> None:
+        class Broken:
+            def write(self, text: str) -> None:
+                raise OSError(28, "No space left on device")
+
+        here = site(answering(b"abc"), log=Broken(), error_log=Broken())
+        assert here.exchange(get() + get("/", LAST)).count(b"200 OK") == 2
+        here = site(lambda environ, start: 1 / 0, log=Broken(), error_log=Broken())
+        assert here.exchange(get()).startswith(b"HTTP/1.1 500 ")
+
+    @pytest.mark.parametrize("length", [False, True])
+    def test_a_write_that_is_cut_ends_the_connection(self, site: Start, length: bool) -> None:
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            if environ["PATH_INFO"] != "/large":
+                start_response("200 OK", [])
+                return [b"next"]
+            headers = [("Content-Length", str(size))] if length else []
+            write = start_response("200 OK", headers)
+            for _ in range(2):
+                try:
+                    with treadle.Timeout(0.05):
+                        write(b"a" * size)
+                except (treadle.Timeout, OSError) as exc:
+                    errors.append(type(exc))
+            return []
+
+        errors: list[type] = []
+        size = 20_000_000
+        here = site(application)
+        with here.connect() as sock:
+            sock.sendall(get("/large") + get())
+            treadle.sleep(0.2)
+            answer = b""
+            try:
+                while part := sock.recv(65536):
+                    answer += part
+            except ConnectionResetError:
+                answer += b"(reset)"
+        assert errors == [treadle.Timeout, ConnectionAbortedError]
+        assert answer.endswith(b"(reset)")
+        assert b"next" not in answer
+
+    def test_an_answer_before_the_end_reaches_a_client_that_sends_on(self, site: Start) -> None:
+        size = 3_000_000
+        here = site(answering(b"a" * size))
+        with here.connect() as sock:
+            sock.sendall(get("/", LAST) + get() * 1000)
+            treadle.sleep(0.05)
+            assert len(split(received(sock))[2]) == size
+
     def test_start_response_again_with_exc_info(self, site: Start) -> None:
         def application(environ: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [("X-First", "1")])
@@ -260,6 +353,8 @@ class TestErrors:
             ("200 OK", [("X", "a\r\nSet-Cookie: b")], [b""]),
             ("200 OK", [("X", "a\nb")], [b""]),
             ("200 OK", [("X", "a\0b")], [b""]),
+            ("200 OK", [("X", "a\x1bb")], [b""]),
+            ("200 OK", [("X", "a\x7fb")], [b""]),
             ("200 OK", [("X Y", "a")], [b""]),
             ("200 OK", [("X\r\nY", "a")], [b""]),
             ("200 OK", [("", "a")], [b""]),
@@ -293,6 +388,17 @@ class TestErrors:
 
         assert site(twice).exchange(get()).startswith(b"HTTP/1.1 500 ")
         assert site(lambda environ, start: [b"x"]).exchange(get()).startswith(b"HTTP/1.1 500 ")
+
+    @pytest.mark.parametrize("parts", [[b"abc", b"def"], [b"abcdef"], [b"abcde", b"f", b"g"]])
+    def test_what_a_body_has_too_much_is_not_sent(self, site: Start, parts: list[bytes]) -> None:
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [("Content-Length", "5")])
+            yield from parts
+
+        here = site(application)
+        assert here.exchange(get() + get()).endswith(b"\r\n\r\nabcde")
+        assert len(here.errors) == 1
+        assert "its Content-Length says 5" in here.errors[0]
 
     def test_a_body_that_is_not_as_long_as_it_says(self, site: Start) -> None:
         here = site(answering(b"abc", headers=[("Content-Length", "5")]))
@@ -433,6 +539,7 @@ class TestRequests:
         here = site(answering(b"abc"))
         answer = here.exchange(post(b"x" * 3_000_000) + get("/", LAST))
         assert answer.count(b"200 OK") == 1
+        assert b"Connection: close" in answer
 
     @pytest.mark.parametrize("length", [False, True])
     def test_reading(self, site: Start, length: bool) -> None:
@@ -477,6 +584,43 @@ class TestRequests:
         answer = here.exchange(head)
         assert answer.startswith(b"HTTP/1.1 401 ")
         assert answer.count(b"HTTP/1.1") == 1
+        assert b"Connection: close" in answer
+
+    def test_no_continue_after_the_answer_has_begun(self, site: Start) -> None:
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            yield b"begun"
+            yield environ["wsgi.input"].read()
+
+        body = b"abc"
+        head = post(body, "Expect: 100-continue").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        here = site(application)
+        with here.connect() as sock:
+            sock.sendall(head)
+            answer = sock.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            sock.sendall(body)
+            assert b"100 Continue" not in answer + received(sock)
+
+    def test_a_body_in_tiny_chunks(self, site: Start) -> None:
+        """Reading costs time and memory in proportion to the body, not to its chunks."""
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            file, size = environ["wsgi.input"], int(environ["PATH_INFO"][1:])
+            treadle.sleep(0.1)  # all of it has come
+            before = time.process_time()
+            count = sum(1 for _ in iter(lambda: file.readline(size), b""))
+            start_response("200 OK", [])
+            return [b"%d %f" % (count, time.process_time() - before)]
+
+        here = site(application)
+        chunks = b"2\r\nab\r\n" * 30_000 + b"0\r\n\r\n"
+        for size in (1, 7, 60_000):
+            head = [f"POST /{size} HTTP/1.1", "Host: a", "Transfer-Encoding: chunked", LAST, "", ""]
+            answer = here.exchange("\r\n".join(head).encode() + chunks)
+            count, seconds = split(answer)[2].split()
+            assert int(count) == -(-60_000 // size)
+            assert float(seconds) < 2  # some 20 if each looks at all chunks
 
     def test_no_continue_after_the_body_has_come(self, site: Start) -> None:
         answer = site(echo).exchange(post(b"abc", "Expect: 100-continue", LAST))

@@ -21,6 +21,7 @@ cdef class Input:
     cdef object receive
     cdef object begin           # called before the first read, or None
     cdef Py_ssize_t at          # bytes of the first chunk that were read
+    cdef long long taken        # bytes that were read
 
     def __init__(self, Request request, receive, begin=None):
         """Read the body of *request*.
@@ -49,12 +50,8 @@ cdef class Input:
             while not request.complete:
                 self.receive(request)
             return self.take(self.there())
-        there = self.there()
-        while there < size and not request.complete:
-            count = self.chunks()
+        while self.there() < size and not request.complete:
             self.receive(request)
-            for at in range(count, self.chunks()):
-                there += len(request.body[at])
         return self.take(size)
 
     def read1(self, size=-1):
@@ -80,21 +77,25 @@ cdef class Input:
         request = self.request
         self.start()
         most = None if size is None or size < 0 else size
-        seen, there = 0, -self.at
-        while most is None or there < most:
-            while seen < self.chunks():
-                chunk = request.body[seen]
-                found = chunk.find(b"\n", 0 if seen else self.at)
+        # *seen* bytes, which end at *at* of the chunk *chunk*, have no line feed. A chunk that was
+        # looked at may have grown while more was received.
+        chunk, at, seen = 0, self.at, 0
+        while most is None or seen < most:
+            while chunk < self.chunks():
+                data = request.body[chunk]
+                found = data.find(b"\n", at)
                 if found >= 0:
-                    there += found + 1
-                    return self.take(there if most is None else min(there, most))
-                there += len(chunk)
-                seen += 1
+                    seen += found + 1 - at
+                    return self.take(seen if most is None else min(seen, most))
+                seen += len(data) - at
+                if chunk + 1 == self.chunks():
+                    at = len(data)
+                    break
+                chunk, at = chunk + 1, 0
             if request.complete:
                 break
             self.receive(request)
-        there = max(there, 0)
-        return self.take(there if most is None else min(there, most))
+        return self.take(seen if most is None else min(seen, most))
 
     def readlines(self, hint=None):
         """Read and return all lines; with *hint*, stop once they have that many bytes."""
@@ -120,7 +121,7 @@ cdef class Input:
         return len(self.request.body) if self.request.body is not None else 0
 
     cdef Py_ssize_t there(self) except? -1:
-        return sum(map(len, self.request.body)) - self.at if self.request.body is not None else 0
+        return self.request.body_size - self.taken
 
     cdef bytes take(self, Py_ssize_t size):
         chunks = self.request.body
@@ -130,6 +131,7 @@ cdef class Input:
             part = chunk[self.at:self.at + size] if self.at else chunk[:size]
             parts.append(part)
             size -= len(part)
+            self.taken += len(part)
             self.at += len(part)
             if self.at == len(chunk):
                 chunks.popleft()

@@ -8,7 +8,7 @@ import sys
 import traceback
 from contextlib import suppress
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from treadle._core.thrown import thrown_in
 from treadle.http.h1 import BadRequest
@@ -68,7 +68,7 @@ cdef class Exchange:
         self.continued = False
         self.client_error = None
         self.refusal = None
-        self.failed = False
+        self.failed = self.overrun = False
         self.time_start = self.time_finish = 0.0
 
     cdef serve(self):
@@ -134,10 +134,11 @@ cdef class Exchange:
             raise
 
     def _continue(self):
-        """Send 100 Continue once, to ask the client for its body."""
+        """Send 100 Continue once, to ask the client for its body, unless the head was sent."""
         if not self.continued:
             self.continued = True
-            self.send_interim("100 Continue", HeaderLines())
+            if not self.headers_sent:
+                self.send_interim("100 Continue", HeaderLines())
 
     # -- the response
 
@@ -146,7 +147,8 @@ cdef class Exchange:
         try:
             try:
                 self.run_application()
-            except Exception as exc:
+            except BaseException as exc:
+                # Whatever leaves an application gets an answer, a Timeout or SystemExit too.
                 if exc is not self.client_error or not self.is_forgiven(exc):
                     self.handle_error(*sys.exc_info())
                 else:
@@ -164,12 +166,11 @@ cdef class Exchange:
             if data:
                 data = b"%x\r\n%b\r\n" % (len(data), data)
         elif framing is LENGTH:
+            if len(data) > self.left:
+                self.report_length(self.response_length)
+                self.response_length -= len(data) - self.left
+                data = data[: self.left]
             self.left -= len(data)
-            if self.left < 0:
-                self.close_connection = True
-                raise ValueError(
-                    f"the body is longer than its Content-Length, by {-self.left} bytes or more"
-                )
         elif framing is NONE:
             data = b""
         self.send_both(head, data, False)
@@ -192,7 +193,10 @@ cdef class Exchange:
 
     cdef report_length(self, long long length):
         self.close_connection = True
-        self.report(f"the body has {length} bytes, and its Content-Length says {self.left}")
+        if not self.overrun:
+            self.overrun = True
+            says = self.lines.length if self.lines.length >= 0 else self.left
+            self.report(f"the body has {length} bytes or more, and its Content-Length says {says}")
 
     cdef finish(self):
         """End the response, after the application has returned all of the body."""
@@ -278,8 +282,9 @@ cdef class Exchange:
             self.answer("500 Internal Server Error")
 
     def _log_error(self, typ, value, tb):
-        """Write an exception of the application to the server's error log."""
-        self.report("".join(traceback.format_exception(typ, value, tb)))
+        """Write an exception of the application to the server's error log; none for a kill."""
+        if not issubclass(typ, GreenletExit):
+            self.report("".join(traceback.format_exception(typ, value, tb)))
 
     def error_body(self, status):
         """Return the body of an error response that the server itself makes."""
@@ -308,13 +313,15 @@ cdef class Exchange:
 
     cdef report(self, text):
         log = self.server.error_log
-        log.write(text if text.endswith("\n") else text + "\n")
+        with suppress(Exception):  # a log that fails must not cost anyone the answer
+            log.write(text if text.endswith("\n") else text + "\n")
 
     cpdef log_request(self):
         """Write a line about the request and its response to the server's log."""
         log = self.server.log
         if log is not SILENCE:
-            log.write(self.format_request() + "\n")
+            with suppress(Exception):
+                log.write(self.format_request() + "\n")
 
     def format_request(self):
         """Return the line that :meth:`log_request` writes, without its end."""

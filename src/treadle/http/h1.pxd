@@ -57,6 +57,9 @@ cdef class Request:
     # How many bytes of the body have arrived.
     cdef readonly long long body_size
 
+    # Add data to the body that was not read.
+    cdef int keep(self, bytes data) except -1
+
 
 # Add a header to the fields.
 cdef int add_field(Request request, bytes name, bytes value) except -1

@@ -21,6 +21,9 @@ __all__ = ["BadRequest", "Request", "RequestReader", "variable"]
 # Methods that llhttp accepts, but that are for proxies and for other versions of HTTP.
 cdef frozenset NOT_SERVED = frozenset({"CONNECT", "PRI"})
 
+cdef enum:
+    SMALL = 2048  # bytes of a body
+
 # RFC 3986's characters of a host and a port, without the comma, which would separate two hosts.
 cdef bint[128] IN_HOST
 for _at in range(128):
@@ -53,6 +56,21 @@ cdef class Request:
         self.headers = []
         self.fields = {}
 
+    cdef int keep(self, bytes data) except -1:
+        # Small pieces are joined: each costs 33 bytes beside its own.
+        cdef object body = self.body
+        cdef bytes last
+        if body is None:
+            body = self.body = deque()
+        elif body:
+            last = body.pop()
+            if len(last) + len(data) <= SMALL:
+                data = last + data
+            else:
+                body.append(last)
+        body.append(data)
+        return 0
+
 
 # Errors of a head that llhttp does not find, and the status that is answered for each.
 
@@ -65,6 +83,10 @@ cdef object fault_of(Request request, bint host_required):
         return BadRequest("501 Not Implemented", "a method that is not served")
     if memchr(PyBytes_AS_STRING(request.target), c"#", PyBytes_GET_SIZE(request.target)) != NULL:
         return BadRequest("400 Bad Request", "a target with a fragment")
+    if has_blanks(request.target):
+        return BadRequest("400 Bad Request", "a target with a blank or a control character")
+    if not is_host(host_of_target(request.target)):
+        return BadRequest("400 Bad Request", "a target whose host is none")
     host = item(fields, "HTTP_HOST")
     if host is None:
         if host_required and version != "1.0":
@@ -81,6 +103,24 @@ cdef object fault_of(Request request, bint host_required):
     if expected is not None and expected.lower() != "100-continue":
         return BadRequest("417 Expectation Failed", "an expectation other than 100-continue")
     return None
+
+
+cdef bint has_blanks(bytes target) noexcept:
+    cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(target)
+    cdef Py_ssize_t at
+    for at in range(PyBytes_GET_SIZE(target)):
+        if data[at] <= 32 or data[at] == 127:
+            return True
+    return False
+
+
+cdef str host_of_target(bytes target):
+    """Return the host, with the port, of an absolute *target*; "" for another one."""
+    if target[:1] == b"/":
+        return ""
+    _, _, rest = target.partition(b"://")
+    end = min([at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0], default=len(rest))
+    return rest[:end].decode("latin-1")
 
 
 cdef object item(dict fields, str name):
@@ -297,9 +337,7 @@ cdef class RequestReader:
         cdef Request request = self.request
         request.body_size += len(data)
         self.check_size(request.body_size)
-        if request.body is None:
-            request.body = deque()
-        request.body.append(data)
+        request.keep(data)
         return 0
 
     cdef int add_extension(self, size_t size) except -1:

@@ -1,7 +1,10 @@
 """WSGI over one HTTP/1.1 connection."""
 
+import struct
 from _socket import SHUT_RD as _SHUT_RD
 from _socket import SHUT_WR as _SHUT_WR
+from _socket import SO_LINGER as _SO_LINGER
+from _socket import SOL_SOCKET as _SOL_SOCKET
 from _socket import socket as _system_socket
 from contextlib import suppress
 from errno import ECONNRESET as _ECONNRESET
@@ -23,6 +26,9 @@ __all__ = ["Handler"]
 # The request of a connection that has none.
 cdef Request NO_REQUEST = Request()
 NO_REQUEST.complete = True
+
+# The value of SO_LINGER with which close() resets the connection.
+cdef bytes _AT_ONCE = struct.pack("ii", 1, 0)
 
 # The connection preface of a client that speaks HTTP/2 without asking first (RFC 9113, 3.4).
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -70,6 +76,7 @@ cdef class Handler(WSGIExchange):
     cdef object idle_time, write_time # limits
     cdef object websocket             # the WebSocket that the request asks for, or None
     cdef bint must_linger
+    cdef bint cut                     # a part of a response was not sent: nothing may follow
     cdef bint fresh                   # nothing was received yet
     cdef bint http2                   # whether the server supports HTTP/2
     cdef bint by_lines                # whether request lines come from read_requestline()
@@ -90,7 +97,7 @@ cdef class Handler(WSGIExchange):
         self.idle_time, self.write_time = server.limits.idle_time, server.limits.write_time
         #: Whether the handler waits for a request; the connection may be closed then.
         self.idle = True
-        self.must_linger = False
+        self.must_linger = self.cut = False
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -252,19 +259,24 @@ cdef class Handler(WSGIExchange):
         """Read the rest of a body to reach the next request; end the connection if it is long."""
         if request.complete:
             return
-        if request.expects_continue and not self.continued and not request.body_size:
-            self.close_connection = True  # the client may send the body or not
-            return
-        end = request.body_size + WORTH_DRAINING
-        if request.length is not None and request.length > end:
+        if not self.may_skip_body(request):
             self.close_connection = True
             return
+        end = request.body_size + WORTH_DRAINING
         while not request.complete:
             request.body = None
             if request.body_size > end:
                 self.close_connection = True
                 return
             self._receive_body(request)
+
+    cdef bint may_skip_body(self, Request request) except -1:
+        """Return whether the rest of a body is worth reading, to reach the next request."""
+        if request.complete:
+            return True
+        if request.expects_continue and not self.continued and not request.body_size:
+            return False  # the client may send the body or not
+        return request.length is None or request.length <= request.body_size + WORTH_DRAINING
 
     cdef bytes receive(self, Py_ssize_t size):
         if self.state is not None:
@@ -287,8 +299,13 @@ cdef class Handler(WSGIExchange):
         if sock is None or self.preface:  # the socket was taken over
             return
         try:
-            if self.must_linger or self.reader.error is not None or not self.request.complete:
+            if self.cut:
+                # A reset, so that no client takes the part that it got for the whole.
+                sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
+            elif self.must_linger or self.reader.error is not None or not self.request.complete:
                 self.linger(sock)
+            elif self.reader.ready or self.close_connection:
+                self.linger(sock)  # what the client has sent already would reset the connection
         except OSError:
             pass  # the client is gone
         finally:
@@ -345,6 +362,8 @@ cdef class Handler(WSGIExchange):
         lines = self.lines
         if self.framing is CLOSE or lines.close or self.server.stopping:
             self.close_connection = True
+        elif not self.may_skip_body(self.request):
+            self.close_connection = True
         if self.code == 101:
             self.close_connection = True
             self.wait_at_most(None)  # the other protocol sets its own timeouts
@@ -373,16 +392,23 @@ cdef class Handler(WSGIExchange):
         self.send(lines.head(status_of(status).line))
 
     cdef send(self, data):
+        if self.cut:
+            raise ConnectionAbortedError("an earlier part of the response was not sent")
         try:
             self.wait_at_most(self.write_time)
             if self.state is not None:
                 send_all(self.state, data, 0)
             else:
                 self.socket.sendall(data)
-        except OSError as exc:
-            self.client_error = exc
-            self.close_connection = True
+        except BaseException as exc:
+            self.note_cut(exc)
             raise
+
+    cdef note_cut(self, exc):
+        """Have the connection end: *exc* ended a write, which may have sent a part."""
+        self.cut = self.close_connection = True
+        if isinstance(exc, OSError):
+            self.client_error = exc
 
     cdef bint is_forgiven(self, error) except -1:
         if self.policy.forgive_clients or isinstance(error, (BadRequest, TimeoutError)):
@@ -412,8 +438,8 @@ cdef class Handler(WSGIExchange):
                     if not sent:
                         break  # the file has become shorter
                     at += sent
-            except OSError as exc:
-                self.client_error = exc
+            except BaseException as exc:
+                self.note_cut(exc)
                 raise
             self.left -= self.response_length - (end - at)
             self.finish()

@@ -38,6 +38,11 @@ _TURN = 65536
 #: How many bytes, and for how many seconds, to read from a connection after it was ended.
 _LINGER_SIZE = 16 << 20
 _LINGER_TIME = 2.0
+#: For so many bytes of bodies sent, a client may send one more frame that is no request. Slow ones
+#: give credit in small steps.
+_CREDIT = 1024
+#: The most bytes of the table in which sent headers are kept, whatever the client allows.
+_MOST_TABLE = 65536
 
 
 class _Budget:
@@ -208,7 +213,8 @@ class Connection:
         return True
 
     def _open(self, event: Any) -> None:
-        if self._leaving or len(self._streams) >= self._limits.streams:
+        leaving = self._leaving or self._lost is not None
+        if leaving or len(self._streams) >= self._limits.streams:
             # A stream that the client has reset still counts while its application runs.
             with suppress(StreamClosedError):  # the client has already reset the stream
                 self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
@@ -235,6 +241,8 @@ class Connection:
             if event.stream_id in self._streams:
                 self._streams[event.stream_id].wake()
         elif isinstance(event, h2_events.WindowUpdated | h2_events.RemoteSettingsChanged):
+            encoder = self._h2.encoder
+            encoder.header_table_size = min(encoder.header_table_size, _MOST_TABLE)
             for stream in self._streams.values():
                 stream.wake()
         elif isinstance(event, h2_events.ConnectionTerminated):
@@ -254,8 +262,14 @@ class Connection:
             # After close_connection() of h2 the open streams could not be answered.
             frame = GoAwayFrame(0, last_stream_id=self._h2.highest_inbound_stream_id)
             self._output += self._h2.data_to_send() + frame.serialize()
-            with suppress(OSError):
-                self._flush(always=True)
+            # Not here: one client that does not read must not hold up the end of all.
+            self._greenlets.spawn(self._say_goodbye)
+        elif not self._streams:
+            self._end_reading()
+
+    def _say_goodbye(self) -> None:
+        with suppress(OSError):
+            self._flush(always=True)
         if not self._streams:
             self._end_reading()
 
@@ -320,13 +334,13 @@ class Connection:
         while True:
             self._check(stream)
             room = self._h2.local_flow_control_window(stream.id)
-            size = min(room, self._h2.max_outbound_frame_size, len(view) - at)
+            size = max(0, min(room, self._h2.max_outbound_frame_size, len(view) - at))
             if size > 0 or at == len(view):
                 last = at + size == len(view)
                 self._h2.send_data(stream.id, view[at : at + size], end_stream=end and last)
                 stream.ended = end and last
                 at, turn = at + size, turn + size
-                self._control.earn(2)
+                self._control.earn(2 + size // _CREDIT)
                 if last or turn >= _TURN:
                     self._flush()
                     turn = 0
@@ -383,4 +397,5 @@ class Connection:
                 raise
             except BaseException:
                 self._lose(ConnectionResetError("a frame was cut short"))
+                self._end_reading()
                 raise

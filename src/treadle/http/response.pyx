@@ -120,7 +120,7 @@ cdef int check_value(object name, object value) except -1:
         raise UnicodeError(f"the header {name} cannot have {value!r}: it is not latin-1")
     data = PyUnicode_1BYTE_DATA(value)
     for at in range(PyUnicode_GET_LENGTH(value)):
-        if data[at] <= 13 and (data[at] == 0 or data[at] == 10 or data[at] == 13):
+        if (data[at] < 32 and data[at] != c"\t") or data[at] == 127:
             raise split_by("header value", value) or ValueError(
                 f"the header {name} cannot have the value {value!r}"
             )

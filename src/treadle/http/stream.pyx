@@ -1,7 +1,5 @@
 """One stream of an HTTP/2 connection: a request and its response."""
 
-from collections import deque
-
 from treadle.event import Event
 from treadle.http.h1 import BadRequest
 
@@ -101,9 +99,7 @@ cdef class Stream(WSGIExchange):
         request.body_size += len(data)
         self.fault = self.fault or self.too_long(request.body_size)
         if self.fault is None and data:
-            if request.body is None:
-                request.body = deque()
-            request.body.append(data)
+            request.keep(data)
         self.changed.set()
 
     def add_trailers(self, list headers):

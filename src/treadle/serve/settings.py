@@ -19,6 +19,8 @@ from treadle.http.proxy import Proxies
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
 ACCESS_FORMATS = ("common", "combined", "json")
+#: Of sizes and counts that the reader of requests keeps as C integers.
+_NO_LIMIT = 0x7FFFFFFF
 
 
 class SettingsError(Exception):
@@ -33,8 +35,8 @@ def _setting(default: Any, help: str) -> Any:
 class Settings:
     """All settings of ``treadle serve``; times are in seconds, sizes in bytes.
 
-    0 turns off ``timeout``, ``max_requests``, ``limit_concurrency``, ``limit_request_body``, the
-    limits on connections, and the times that a client may take.
+    0 turns off ``timeout``, ``max_requests``, all limits, and the times that a client may take.
+    With a ``queue`` of 0 no request waits.
     """
 
     app: str = _setting("", "MODULE:APPLICATION, or MODULE:FACTORY() to call it")
@@ -88,10 +90,10 @@ class Settings:
     def limits(self) -> Limits:
         """Return the limits for clients."""
         return Limits(
-            request_line=self.limit_request_line,
-            header_count=self.limit_request_fields,
-            header_size=self.limit_request_field_size,
-            trailer_size=self.limit_request_trailers,
+            request_line=self.limit_request_line or _NO_LIMIT,
+            header_count=self.limit_request_fields or _NO_LIMIT,
+            header_size=self.limit_request_field_size or _NO_LIMIT,
+            trailer_size=self.limit_request_trailers or _NO_LIMIT,
             body_size=self.limit_request_body or None,
             header_time=self.header_timeout or None,
             body_time=self.body_timeout or None,

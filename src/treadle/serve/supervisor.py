@@ -328,10 +328,10 @@ def _open_log(path: str) -> LogFile:
 
 def _in_one_line(exc: BaseException) -> str:
     """Return what *exc* is, and where it was raised."""
-    last = traceback.TracebackException.from_exception(exc)
-    text = " ".join("".join(last.format_exception_only()).split())
-    if last.stack and not isinstance(exc, SyntaxError):
-        text += f" ({last.stack[-1].filename}, line {last.stack[-1].lineno})"
+    text = " ".join(f"{type(exc).__name__}: {exc}".split())
+    stack = traceback.extract_tb(exc.__traceback__)
+    if stack and not isinstance(exc, SyntaxError):  # which says where by itself
+        text += f" ({stack[-1].filename}, line {stack[-1].lineno})"
     return text
 
 
