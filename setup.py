@@ -6,6 +6,7 @@ from glob import glob
 
 import greenlet
 from Cython.Build import cythonize
+from Cython.Compiler.Options import parse_directive_list
 from setuptools import Extension, setup
 
 CORE = "src/treadle/_core"
@@ -28,8 +29,14 @@ DIRECTIVES = {
     "fast_gil": False,
     # No __reduce_cython__ in help(): what has C state cannot be pickled, and object says so itself.
     "auto_pickle": False,
+    # The core counts on the GIL, so an interpreter that runs without it has to take it.
+    "freethreading_compatible": False,
+    # More for one build, such as "nonecheck=True".
+    **parse_directive_list(os.environ.get("TREADLE_DIRECTIVES", "")),
 }
 ONLY_ON = {f"{CORE}/{name}.pyx": "linux" for name in ("epoll", "signals")}
+# CFLAGS may choose another level.
+OPTIMISE = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]
 MACROS = [("CYTHON_FAST_THREAD_STATE", "0"), ("CYTHON_USE_EXC_INFO_STACK", "1")]
 
 
@@ -41,7 +48,7 @@ def extension(source: str) -> Extension:
         include_dirs=[os.path.dirname(greenlet.__file__), CORE, HTTP],
         depends=[*glob(f"{CORE}/*.h"), *glob(f"{HTTP}/llhttp/*.h")],
         define_macros=MACROS,
-        extra_compile_args=["-O2", "-Wno-unreachable-code", "-Wno-unused-variable"]
+        extra_compile_args=[*OPTIMISE, "-Wno-unreachable-code", "-Wno-unused-variable"]
         if os.name == "posix"
         else [],
     )

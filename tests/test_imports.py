@@ -105,3 +105,25 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), greenlet.get().last)
 """
     assert run(patch + program) == "2 2\n"
+
+
+def test_the_warning_of_an_interpreter_that_takes_the_gil_does_not_fail_the_import(
+    run: Callable[..., str],
+) -> None:
+    """A free-threaded interpreter gives it once, after the first compiled module was made."""
+    program = """
+import importlib.machinery, warnings
+create = importlib.machinery.ExtensionFileLoader.create_module
+warned = []
+def create_and_warn(self, spec):
+    module = create(self, spec)
+    if spec.name.startswith("treadle") and not warned:
+        warned.append(spec.name)
+        warnings.warn("The global interpreter lock (GIL) has been enabled", RuntimeWarning)
+    return module
+importlib.machinery.ExtensionFileLoader.create_module = create_and_warn
+import treadle
+treadle.sleep(0)
+print(len(warned))
+"""
+    assert run(program) == "1\n"

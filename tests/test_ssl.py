@@ -397,6 +397,21 @@ def test_a_server_takes_what_wrap_socket_took(
     assert bool(certificate) == (extra.get("cert_reqs") == native.CERT_REQUIRED)
 
 
+def test_a_server_that_is_closed_during_a_handshake(certificates: Certificates) -> None:
+    """The client is served, as those are whose handshake was over."""
+
+    def greet(connection: Any, _address: Any) -> None:
+        connection.sendall(b"hello")
+
+    server = StreamServer(("127.0.0.1", 0), greet, ssl_context=certificates.server())
+    server.start()
+    with socket.create_connection(server.address) as plain:
+        treadle.sleep(0.01)  # the server waits for the handshake
+        server.close()
+        with certificates.client().wrap_socket(plain, server_hostname=HOST) as connection:
+            assert connection.recv(10) == b"hello"
+
+
 def test_a_server_refuses_unknown_arguments_when_it_is_made(certificates: Certificates) -> None:
     with pytest.raises(TypeError, match="no_such"):
         StreamServer(("127.0.0.1", 0), print, ssl_context=certificates.server(), no_such=1)

@@ -4,8 +4,11 @@ import copy
 import io
 import os
 import pickle
+import sys
 import time
+from _thread import get_ident
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -88,6 +91,11 @@ def test_run_info_tells_threads_and_greenlets() -> None:
     assert "test_run_info_tells" in text
     assert "sleep(10)" in text
     assert "...stack elided..." in "\n".join(util.format_run_info(thread_stacks=False))
+
+
+def test_run_info_while_threading_is_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "threading", ModuleType("threading"))
+    assert f"Thread {get_ident():#x}" in "".join(util.format_run_info())
 
 
 class TestAssertSwitches:

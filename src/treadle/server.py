@@ -87,11 +87,12 @@ class StreamServer(BaseServer):
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Do the TLS handshake with a client, then call the handler with the TLS socket."""
+        handle = self.handle  # close() takes it away, and may come during the handshake
         # wrap_socket() detaches client_socket. If it fails later, it closes the connection itself;
         # if it fails earlier, do_close() does.
         client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
         with client:
-            return self.handle(client, address)
+            return handle(client, address)
 
     def init_socket(self) -> None:
         """Make the listening socket, bind it and listen, unless a socket was given."""

@@ -22,7 +22,7 @@ from typing import Any
 from weakref import WeakSet
 
 from treadle._core import locks as core_locks
-from treadle._core.builtins import builtin, get_ident, report_ignored, report_thread
+from treadle._core.builtins import builtin, get_ident, report_shutdown, report_thread
 from treadle._core.greenlet import Greenlet as Greenlet  # gevent.thread has it too
 from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import get_existing_hub
@@ -318,7 +318,7 @@ else:
                 else:
                     handle.join()
         except BaseException as exc:
-            report_ignored(exc)
+            report_shutdown(exc)
         else:
             _native_shutdown()
 

@@ -86,7 +86,7 @@ print("main ends")
 import _thread
 def fail(): raise ValueError("in a bare thread")
 _thread.start_new_thread(fail, ())
-time.sleep(0.05)
+time.sleep(0.5)  # since CPython 3.15 the report first imports traceback
 print("main ends")
 """,
     "thread_excepthook": """

@@ -39,13 +39,15 @@ def failing(failing_library: Path) -> Callable[..., str]:
     def run(source: str, script: str = "", errors: bool = False, timeout: float = 15) -> str:
         warnings = ["error", "ignore:This process:DeprecationWarning", "ignore::ResourceWarning"]
         command = [sys.executable, *(part for warning in warnings for part in ("-W", warning))]
+        # A sanitizer's library comes first.
+        libraries = ":".join(filter(None, [os.environ.get("LD_PRELOAD"), str(failing_library)]))
         done = subprocess.run(
             [*command, "-c", BEGIN + source],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "LD_PRELOAD": str(failing_library), "FAIL": script},
+            env={**os.environ, "LD_PRELOAD": libraries, "FAIL": script},
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert errors or not done.stderr, done.stderr

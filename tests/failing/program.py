@@ -4,7 +4,7 @@ import ctypes
 import os
 from types import TracebackType
 
-_library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+_library = ctypes.CDLL(os.environ["LD_PRELOAD"].split(":")[-1])
 _library.failing_calls.restype = _library.failing_failures.restype = ctypes.c_long
 
 

@@ -16,7 +16,8 @@ from treadle.http.policy import LIKE_GEVENT, STRICT, Policy
 from .conftest import Site
 from .test_bad_requests import CHUNKED, TABLE, get, hello, post
 
-SECONDS = 60.0 if os.environ.get("PROOF_FULL") == "1" else 4.0
+#: How long each test searches. TREADLE_FUZZ_SECONDS sets it for a longer search.
+SECONDS = float(os.environ.get("TREADLE_FUZZ_SECONDS", "4"))
 LIMITS = Limits(request_line=300, header_count=12, header_size=600, body_size=2000)
 
 SEEDS = [

@@ -19,7 +19,11 @@ from treadle._core.hub cimport (
     park,
     unpark,
 )
-from treadle._core.threads cimport PyThread_get_thread_ident, treadle_report_thread
+from treadle._core.threads cimport (
+    PyThread_get_thread_ident,
+    treadle_report_shutdown,
+    treadle_report_thread,
+)
 
 from typing import SupportsFloat, SupportsIndex
 
@@ -27,7 +31,6 @@ PyGreenlet_Import()
 
 cdef extern from "Python.h":
     void PyErr_SetObject(object type, object value)
-    void PyErr_WriteUnraisable(PyObject *context)
 
 cdef object NUMBER = (SupportsFloat, SupportsIndex)
 
@@ -96,7 +99,7 @@ def report_thread(function, exc):
     treadle_report_thread(function)
 
 
-def report_ignored(exc):
-    """Pass *exc*, which no caller can receive, to :func:`sys.unraisablehook`, without a context."""
+def report_shutdown(exc):
+    """Pass *exc*, which ended the wait for all threads, to :func:`sys.unraisablehook`."""
     PyErr_SetObject(type(exc), exc)
-    PyErr_WriteUnraisable(NULL)
+    treadle_report_shutdown()

@@ -22,6 +22,16 @@ static inline void treadle_report_thread(PyObject *function)
 #endif
 }
 
+/* The same for what interrupts the wait for all threads at the end of the interpreter. */
+static inline void treadle_report_shutdown(void)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    PyErr_FormatUnraisable("Exception ignored while joining a thread in _thread._shutdown()");
+#else
+    PyErr_WriteUnraisable(NULL);
+#endif
+}
+
 #ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -5,6 +5,7 @@ cdef extern from "threads.h":
     bint treadle_is_finalizing()
     Py_ssize_t treadle_other_threads()
     void treadle_report_thread(object function)
+    void treadle_report_shutdown()
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock

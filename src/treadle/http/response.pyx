@@ -139,13 +139,15 @@ cdef class HeaderLines:
         PyMem_Free(self.data)
 
     cdef int add(self, const char *data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t room
         cdef char *grown
         if self.size + size > self.room:
-            self.room = 2 * (self.size + size) + 128
-            grown = <char *>PyMem_Realloc(self.data, self.room)
+            room = 2 * (self.size + size) + 128
+            grown = <char *>PyMem_Realloc(self.data, room)
             if grown == NULL:
                 raise MemoryError()
             self.data = grown
+            self.room = room
         memcpy(self.data + self.size, data, size)
         self.size += size
         return 0
@@ -166,7 +168,8 @@ cdef class HeaderLines:
         made = PyBytes_FromStringAndSize(NULL, start + self.size + 2)
         cdef char *data = PyBytes_AS_STRING(made)
         memcpy(data, PyBytes_AS_STRING(first), start)
-        memcpy(data + start, self.data, self.size)
+        if self.size:  # without lines there is no data to point to
+            memcpy(data + start, self.data, self.size)
         memcpy(data + start + self.size, b"\r\n", 2)
         return made
 

@@ -48,7 +48,9 @@ def format_run_info(
 
 def _thread_lines(stacks: bool, limit: int | None, current: int) -> Iterable[str]:
     threading: Any = sys.modules.get("threading")
-    threads = {} if threading is None else {each.ident: each for each in threading.enumerate()}
+    # The monitor's thread may report while the main thread imports it.
+    known = threading.enumerate() if hasattr(threading, "enumerate") else []
+    threads = {each.ident: each for each in known}
     yield RULE
     yield "* Threads"
     for ident, frame in sys._current_frames().items():
