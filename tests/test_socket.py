@@ -1,6 +1,7 @@
 """Sockets, select and servers, tested with each other and with the standard library."""
 
 import errno
+import fcntl
 import os
 import select as native_select
 import socket as native
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import treadle
+import treadle.fcntl
 import treadle.os
 import treadle.subprocess
 from treadle import select, selectors, socket
@@ -84,12 +86,14 @@ def test_libraries_in_c_find_every_descriptor_non_blocking(pair: Any) -> None:
         client.dup() as duplicate,
         socket.fromfd(client.fileno(), client.family, client.type) as same,
         socket.socket(fileno=os.dup(accepted.fileno())) as adopted,
+        socket.socket(fileno=socket.socket().detach()) as detached,
     ):
-        for end in (*pair, server, client, accepted, datagrams, duplicate, same, adopted):
+        ends = client, accepted, datagrams, duplicate, same, adopted, detached
+        for end in (*pair, server, *ends):
             for seconds in (None, 5, None, 0, 0.5, 7, None):
                 assert not os.get_blocking(end.fileno())
                 end.settimeout(seconds)
-            if end is not server:
+            if end not in (server, detached):
                 with pytest.raises(BlockingIOError):
                     os.read(end.fileno(), 1)
 
@@ -125,10 +129,41 @@ def inheritable(end: Any) -> Any:
     return end
 
 
+def inheritable_by(change: Callable[[int], object]) -> Callable[[Any], bool]:
+    def give_away(end: Any) -> bool:
+        made = change(end.fileno())
+        if isinstance(made, int) and made > 2:
+            os.close(made)
+        return blocks(end)
+
+    return give_away
+
+
+def spawned(end: Any) -> bool:
+    """Return whether posix_spawn() gives *end* to a child as a blocking descriptor."""
+    reader, writer = os.pipe()
+    with open(reader, "rb") as output:
+        actions = [
+            (os.POSIX_SPAWN_DUP2, end.fileno(), 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+        ]
+        arguments = ["cat", "/proc/self/fdinfo/0"]
+        pid = treadle.os.posix_spawnp("cat", arguments, os.environ, file_actions=iter(actions))
+        os.close(writer)
+        flags = output.read().split(b"flags:")[1].split()[0]
+        os.waitpid(pid, 0)
+        return not int(flags, 8) & os.O_NONBLOCK
+
+
 GIVEN_AWAY: dict[str, Callable[[Any], bool]] = {
     "detach": lambda end: blocks(end.detach()),
     "message": lambda end: blocks(received(end)),
     "inheritable": lambda end: blocks(inheritable(end)),
+    "inheritable by number": inheritable_by(lambda fd: treadle.os.set_inheritable(fd, True)),
+    "dup2": inheritable_by(lambda fd: treadle.os.dup2(fd, os.open("/dev/null", os.O_RDONLY))),
+    "F_SETFD": inheritable_by(lambda fd: treadle.fcntl.fcntl(fd, fcntl.F_SETFD, 0)),
+    "F_DUPFD": inheritable_by(lambda fd: treadle.fcntl.fcntl(fd, fcntl.F_DUPFD, 0)),
+    "posix_spawn": spawned,
     "stdin": lambda end: flags_in_child(0, stdin=end),
     "stdin by number": lambda end: flags_in_child(0, stdin=os.dup(end.fileno())),
     "stderr": lambda end: flags_in_child(2, stderr=end),
@@ -145,6 +180,76 @@ def test_a_descriptor_that_is_given_away_is_as_the_standard_library_leaves_it(
         with end:
             end.settimeout(seconds)
             assert GIVEN_AWAY[how](end) == (seconds is None)
+
+
+@pytest.mark.parametrize("how", [how for how in GIVEN_AWAY if how != "detach"])
+def test_a_descriptor_that_was_given_away_stays_blocking(pair: Any, how: str) -> None:
+    end = pair[0]
+    for _ in range(2):
+        assert GIVEN_AWAY[how](end)
+        pair[1].sendall(b"x")
+        assert end.recv(1) == b"x"
+        end.settimeout(None)
+        assert os.get_blocking(end.fileno())
+        end.settimeout(5)
+        assert not os.get_blocking(end.fileno())
+        end.settimeout(None)
+        assert os.get_blocking(end.fileno())
+
+
+def test_a_copy_that_a_child_does_not_inherit_is_not_given_away(pair: Any) -> None:
+    fd = pair[0].fileno()
+    os.close(treadle.os.dup2(fd, os.dup(fd), False))
+    treadle.os.set_inheritable(fd, False)
+    os.close(treadle.fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0))
+    treadle.fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    assert not os.get_blocking(fd)
+
+
+def test_waits_leave_a_socket_that_was_given_away_blocking(pair: Any, tmp_path: Any) -> None:
+    def wait_in(end: Any, *calls: Callable[[], Any]) -> list[Any]:
+        waiters = [treadle.spawn(call) for call in calls]
+        treadle.sleep(0.01)
+        assert os.get_blocking(end.fileno())
+        assert not any(waiter.ready() for waiter in waiters)
+        return waiters
+
+    (tmp_path / "file").write_bytes(bytes(1_000_000))
+    left, right = inheritable(pair[0]), pair[1]
+    with (tmp_path / "file").open("rb") as one, (tmp_path / "file").open("rb") as other:
+        first, second = wait_in(left, lambda: left.sendfile(one), lambda: left.sendfile(other))
+        received = 0
+        while received < 2_000_000:
+            received += len(right.recv(65536))
+        assert (first.get(timeout=5), second.get(timeout=5)) == (1_000_000, 1_000_000)
+        assert os.get_blocking(left.fileno())
+    with native.socket(native.AF_UNIX) as server, native.socket(native.AF_UNIX) as filler:
+        server.bind(str(tmp_path / "server"))
+        server.listen(0)
+        filler.connect(server.getsockname())
+        with inheritable(socket.socket(socket.AF_UNIX)) as client:
+            (connecting,) = wait_in(client, lambda: client.connect(server.getsockname()))
+            server.accept()[0].close()
+            connecting.get(timeout=5)
+            assert os.get_blocking(client.fileno())
+    with inheritable(socket.create_server(("127.0.0.1", 0))) as server:
+        (accepting,) = wait_in(server, server.accept)
+        with inheritable(socket.socket()) as client:
+            client.connect(server.getsockname())
+            assert os.get_blocking(client.fileno())
+        accepting.get(timeout=5)[0].close()
+        assert os.get_blocking(server.fileno())
+
+
+def test_a_socket_sends_files_by_the_systems_call_also_after_patching(
+    fresh: Callable[..., str],
+) -> None:
+    fresh("""
+from treadle import monkey
+monkey.patch_os()
+import posix, treadle.socket
+assert treadle.socket._native_sendfile is posix.sendfile
+""")
 
 
 def test_a_socket_that_was_given_away_still_lets_others_run(pair: Any) -> None:
@@ -179,7 +284,7 @@ treadle.sleep(0.01)
 right.sendall(b"x")
 client = socket.create_connection(server.getsockname())
 assert ready[0].get(timeout=5) == b"x"
-assert not os.get_blocking(server.fileno())
+assert os.get_blocking(server.fileno()) and os.get_blocking(end.fileno())  # their owner's wish
 for each in ready[1].get(timeout=5)[0], end, server, client, right:
     each.close()
 """)
@@ -224,12 +329,31 @@ def test_os_read_waits_for_a_socket_that_blocks_for_others(pair: Any) -> None:
         treadle.os.read(pair[0].fileno(), 10)
 
 
-def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it() -> None:
+def duplicate_of(end: Any) -> Any:
+    with end:
+        return end.dup()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda other: socket.fromfd(other.fileno(), other.family, other.type),
+        lambda other: socket.socket(fileno=os.dup(other.fileno())),
+        lambda other: duplicate_of(socket.socket(fileno=os.dup(other.fileno()))),
+    ],
+    ids=["fromfd", "fileno", "dup"],
+)
+def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it(make: Any) -> None:
     left, right = native.socketpair()
     with left, right:
-        with socket.fromfd(left.fileno(), left.family, left.type) as end:
+        with make(left) as end:
+            reader = treadle.spawn(end.recv, 1)
+            treadle.sleep(0.01)
+            assert os.get_blocking(left.fileno())
             right.sendall(b"x")
-            assert end.recv(1) == b"x"
+            assert reader.get(timeout=5) == b"x"
+            end.settimeout(5)
+            end.settimeout(None)
         assert os.get_blocking(left.fileno())
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable as _Callable
 from collections.abc import Sequence as _Sequence
 from contextlib import suppress as _suppress
 from functools import partial as _partial
+from functools import wraps as _wraps
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
@@ -22,13 +23,18 @@ from treadle._core.crew import get_from_thread as _get_from_thread
 from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
+from treadle._core.descriptor import cancel_all_waits as _cancel_all_waits
 from treadle._core.descriptor import cancel_waits as _cancel_waits
+from treadle._core.descriptor import cancel_waits_between as _cancel_waits_between
 from treadle._core.descriptor import takes_parts as _takes_parts
+from treadle._core.descriptor import used_descriptors as _used_descriptors
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.descriptor import waits as _shall_wait
+from treadle._core.descriptor import yield_number as _yield_number
 from treadle._core.event import AsyncResult as _AsyncResult
 from treadle._core.importlock import import_lock as _import_lock
 from treadle._core.native import allocate_lock as _allocate_lock
+from treadle._core.sockets import hand_over as _hand_over
 from treadle.fcntl import native_lockf as _lock_region
 from treadle.fcntl import others_may_run as _others_may_run
 from treadle.fcntl import until_free as _until_free
@@ -48,12 +54,15 @@ if _typing.TYPE_CHECKING:  # what this module has of the standard one
 
 __implements__: list[str] = [
     "close",
+    "closerange",
+    "dup2",
     "fork",
     "forkpty",
     "lockf",
     "open",
     "read",
     "readv",
+    "set_inheritable",
     "system",
     "wait",
     "wait3",
@@ -83,11 +92,14 @@ globals().update({name: getattr(_os, name) for name in __imports__})
 __all__ = [*getattr(_os, "__all__", []), *__extensions__]
 
 _native_close = _os.close
+_native_closerange = _os.closerange
+_native_dup2 = _os.dup2
 _native_fork = _os.fork
 _native_forkpty = _os.forkpty
 _native_lockf = _os.lockf
 _native_open = _os.open
 _native_readv = _os.readv
+_native_set_inheritable = _os.set_inheritable
 _native_writev = _os.writev
 _read = _os.read
 _write = _os.write
@@ -97,6 +109,8 @@ _native_wait3 = _os.wait3
 _native_wait4 = _os.wait4
 _native_waitid = _os.waitid
 _native_waitpid = _os.waitpid
+#: The standard function; sockets use it too.
+native_sendfile: Any = getattr(_os, "sendfile", None)
 _native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
@@ -113,10 +127,74 @@ _WATCH_INTERVAL = 0.001
 
 @_builtin
 def close(fd: int) -> None:
-    """Close *fd* as :func:`os.close` does; greenlets that wait for it get an OSError (EBADF)."""
+    """Close *fd* as :func:`os.close` does; greenlets that wait for it get an OSError (EBADF).
+
+    A descriptor of treadle's own is none of the program's: that is EBADF, too.
+    """
     if isinstance(fd, int):
+        if _used_descriptors(fd, fd + 1):
+            raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
         _cancel_waits(fd)
     _native_close(fd)
+
+
+@_builtin
+def closerange(fd_low: int, fd_high: int, /) -> None:
+    """Close descriptors as :func:`os.closerange` does, except those of treadle's own.
+
+    Greenlets that wait for one get an OSError (EBADF).
+    """
+    _cancel_waits_between(fd_low, fd_high)
+    for kept in _used_descriptors(fd_low, fd_high):
+        _native_closerange(fd_low, kept)
+        fd_low = kept + 1
+    _native_closerange(fd_low, fd_high)
+
+
+@_builtin
+def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+    """Duplicate *fd* as :func:`os.dup2` does; who waits for *fd2* gets an OSError (EBADF).
+
+    If the copy is *inheritable*, a socket is handed over to children, which find it blocking unless
+    it has a timeout.
+    """
+    _os.get_inheritable(fd)  # raises EBADF before anything is done
+    if fd != fd2:
+        _cancel_all_waits(fd2)
+        _yield_number(fd2)
+    fd2 = _native_dup2(fd, fd2, inheritable)
+    if inheritable:
+        _hand_over(fd2)
+    return fd2
+
+
+@_builtin
+def set_inheritable(fd: int, inheritable: Any, /) -> None:
+    """Call :func:`os.set_inheritable`; a socket is handed over as by :func:`dup2`."""
+    _native_set_inheritable(fd, inheritable)
+    if inheritable:
+        _hand_over(fd)
+
+
+def _handing_over(spawn: _Callable[..., int]) -> _Callable[..., int]:
+    """Return *spawn*, one of the variants of posix_spawn(), preceded by handing sockets over."""
+
+    @_builtin
+    @_wraps(spawn)
+    def call(path: Any, argv: Any, env: Any, /, *, file_actions: Any = (), **settings: Any) -> int:
+        actions = file_actions and [*file_actions]
+        for action in actions or ():
+            if action[:1] == (_os.POSIX_SPAWN_DUP2,) and isinstance(action[1], int):
+                _hand_over(action[1])
+        return spawn(path, argv, env, file_actions=actions, **settings)
+
+    return call
+
+
+if hasattr(_os, "posix_spawn"):
+    posix_spawn = _handing_over(_os.posix_spawn)
+    posix_spawnp = _handing_over(_os.posix_spawnp)
+    __implements__.extend(["posix_spawn", "posix_spawnp"])
 
 
 # fork() and forkpty() have no @_builtin: code written for gevent expects plain functions.
@@ -322,7 +400,6 @@ def _after(offset: int | None, done: int) -> int | None:
 
 
 if _sys.platform == "linux":
-    _native_sendfile = _os.sendfile
     _native_splice = _os.splice
     _native_copy_file_range = _os.copy_file_range
 
@@ -330,10 +407,10 @@ if _sys.platform == "linux":
     def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         """Copy as :func:`os.sendfile` does; other greenlets run meanwhile."""
         if not _others_may_run() or not _shall_wait(out_fd):
-            return _native_sendfile(out_fd, in_fd, offset, count)
+            return native_sendfile(out_fd, in_fd, offset, count)  # type: ignore[no-any-return]
         if _is_regular(out_fd) and count > _COPIED_AT_ONCE:
             return _in_parts(
-                lambda done, size: _native_sendfile(out_fd, in_fd, _after(offset, done), size),
+                lambda done, size: native_sendfile(out_fd, in_fd, _after(offset, done), size),
                 count,
                 _COPIED_AT_ONCE,
             )
@@ -343,7 +420,7 @@ if _sys.platform == "linux":
             _await_ready(out_fd, _WRITE)
             size = min(_PIPE_BUF, count - done)
             try:
-                size = _native_sendfile(out_fd, in_fd, _after(offset, done), size)
+                size = native_sendfile(out_fd, in_fd, _after(offset, done), size)
             except OSError as exc:
                 if not (isinstance(exc, BlockingIOError) and _waits_for_us(out_fd)):
                     if done:

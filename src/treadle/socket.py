@@ -13,8 +13,7 @@ import os as _os
 import socket as _stdlib
 import typing as _typing
 from array import array as _array
-from collections.abc import Iterator as _Iterator
-from contextlib import contextmanager as _contextmanager
+from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
 # Imported now, for DNS lookups while the interpreter ends: nothing can be imported then.
@@ -27,12 +26,14 @@ from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.rebound import rebound as _rebound
 from treadle._core.sockets import SocketState as _SocketState
+from treadle._core.sockets import call_at_once as _call_at_once
 from treadle._core.sockets import call_when_ready as _call_when_ready
 from treadle._core.sockets import hand_over as _hand_over
 from treadle._core.thrown import thrown_in as _thrown_in
 from treadle.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseError
 from treadle.hub import get_hub as _get_hub
 from treadle.hub import sleep as _sleep
+from treadle.os import native_sendfile as _native_sendfile
 from treadle.resolver import is_address as _is_address
 from treadle.timeout import Timeout as _Timeout
 
@@ -68,7 +69,6 @@ __all__ = [*getattr(_stdlib, "__all__", []), *__extensions__]
 _native = _stdlib.socket
 _DONTWAIT: int = _core_sockets.DONTWAIT
 _GiveupOnSendfile = _stdlib._GiveupOnSendfile  # type: ignore[attr-defined]
-_native_sendfile = getattr(_os, "sendfile", None)
 #: How many bytes one sendfile() call may copy: the call blocks the thread while it copies.
 _SENDFILE_PART = 1 << 20
 _PENDING = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK, _errno.EINTR})
@@ -87,32 +87,27 @@ class socket(_native):
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
+        self._begin(family, type, proto, fileno, fresh=fileno is None)
+
+    def _begin(
+        self, family: int, type: int, proto: int, fileno: int | None, *, fresh: bool
+    ) -> None:
+        """Initialise the socket; nobody else uses one that is *fresh*."""
         super().__init__(family, type, proto, fileno)
         timeout = super().gettimeout()  # the default timeout, or 0 with SOCK_NONBLOCK
         # A short read means that nothing is left to read on TCP only: a read from a Unix stream
         # also stops at descriptors that come with the data.
         stream = self.type == _stdlib.SOCK_STREAM and self.family in _INTERNET
-        self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout)
+        self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout, fresh=fresh)
         if timeout is not None or not self._native_waits:
             super().settimeout(0)  # the native calls do not wait for the timeout then
+            self._state.keep_blocking()
 
     # -- timeouts
 
     def settimeout(self, value: float | None) -> None:
         """Set how many seconds a call may wait: None for ever, 0 not at all (non-blocking)."""
         self._state.set_timeout(value)
-
-    @_contextmanager
-    def _not_blocking(self) -> _Iterator[None]:
-        """Make the system's socket non-blocking, also if it was handed over."""
-        blocks = _os.get_blocking(self.fileno())
-        if blocks:
-            _os.set_blocking(self.fileno(), False)
-        try:
-            yield
-        finally:
-            if blocks and self.fileno() >= 0:
-                _os.set_blocking(self.fileno(), True)
 
     def gettimeout(self) -> float | None:
         """Return the timeout in seconds, or None."""
@@ -228,30 +223,32 @@ class socket(_native):
         end = size if count is None else offset + count
         at = offset
         try:
-            with self._not_blocking():
-                while at < end:
-                    part = min(end - at, _SENDFILE_PART)
-                    sent = _call_when_ready(
-                        self._state, _WRITE, 0, _native_sendfile, self.fileno(), fd, at, part
-                    )
-                    if not sent:
-                        break
-                    at += sent
+            while at < end:
+                part = min(end - at, _SENDFILE_PART)
+                sent = self._when_ready(_WRITE, _native_sendfile, self.fileno(), fd, at, part)
+                if not sent:
+                    break
+                at += sent
         finally:
             if at > offset and hasattr(file, "seek"):
                 file.seek(at)
         return at - offset
 
     def _accept(self) -> tuple[int, _Any]:
-        # Polling first is not enough: another process may accept the connection before this one
-        # does, and accept() would block if the socket was handed over.
-        self._state.unblock(must=True)
-        return _call_when_ready(self._state, _READ, 0, super()._accept)  # type: ignore[misc, no-any-return]
+        return self._when_ready(_READ, super()._accept)  # type: ignore[misc, no-any-return]
+
+    def _when_ready(self, event: int, method: _Callable[..., _Any], *args: _Any) -> _Any:
+        """Call *method*, which knows no MSG_DONTWAIT, when the socket is ready; return its result.
+
+        Polling first is not enough: another process may accept the connection before this one does,
+        and the call would block if the socket was handed over.
+        """
+        return _call_when_ready(self._state, event, 0, _call_at_once, self._state, method, *args)
 
     def accept(self) -> tuple[socket, _Any]:
         """Wait for a connection; return its socket and the peer's address."""
         fd, address = self._accept()
-        return socket(self.family, self.type, self.proto, fileno=fd), address
+        return _fresh(self.family, self.type, self.proto, fd), address
 
     def connect(self, address: _Any) -> None:
         """Connect to *address*; raise TimeoutError when the timeout expires."""
@@ -280,14 +277,10 @@ class socket(_native):
     def _connect_waiting(self, address: _Any) -> int | None:
         """Connect; return 0, the number of an error, or None when the timeout has expired."""
         address = self._resolved(address)
-        with self._not_blocking():
-            return self._connect(address)
-
-    def _connect(self, address: _Any) -> int | None:
         timeout = self.gettimeout()
         deadline = None if timeout is None else _monotonic() + timeout
         while True:
-            error = super().connect_ex(address)
+            error = _call_at_once(self._state, super().connect_ex, address)
             if error == _errno.EAGAIN and self.family == getattr(_stdlib, "AF_UNIX", None):
                 # The system does not report when the server's queue has room: try again later.
                 if deadline is not None and _monotonic() >= deadline:
@@ -331,7 +324,7 @@ class socket(_native):
         """Close the socket object and return its file descriptor, which stays open."""
         self._state.closed()
         fd = super().detach()
-        _hand_over(fd)
+        _hand_over(fd, let_go=True)
         return fd
 
     def set_inheritable(self, inheritable: bool) -> None:
@@ -366,16 +359,21 @@ def _hand_over_all(ancdata: list[_Any]) -> None:
                 _hand_over(fd)
 
 
-_native_socketpair = _stdlib.socketpair
+def _fresh(family: int, type: int, proto: int, fileno: int) -> socket:
+    """Return a socket over a descriptor that nobody else uses."""
+    made = socket.__new__(socket)
+    made._begin(family, type, proto, fileno, fresh=True)
+    return made
+
+
+# After monkey patching, the standard function would make sockets of this class itself.
+_native_socketpair = _rebound(_stdlib.socketpair, {**vars(_stdlib), "socket": _native})
 
 
 def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0) -> _Any:
     """Return a pair of connected sockets, by default of the Unix family where there is one."""
-    # After monkey patching, the standard function returns sockets of this class itself.
     return tuple(
-        end
-        if isinstance(end, socket)
-        else socket(end.family, end.type, end.proto, fileno=end.detach())
+        _fresh(end.family, end.type, end.proto, end.detach())
         for end in _native_socketpair(family, type, proto)
     )
 
@@ -491,11 +489,9 @@ def create_connection(
 def fromfd(fd: _Any, family: int, type: int, proto: int = 0) -> socket:
     """:func:`socket.fromfd`; a blocking descriptor stays so for who else uses it."""
     copy = _stdlib.dup(fd)
-    blocks = _os.get_blocking(copy)
-    made: socket = _namespace["socket"](family, type, proto, copy)
-    if blocks:
+    if _os.get_blocking(copy):
         _hand_over(copy)
-    return made
+    return _namespace["socket"](family, type, proto, copy)  # type: ignore[no-any-return]
 
 
 if not _typing.TYPE_CHECKING:  # they have the signatures of the standard functions

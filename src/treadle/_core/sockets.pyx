@@ -21,8 +21,13 @@ from treadle._core.poller cimport READ, WRITE
 cdef extern from "blocking.h":
     enum:
         TREADLE_DONTWAIT
-    int treadle_unblock(int fd, bint blocks_for_others, bint must)
-    int treadle_hand_over(int fd)
+        TREADLE_WAS_NONBLOCKING, TREADLE_WAS_SHARED, TREADLE_REFUSED
+    int treadle_unblock(int fd, bint blocks_for_others, bint fresh)
+    int treadle_hand_over(int fd, bint let_go)
+    bint treadle_is_inheritable(int fd)
+    void treadle_block(int fd)
+    int treadle_begin_call(int fd, bint shared)
+    void treadle_end_call(int fd)
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int fd, void *buf, size_t size, int flags)
@@ -61,36 +66,38 @@ cdef char[SCRATCH] scratch
 DONTWAIT = TREADLE_DONTWAIT
 
 
-# Whether any socket of treadle's was left or made blocking. A flag per socket would not do: many
-# numbers, of copies and in other processes, may stand for the same open file.
+# Whether any socket of treadle's was left or made blocking: OpenSSL's calls must not block then.
 cdef bint some_block = False
 
 
-def hand_over(int fd):
+cdef bint may_block() noexcept:
+    return some_block
+
+
+def hand_over(int fd, bint let_go=False):
     """Let *fd* block others who get it, if a socket of treadle's without a timeout uses it.
 
-    Does nothing for any other number.
+    From then on treadle leaves it blocking, unless it is only *let_go*: then a socket that is made
+    of it takes it back. Does nothing for any other number.
     """
     global some_block
-    if treadle_hand_over(fd):
+    if treadle_hand_over(fd, let_go):
         some_block = True
-
-
-cdef int must_not_block(SocketState io) except -1:
-    if some_block:
-        io.unblock(True)
-    return 0
 
 
 cdef class SocketState(Descriptor):
 
-    def __cinit__(self, int fd, *, bint stream=False, timeout=None):
+    def __cinit__(self, int fd, *, bint stream=False, timeout=None, bint fresh=True):
+        cdef int found
         self.owned = True
         self.stream = stream
         self.take_timeout(timeout)
+        found = self.unblock(fresh)
         # Like the standard library's calls, treadle's do not wait if others made the socket
         # non-blocking.
-        self.never_waits = self.unblock() and timeout is None
+        self.never_waits = found & TREADLE_WAS_NONBLOCKING and timeout is None
+        if found & (TREADLE_REFUSED if fresh else TREADLE_REFUSED | TREADLE_WAS_SHARED):
+            self.become_shared()
 
     cdef int take_timeout(self, seconds) except -1:
         if seconds is not None and seconds < 0:
@@ -109,18 +116,49 @@ cdef class SocketState(Descriptor):
         cdef bint had_limit = self.timeout >= 0
         self.take_timeout(seconds)
         self.never_waits = False
-        if not had_limit or self.timeout < 0:
-            self.unblock()  # otherwise the system's socket is as it must be
+        if had_limit and self.timeout >= 0:
+            return  # the system's socket is as it must be
+        if self.timeout >= 0:
+            if self.unblock(False) & TREADLE_WAS_SHARED:
+                self.become_shared()
+        elif (self.shared or treadle_is_inheritable(self.fd)
+              or self.unblock(False) & (TREADLE_WAS_SHARED | TREADLE_REFUSED)):
+            self.become_shared()
+            treadle_block(self.fd)
 
-    cpdef bint unblock(self, bint must=False) except -1:
-        """Make the system's socket non-blocking; return whether it was so for others, too.
+    cdef void become_shared(self) noexcept:
+        global some_block
+        self.shared = some_block = True
 
-        Unless it *must* be, that of another user stays as it is.
-        """
-        cdef int was = treadle_unblock(self.fd, self.timeout < 0, must)
-        if was < 0:
+    cdef int unblock(self, bint fresh) except -1:
+        """Make the system's socket non-blocking, unless others may expect it to block."""
+        cdef int found = treadle_unblock(self.fd, self.timeout < 0, fresh)
+        if found < 0:
             PyErr_SetFromErrno(OSError)
-        return was
+        return found
+
+    def keep_blocking(self):
+        """Let the system's socket block others again, after a call of theirs made it non-blocking."""
+        if self.shared and self.timeout < 0:
+            treadle_block(self.fd)
+
+    cdef int begin_call(self) except -1:
+        cdef int forced
+        if not self.calls:
+            forced = treadle_begin_call(self.fd, self.shared)
+            if forced < 0:
+                PyErr_SetFromErrno(OSError)
+            if not forced:
+                return 0
+            self.become_shared()
+        self.calls += 1
+        return 1
+
+    cdef void end_call(self) noexcept:
+        if self.calls:
+            self.calls -= 1
+            if not self.calls:
+                treadle_end_call(self.fd)
 
     def get_timeout(self):
         """Return the timeout in seconds, or None."""
@@ -128,6 +166,9 @@ cdef class SocketState(Descriptor):
 
     def closed(self):
         """Raise EBADF in all waiters: the descriptor is about to be closed or given away."""
+        if self.calls:  # another thread is in the middle of them
+            self.calls = 0
+            treadle_end_call(self.fd)
         self.detach()
 
     def connecting(self):
@@ -397,6 +438,22 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
                 io.write_ready = False
         wait_or_time_out(io, event, &deadline, waited)
         waited = True
+
+
+def call_at_once(SocketState io, method, *args):
+    """Call *method*, which would block the thread if the socket was handed over to others.
+
+    The system's socket is non-blocking during the call, and only during it.
+    """
+    cdef int forced
+    if io.fd < 0:
+        return method(*args)
+    forced = io.begin_call()
+    try:
+        return method(*args)
+    finally:
+        if forced:
+            io.end_call()
 
 
 def wait_until_writable(SocketState io) -> bool:
