@@ -5,6 +5,7 @@ import fcntl
 import os
 import select as native_select
 import socket as native
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -408,6 +409,126 @@ def test_who_waits_for_all_gets_nothing_of_other_connections(into: bool) -> None
         assert other.get(timeout=5) == b"secret"
         for end in clients + accepted:
             end.close()
+
+
+def into(call: str) -> Callable[[Any, int], bytes]:
+    """Return a function that receives with MSG_WAITALL by the method *call* of a socket."""
+
+    def receive(end: Any, size: int) -> bytes:
+        buffer = bytearray(size)
+        if call == "recvmsg_into":
+            received = end.recvmsg_into([buffer[:0], buffer], 0, socket.MSG_WAITALL)[0]
+        elif call == "recvfrom_into":
+            received = end.recvfrom_into(buffer, size, socket.MSG_WAITALL)[0]
+        else:
+            received = end.recv_into(buffer, 0, socket.MSG_WAITALL)
+        return bytes(buffer[:received])
+
+    return receive
+
+
+def scattered(end: Any, size: int) -> bytes:
+    buffers = [bytearray(2), bytearray(0), bytearray(size - 2)]
+    received = end.recvmsg_into(buffers, 100, socket.MSG_WAITALL)[0]
+    return b"".join(buffers)[:received]
+
+
+WHOLE: dict[str, Callable[[Any, int], bytes]] = {
+    "recv": lambda end, size: end.recv(size, socket.MSG_WAITALL),
+    "recvfrom": lambda end, size: end.recvfrom(size, socket.MSG_WAITALL)[0],
+    "recvmsg": lambda end, size: end.recvmsg(size, 0, socket.MSG_WAITALL)[0],
+    "scattered": scattered,
+    **{call: into(call) for call in ("recv_into", "recvfrom_into", "recvmsg_into")},
+}
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def stream(request: Any) -> Iterator[tuple[Any, Any]]:
+    if request.param == "unix":
+        ends = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ends = socket.create_connection(server.getsockname()), server.accept()[0]
+    with ends[0], ends[1]:
+        yield ends
+
+
+@pytest.mark.parametrize("call", WHOLE)
+def test_who_asks_for_all_gets_all(stream: Any, call: str) -> None:
+    left, right = stream
+    reader = treadle.spawn(WHOLE[call], right, 9)
+    for part in b"abc", b"defg", b"hij":
+        treadle.sleep(0.005)
+        left.sendall(part)
+    assert reader.get(timeout=5) == b"abcdefghi"
+    assert right.recv(10) == b"j"
+    reader = treadle.spawn(WHOLE[call], right, 9)
+    left.sendall(b"end")
+    treadle.sleep(0.005)
+    left.close()
+    assert reader.get(timeout=5) == b"end"
+    assert WHOLE[call](right, 9) == b""
+
+
+@pytest.mark.parametrize("call", WHOLE)
+def test_who_asks_for_all_and_is_interrupted_loses_nothing(stream: Any, call: str) -> None:
+    left, right = stream
+    left.sendall(b"12345")
+    with pytest.raises(treadle.Timeout), treadle.Timeout(0.01):
+        WHOLE[call](right, 10)
+    waiting = treadle.spawn(WHOLE[call], right, 8)
+    treadle.sleep(0.005)
+    next_one = treadle.spawn(right.recvfrom, 10)
+    treadle.sleep(0.005)
+    waiting.kill()
+    assert next_one.get(timeout=5)[0] == b"12345"
+    left.sendall(b"67")
+    with pytest.raises(treadle.Timeout), treadle.Timeout(0.01):
+        WHOLE[call](right, 10)
+    left.sendall(b"890")
+    assert WHOLE[call](right, 5) == b"67890"
+
+
+@pytest.mark.parametrize("call", WHOLE)
+def test_an_error_after_a_part_is_that_of_the_next_call(call: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        with server.accept()[0] as end:
+            reader = treadle.spawn(WHOLE[call], end, 10)
+            client.sendall(b"abc")
+            treadle.sleep(0.01)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            assert reader.get(timeout=5) == b"abc"
+            with pytest.raises(ConnectionResetError):
+                WHOLE[call](end, 10)
+            assert WHOLE[call](end, 10) == b""
+
+
+@pytest.mark.parametrize("call", WHOLE)
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_who_asks_for_all_with_a_timeout_gets_what_is_there(module: Any, call: str) -> None:
+    left, right = module.socketpair()
+    with left, right:
+        right.settimeout(5)
+        left.sendall(b"abc")
+        assert WHOLE[call](right, 10) == b"abc"
+
+
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_who_asks_for_all_gets_descriptors_with_their_data(module: Any) -> None:
+    left, right = module.socketpair()
+    with left, right:
+        left.sendall(b"ab")
+        module.send_fds(left, [b"cd"], [0])
+        left.sendall(b"ef")
+        data, ancdata, _, _ = right.recvmsg(6, 100, socket.MSG_WAITALL)
+        assert (data, [item[:2] for item in ancdata]) == (
+            b"abcd",
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS)],
+        )
+        os.close(int.from_bytes(ancdata[0][2][:4], "little"))
+        assert right.recv(10) == b"ef"
 
 
 def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:

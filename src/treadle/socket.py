@@ -97,8 +97,14 @@ class socket(_native):
         timeout = super().gettimeout()  # the default timeout, or 0 with SOCK_NONBLOCK
         # A short read means that nothing is left to read on TCP only: a read from a Unix stream
         # also stops at descriptors that come with the data.
-        stream = self.type == _stdlib.SOCK_STREAM and self.family in _INTERNET
-        self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout, fresh=fresh)
+        splits = self.type == _stdlib.SOCK_STREAM
+        self._state = _SocketState(
+            self.fileno(),
+            stream=splits and self.family in _INTERNET,
+            splits=splits,
+            timeout=timeout,
+            fresh=fresh,
+        )
         if timeout is not None or not self._native_waits:
             super().settimeout(0)  # the native calls do not wait for the timeout then
             self._state.keep_blocking()
@@ -153,24 +159,81 @@ class socket(_native):
         sendall = _core_sockets.sendall
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> _Any:
-        return _call_when_ready(
+        if self._state.repeats(flags):
+            buffer = bytearray(bufsize)
+            size, address = self.recvfrom_into(buffer, 0, flags)
+            return bytes(memoryview(buffer)[:size]), address
+        received = _call_when_ready(
             self._state, _READ, flags, super().recvfrom, bufsize, flags | _DONTWAIT
         )
+        return (self.recv(bufsize, flags), None) if received is None else received
 
     def recvfrom_into(self, buffer: _Any, nbytes: int = 0, flags: int = 0) -> _Any:
-        return _call_when_ready(
+        received = _call_when_ready(
             self._state, _READ, flags, super().recvfrom_into, buffer, nbytes, flags | _DONTWAIT
         )
+        if received is None:
+            return self.recv_into(buffer, nbytes, flags), None
+        if self._state.repeats(flags):
+            size, address = received
+            return _core_sockets.receive_rest(self._state, buffer, size, nbytes, flags), address
+        return received
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> _Any:
-        return _call_when_ready(
+        if self._state.repeats(flags):
+            buffer = bytearray(bufsize)
+            size, *others = self.recvmsg_into([buffer], ancbufsize, flags)
+            return bytes(memoryview(buffer)[:size]), *others
+        received = _call_when_ready(
             self._state, _READ, flags, super().recvmsg, bufsize, ancbufsize, flags | _DONTWAIT
         )
+        return (self.recv(bufsize, flags), [], 0, None) if received is None else received
 
     def recvmsg_into(self, buffers: _Any, ancbufsize: int = 0, flags: int = 0, /) -> _Any:
-        return _call_when_ready(
-            self._state, _READ, flags, super().recvmsg_into, buffers, ancbufsize, flags | _DONTWAIT
+        buffers = [*buffers]
+        received = self._receive_part(super().recvmsg_into, buffers, ancbufsize, flags)
+        if not self._state.repeats(flags):
+            return received
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        size, ancdata, msg_flags, address = received
+        done = size
+        try:
+            # Like the system's call, do not go on beyond descriptors that come with the data.
+            while size and not ancdata and not msg_flags & _stdlib.MSG_CTRUNC:
+                rest = _after(views, done)
+                if not rest:
+                    break
+                size, ancdata, msg_flags, _ = self._receive_part(
+                    self._or_fail_later(super().recvmsg_into), rest, ancbufsize, flags
+                )
+                done += size
+        except BaseException:
+            self._state.put_back(b"".join(views)[:done])
+            raise
+        return done, ancdata, msg_flags, address
+
+    def _receive_part(self, method: _Any, buffers: list[_Any], ancbufsize: int, flags: int) -> _Any:
+        received = _call_when_ready(
+            self._state, _READ, flags, method, buffers, ancbufsize, flags | _DONTWAIT
         )
+        if received is None:
+            views = _after([memoryview(each).cast("B") for each in buffers], 0)
+            return self.recv_into(views[0], 0, flags) if views else 0, [], 0, None
+        return received
+
+    def _or_fail_later(self, method: _Callable[..., _Any]) -> _Callable[..., _Any]:
+        """Return *method*, whose error is that of the next call: this one returns what it has."""
+
+        def call(*args: _Any) -> _Any:
+            try:
+                return method(*args)
+            except BlockingIOError:
+                raise
+            except OSError as exc:
+                self._state.fail_next(exc.errno or _errno.EIO)
+                return 0, [], 0, None
+
+        return call
 
     def sendto(self, *args: _Any) -> _Any:
         """Send data to an address and return how many bytes were sent.
@@ -253,9 +316,8 @@ class socket(_native):
     def connect(self, address: _Any) -> None:
         """Connect to *address*; raise TimeoutError when the timeout expires."""
         if self.gettimeout() == 0 or self._state.never_waits:
-            return _call_when_ready(
-                self._state, _WRITE, 0, super().connect, self._resolved(address)
-            )
+            _call_when_ready(self._state, _WRITE, 0, super().connect, self._resolved(address))
+            return
         error = self._connect_waiting(address)
         if error is None:
             raise TimeoutError("timed out")
@@ -268,7 +330,7 @@ class socket(_native):
         The number is EAGAIN when the timeout expires. Errors of the DNS lookup are raised.
         """
         if self.gettimeout() == 0 or self._state.never_waits:
-            return _call_when_ready(
+            return _call_when_ready(  # type: ignore[no-any-return]
                 self._state, _WRITE, 0, super().connect_ex, self._resolved(address)
             )
         error = self._connect_waiting(address)
@@ -344,6 +406,16 @@ class socket(_native):
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
 #: Hosts that the native calls know without a DNS lookup.
 _NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
+
+
+def _after(views: list[memoryview], done: int) -> list[memoryview]:
+    """Return the room in *views* after the first *done* bytes."""
+    rest = []
+    for view in views:
+        if done < view.nbytes:
+            rest.append(view[done:])
+        done = max(done - view.nbytes, 0)
+    return rest
 
 
 #: The level and type of a message that contains file descriptors; None where there are none.

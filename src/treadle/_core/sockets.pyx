@@ -4,6 +4,8 @@ Each call is tried at once and waits only if it would block. A return code tells
 never an exception. Arguments and errors are those of the standard library's socket.
 """
 
+import os
+
 import _socket
 
 cimport cython
@@ -13,6 +15,7 @@ from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 from treadle._core.clock cimport check_range, nanoseconds, now
 from treadle._core.descriptor cimport Descriptor, ask, asked_in_vain, charge, spend
@@ -87,10 +90,12 @@ def hand_over(int fd, bint let_go=False):
 
 cdef class SocketState(Descriptor):
 
-    def __cinit__(self, int fd, *, bint stream=False, timeout=None, bint fresh=True):
+    def __cinit__(self, int fd, *, bint stream=False, bint splits=False, timeout=None,
+                  bint fresh=True):
         cdef int found
         self.owned = True
         self.stream = stream
+        self.splits = splits
         self.take_timeout(timeout)
         found = self.unblock(fresh)
         # Like the standard library's calls, treadle's do not wait if others made the socket
@@ -171,6 +176,44 @@ cdef class SocketState(Descriptor):
             treadle_end_call(self.fd)
         self.detach()
 
+    # -- calls that receive in parts, because MSG_WAITALL asks for all
+
+    cdef bint waits_for_all(self, int flags) noexcept:
+        return (flags & MSG_WAITALL and self.splits and self.timeout < 0 and not self.never_waits
+                and not flags & (MSG_DONTWAIT | MSG_PEEK))
+
+    def repeats(self, int flags) -> bool:
+        """Return whether a call with *flags* receives until it has all that it asked for.
+
+        The system obeys MSG_WAITALL only in calls that block.
+        """
+        return self.waits_for_all(flags)
+
+    def put_back(self, bytes data):
+        """Leave *data*, which an interrupted call had received, to the next call."""
+        self.unread = data if self.unread is None else data + self.unread
+        self.left = self.read_ready = True
+        self.pass_on(READ)
+
+    def fail_next(self, int number):
+        """Leave an error that came after a part of the data to the next call."""
+        self.failed = number
+        self.left = self.read_ready = True
+        self.pass_on(READ)
+
+    cdef Py_ssize_t take_left(self, char *buf, Py_ssize_t size, int flags) except -1:
+        cdef bytes data = self.unread
+        if data is None:
+            self.left = False
+            errno_now, self.failed = self.failed, 0
+            raise OSError(errno_now, os.strerror(errno_now))
+        size = min(size, len(data))
+        memcpy(buf, PyBytes_AS_STRING(data), size)
+        if not flags & MSG_PEEK:
+            self.unread = data[size:] or None
+            self.left = self.unread is not None or self.failed != 0
+        return size
+
     def connecting(self):
         """Forget earlier readiness, so that the next call waits for the connection just begun."""
         self.write_ready = self.hung_up = False
@@ -202,26 +245,30 @@ cdef int fail_call(SocketState io, int event) except -1:
         raise
 
 
-cdef bint repeats(SocketState io, int flags) noexcept:
-    """Return whether receive() waits between parts of the data, as MSG_WAITALL asks it to."""
-    return (flags & MSG_WAITALL and io.stream and io.timeout < 0 and not io.never_waits
-            and not flags & (MSG_DONTWAIT | MSG_PEEK))
-
-
 cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
-    cdef Py_ssize_t n, done = 0
-    if not repeats(io, flags):
-        return receive_some(io, buf, size, flags)
-    # The system obeys MSG_WAITALL only in blocking calls, so repeat the call.
-    while done < size:
-        n = receive_some(io, buf + done, size - done, flags)
-        if n == 0:
-            break
-        done += n
+    if io.waits_for_all(flags):
+        return receive_all(io, buf, size, flags, 0)
+    return receive_some(io, buf, size, flags)
+
+
+cdef Py_ssize_t receive_all(SocketState io, char *buf, Py_ssize_t size, int flags,
+                            Py_ssize_t done) except -1:
+    cdef Py_ssize_t n
+    try:
+        while done < size:
+            n = receive_some(io, buf + done, size - done, flags, done > 0)
+            if n == 0:
+                break
+            done += n
+    except:
+        if done:
+            io.put_back(buf[:done])
+        raise
     return done
 
 
-cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
+cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int flags,
+                             bint has_part=False) except -1:
     cdef Py_ssize_t n
     cdef int64_t deadline = -2
     cdef bint waited = False
@@ -235,7 +282,10 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
             # Before the call: an edge that another thread's poller reports during it must not be
             # lost.
             io.read_ready = False
-            if size > LARGE:
+            if io.left:
+                io.read_ready = True
+                n = io.take_left(buf, size, flags)
+            elif size > LARGE:
                 with nogil:
                     n = c_recv(io.fd, buf, size, flags | TREADLE_DONTWAIT)
             else:
@@ -254,6 +304,9 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
             if errno != EAGAIN or never:
                 if never:
                     asked_in_vain()
+                if has_part:
+                    io.fail_next(errno)
+                    return 0
                 fail_call(io, READ)
         wait_or_time_out(io, READ, &deadline, waited)
         waited = True
@@ -298,7 +351,7 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
     cdef PyObject *data
     cdef Py_ssize_t n
-    if 0 <= size <= SCRATCH and not repeats(io, flags):
+    if 0 <= size <= SCRATCH and not io.waits_for_all(flags):
         n = receive_some(io, scratch, size, flags)
         return PyBytes_FromStringAndSize(scratch, n)
     if size < 0:
@@ -330,6 +383,23 @@ def finalize(self):
 def recv(self, Py_ssize_t bufsize, int flags=0):
     """Receive and return up to *bufsize* bytes; at the end of a stream they are empty."""
     return receive_bytes(self._state, bufsize, flags)
+
+
+def receive_rest(SocketState io, buffer, Py_ssize_t done, Py_ssize_t nbytes, int flags):
+    """Receive the rest of *nbytes* (0: its length) into *buffer*, which contains *done* bytes.
+
+    Does nothing at the end of the stream, and unless *flags* ask for all. Returns how many bytes
+    *buffer* contains then.
+    """
+    cdef Py_buffer view
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        nbytes = min(nbytes or view.len, view.len)
+        if done <= 0 or not io.waits_for_all(flags):
+            return done
+        return receive_all(io, <char *>view.buf, nbytes, flags, done)
+    finally:
+        PyBuffer_Release(&view)
 
 
 # The default of an argument that may be None.
@@ -402,12 +472,15 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
 
     *event* is READ (1) or WRITE (2); *flags* are the caller's. Raises TimeoutError after the
     socket's timeout. Calls *method* at once if the timeout is 0, or if it is None and *flags*
-    contain MSG_DONTWAIT.
+    contain MSG_DONTWAIT. Returns None, before it calls *method*, if it would read and an earlier
+    call has left data or an error to be taken by receive().
     """
     cdef int64_t deadline = -2
     cdef bint waited = False
     if io.fd < 0:
         return method(*args)
+    if io.left and event == READ:
+        return None
     if never_waits(io, flags):
         ask()
         try:
@@ -419,6 +492,8 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
         if waited or (io.readers if event == READ else io.writers).count == 0:
             if not waited:
                 spend()
+            if io.left and event == READ:
+                return None
             if is_ready_now(io.fd, event):
                 try:
                     result = method(*args)
