@@ -7,6 +7,7 @@ import io
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -367,6 +368,37 @@ def test_who_gives_up_opening_does_not_disturb_others(fifo: Path) -> None:
     assert [os.read(end, 1) for end in ends[1:]] == [b"a", b"b"]
     for fd in ends:
         os.close(fd)
+
+
+def test_who_gives_up_opening_is_no_writer_for_other_processes(
+    fifo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as cat:
+        monkeypatch.chdir(fifo.parent)
+        waiting = treadle.spawn(opened, Path(fifo.name), os.O_RDONLY)
+        treadle.sleep(0.01)
+        monkeypatch.chdir("/")
+        waiting.kill()
+        treadle.sleep(0.1)
+        assert cat.poll() is None
+        with fifo.open("wb", buffering=0) as writer:
+            writer.write(b"data")
+        assert cat.stdout is not None
+        assert cat.stdout.read() == b"data"
+
+
+def test_who_waits_for_a_writer_uses_no_thread_and_takes_no_data(fifo: Path) -> None:
+    threads = len(os.listdir("/proc/self/task"))
+    waiting = [treadle.spawn(opened, fifo, os.O_RDONLY) for _ in range(3)]
+    treadle.sleep(0.01)
+    assert len(os.listdir("/proc/self/task")) == threads
+    writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    os.write(writer, b"data")
+    os.close(writer)
+    ends = [each.get(timeout=5) for each in waiting]
+    assert [os.read(end, 10) for end in ends] == [b"data", b"", b""]
+    for end in ends:
+        os.close(end)
 
 
 def test_the_rest_is_opened_as_by_the_system(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import os as _os
 import stat as _stat
 import sys as _sys
 import typing as _typing
-from collections import Counter as _Counter
 from collections.abc import Callable as _Callable
 from collections.abc import Sequence as _Sequence
 from contextlib import suppress as _suppress
@@ -26,6 +25,7 @@ from treadle._core.descriptor import await_ready as _await_ready
 from treadle._core.descriptor import cancel_all_waits as _cancel_all_waits
 from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import cancel_waits_between as _cancel_waits_between
+from treadle._core.descriptor import had_writer as _had_writer
 from treadle._core.descriptor import takes_parts as _takes_parts
 from treadle._core.descriptor import used_descriptors as _used_descriptors
 from treadle._core.descriptor import wait_for as _wait_for
@@ -33,14 +33,12 @@ from treadle._core.descriptor import waits as _shall_wait
 from treadle._core.descriptor import yield_number as _yield_number
 from treadle._core.event import AsyncResult as _AsyncResult
 from treadle._core.importlock import import_lock as _import_lock
-from treadle._core.native import allocate_lock as _allocate_lock
 from treadle._core.sockets import hand_over as _hand_over
 from treadle.fcntl import native_lockf as _lock_region
 from treadle.fcntl import others_may_run as _others_may_run
 from treadle.fcntl import until_free as _until_free
 from treadle.fcntl import wait_for_lock as _wait_for_lock
 from treadle.greenlet import getcurrent as _getcurrent
-from treadle.greenlet import spawn as _spawn
 from treadle.hub import get_hub
 from treadle.hub import sleep as _sleep
 from treadle.thread import go_on_in_child as _go_on_in_child
@@ -117,8 +115,8 @@ _READ, _WRITE = 1, 2
 _NOWAIT: int = getattr(_os, "RWF_NOWAIT", 0)
 #: How many bytes are copied between files before other greenlets run: about a millisecond's work.
 _COPIED_AT_ONCE = 1 << 20
-#: Seconds between two attempts, and the most attempts to let a thread go.
-_RETRY, _TRIES = 0.001, 50
+#: Seconds between two attempts: at first, and at most.
+_RETRY, _LONGEST_PAUSE = 0.001, 0.05
 #: Error numbers after which nb_read() and nb_write() try again.
 ignored_errors: tuple[int, int] = (_errno.EAGAIN, _errno.EINTR)
 #: Interval in seconds at which waitpid() checks whether a child's watcher was called.
@@ -518,86 +516,27 @@ def _is_fifo_that_waits(path: Any, flags: int, dir_fd: int | None) -> bool:
         return False  # the native function raises it, or makes the file
 
 
-#: FIFO, as os.path.samestat() tells them apart -> how many greenlets wait for a writer of it.
-_readers: _Counter[tuple[int, int]] = _Counter()
-_readers_guard = _allocate_lock()
-
-
 def _await_writer(path: Any, flags: int, dir_fd: int | None) -> int:
-    """Open a FIFO for reading, in a thread: nothing else tells when a writer comes."""
-    status = _os.stat(path, dir_fd=dir_fd)
-    fifo = status.st_dev, status.st_ino
-    opening = _Opening(lambda: _native_open(path, flags, dir_fd=dir_fd))
-    with _readers_guard:
-        _readers[fifo] += 1
-    try:
-        _waits.apply(opening)
-    except BaseException:
-        opening.leave()
-        raise
-    finally:
-        with _readers_guard:
-            _readers[fifo] -= 1
-            last = not _readers[fifo]
-            if last:
-                del _readers[fifo]
-        if last and opening.goes_on:
-            _spawn(_end_wait_for_writer, opening, path, dir_fd)
-    return opening.descriptors.pop()
+    """Open a FIFO for reading when it has a writer.
 
-
-class _Opening:
-    """The opening of a file in a thread, which closes it again if nobody wants it any more."""
-
-    def __init__(self, open: _Callable[[], int]) -> None:
-        self._open = open
-        self._guard = _allocate_lock()
-        self._left = False
-        #: Whether the thread still waits.
-        self.goes_on = False
-        #: The descriptor, once there is one.
-        self.descriptors: list[int] = []
-
-    def __call__(self) -> None:
-        with self._guard:
-            if self._left:
-                return
-            self.goes_on = True
-        try:
-            self.descriptors.append(self._open())
-        finally:
-            with self._guard:
-                self.goes_on = False
-                if self._left:
-                    self._close()
-
-    def leave(self) -> None:
-        """Close the file when it has been opened."""
-        with self._guard:
-            self._left = True
-            if not self.goes_on:
-                self._close()
-
-    def _close(self) -> None:
-        while self.descriptors:
-            _native_close(self.descriptors.pop())
-
-
-def _end_wait_for_writer(opening: _Opening, path: Any, dir_fd: int | None) -> None:
-    """Let the thread that waits for a writer of the FIFO go: be that writer.
-
-    Otherwise the next writer would take the thread, which wants nothing, for its reader.
+    Not in a thread, which could be stopped only by a writer: others who read would take that for
+    theirs.
     """
-    for _ in range(_TRIES):  # the thread may be about to wait
-        if not opening.goes_on:
-            return
-        try:
-            _native_close(_native_open(path, _os.O_WRONLY | _os.O_NONBLOCK, dir_fd=dir_fd))
-            return
-        except OSError as exc:
-            if exc.errno != _errno.ENXIO:
-                return
-        _sleep(_RETRY)
+    fd = _native_open(path, flags | _os.O_NONBLOCK, dir_fd=dir_fd)
+    try:
+        pause = _RETRY
+        while not _had_writer(fd):
+            # The system tells only of writers that write or leave: ask again for others.
+            if _sys.platform == "linux":
+                _wait_for(fd, _READ, pause)
+            else:
+                _sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        _os.set_blocking(fd, True)
+    except BaseException:
+        _native_close(fd)
+        raise
+    return fd
 
 
 #: gevent's names for its own versions; here they are :func:`fork` and :func:`forkpty`.

@@ -36,6 +36,7 @@ cdef extern from "ready.h":
     bint treadle_would_wait(int fd, bint writing)
     int treadle_fd_waits(int fd)
     int treadle_takes_parts(int fd)
+    bint treadle_had_writer(int fd)
     int treadle_poll(int fd, bint writing, int ms) nogil
     enum:
         TREADLE_PIPE_BUF
@@ -398,6 +399,11 @@ def waits(int fd) -> bool:
 def takes_parts(int fd) -> bool:
     """Return whether a write to *fd* may be made in parts: it is a pipe, terminal or stream socket."""
     return bool(treadle_takes_parts(fd))
+
+
+def had_writer(int fd) -> bool:
+    """Return whether *fd*, a FIFO opened for reading without waiting, has or had a writer."""
+    return treadle_had_writer(fd)
 
 
 def cancel_waits(int fd) -> None:
