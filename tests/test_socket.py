@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -529,6 +530,52 @@ def test_who_asks_for_all_gets_descriptors_with_their_data(module: Any) -> None:
         )
         os.close(int.from_bytes(ancdata[0][2][:4], "little"))
         assert right.recv(10) == b"ef"
+
+
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_the_systems_own_limits_of_waits(module: Any, tmp_path: Path) -> None:
+    def limit(end: Any, option: int) -> Any:
+        end.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 0, 20_000))
+        return end
+
+    def assert_limited(call: Callable[..., Any], *args: Any) -> None:
+        began = time.monotonic()
+        with pytest.raises(BlockingIOError):
+            call(*args)
+        assert 0.015 < time.monotonic() - began < 1
+
+    left, right = module.socketpair()
+    with left, right, limit(left, socket.SO_RCVTIMEO).dup() as copy:
+        for end in left, copy:
+            assert_limited(end.recv, 1)
+            assert_limited(end.recv_into, bytearray(1))
+            assert_limited(end.recvfrom, 1)
+            assert_limited(end.recvmsg, 1)
+        right.sendall(b"ab")
+        assert left.recv(3, socket.MSG_WAITALL) == b"ab"
+        limit(left, socket.SO_SNDTIMEO)
+        assert_limited(left.sendall, bytes(10_000_000))
+        left.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            left.recv(1)
+        left.settimeout(None)
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bytes(16))
+        right.recv(1 << 24)
+        threading.Timer(0.05, right.send, (b"late",)).start()
+        assert left.recv(10) == b"late"
+    with limit(module.create_server(("127.0.0.1", 0)), socket.SO_RCVTIMEO) as server:
+        assert_limited(server.accept)
+        with module.create_connection(server.getsockname()), server.accept()[0] as accepted:
+            assert_limited(accepted.recv, 1)
+    with (
+        module.socket(socket.AF_UNIX) as server,
+        module.socket(socket.AF_UNIX) as filler,
+        limit(module.socket(socket.AF_UNIX), socket.SO_SNDTIMEO) as client,
+    ):
+        server.bind(str(tmp_path / "server"))
+        server.listen(0)
+        filler.connect(server.getsockname())
+        assert_limited(client.connect, server.getsockname())
 
 
 def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno as _errno
 import os as _os
 import socket as _stdlib
+import struct as _struct
 import typing as _typing
 from array import array as _array
 from collections.abc import Callable as _Callable
@@ -108,6 +109,9 @@ class socket(_native):
         if timeout is not None or not self._native_waits:
             super().settimeout(0)  # the native calls do not wait for the timeout then
             self._state.keep_blocking()
+        if not fresh:
+            for option in _LIMITS:
+                self._take_limit(option)
 
     # -- timeouts
 
@@ -149,6 +153,24 @@ class socket(_native):
     @ref.setter
     def ref(self, value: bool) -> None:
         self._state.unref = not value
+
+    def setsockopt(self, level: int, optname: int, *value: _Any) -> None:
+        """Set an option of the socket.
+
+        SO_RCVTIMEO and SO_SNDTIMEO are obeyed where there is no timeout: a call raises
+        BlockingIOError after that time, as in the standard library.
+        """
+        super().setsockopt(level, optname, *value)
+        if level == _stdlib.SOL_SOCKET and optname in _LIMITS:
+            self._take_limit(optname)
+
+    def _take_limit(self, optname: int) -> None:
+        try:
+            value = self.getsockopt(_stdlib.SOL_SOCKET, optname, _TIMEVAL.size)
+            seconds, microseconds = _TIMEVAL.unpack(value)
+        except (OSError, _struct.error):
+            return  # a kind of socket without it
+        self._state.set_limit(_LIMITS[optname], seconds + microseconds / 1e6)
 
     # -- calls that wait
 
@@ -311,7 +333,9 @@ class socket(_native):
     def accept(self) -> tuple[socket, _Any]:
         """Wait for a connection; return its socket and the peer's address."""
         fd, address = self._accept()
-        return _fresh(self.family, self.type, self.proto, fd), address
+        accepted = _fresh(self.family, self.type, self.proto, fd)
+        accepted._state.take_limits(self._state)
+        return accepted, address
 
     def connect(self, address: _Any) -> None:
         """Connect to *address*; raise TimeoutError when the timeout expires."""
@@ -340,18 +364,19 @@ class socket(_native):
         """Connect; return 0, the number of an error, or None when the timeout has expired."""
         address = self._resolved(address)
         timeout = self.gettimeout()
-        deadline = None if timeout is None else _monotonic() + timeout
+        limit = self._state.get_write_limit() if timeout is None else timeout
+        deadline = None if limit is None else _monotonic() + limit
         while True:
             error = _call_at_once(self._state, super().connect_ex, address)
             if error == _errno.EAGAIN and self.family == getattr(_stdlib, "AF_UNIX", None):
                 # The system does not report when the server's queue has room: try again later.
                 if deadline is not None and _monotonic() >= deadline:
-                    return None
+                    return None if timeout is not None else error
                 _sleep(_RETRY_UNIX_CONNECT)
             elif error in _PENDING:
                 self._state.connecting()
                 if not _core_sockets.wait_until_writable(self._state):
-                    return None
+                    return None if timeout is not None else _errno.EINPROGRESS
                 return self.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_ERROR)
             else:
                 return 0 if error == _errno.EISCONN else error
@@ -403,6 +428,14 @@ class socket(_native):
         super().shutdown(how)
 
 
+#: The options that limit how long calls without a timeout wait -> for what.
+_LIMITS = {
+    getattr(_stdlib, name): event
+    for name, event in (("SO_RCVTIMEO", _READ), ("SO_SNDTIMEO", _WRITE))
+    if hasattr(_stdlib, name) and _os.name == "posix"
+}
+#: Their value.
+_TIMEVAL = _struct.Struct("@ll")
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
 #: Hosts that the native calls know without a DNS lookup.
 _NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})

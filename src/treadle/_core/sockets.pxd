@@ -9,6 +9,7 @@ cdef class SocketState(Descriptor):
     cdef int64_t timeout     # nanoseconds; -1 waits without limit, 0 never waits
     cdef object seconds      # the timeout in seconds as a float, or None
     cdef readonly bint never_waits   # although there is no timeout
+    cdef int64_t read_limit, write_limit   # SO_RCVTIMEO and SO_SNDTIMEO in nanoseconds; -1: none
     cdef bint splits         # a stream: its data comes in parts
     cdef bint left           # an interrupted call left one of these two to the next one
     cdef bytes unread        # what it had received
@@ -17,6 +18,7 @@ cdef class SocketState(Descriptor):
     cdef int calls           # how many run for which it was made non-blocking
 
     cdef int take_timeout(self, seconds) except -1
+    cdef int64_t limit_of(self, int event) except? -1
     cdef bint waits_for_all(self, int flags) noexcept
     cdef Py_ssize_t take_left(self, char *buf, Py_ssize_t size, int flags) except -1
     cdef int unblock(self, bint fresh) except -1

@@ -96,6 +96,7 @@ cdef class SocketState(Descriptor):
         self.owned = True
         self.stream = stream
         self.splits = splits
+        self.read_limit = self.write_limit = -1
         self.take_timeout(timeout)
         found = self.unblock(fresh)
         # Like the standard library's calls, treadle's do not wait if others made the socket
@@ -169,6 +170,29 @@ cdef class SocketState(Descriptor):
         """Return the timeout in seconds, or None."""
         return self.seconds
 
+    def set_limit(self, int event, seconds):
+        """Let a call that reads (*event* 1) or writes (2) without a timeout fail after *seconds*.
+
+        It gets the EAGAIN of SO_RCVTIMEO and SO_SNDTIMEO. 0 is no limit.
+        """
+        cdef int64_t limit = nanoseconds(seconds) or -1
+        if event == READ:
+            self.read_limit = limit
+        else:
+            self.write_limit = limit
+
+    def get_write_limit(self):
+        """Return SO_SNDTIMEO in seconds, or None."""
+        return None if self.write_limit < 0 else self.write_limit / 1e9
+
+    def take_limits(self, SocketState other):
+        """Have the limits of *other*, as a socket has those of the listener that accepted it."""
+        self.read_limit, self.write_limit = other.read_limit, other.write_limit
+
+    cdef int64_t limit_of(self, int event) except? -1:
+        cdef int64_t limit = self.read_limit if event == READ else self.write_limit
+        return -1 if limit < 0 else now() + limit
+
     def closed(self):
         """Raise EBADF in all waiters: the descriptor is about to be closed or given away."""
         if self.calls:  # another thread is in the middle of them
@@ -230,8 +254,10 @@ cdef int64_t deadline_of(SocketState io) except? -1:
 cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline, bint again) except -1:
     """Wait until a try is worthwhile, or raise TimeoutError. `deadline`: -2 if not computed yet."""
     if deadline[0] == -2:
-        deadline[0] = deadline_of(io)
+        deadline[0] = io.limit_of(event) if io.timeout < 0 else deadline_of(io)
     if not io.wait_ready(event, deadline[0], again):
+        if io.timeout < 0 and (io.read_limit if event == READ else io.write_limit) >= 0:
+            raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
         raise TimeoutError("timed out")
     return 0
 
@@ -308,7 +334,13 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
                     io.fail_next(errno)
                     return 0
                 fail_call(io, READ)
-        wait_or_time_out(io, READ, &deadline, waited)
+        if has_part and io.timeout < 0 and io.read_limit >= 0:
+            if deadline == -2:
+                deadline = io.limit_of(READ)
+            if not io.wait_ready(READ, deadline, waited):
+                return 0  # like the system's call, the caller returns what it has
+        else:
+            wait_or_time_out(io, READ, &deadline, waited)
         waited = True
 
 
@@ -450,6 +482,8 @@ cdef int send_all(SocketState io, data, int flags) except -1:
             done += transmit(io, <const char *>view.buf + done, view.len - done, flags, &deadline)
             if done >= view.len:
                 return 0
+            if io.timeout < 0:
+                deadline = -2  # SO_SNDTIMEO is for each system call
     finally:
         PyBuffer_Release(&view)
 
@@ -533,4 +567,5 @@ def call_at_once(SocketState io, method, *args):
 
 def wait_until_writable(SocketState io) -> bool:
     """Wait until a connection attempt has ended; return False after the socket's timeout."""
-    return bool(io.wait_ready(WRITE, deadline_of(io)))
+    deadline = io.limit_of(WRITE) if io.timeout < 0 else deadline_of(io)
+    return bool(io.wait_ready(WRITE, deadline))
