@@ -178,7 +178,7 @@ def _handing_over(spawn: _Callable[..., int]) -> _Callable[..., int]:
     """Return *spawn*, one of the variants of posix_spawn(), preceded by handing sockets over."""
 
     @_builtin
-    @_wraps(spawn)
+    @_wraps(spawn, ("__name__", "__qualname__", "__doc__"))
     def call(path: Any, argv: Any, env: Any, /, *, file_actions: Any = (), **settings: Any) -> int:
         actions = file_actions and [*file_actions]
         for action in actions or ():
