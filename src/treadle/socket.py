@@ -421,7 +421,7 @@ class socket(_native):
         """
         super().set_inheritable(inheritable)
         if inheritable:
-            _hand_over(self.fileno())
+            self._state.hand_over()
 
     def shutdown(self, how: int) -> None:
         """Shut down one or both halves of the connection; greenlets that wait for them wake."""

@@ -143,6 +143,11 @@ cdef class SocketState(Descriptor):
             PyErr_SetFromErrno(OSError)
         return found
 
+    def hand_over(self):
+        """Do what hand_over() does, and remember it for this socket."""
+        if treadle_hand_over(self.fd, False):
+            self.become_shared()
+
     def keep_blocking(self):
         """Let the system's socket block others again, after a call of theirs made it non-blocking."""
         if self.shared and self.timeout < 0:
