@@ -387,6 +387,29 @@ def test_who_gives_up_opening_is_no_writer_for_other_processes(
         assert cat.stdout.read() == b"data"
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_forked_child_reads_no_fifo_for_its_parents_greenlets(
+    fresh: Callable[..., str], fifo: Path, keep: bool
+) -> None:
+    fresh(
+        """
+import os, sys, treadle, treadle.os
+path, keep = sys.argv[1], sys.argv[2] == "True"
+waiting = treadle.spawn(treadle.os.open, path, os.O_RDONLY)
+treadle.sleep(0.01)
+before = len(os.listdir("/proc/self/fd"))
+pid = treadle.os.fork(keep=keep)
+if pid == 0:
+    os._exit(before - len(os.listdir("/proc/self/fd")))
+assert os.waitstatus_to_exitcode(treadle.os.waitpid(pid, 0)[1]) == (0 if keep else 1)
+os.close(os.open(path, os.O_WRONLY))
+os.close(waiting.get(timeout=5))
+""",
+        str(fifo),
+        str(keep),
+    )
+
+
 def test_who_waits_for_a_writer_uses_no_thread_and_takes_no_data(fifo: Path) -> None:
     threads = len(os.listdir("/proc/self/task"))
     waiting = [treadle.spawn(opened, fifo, os.O_RDONLY) for _ in range(3)]

@@ -32,6 +32,7 @@ from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.descriptor import waits as _shall_wait
 from treadle._core.descriptor import yield_number as _yield_number
 from treadle._core.event import AsyncResult as _AsyncResult
+from treadle._core.hub import get_existing_hub as _get_existing_hub
 from treadle._core.importlock import import_lock as _import_lock
 from treadle._core.sockets import hand_over as _hand_over
 from treadle.fcntl import native_lockf as _lock_region
@@ -523,6 +524,7 @@ def _await_writer(path: Any, flags: int, dir_fd: int | None) -> int:
     theirs.
     """
     fd = _native_open(path, flags | _os.O_NONBLOCK, dir_fd=dir_fd)
+    _unready.add(fd)
     try:
         pause = _RETRY
         while not _had_writer(fd):
@@ -536,7 +538,24 @@ def _await_writer(path: Any, flags: int, dir_fd: int | None) -> int:
     except BaseException:
         _native_close(fd)
         raise
+    finally:
+        _unready.discard(fd)
     return fd
+
+
+#: The FIFOs that greenlets have opened and wait for a writer of.
+_unready: set[int] = set()
+
+
+def _close_unready() -> None:
+    """In a forked child: be no reader for others if the greenlets that wait are not there."""
+    hub = _get_existing_hub()
+    if hub is None or hub.keeping_fork is None:
+        while _unready:
+            _native_close(_unready.pop())
+
+
+_os.register_at_fork(after_in_child=_close_unready)
 
 
 #: gevent's names for its own versions; here they are :func:`fork` and :func:`forkpty`.
