@@ -7,6 +7,7 @@ import io
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -341,6 +342,7 @@ def test_either_end_of_a_fifo_may_come_first(fifo: Path) -> None:
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY])
 def test_who_gives_up_opening_is_nobodys_other_end(fifo: Path, flags: int) -> None:
+    treadle.get_hub()  # creates the hub's descriptors before they are counted
     before = len(os.listdir("/proc/self/fd"))
     for pause in (0, 0.02):
         waiting = treadle.spawn(opened, fifo, flags)
@@ -367,6 +369,69 @@ def test_who_gives_up_opening_does_not_disturb_others(fifo: Path) -> None:
     assert [os.read(end, 1) for end in ends[1:]] == [b"a", b"b"]
     for fd in ends:
         os.close(fd)
+
+
+def test_who_gives_up_opening_is_no_writer_for_other_processes(fifo: Path) -> None:
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as cat:
+        waiting = treadle.spawn(opened, fifo, os.O_RDONLY)
+        treadle.sleep(0.1)
+        waiting.kill()
+        treadle.sleep(0.1)
+        assert cat.poll() is None
+        with fifo.open("wb", buffering=0) as writer:
+            writer.write(b"data")
+        assert cat.stdout is not None
+        assert cat.stdout.read() == b"data"
+
+
+def test_who_gives_up_opening_in_another_directory_is_no_reader(
+    fifo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fifo.parent)
+    waiting = treadle.spawn(opened, Path(fifo.name), os.O_RDONLY)
+    treadle.sleep(0.02)
+    monkeypatch.chdir("/")
+    waiting.kill()
+    treadle.sleep(0.02)
+    with pytest.raises(OSError, match="No such device"):
+        os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_forked_child_reads_no_fifo_for_its_parents_greenlets(
+    fresh: Callable[..., str], fifo: Path, keep: bool
+) -> None:
+    fresh(
+        """
+import os, sys, treadle, treadle.os
+path, keep = sys.argv[1], sys.argv[2] == "True"
+waiting = treadle.spawn(treadle.os.open, path, os.O_RDONLY)
+treadle.sleep(0.01)
+before = len(os.listdir("/proc/self/fd"))
+pid = treadle.os.fork(keep=keep)
+if pid == 0:
+    os._exit(before - len(os.listdir("/proc/self/fd")))
+assert os.waitstatus_to_exitcode(treadle.os.waitpid(pid, 0)[1]) == (0 if keep else 1)
+os.close(os.open(path, os.O_WRONLY))
+os.close(waiting.get(timeout=5))
+""",
+        str(fifo),
+        str(keep),
+    )
+
+
+def test_who_waits_for_a_writer_uses_no_thread_and_takes_no_data(fifo: Path) -> None:
+    threads = len(os.listdir("/proc/self/task"))
+    waiting = [treadle.spawn(opened, fifo, os.O_RDONLY) for _ in range(3)]
+    treadle.sleep(0.01)
+    assert len(os.listdir("/proc/self/task")) == threads
+    writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    os.write(writer, b"data")
+    os.close(writer)
+    ends = [each.get(timeout=5) for each in waiting]
+    assert [os.read(end, 10) for end in ends] == [b"data", b"", b""]
+    for end in ends:
+        os.close(end)
 
 
 def test_the_rest_is_opened_as_by_the_system(tmp_path: Path) -> None:

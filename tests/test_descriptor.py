@@ -8,10 +8,10 @@ import sys
 import pytest
 
 CASES = r"""
-import errno, os, socket as stdlib, sys, time
+import errno, os, signal, socket as stdlib, sys, threading, time
 from treadle._core import pollers
 pollers.default_name = sys.argv[1]
-import treadle
+import treadle, treadle.os
 from treadle import socket
 
 def joined(*greenlets):
@@ -214,9 +214,86 @@ def heartbeat_beside_an_always_ready_reader():
     gaps = sorted(later - sooner for sooner, later in zip(beats, beats[1:]))
     assert gaps[len(gaps) // 2] < 0.025, gaps
 
+def error_number(call, *args):
+    try:
+        return call(*args)
+    except OSError as exc:
+        return exc.errno
+
+def a_socket_goes_on_with_the_file_that_replaces_its_own():
+    a, b = socket.socketpair()
+    c, d = socket.socketpair()
+    first = treadle.spawn(a.recv, 10)
+    treadle.sleep(0.01)
+    b.send(b"1")
+    assert joined(first) == [b"1"]
+    waiter = treadle.spawn(error_number, a.recv, 10)
+    elsewhere = []
+    thread = threading.Thread(target=lambda: elsewhere.append(error_number(a.recv, 10)))
+    if pollers.default_name == "epoll":
+        thread.start()
+    treadle.sleep(0.05)
+    os.dup(a.fileno())  # so that the file that is replaced stays open
+    treadle.os.dup2(c.fileno(), a.fileno())
+    assert joined(waiter) == [errno.EBADF]
+    if pollers.default_name == "epoll":
+        thread.join(20)
+        assert elsewhere == [errno.EBADF], elsewhere
+    second = treadle.spawn(a.recv, 10)
+    treadle.sleep(0.01)
+    b.send(b"no")
+    d.send(b"2")
+    assert joined(second) == [b"2"]
+
+def who_waits_for_what_is_closed_in_a_range_wakes():
+    a, b = socket.socketpair()
+    reader, writer = os.pipe()
+    waiters = [
+        treadle.spawn(error_number, a.recv, 1),
+        treadle.spawn(error_number, socket.wait_read, reader),
+    ]
+    treadle.sleep(0.01)
+    treadle.os.closerange(3, 256)
+    assert joined(*waiters) == [errno.EBADF] * 2
+    assert error_number(os.fstat, a.fileno()) == errno.EBADF
+    hub_goes_on()
+
+def a_daemon_closes_every_descriptor_and_goes_on():
+    treadle.get_hub().threadpool.apply(abs, (-1,))
+    pid = treadle.os.fork()
+    if pid == 0:
+        for fd in range(3, 64):
+            assert error_number(treadle.os.close, fd) in (None, errno.EBADF)
+        treadle.os.closerange(3, 256)
+        hub_goes_on()
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(treadle.os.waitpid(pid, 0)[1]) == 7
+
+def the_program_takes_a_number_that_the_hub_uses():
+    hub_goes_on()
+    if pollers.default_name == "epoll":
+        for fd in range(3, 20):
+            treadle.os.dup2(0, fd)
+            hub_goes_on()
+
+def hub_goes_on():
+    treadle.sleep(0.001)
+    assert treadle.get_hub().threadpool.apply(abs, (-1,)) == 1
+    a, b = socket.socketpair()
+    reader = treadle.spawn(a.recv, 1)
+    treadle.sleep(0)
+    b.send(b"x")
+    assert joined(reader) == [b"x"]
+    seen = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    treadle.sleep(0.03)
+    signal.signal(signal.SIGALRM, before)
+    assert seen == [1]
+
 globals()[sys.argv[2]]()
 """
-NAMES = re.findall(r"^def (\w+)\(\):$", CASES, re.MULTILINE)
+NAMES = re.findall(r"^def ((?!hub_goes_on)\w+)\(\):$", CASES, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -213,6 +213,19 @@ for cls in (threading.Lock, threading.RLock, threading.local, queue.SimpleQueue,
     assert pickle.loads(pickled) is cls and b"treadle" not in pickled, pickled
 assert monkey.unpatched_references() == []
 """,
+    "functions are pickled so that other processes can read them": """
+import builtins, fcntl, io, os, pickle, signal, subprocess, sys
+functions = [vars(module)[name] for module, names in (
+    (os, "close dup2 lockf open posix_spawn read sendfile system waitpid write"),
+    (fcntl, "fcntl flock lockf"), (io, "open"), (builtins, "open"), (signal, "signal sigwait"),
+    (socket, "gethostbyname gethostbyaddr"),
+) for name in names.split()]
+pickled = pickle.dumps(functions)
+assert pickle.loads(pickled) == functions and b"treadle" not in pickled, pickled
+read = "import pickle, sys; print([f.__name__ for f in pickle.load(sys.stdin.buffer)])"
+names = subprocess.check_output([sys.executable, "-S", "-c", read], input=pickled, text=False)
+assert eval(names) == [function.__name__ for function in functions], names
+""",
     "a wake-up descriptor of the program's": """
 import os, signal
 handled = []

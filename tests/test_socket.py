@@ -1,18 +1,22 @@
 """Sockets, select and servers, tested with each other and with the standard library."""
 
 import errno
+import fcntl
 import os
 import select as native_select
 import socket as native
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import treadle
+import treadle.fcntl
 import treadle.os
 import treadle.subprocess
 from treadle import select, selectors, socket
@@ -84,12 +88,14 @@ def test_libraries_in_c_find_every_descriptor_non_blocking(pair: Any) -> None:
         client.dup() as duplicate,
         socket.fromfd(client.fileno(), client.family, client.type) as same,
         socket.socket(fileno=os.dup(accepted.fileno())) as adopted,
+        socket.socket(fileno=socket.socket().detach()) as detached,
     ):
-        for end in (*pair, server, client, accepted, datagrams, duplicate, same, adopted):
+        ends = client, accepted, datagrams, duplicate, same, adopted, detached
+        for end in (*pair, server, *ends):
             for seconds in (None, 5, None, 0, 0.5, 7, None):
                 assert not os.get_blocking(end.fileno())
                 end.settimeout(seconds)
-            if end is not server:
+            if end not in (server, detached):
                 with pytest.raises(BlockingIOError):
                     os.read(end.fileno(), 1)
 
@@ -125,10 +131,41 @@ def inheritable(end: Any) -> Any:
     return end
 
 
+def inheritable_by(change: Callable[[int], object]) -> Callable[[Any], bool]:
+    def give_away(end: Any) -> bool:
+        made = change(end.fileno())
+        if isinstance(made, int) and made > 2:
+            os.close(made)
+        return blocks(end)
+
+    return give_away
+
+
+def spawned(end: Any) -> bool:
+    """Return whether posix_spawn() gives *end* to a child as a blocking descriptor."""
+    reader, writer = os.pipe()
+    with open(reader, "rb") as output:
+        actions = [
+            (os.POSIX_SPAWN_DUP2, end.fileno(), 0),
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+        ]
+        arguments = ["cat", "/proc/self/fdinfo/0"]
+        pid = treadle.os.posix_spawnp("cat", arguments, os.environ, file_actions=iter(actions))
+        os.close(writer)
+        flags = output.read().split(b"flags:")[1].split()[0]
+        os.waitpid(pid, 0)
+        return not int(flags, 8) & os.O_NONBLOCK
+
+
 GIVEN_AWAY: dict[str, Callable[[Any], bool]] = {
     "detach": lambda end: blocks(end.detach()),
     "message": lambda end: blocks(received(end)),
     "inheritable": lambda end: blocks(inheritable(end)),
+    "inheritable by number": inheritable_by(lambda fd: treadle.os.set_inheritable(fd, True)),
+    "dup2": inheritable_by(lambda fd: treadle.os.dup2(fd, os.open("/dev/null", os.O_RDONLY))),
+    "F_SETFD": inheritable_by(lambda fd: treadle.fcntl.fcntl(fd, fcntl.F_SETFD, 0)),
+    "F_DUPFD": inheritable_by(lambda fd: treadle.fcntl.fcntl(fd, fcntl.F_DUPFD, 0)),
+    "posix_spawn": spawned,
     "stdin": lambda end: flags_in_child(0, stdin=end),
     "stdin by number": lambda end: flags_in_child(0, stdin=os.dup(end.fileno())),
     "stderr": lambda end: flags_in_child(2, stderr=end),
@@ -145,6 +182,76 @@ def test_a_descriptor_that_is_given_away_is_as_the_standard_library_leaves_it(
         with end:
             end.settimeout(seconds)
             assert GIVEN_AWAY[how](end) == (seconds is None)
+
+
+@pytest.mark.parametrize("how", [how for how in GIVEN_AWAY if how != "detach"])
+def test_a_descriptor_that_was_given_away_stays_blocking(pair: Any, how: str) -> None:
+    end = pair[0]
+    for _ in range(2):
+        assert GIVEN_AWAY[how](end)
+        pair[1].sendall(b"x")
+        assert end.recv(1) == b"x"
+        end.settimeout(None)
+        assert os.get_blocking(end.fileno())
+        end.settimeout(5)
+        assert not os.get_blocking(end.fileno())
+        end.settimeout(None)
+        assert os.get_blocking(end.fileno())
+
+
+def test_a_copy_that_a_child_does_not_inherit_is_not_given_away(pair: Any) -> None:
+    fd = pair[0].fileno()
+    os.close(treadle.os.dup2(fd, os.dup(fd), False))
+    treadle.os.set_inheritable(fd, False)
+    os.close(treadle.fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 0))
+    treadle.fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    assert not os.get_blocking(fd)
+
+
+def test_waits_leave_a_socket_that_was_given_away_blocking(pair: Any, tmp_path: Any) -> None:
+    def wait_in(end: Any, *calls: Callable[[], Any]) -> list[Any]:
+        waiters = [treadle.spawn(call) for call in calls]
+        treadle.sleep(0.01)
+        assert os.get_blocking(end.fileno())
+        assert not any(waiter.ready() for waiter in waiters)
+        return waiters
+
+    (tmp_path / "file").write_bytes(bytes(1_000_000))
+    left, right = inheritable(pair[0]), pair[1]
+    with (tmp_path / "file").open("rb") as one, (tmp_path / "file").open("rb") as other:
+        first, second = wait_in(left, lambda: left.sendfile(one), lambda: left.sendfile(other))
+        received = 0
+        while received < 2_000_000:
+            received += len(right.recv(65536))
+        assert (first.get(timeout=5), second.get(timeout=5)) == (1_000_000, 1_000_000)
+        assert os.get_blocking(left.fileno())
+    with native.socket(native.AF_UNIX) as server, native.socket(native.AF_UNIX) as filler:
+        server.bind(str(tmp_path / "server"))
+        server.listen(0)
+        filler.connect(server.getsockname())
+        with inheritable(socket.socket(socket.AF_UNIX)) as client:
+            (connecting,) = wait_in(client, lambda: client.connect(server.getsockname()))
+            server.accept()[0].close()
+            connecting.get(timeout=5)
+            assert os.get_blocking(client.fileno())
+    with inheritable(socket.create_server(("127.0.0.1", 0))) as server:
+        (accepting,) = wait_in(server, server.accept)
+        with inheritable(socket.socket()) as client:
+            client.connect(server.getsockname())
+            assert os.get_blocking(client.fileno())
+        accepting.get(timeout=5)[0].close()
+        assert os.get_blocking(server.fileno())
+
+
+def test_a_socket_sends_files_by_the_systems_call_also_after_patching(
+    fresh: Callable[..., str],
+) -> None:
+    fresh("""
+from treadle import monkey
+monkey.patch_os()
+import posix, treadle.socket
+assert treadle.socket._native_sendfile is posix.sendfile
+""")
 
 
 def test_a_socket_that_was_given_away_still_lets_others_run(pair: Any) -> None:
@@ -179,7 +286,7 @@ treadle.sleep(0.01)
 right.sendall(b"x")
 client = socket.create_connection(server.getsockname())
 assert ready[0].get(timeout=5) == b"x"
-assert not os.get_blocking(server.fileno())
+assert os.get_blocking(server.fileno()) and os.get_blocking(end.fileno())  # their owner's wish
 for each in ready[1].get(timeout=5)[0], end, server, client, right:
     each.close()
 """)
@@ -224,12 +331,31 @@ def test_os_read_waits_for_a_socket_that_blocks_for_others(pair: Any) -> None:
         treadle.os.read(pair[0].fileno(), 10)
 
 
-def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it() -> None:
+def duplicate_of(end: Any) -> Any:
+    with end:
+        return end.dup()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda other: socket.fromfd(other.fileno(), other.family, other.type),
+        lambda other: socket.socket(fileno=os.dup(other.fileno())),
+        lambda other: duplicate_of(socket.socket(fileno=os.dup(other.fileno()))),
+    ],
+    ids=["fromfd", "fileno", "dup"],
+)
+def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it(make: Any) -> None:
     left, right = native.socketpair()
     with left, right:
-        with socket.fromfd(left.fileno(), left.family, left.type) as end:
+        with make(left) as end:
+            reader = treadle.spawn(end.recv, 1)
+            treadle.sleep(0.01)
+            assert os.get_blocking(left.fileno())
             right.sendall(b"x")
-            assert end.recv(1) == b"x"
+            assert reader.get(timeout=5) == b"x"
+            end.settimeout(5)
+            end.settimeout(None)
         assert os.get_blocking(left.fileno())
 
 
@@ -284,6 +410,172 @@ def test_who_waits_for_all_gets_nothing_of_other_connections(into: bool) -> None
         assert other.get(timeout=5) == b"secret"
         for end in clients + accepted:
             end.close()
+
+
+def into(call: str) -> Callable[[Any, int], bytes]:
+    """Return a function that receives with MSG_WAITALL by the method *call* of a socket."""
+
+    def receive(end: Any, size: int) -> bytes:
+        buffer = bytearray(size)
+        if call == "recvmsg_into":
+            received = end.recvmsg_into([buffer[:0], buffer], 0, socket.MSG_WAITALL)[0]
+        elif call == "recvfrom_into":
+            received = end.recvfrom_into(buffer, size, socket.MSG_WAITALL)[0]
+        else:
+            received = end.recv_into(buffer, 0, socket.MSG_WAITALL)
+        return bytes(buffer[:received])
+
+    return receive
+
+
+def scattered(end: Any, size: int) -> bytes:
+    buffers = [bytearray(2), bytearray(0), bytearray(size - 2)]
+    received = end.recvmsg_into(buffers, 100, socket.MSG_WAITALL)[0]
+    return b"".join(buffers)[:received]
+
+
+WHOLE: dict[str, Callable[[Any, int], bytes]] = {
+    "recv": lambda end, size: end.recv(size, socket.MSG_WAITALL),
+    "recvfrom": lambda end, size: end.recvfrom(size, socket.MSG_WAITALL)[0],
+    "recvmsg": lambda end, size: end.recvmsg(size, 0, socket.MSG_WAITALL)[0],
+    "scattered": scattered,
+    **{call: into(call) for call in ("recv_into", "recvfrom_into", "recvmsg_into")},
+}
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def stream(request: Any) -> Iterator[tuple[Any, Any]]:
+    if request.param == "unix":
+        ends = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            ends = socket.create_connection(server.getsockname()), server.accept()[0]
+    with ends[0], ends[1]:
+        yield ends
+
+
+@pytest.mark.parametrize("call", WHOLE)
+def test_who_asks_for_all_gets_all(stream: Any, call: str) -> None:
+    left, right = stream
+    reader = treadle.spawn(WHOLE[call], right, 9)
+    for part in b"abc", b"defg", b"hij":
+        treadle.sleep(0.005)
+        left.sendall(part)
+    assert reader.get(timeout=5) == b"abcdefghi"
+    assert right.recv(10) == b"j"
+    reader = treadle.spawn(WHOLE[call], right, 9)
+    left.sendall(b"end")
+    treadle.sleep(0.005)
+    left.close()
+    assert reader.get(timeout=5) == b"end"
+    assert WHOLE[call](right, 9) == b""
+
+
+@pytest.mark.parametrize("call", WHOLE)
+def test_who_asks_for_all_and_is_interrupted_loses_nothing(stream: Any, call: str) -> None:
+    left, right = stream
+    left.sendall(b"12345")
+    with pytest.raises(treadle.Timeout), treadle.Timeout(0.01):
+        WHOLE[call](right, 10)
+    waiting = treadle.spawn(WHOLE[call], right, 8)
+    treadle.sleep(0.005)
+    next_one = treadle.spawn(right.recvfrom, 10)
+    treadle.sleep(0.005)
+    waiting.kill()
+    assert next_one.get(timeout=5)[0] == b"12345"
+    left.sendall(b"67")
+    with pytest.raises(treadle.Timeout), treadle.Timeout(0.01):
+        WHOLE[call](right, 10)
+    left.sendall(b"890")
+    assert WHOLE[call](right, 5) == b"67890"
+
+
+@pytest.mark.parametrize("call", WHOLE)
+def test_an_error_after_a_part_is_that_of_the_next_call(call: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        with server.accept()[0] as end:
+            reader = treadle.spawn(WHOLE[call], end, 10)
+            client.sendall(b"abc")
+            treadle.sleep(0.01)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            assert reader.get(timeout=5) == b"abc"
+            with pytest.raises(ConnectionResetError):
+                WHOLE[call](end, 10)
+            assert WHOLE[call](end, 10) == b""
+
+
+@pytest.mark.parametrize("call", WHOLE)
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_who_asks_for_all_with_a_timeout_gets_what_is_there(module: Any, call: str) -> None:
+    left, right = module.socketpair()
+    with left, right:
+        right.settimeout(5)
+        left.sendall(b"abc")
+        assert WHOLE[call](right, 10) == b"abc"
+
+
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_who_asks_for_all_gets_descriptors_with_their_data(module: Any) -> None:
+    left, right = module.socketpair()
+    with left, right:
+        left.sendall(b"ab")
+        module.send_fds(left, [b"cd"], [0])
+        left.sendall(b"ef")
+        data, ancdata, _, _ = right.recvmsg(6, 100, socket.MSG_WAITALL)
+        assert (data, [item[:2] for item in ancdata]) == (
+            b"abcd",
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS)],
+        )
+        os.close(int.from_bytes(ancdata[0][2][:4], "little"))
+        assert right.recv(10) == b"ef"
+
+
+@pytest.mark.parametrize("module", [native, socket], ids=["standard", "treadle"])
+def test_the_systems_own_limits_of_waits(module: Any, tmp_path: Path) -> None:
+    def limit(end: Any, option: int) -> Any:
+        end.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 0, 20_000))
+        return end
+
+    def assert_limited(call: Callable[..., Any], *args: Any) -> None:
+        began = time.monotonic()
+        with pytest.raises(BlockingIOError):
+            call(*args)
+        assert 0.015 < time.monotonic() - began < 1
+
+    left, right = module.socketpair()
+    with left, right, limit(left, socket.SO_RCVTIMEO).dup() as copy:
+        for end in left, copy:
+            assert_limited(end.recv, 1)
+            assert_limited(end.recv_into, bytearray(1))
+            assert_limited(end.recvfrom, 1)
+            assert_limited(end.recvmsg, 1)
+        right.sendall(b"ab")
+        assert left.recv(3, socket.MSG_WAITALL) == b"ab"
+        limit(left, socket.SO_SNDTIMEO)
+        assert_limited(left.sendall, bytes(10_000_000))
+        left.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            left.recv(1)
+        left.settimeout(None)
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bytes(16))
+        right.recv(1 << 24)
+        threading.Timer(0.05, right.send, (b"late",)).start()
+        assert left.recv(10) == b"late"
+    with limit(module.create_server(("127.0.0.1", 0)), socket.SO_RCVTIMEO) as server:
+        assert_limited(server.accept)
+        with module.create_connection(server.getsockname()), server.accept()[0] as accepted:
+            assert_limited(accepted.recv, 1)
+    with (
+        module.socket(socket.AF_UNIX) as server,
+        module.socket(socket.AF_UNIX) as filler,
+        limit(module.socket(socket.AF_UNIX), socket.SO_SNDTIMEO) as client,
+    ):
+        server.bind(str(tmp_path / "server"))
+        server.listen(0)
+        filler.connect(server.getsockname())
+        assert_limited(client.connect, server.getsockname())
 
 
 def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:

@@ -5,6 +5,7 @@ import array
 import contextlib
 import errno
 import gc
+import os
 import random
 import socket as native_socket
 import ssl as native
@@ -671,6 +672,7 @@ def test_a_connection_that_was_handed_over_blocks_no_others(pair: Any, waits: st
     waiter = treadle.spawn(*((client.recv, 5) if waits == "recv" else (client.sendall, data)))
     settled()
     assert not waiter.ready()
+    assert os.get_blocking(client.fileno())
     last_resort.cancel()
     end.close()
     if waits == "recv":

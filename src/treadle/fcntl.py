@@ -17,6 +17,7 @@ from treadle._core.builtins import builtin as _builtin
 from treadle._core.descriptor import closed_error as _closed_error
 from treadle._core.hub import get_existing_hub as _get_existing_hub
 from treadle._core.sleep import sleep as _sleep
+from treadle._core.sockets import hand_over as _hand_over
 from treadle.greenlet import getcurrent as _getcurrent
 
 __implements__: list[str] = ["fcntl", "flock", "lockf"]
@@ -58,10 +59,16 @@ def lockf(fd: Any, cmd: int, len: int = 0, start: int = 0, whence: int = 0, /) -
 
 @_builtin
 def fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
-    """:func:`fcntl.fcntl`; commands that wait for a lock let other greenlets run."""
+    """:func:`fcntl.fcntl`; commands that wait for a lock let other greenlets run.
+
+    A socket that a command lets children inherit is handed over to them, as by :func:`os.dup2`.
+    """
     at_once = _AT_ONCE.get(cmd) if isinstance(cmd, int) else None
     if at_once is None or not others_may_run():
-        return _native_fcntl(fd, cmd, arg)
+        done = _native_fcntl(fd, cmd, arg)
+        if cmd == _fcntl.F_DUPFD or (cmd == _fcntl.F_SETFD and not arg & _fcntl.FD_CLOEXEC):
+            _hand_over(fd if isinstance(fd, int) else fd.fileno())
+        return done
     return wait_for_lock(fd, lambda: _native_fcntl(fd, at_once, arg))
 
 

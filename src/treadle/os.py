@@ -8,11 +8,11 @@ import os as _os
 import stat as _stat
 import sys as _sys
 import typing as _typing
-from collections import Counter as _Counter
 from collections.abc import Callable as _Callable
 from collections.abc import Sequence as _Sequence
 from contextlib import suppress as _suppress
 from functools import partial as _partial
+from functools import wraps as _wraps
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
@@ -22,19 +22,24 @@ from treadle._core.crew import get_from_thread as _get_from_thread
 from treadle._core.crew import waits as _waits
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
+from treadle._core.descriptor import cancel_all_waits as _cancel_all_waits
 from treadle._core.descriptor import cancel_waits as _cancel_waits
+from treadle._core.descriptor import cancel_waits_between as _cancel_waits_between
+from treadle._core.descriptor import had_writer as _had_writer
 from treadle._core.descriptor import takes_parts as _takes_parts
+from treadle._core.descriptor import used_descriptors as _used_descriptors
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.descriptor import waits as _shall_wait
+from treadle._core.descriptor import yield_number as _yield_number
 from treadle._core.event import AsyncResult as _AsyncResult
+from treadle._core.hub import get_existing_hub as _get_existing_hub
 from treadle._core.importlock import import_lock as _import_lock
-from treadle._core.native import allocate_lock as _allocate_lock
+from treadle._core.sockets import hand_over as _hand_over
 from treadle.fcntl import native_lockf as _lock_region
 from treadle.fcntl import others_may_run as _others_may_run
 from treadle.fcntl import until_free as _until_free
 from treadle.fcntl import wait_for_lock as _wait_for_lock
 from treadle.greenlet import getcurrent as _getcurrent
-from treadle.greenlet import spawn as _spawn
 from treadle.hub import get_hub
 from treadle.hub import sleep as _sleep
 from treadle.thread import go_on_in_child as _go_on_in_child
@@ -48,12 +53,15 @@ if _typing.TYPE_CHECKING:  # what this module has of the standard one
 
 __implements__: list[str] = [
     "close",
+    "closerange",
+    "dup2",
     "fork",
     "forkpty",
     "lockf",
     "open",
     "read",
     "readv",
+    "set_inheritable",
     "system",
     "wait",
     "wait3",
@@ -83,11 +91,14 @@ globals().update({name: getattr(_os, name) for name in __imports__})
 __all__ = [*getattr(_os, "__all__", []), *__extensions__]
 
 _native_close = _os.close
+_native_closerange = _os.closerange
+_native_dup2 = _os.dup2
 _native_fork = _os.fork
 _native_forkpty = _os.forkpty
 _native_lockf = _os.lockf
 _native_open = _os.open
 _native_readv = _os.readv
+_native_set_inheritable = _os.set_inheritable
 _native_writev = _os.writev
 _read = _os.read
 _write = _os.write
@@ -97,14 +108,16 @@ _native_wait3 = _os.wait3
 _native_wait4 = _os.wait4
 _native_waitid = _os.waitid
 _native_waitpid = _os.waitpid
+#: The standard function; sockets use it too.
+native_sendfile: Any = getattr(_os, "sendfile", None)
 _native_pidfd_open = getattr(_os, "pidfd_open", None)
 
 _READ, _WRITE = 1, 2
 _NOWAIT: int = getattr(_os, "RWF_NOWAIT", 0)
 #: How many bytes are copied between files before other greenlets run: about a millisecond's work.
 _COPIED_AT_ONCE = 1 << 20
-#: Seconds between two attempts, and the most attempts to let a thread go.
-_RETRY, _TRIES = 0.001, 50
+#: Seconds between two attempts: at first, and at most.
+_RETRY, _LONGEST_PAUSE = 0.001, 0.05
 #: Error numbers after which nb_read() and nb_write() try again.
 ignored_errors: tuple[int, int] = (_errno.EAGAIN, _errno.EINTR)
 #: Interval in seconds at which waitpid() checks whether a child's watcher was called.
@@ -113,10 +126,74 @@ _WATCH_INTERVAL = 0.001
 
 @_builtin
 def close(fd: int) -> None:
-    """Close *fd* as :func:`os.close` does; greenlets that wait for it get an OSError (EBADF)."""
+    """Close *fd* as :func:`os.close` does; greenlets that wait for it get an OSError (EBADF).
+
+    A descriptor of treadle's own is none of the program's: that is EBADF, too.
+    """
     if isinstance(fd, int):
+        if _used_descriptors(fd, fd + 1):
+            raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
         _cancel_waits(fd)
     _native_close(fd)
+
+
+@_builtin
+def closerange(fd_low: int, fd_high: int, /) -> None:
+    """Close descriptors as :func:`os.closerange` does, except those of treadle's own.
+
+    Greenlets that wait for one get an OSError (EBADF).
+    """
+    _cancel_waits_between(fd_low, fd_high)
+    for kept in _used_descriptors(fd_low, fd_high):
+        _native_closerange(fd_low, kept)
+        fd_low = kept + 1
+    _native_closerange(fd_low, fd_high)
+
+
+@_builtin
+def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+    """Duplicate *fd* as :func:`os.dup2` does; who waits for *fd2* gets an OSError (EBADF).
+
+    If the copy is *inheritable*, a socket is handed over to children, which find it blocking unless
+    it has a timeout.
+    """
+    _os.get_inheritable(fd)  # raises EBADF before anything is done
+    if fd != fd2:
+        _cancel_all_waits(fd2)
+        _yield_number(fd2)
+    fd2 = _native_dup2(fd, fd2, inheritable)
+    if inheritable:
+        _hand_over(fd2)
+    return fd2
+
+
+@_builtin
+def set_inheritable(fd: int, inheritable: Any, /) -> None:
+    """Call :func:`os.set_inheritable`; a socket is handed over as by :func:`dup2`."""
+    _native_set_inheritable(fd, inheritable)
+    if inheritable:
+        _hand_over(fd)
+
+
+def _handing_over(spawn: _Callable[..., int]) -> _Callable[..., int]:
+    """Return *spawn*, one of the variants of posix_spawn(), preceded by handing sockets over."""
+
+    @_builtin
+    @_wraps(spawn, ("__name__", "__qualname__", "__doc__"))
+    def call(path: Any, argv: Any, env: Any, /, *, file_actions: Any = (), **settings: Any) -> int:
+        actions = file_actions and [*file_actions]
+        for action in actions or ():
+            if action[:1] == (_os.POSIX_SPAWN_DUP2,) and isinstance(action[1], int):
+                _hand_over(action[1])
+        return spawn(path, argv, env, file_actions=actions, **settings)
+
+    return call
+
+
+if hasattr(_os, "posix_spawn"):
+    posix_spawn = _handing_over(_os.posix_spawn)
+    posix_spawnp = _handing_over(_os.posix_spawnp)
+    __implements__.extend(["posix_spawn", "posix_spawnp"])
 
 
 # fork() and forkpty() have no @_builtin: code written for gevent expects plain functions.
@@ -322,7 +399,6 @@ def _after(offset: int | None, done: int) -> int | None:
 
 
 if _sys.platform == "linux":
-    _native_sendfile = _os.sendfile
     _native_splice = _os.splice
     _native_copy_file_range = _os.copy_file_range
 
@@ -330,10 +406,10 @@ if _sys.platform == "linux":
     def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         """Copy as :func:`os.sendfile` does; other greenlets run meanwhile."""
         if not _others_may_run() or not _shall_wait(out_fd):
-            return _native_sendfile(out_fd, in_fd, offset, count)
+            return native_sendfile(out_fd, in_fd, offset, count)  # type: ignore[no-any-return]
         if _is_regular(out_fd) and count > _COPIED_AT_ONCE:
             return _in_parts(
-                lambda done, size: _native_sendfile(out_fd, in_fd, _after(offset, done), size),
+                lambda done, size: native_sendfile(out_fd, in_fd, _after(offset, done), size),
                 count,
                 _COPIED_AT_ONCE,
             )
@@ -343,7 +419,7 @@ if _sys.platform == "linux":
             _await_ready(out_fd, _WRITE)
             size = min(_PIPE_BUF, count - done)
             try:
-                size = _native_sendfile(out_fd, in_fd, _after(offset, done), size)
+                size = native_sendfile(out_fd, in_fd, _after(offset, done), size)
             except OSError as exc:
                 if not (isinstance(exc, BlockingIOError) and _waits_for_us(out_fd)):
                     if done:
@@ -441,86 +517,45 @@ def _is_fifo_that_waits(path: Any, flags: int, dir_fd: int | None) -> bool:
         return False  # the native function raises it, or makes the file
 
 
-#: FIFO, as os.path.samestat() tells them apart -> how many greenlets wait for a writer of it.
-_readers: _Counter[tuple[int, int]] = _Counter()
-_readers_guard = _allocate_lock()
-
-
 def _await_writer(path: Any, flags: int, dir_fd: int | None) -> int:
-    """Open a FIFO for reading, in a thread: nothing else tells when a writer comes."""
-    status = _os.stat(path, dir_fd=dir_fd)
-    fifo = status.st_dev, status.st_ino
-    opening = _Opening(lambda: _native_open(path, flags, dir_fd=dir_fd))
-    with _readers_guard:
-        _readers[fifo] += 1
+    """Open a FIFO for reading when it has a writer.
+
+    Not in a thread, which could be stopped only by a writer: others who read would take that for
+    theirs.
+    """
+    fd = _native_open(path, flags | _os.O_NONBLOCK, dir_fd=dir_fd)
+    _unready.add(fd)
     try:
-        _waits.apply(opening)
+        pause = _RETRY
+        while not _had_writer(fd):
+            # The system tells only of writers that write or leave: ask again for others.
+            if _sys.platform == "linux":
+                _wait_for(fd, _READ, pause)
+            else:
+                _sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        _os.set_blocking(fd, True)
     except BaseException:
-        opening.leave()
+        _native_close(fd)
         raise
     finally:
-        with _readers_guard:
-            _readers[fifo] -= 1
-            last = not _readers[fifo]
-            if last:
-                del _readers[fifo]
-        if last and opening.goes_on:
-            _spawn(_end_wait_for_writer, opening, path, dir_fd)
-    return opening.descriptors.pop()
+        _unready.discard(fd)
+    return fd
 
 
-class _Opening:
-    """The opening of a file in a thread, which closes it again if nobody wants it any more."""
-
-    def __init__(self, open: _Callable[[], int]) -> None:
-        self._open = open
-        self._guard = _allocate_lock()
-        self._left = False
-        #: Whether the thread still waits.
-        self.goes_on = False
-        #: The descriptor, once there is one.
-        self.descriptors: list[int] = []
-
-    def __call__(self) -> None:
-        with self._guard:
-            if self._left:
-                return
-            self.goes_on = True
-        try:
-            self.descriptors.append(self._open())
-        finally:
-            with self._guard:
-                self.goes_on = False
-                if self._left:
-                    self._close()
-
-    def leave(self) -> None:
-        """Close the file when it has been opened."""
-        with self._guard:
-            self._left = True
-            if not self.goes_on:
-                self._close()
-
-    def _close(self) -> None:
-        while self.descriptors:
-            _native_close(self.descriptors.pop())
+#: The FIFOs that greenlets have opened and wait for a writer of.
+_unready: set[int] = set()
 
 
-def _end_wait_for_writer(opening: _Opening, path: Any, dir_fd: int | None) -> None:
-    """Let the thread that waits for a writer of the FIFO go: be that writer.
+def _close_unready() -> None:
+    """In a forked child: be no reader for others if the greenlets that wait are not there."""
+    hub = _get_existing_hub()
+    if hub is None or hub.keeping_fork is None:
+        while _unready:
+            _native_close(_unready.pop())
 
-    Otherwise the next writer would take the thread, which wants nothing, for its reader.
-    """
-    for _ in range(_TRIES):  # the thread may be about to wait
-        if not opening.goes_on:
-            return
-        try:
-            _native_close(_native_open(path, _os.O_WRONLY | _os.O_NONBLOCK, dir_fd=dir_fd))
-            return
-        except OSError as exc:
-            if exc.errno != _errno.ENXIO:
-                return
-        _sleep(_RETRY)
+
+_os.register_at_fork(after_in_child=_close_unready)
 
 
 #: gevent's names for its own versions; here they are :func:`fork` and :func:`forkpty`.

@@ -11,10 +11,10 @@ from __future__ import annotations
 import errno as _errno
 import os as _os
 import socket as _stdlib
+import struct as _struct
 import typing as _typing
 from array import array as _array
-from collections.abc import Iterator as _Iterator
-from contextlib import contextmanager as _contextmanager
+from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
 # Imported now, for DNS lookups while the interpreter ends: nothing can be imported then.
@@ -27,12 +27,14 @@ from treadle._core.descriptor import cancel_waits as _cancel_waits
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.rebound import rebound as _rebound
 from treadle._core.sockets import SocketState as _SocketState
+from treadle._core.sockets import call_at_once as _call_at_once
 from treadle._core.sockets import call_when_ready as _call_when_ready
 from treadle._core.sockets import hand_over as _hand_over
 from treadle._core.thrown import thrown_in as _thrown_in
 from treadle.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseError
 from treadle.hub import get_hub as _get_hub
 from treadle.hub import sleep as _sleep
+from treadle.os import native_sendfile as _native_sendfile
 from treadle.resolver import is_address as _is_address
 from treadle.timeout import Timeout as _Timeout
 
@@ -68,7 +70,6 @@ __all__ = [*getattr(_stdlib, "__all__", []), *__extensions__]
 _native = _stdlib.socket
 _DONTWAIT: int = _core_sockets.DONTWAIT
 _GiveupOnSendfile = _stdlib._GiveupOnSendfile  # type: ignore[attr-defined]
-_native_sendfile = getattr(_os, "sendfile", None)
 #: How many bytes one sendfile() call may copy: the call blocks the thread while it copies.
 _SENDFILE_PART = 1 << 20
 _PENDING = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK, _errno.EINTR})
@@ -87,32 +88,36 @@ class socket(_native):
     def __init__(
         self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
     ) -> None:
+        self._begin(family, type, proto, fileno, fresh=fileno is None)
+
+    def _begin(
+        self, family: int, type: int, proto: int, fileno: int | None, *, fresh: bool
+    ) -> None:
+        """Initialise the socket; nobody else uses one that is *fresh*."""
         super().__init__(family, type, proto, fileno)
         timeout = super().gettimeout()  # the default timeout, or 0 with SOCK_NONBLOCK
         # A short read means that nothing is left to read on TCP only: a read from a Unix stream
         # also stops at descriptors that come with the data.
-        stream = self.type == _stdlib.SOCK_STREAM and self.family in _INTERNET
-        self._state = _SocketState(self.fileno(), stream=stream, timeout=timeout)
+        splits = self.type == _stdlib.SOCK_STREAM
+        self._state = _SocketState(
+            self.fileno(),
+            stream=splits and self.family in _INTERNET,
+            splits=splits,
+            timeout=timeout,
+            fresh=fresh,
+        )
         if timeout is not None or not self._native_waits:
             super().settimeout(0)  # the native calls do not wait for the timeout then
+            self._state.keep_blocking()
+        if not fresh:
+            for option in _LIMITS:
+                self._take_limit(option)
 
     # -- timeouts
 
     def settimeout(self, value: float | None) -> None:
         """Set how many seconds a call may wait: None for ever, 0 not at all (non-blocking)."""
         self._state.set_timeout(value)
-
-    @_contextmanager
-    def _not_blocking(self) -> _Iterator[None]:
-        """Make the system's socket non-blocking, also if it was handed over."""
-        blocks = _os.get_blocking(self.fileno())
-        if blocks:
-            _os.set_blocking(self.fileno(), False)
-        try:
-            yield
-        finally:
-            if blocks and self.fileno() >= 0:
-                _os.set_blocking(self.fileno(), True)
 
     def gettimeout(self) -> float | None:
         """Return the timeout in seconds, or None."""
@@ -149,6 +154,24 @@ class socket(_native):
     def ref(self, value: bool) -> None:
         self._state.unref = not value
 
+    def setsockopt(self, level: int, optname: int, *value: _Any) -> None:
+        """Set an option of the socket.
+
+        SO_RCVTIMEO and SO_SNDTIMEO are obeyed where there is no timeout: a call raises
+        BlockingIOError after that time, as in the standard library.
+        """
+        super().setsockopt(level, optname, *value)
+        if level == _stdlib.SOL_SOCKET and optname in _LIMITS:
+            self._take_limit(optname)
+
+    def _take_limit(self, optname: int) -> None:
+        try:
+            value = self.getsockopt(_stdlib.SOL_SOCKET, optname, _TIMEVAL.size)
+            seconds, microseconds = _TIMEVAL.unpack(value)
+        except (OSError, _struct.error):
+            return  # a kind of socket without it
+        self._state.set_limit(_LIMITS[optname], seconds + microseconds / 1e6)
+
     # -- calls that wait
 
     if not _typing.TYPE_CHECKING:  # they have the signatures of the standard class
@@ -158,24 +181,81 @@ class socket(_native):
         sendall = _core_sockets.sendall
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> _Any:
-        return _call_when_ready(
+        if self._state.repeats(flags):
+            buffer = bytearray(bufsize)
+            size, address = self.recvfrom_into(buffer, 0, flags)
+            return bytes(memoryview(buffer)[:size]), address
+        received = _call_when_ready(
             self._state, _READ, flags, super().recvfrom, bufsize, flags | _DONTWAIT
         )
+        return (self.recv(bufsize, flags), None) if received is None else received
 
     def recvfrom_into(self, buffer: _Any, nbytes: int = 0, flags: int = 0) -> _Any:
-        return _call_when_ready(
+        received = _call_when_ready(
             self._state, _READ, flags, super().recvfrom_into, buffer, nbytes, flags | _DONTWAIT
         )
+        if received is None:
+            return self.recv_into(buffer, nbytes, flags), None
+        if self._state.repeats(flags):
+            size, address = received
+            return _core_sockets.receive_rest(self._state, buffer, size, nbytes, flags), address
+        return received
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> _Any:
-        return _call_when_ready(
+        if self._state.repeats(flags):
+            buffer = bytearray(bufsize)
+            size, *others = self.recvmsg_into([buffer], ancbufsize, flags)
+            return bytes(memoryview(buffer)[:size]), *others
+        received = _call_when_ready(
             self._state, _READ, flags, super().recvmsg, bufsize, ancbufsize, flags | _DONTWAIT
         )
+        return (self.recv(bufsize, flags), [], 0, None) if received is None else received
 
     def recvmsg_into(self, buffers: _Any, ancbufsize: int = 0, flags: int = 0, /) -> _Any:
-        return _call_when_ready(
-            self._state, _READ, flags, super().recvmsg_into, buffers, ancbufsize, flags | _DONTWAIT
+        buffers = [*buffers]
+        received = self._receive_part(super().recvmsg_into, buffers, ancbufsize, flags)
+        if not self._state.repeats(flags):
+            return received
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        size, ancdata, msg_flags, address = received
+        done = size
+        try:
+            # Like the system's call, do not go on beyond descriptors that come with the data.
+            while size and not ancdata and not msg_flags & _stdlib.MSG_CTRUNC:
+                rest = _after(views, done)
+                if not rest:
+                    break
+                size, ancdata, msg_flags, _ = self._receive_part(
+                    self._or_fail_later(super().recvmsg_into), rest, ancbufsize, flags
+                )
+                done += size
+        except BaseException:
+            self._state.put_back(b"".join(views)[:done])
+            raise
+        return done, ancdata, msg_flags, address
+
+    def _receive_part(self, method: _Any, buffers: list[_Any], ancbufsize: int, flags: int) -> _Any:
+        received = _call_when_ready(
+            self._state, _READ, flags, method, buffers, ancbufsize, flags | _DONTWAIT
         )
+        if received is None:
+            views = _after([memoryview(each).cast("B") for each in buffers], 0)
+            return self.recv_into(views[0], 0, flags) if views else 0, [], 0, None
+        return received
+
+    def _or_fail_later(self, method: _Callable[..., _Any]) -> _Callable[..., _Any]:
+        """Return *method*, whose error is that of the next call: this one returns what it has."""
+
+        def call(*args: _Any) -> _Any:
+            try:
+                return method(*args)
+            except BlockingIOError:
+                raise
+            except OSError as exc:
+                self._state.fail_next(exc.errno or _errno.EIO)
+                return 0, [], 0, None
+
+        return call
 
     def sendto(self, *args: _Any) -> _Any:
         """Send data to an address and return how many bytes were sent.
@@ -228,37 +308,40 @@ class socket(_native):
         end = size if count is None else offset + count
         at = offset
         try:
-            with self._not_blocking():
-                while at < end:
-                    part = min(end - at, _SENDFILE_PART)
-                    sent = _call_when_ready(
-                        self._state, _WRITE, 0, _native_sendfile, self.fileno(), fd, at, part
-                    )
-                    if not sent:
-                        break
-                    at += sent
+            while at < end:
+                part = min(end - at, _SENDFILE_PART)
+                sent = self._when_ready(_WRITE, _native_sendfile, self.fileno(), fd, at, part)
+                if not sent:
+                    break
+                at += sent
         finally:
             if at > offset and hasattr(file, "seek"):
                 file.seek(at)
         return at - offset
 
     def _accept(self) -> tuple[int, _Any]:
-        # Polling first is not enough: another process may accept the connection before this one
-        # does, and accept() would block if the socket was handed over.
-        self._state.unblock(must=True)
-        return _call_when_ready(self._state, _READ, 0, super()._accept)  # type: ignore[misc, no-any-return]
+        return self._when_ready(_READ, super()._accept)  # type: ignore[misc, no-any-return]
+
+    def _when_ready(self, event: int, method: _Callable[..., _Any], *args: _Any) -> _Any:
+        """Call *method*, which knows no MSG_DONTWAIT, when the socket is ready; return its result.
+
+        Polling first is not enough: another process may accept the connection before this one does,
+        and the call would block if the socket was handed over.
+        """
+        return _call_when_ready(self._state, event, 0, _call_at_once, self._state, method, *args)
 
     def accept(self) -> tuple[socket, _Any]:
         """Wait for a connection; return its socket and the peer's address."""
         fd, address = self._accept()
-        return socket(self.family, self.type, self.proto, fileno=fd), address
+        accepted = _fresh(self.family, self.type, self.proto, fd)
+        accepted._state.take_limits(self._state)
+        return accepted, address
 
     def connect(self, address: _Any) -> None:
         """Connect to *address*; raise TimeoutError when the timeout expires."""
         if self.gettimeout() == 0 or self._state.never_waits:
-            return _call_when_ready(
-                self._state, _WRITE, 0, super().connect, self._resolved(address)
-            )
+            _call_when_ready(self._state, _WRITE, 0, super().connect, self._resolved(address))
+            return
         error = self._connect_waiting(address)
         if error is None:
             raise TimeoutError("timed out")
@@ -271,7 +354,7 @@ class socket(_native):
         The number is EAGAIN when the timeout expires. Errors of the DNS lookup are raised.
         """
         if self.gettimeout() == 0 or self._state.never_waits:
-            return _call_when_ready(
+            return _call_when_ready(  # type: ignore[no-any-return]
                 self._state, _WRITE, 0, super().connect_ex, self._resolved(address)
             )
         error = self._connect_waiting(address)
@@ -280,23 +363,20 @@ class socket(_native):
     def _connect_waiting(self, address: _Any) -> int | None:
         """Connect; return 0, the number of an error, or None when the timeout has expired."""
         address = self._resolved(address)
-        with self._not_blocking():
-            return self._connect(address)
-
-    def _connect(self, address: _Any) -> int | None:
         timeout = self.gettimeout()
-        deadline = None if timeout is None else _monotonic() + timeout
+        limit = self._state.get_write_limit() if timeout is None else timeout
+        deadline = None if limit is None else _monotonic() + limit
         while True:
-            error = super().connect_ex(address)
+            error = _call_at_once(self._state, super().connect_ex, address)
             if error == _errno.EAGAIN and self.family == getattr(_stdlib, "AF_UNIX", None):
                 # The system does not report when the server's queue has room: try again later.
                 if deadline is not None and _monotonic() >= deadline:
-                    return None
+                    return None if timeout is not None else error
                 _sleep(_RETRY_UNIX_CONNECT)
             elif error in _PENDING:
                 self._state.connecting()
                 if not _core_sockets.wait_until_writable(self._state):
-                    return None
+                    return None if timeout is not None else _errno.EINPROGRESS
                 return self.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_ERROR)
             else:
                 return 0 if error == _errno.EISCONN else error
@@ -331,7 +411,7 @@ class socket(_native):
         """Close the socket object and return its file descriptor, which stays open."""
         self._state.closed()
         fd = super().detach()
-        _hand_over(fd)
+        _hand_over(fd, let_go=True)
         return fd
 
     def set_inheritable(self, inheritable: bool) -> None:
@@ -341,16 +421,34 @@ class socket(_native):
         """
         super().set_inheritable(inheritable)
         if inheritable:
-            _hand_over(self.fileno())
+            self._state.hand_over()
 
     def shutdown(self, how: int) -> None:
         """Shut down one or both halves of the connection; greenlets that wait for them wake."""
         super().shutdown(how)
 
 
+#: The options that limit how long calls without a timeout wait -> for what.
+_LIMITS = {
+    getattr(_stdlib, name): event
+    for name, event in (("SO_RCVTIMEO", _READ), ("SO_SNDTIMEO", _WRITE))
+    if hasattr(_stdlib, name) and _os.name == "posix"
+}
+#: Their value.
+_TIMEVAL = _struct.Struct("@ll")
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
 #: Hosts that the native calls know without a DNS lookup.
 _NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
+
+
+def _after(views: list[memoryview], done: int) -> list[memoryview]:
+    """Return the room in *views* after the first *done* bytes."""
+    rest = []
+    for view in views:
+        if done < view.nbytes:
+            rest.append(view[done:])
+        done = max(done - view.nbytes, 0)
+    return rest
 
 
 #: The level and type of a message that contains file descriptors; None where there are none.
@@ -366,16 +464,21 @@ def _hand_over_all(ancdata: list[_Any]) -> None:
                 _hand_over(fd)
 
 
-_native_socketpair = _stdlib.socketpair
+def _fresh(family: int, type: int, proto: int, fileno: int) -> socket:
+    """Return a socket over a descriptor that nobody else uses."""
+    made = socket.__new__(socket)
+    made._begin(family, type, proto, fileno, fresh=True)
+    return made
+
+
+# After monkey patching, the standard function would make sockets of this class itself.
+_native_socketpair = _rebound(_stdlib.socketpair, {**vars(_stdlib), "socket": _native})
 
 
 def socketpair(family: int | None = None, type: int = _stdlib.SOCK_STREAM, proto: int = 0) -> _Any:
     """Return a pair of connected sockets, by default of the Unix family where there is one."""
-    # After monkey patching, the standard function returns sockets of this class itself.
     return tuple(
-        end
-        if isinstance(end, socket)
-        else socket(end.family, end.type, end.proto, fileno=end.detach())
+        _fresh(end.family, end.type, end.proto, end.detach())
         for end in _native_socketpair(family, type, proto)
     )
 
@@ -491,11 +594,9 @@ def create_connection(
 def fromfd(fd: _Any, family: int, type: int, proto: int = 0) -> socket:
     """:func:`socket.fromfd`; a blocking descriptor stays so for who else uses it."""
     copy = _stdlib.dup(fd)
-    blocks = _os.get_blocking(copy)
-    made: socket = _namespace["socket"](family, type, proto, copy)
-    if blocks:
+    if _os.get_blocking(copy):
         _hand_over(copy)
-    return made
+    return _namespace["socket"](family, type, proto, copy)  # type: ignore[no-any-return]
 
 
 if not _typing.TYPE_CHECKING:  # they have the signatures of the standard functions

@@ -490,6 +490,18 @@ threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 time.sleep(0.01)
 sys.stdout.close()
 """,
+    "files_that_other_modules_hold": """
+import encodings, functools
+def file(text):
+    made = open("/dev/stdout", "w")
+    made.write(text + "\\n")
+    return made
+encodings.held = file("imported before all others")
+sys.held = file("sys")
+class Cycle: pass
+functools.held = cycle = Cycle()
+cycle.itself, cycle.file = cycle, file("cycle")
+""",
     "stderr_closed_and_thread_fails": """
 sys.stderr.close()
 def fail(): raise ValueError

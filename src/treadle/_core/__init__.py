@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from treadle._core import ending as ending
 from treadle._core import native as native  # now, as the thread module may be patched later
 
 # A free-threaded interpreter takes the GIL for the first compiled module, for good, and warns. If

@@ -25,6 +25,7 @@ from treadle._core.threads cimport (
     treadle_report_thread,
 )
 
+from importlib import import_module
 from typing import SupportsFloat, SupportsIndex
 
 PyGreenlet_Import()
@@ -35,14 +36,29 @@ cdef extern from "Python.h":
 cdef object NUMBER = (SupportsFloat, SupportsIndex)
 
 
+class _Module:
+    """Is pickled so that the module of this name comes out of the pickle."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return import_module, (self.name,)
+
+
 class builtin(staticmethod):
     """A function that classes do not bind, like the interpreter's built-in functions.
 
     ``class Clock: sleep = time.sleep`` is common, and works with the built-in function.
     """
 
+    #: The standard module that has the function, once patching has put it there.
+    home = None
+
     def __reduce__(self):
-        return self.__name__  # pickled by name, as functions are
+        if self.home is None:
+            return self.__name__  # pickled by name, as functions are
+        return getattr, (_Module(self.home), self.__name__)
 
     def __repr__(self):
         return f"<function {self.__module__}.{self.__name__}>"

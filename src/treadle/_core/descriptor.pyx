@@ -27,7 +27,7 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
-from treadle._core.thread_hub cimport forget_in_all_hubs
+from treadle._core.thread_hub cimport forget_in_all_hubs, open_hubs
 from treadle._core.wait_queue cimport WaitQueue
 
 PyGreenlet_Import()
@@ -36,6 +36,7 @@ cdef extern from "ready.h":
     bint treadle_would_wait(int fd, bint writing)
     int treadle_fd_waits(int fd)
     int treadle_takes_parts(int fd)
+    bint treadle_had_writer(int fd)
     int treadle_poll(int fd, bint writing, int ms) nogil
     enum:
         TREADLE_PIPE_BUF
@@ -400,11 +401,60 @@ def takes_parts(int fd) -> bool:
     return bool(treadle_takes_parts(fd))
 
 
+def had_writer(int fd) -> bool:
+    """Return whether *fd*, a FIFO opened for reading without waiting, has or had a writer."""
+    return treadle_had_writer(fd)
+
+
 def cancel_waits(int fd) -> None:
     """Raise OSError (EBADF) in the greenlets of this thread that wait for *fd*."""
     cdef Hub hub = get_hub_if_exists()
     if hub is not None:
         cancel_in(hub, fd)
+
+
+def cancel_waits_between(int low, int high) -> None:
+    """Do what cancel_waits() does for all descriptors from *low* to below *high*."""
+    cdef Hub hub = get_hub_if_exists()
+    cdef int fd
+    if hub is not None:
+        for fd in range(max(low, 0), min(high, <int>len(hub.poller.slots))):
+            cancel_in(hub, fd)
+
+
+def cancel_all_waits(int fd) -> None:
+    """Raise OSError (EBADF) in the greenlets of all threads that wait for *fd*.
+
+    Call this before another file gets the number *fd*: a socket that has it then uses that file.
+    """
+    cdef Hub hub
+    cdef Pollable found
+    cdef Descriptor descriptor
+    for hub in list(open_hubs()):
+        # A portable poller, in which its thread may be, asks for each event anew anyway.
+        found = hub.poller.slot(fd) if hub.poller.edge_triggered else None
+        if isinstance(found, Descriptor):
+            descriptor = found
+            hub.poller.forget(descriptor)
+            descriptor.read_ready = descriptor.write_ready = True
+            descriptor.hung_up = False
+            descriptor.fail(closed_error())
+    cancel_waits(fd)
+
+
+def used_descriptors(int low, int high) -> list[int]:
+    """Return the descriptors from *low* to below *high* that treadle's hubs use, sorted."""
+    cdef Hub hub
+    return sorted([fd for hub in list(open_hubs()) if hub.poller is not None
+                   for fd in hub.poller.descriptors() if low <= fd < high])
+
+
+def yield_number(int fd) -> None:
+    """Let no hub of treadle's use the number *fd* any more: the program is about to."""
+    cdef Hub hub
+    for hub in list(open_hubs()):
+        if hub.poller is not None:
+            hub.poller.yield_number(fd)
 
 
 cdef int cancel_in(Hub hub, int fd) except -1:

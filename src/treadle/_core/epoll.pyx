@@ -17,7 +17,7 @@ cdef extern from "epoll.h" nogil:
     enum:
         EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLERR, EPOLLHUP, EPOLLRDHUP, EPOLLET, EPOLLONESHOT, EPOLL_CLOEXEC
         EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
-        EFD_CLOEXEC, EFD_NONBLOCK, O_CLOEXEC, O_NONBLOCK
+        EFD_CLOEXEC, EFD_NONBLOCK, F_DUPFD_CLOEXEC, O_CLOEXEC, O_NONBLOCK
     unsigned int treadle_forks
     int treadle_count_forks()
     int epoll_create1(int flags)
@@ -28,6 +28,7 @@ cdef extern from "epoll.h" nogil:
     ssize_t read(int fd, void *buffer, size_t size)
     ssize_t write(int fd, const void *buffer, size_t size)
     int close(int fd)
+    int fcntl(int fd, int command, int argument)
 
 if treadle_count_forks():
     raise MemoryError("no memory for a function to call in forked children")
@@ -141,6 +142,29 @@ cdef class EpollPoller(Poller):
         if self.gets_signals and self.signal_pipe[1] >= 0:
             self.decline_signals()
         self.close_descriptors()
+        return 0
+
+    cdef tuple descriptors(self):
+        return (self.epfd, self.wake_fd, self.signal_pipe[0], self.signal_pipe[1])
+
+    cdef int yield_number(self, int fd) except -1:
+        cdef int moved
+        if fd < 0 or fd not in self.descriptors():
+            return 0
+        moved = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+        if moved < 0:
+            PyErr_SetFromErrno(OSError)
+        # The epoll set goes on to watch the file under its old number, as the copy keeps it open.
+        if fd == self.epfd:
+            self.epfd = moved
+        elif fd == self.wake_fd:
+            self.wake_fd = moved
+        elif fd == self.signal_pipe[0]:
+            self.signal_pipe[0] = moved
+        else:
+            self.decline_signals()
+            self.signal_pipe[1] = moved
+            self.ask_for_signals()
         return 0
 
     cdef int renew(self) except -1:

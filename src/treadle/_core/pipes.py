@@ -18,6 +18,9 @@ from treadle._core.greenlet import getcurrent as _getcurrent
 from treadle._core.locks import RLock
 
 _READ, _WRITE = 1, 2
+# What closing a file uses: the interpreter closes the last files when the builtins have gone.
+_len, _memoryview, _OSError = len, memoryview, OSError
+_super: Any = super
 
 
 class PipeIO(_io.RawIOBase):
@@ -58,14 +61,15 @@ class PipeIO(_io.RawIOBase):
         program made it non-blocking; in that case None means that nothing fits.
         """
         fd = self.fileno()
-        octets = memoryview(data).cast("B")
-        part = _PIPE_BUF if _takes_parts(fd) else len(octets)
+        octets = _memoryview(data).cast("B")
+        total = _len(octets)
+        part = _PIPE_BUF if _takes_parts(fd) else total
         done = 0
-        while done < len(octets):
+        while done < total:
             _await_ready(fd, _WRITE)
             try:
                 size = self._raw.write(octets[done : done + part])
-            except OSError:
+            except _OSError:
                 if done:
                     return done
                 raise
@@ -122,7 +126,7 @@ class PipeIO(_io.RawIOBase):
         if not self._raw.closed:
             _cancel_waits(self.fileno())
             self._raw.close()
-        super().close()
+        _super(PipeIO, self).close()
 
 
 def in_turn(lock: RLock, method: _Callable[..., Any]) -> _Callable[..., Any]:
@@ -162,7 +166,7 @@ class _Shared:
             _cancel_waits(self.raw.fileno())
         try:
             with self._turn:
-                super().close()  # type: ignore[misc]
+                _super(_Shared, self).close()
         finally:
             if self._closer is _getcurrent():
                 self._closer = None

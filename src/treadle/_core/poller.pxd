@@ -41,6 +41,10 @@ cdef class Poller:
     # End the current or next wait. Any thread may call it.
     cdef int wake(self) except -1
     cdef int close(self) except -1
+    # Which descriptors the poller itself uses.
+    cdef tuple descriptors(self)
+    # Leave the number `fd` to the program, which is about to give it to a file of its own.
+    cdef int yield_number(self, int fd) except -1
     # In a forked child: open the poller anew without touching anything shared with the parent.
     cdef int renew(self) except -1
     # Call renew() and register again what was registered.

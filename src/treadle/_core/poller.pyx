@@ -58,6 +58,12 @@ cdef class Poller:
     cdef int close(self) except -1:
         raise NotImplementedError
 
+    cdef tuple descriptors(self):
+        return ()
+
+    cdef int yield_number(self, int fd) except -1:
+        return 0
+
     cdef int renew(self) except -1:
         raise NotImplementedError
 
@@ -194,6 +200,10 @@ cdef class SelectorsPoller(Poller):
         # C, because unpark() must not run Python. If the socket is full, its reader wakes anyway.
         treadle_send_byte(self.wake_fd)
         return 0
+
+    cdef tuple descriptors(self):
+        own = (self.wake_reader.fileno(), self.wake_fd)
+        return (*own, self.selector.fileno()) if hasattr(self.selector, "fileno") else own
 
     cdef int close(self) except -1:
         import _socket

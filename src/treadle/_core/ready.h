@@ -22,6 +22,10 @@ static inline int treadle_takes_parts(int fd)
 {
     return 0;
 }
+static inline int treadle_had_writer(int fd)
+{
+    return 1;
+}
 #else
 #include <errno.h>
 #include <fcntl.h>
@@ -65,6 +69,19 @@ static inline int treadle_takes_parts(int fd)
     if (S_ISSOCK(status.st_mode))
         return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
     return S_ISFIFO(status.st_mode) || (S_ISCHR(status.st_mode) && isatty(fd));
+}
+/* Whether a FIFO, opened for reading in non-blocking mode, has or had a writer since then. */
+static inline int treadle_had_writer(int fd)
+{
+    void *volatile nowhere = NULL;
+    struct pollfd asked = {.fd = fd, .events = POLLIN};
+#ifdef __linux__ /* others report the end of a FIFO that had no writer yet */
+    if (poll(&asked, 1, 0) != 0)
+        return 1;
+#endif
+    (void)asked;
+    /* 0: there is no writer. EAGAIN: there is one. EFAULT: there are data, and they stay there. */
+    return read(fd, nowhere, 1) != 0;
 }
 /* Returns 0 for a descriptor that is closed, fails or is the wrong end of a pipe: the call itself
    raises the error. Also 0 for a non-blocking descriptor, unless it blocks for others than treadle. */

@@ -4,6 +4,8 @@ Each call is tried at once and waits only if it would block. A return code tells
 never an exception. Arguments and errors are those of the standard library's socket.
 """
 
+import os
+
 import _socket
 
 cimport cython
@@ -13,6 +15,7 @@ from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 from treadle._core.clock cimport check_range, nanoseconds, now
 from treadle._core.descriptor cimport Descriptor, ask, asked_in_vain, charge, spend
@@ -21,8 +24,13 @@ from treadle._core.poller cimport READ, WRITE
 cdef extern from "blocking.h":
     enum:
         TREADLE_DONTWAIT
-    int treadle_unblock(int fd, bint blocks_for_others, bint must)
-    int treadle_hand_over(int fd)
+        TREADLE_WAS_NONBLOCKING, TREADLE_WAS_SHARED, TREADLE_REFUSED
+    int treadle_unblock(int fd, bint blocks_for_others, bint fresh)
+    int treadle_hand_over(int fd, bint let_go)
+    bint treadle_is_inheritable(int fd)
+    void treadle_block(int fd)
+    int treadle_begin_call(int fd, bint shared)
+    void treadle_end_call(int fd)
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int fd, void *buf, size_t size, int flags)
@@ -61,36 +69,41 @@ cdef char[SCRATCH] scratch
 DONTWAIT = TREADLE_DONTWAIT
 
 
-# Whether any socket of treadle's was left or made blocking. A flag per socket would not do: many
-# numbers, of copies and in other processes, may stand for the same open file.
+# Whether any socket of treadle's was left or made blocking: OpenSSL's calls must not block then.
 cdef bint some_block = False
 
 
-def hand_over(int fd):
+cdef bint may_block() noexcept:
+    return some_block
+
+
+def hand_over(int fd, bint let_go=False):
     """Let *fd* block others who get it, if a socket of treadle's without a timeout uses it.
 
-    Does nothing for any other number.
+    From then on treadle leaves it blocking, unless it is only *let_go*: then a socket that is made
+    of it takes it back. Does nothing for any other number.
     """
     global some_block
-    if treadle_hand_over(fd):
+    if treadle_hand_over(fd, let_go):
         some_block = True
-
-
-cdef int must_not_block(SocketState io) except -1:
-    if some_block:
-        io.unblock(True)
-    return 0
 
 
 cdef class SocketState(Descriptor):
 
-    def __cinit__(self, int fd, *, bint stream=False, timeout=None):
+    def __cinit__(self, int fd, *, bint stream=False, bint splits=False, timeout=None,
+                  bint fresh=True):
+        cdef int found
         self.owned = True
         self.stream = stream
+        self.splits = splits
+        self.read_limit = self.write_limit = -1
         self.take_timeout(timeout)
+        found = self.unblock(fresh)
         # Like the standard library's calls, treadle's do not wait if others made the socket
         # non-blocking.
-        self.never_waits = self.unblock() and timeout is None
+        self.never_waits = found & TREADLE_WAS_NONBLOCKING and timeout is None
+        if found & (TREADLE_REFUSED if fresh else TREADLE_REFUSED | TREADLE_WAS_SHARED):
+            self.become_shared()
 
     cdef int take_timeout(self, seconds) except -1:
         if seconds is not None and seconds < 0:
@@ -109,26 +122,126 @@ cdef class SocketState(Descriptor):
         cdef bint had_limit = self.timeout >= 0
         self.take_timeout(seconds)
         self.never_waits = False
-        if not had_limit or self.timeout < 0:
-            self.unblock()  # otherwise the system's socket is as it must be
+        if had_limit and self.timeout >= 0:
+            return  # the system's socket is as it must be
+        if self.timeout >= 0:
+            if self.unblock(False) & TREADLE_WAS_SHARED:
+                self.become_shared()
+        elif (self.shared or treadle_is_inheritable(self.fd)
+              or self.unblock(False) & (TREADLE_WAS_SHARED | TREADLE_REFUSED)):
+            self.become_shared()
+            treadle_block(self.fd)
 
-    cpdef bint unblock(self, bint must=False) except -1:
-        """Make the system's socket non-blocking; return whether it was so for others, too.
+    cdef void become_shared(self) noexcept:
+        global some_block
+        self.shared = some_block = True
 
-        Unless it *must* be, that of another user stays as it is.
-        """
-        cdef int was = treadle_unblock(self.fd, self.timeout < 0, must)
-        if was < 0:
+    cdef int unblock(self, bint fresh) except -1:
+        """Make the system's socket non-blocking, unless others may expect it to block."""
+        cdef int found = treadle_unblock(self.fd, self.timeout < 0, fresh)
+        if found < 0:
             PyErr_SetFromErrno(OSError)
-        return was
+        return found
+
+    def hand_over(self):
+        """Do what hand_over() does, and remember it for this socket."""
+        if treadle_hand_over(self.fd, False):
+            self.become_shared()
+
+    def keep_blocking(self):
+        """Let the system's socket block others again, after a call of theirs made it non-blocking."""
+        if self.shared and self.timeout < 0:
+            treadle_block(self.fd)
+
+    cdef int begin_call(self) except -1:
+        cdef int forced
+        if not self.calls:
+            forced = treadle_begin_call(self.fd, self.shared)
+            if forced < 0:
+                PyErr_SetFromErrno(OSError)
+            if not forced:
+                return 0
+            self.become_shared()
+        self.calls += 1
+        return 1
+
+    cdef void end_call(self) noexcept:
+        if self.calls:
+            self.calls -= 1
+            if not self.calls:
+                treadle_end_call(self.fd)
 
     def get_timeout(self):
         """Return the timeout in seconds, or None."""
         return self.seconds
 
+    def set_limit(self, int event, seconds):
+        """Let a call that reads (*event* 1) or writes (2) without a timeout fail after *seconds*.
+
+        It gets the EAGAIN of SO_RCVTIMEO and SO_SNDTIMEO. 0 is no limit.
+        """
+        cdef int64_t limit = nanoseconds(seconds) or -1
+        if event == READ:
+            self.read_limit = limit
+        else:
+            self.write_limit = limit
+
+    def get_write_limit(self):
+        """Return SO_SNDTIMEO in seconds, or None."""
+        return None if self.write_limit < 0 else self.write_limit / 1e9
+
+    def take_limits(self, SocketState other):
+        """Have the limits of *other*, as a socket has those of the listener that accepted it."""
+        self.read_limit, self.write_limit = other.read_limit, other.write_limit
+
+    cdef int64_t limit_of(self, int event) except? -1:
+        cdef int64_t limit = self.read_limit if event == READ else self.write_limit
+        return -1 if limit < 0 else now() + limit
+
     def closed(self):
         """Raise EBADF in all waiters: the descriptor is about to be closed or given away."""
+        if self.calls:  # another thread is in the middle of them
+            self.calls = 0
+            treadle_end_call(self.fd)
         self.detach()
+
+    # -- calls that receive in parts, because MSG_WAITALL asks for all
+
+    cdef bint waits_for_all(self, int flags) noexcept:
+        return (flags & MSG_WAITALL and self.splits and self.timeout < 0 and not self.never_waits
+                and not flags & (MSG_DONTWAIT | MSG_PEEK))
+
+    def repeats(self, int flags) -> bool:
+        """Return whether a call with *flags* receives until it has all that it asked for.
+
+        The system obeys MSG_WAITALL only in calls that block.
+        """
+        return self.waits_for_all(flags)
+
+    def put_back(self, bytes data):
+        """Leave *data*, which an interrupted call had received, to the next call."""
+        self.unread = data if self.unread is None else data + self.unread
+        self.left = self.read_ready = True
+        self.pass_on(READ)
+
+    def fail_next(self, int number):
+        """Leave an error that came after a part of the data to the next call."""
+        self.failed = number
+        self.left = self.read_ready = True
+        self.pass_on(READ)
+
+    cdef Py_ssize_t take_left(self, char *buf, Py_ssize_t size, int flags) except -1:
+        cdef bytes data = self.unread
+        if data is None:
+            self.left = False
+            errno_now, self.failed = self.failed, 0
+            raise OSError(errno_now, os.strerror(errno_now))
+        size = min(size, len(data))
+        memcpy(buf, PyBytes_AS_STRING(data), size)
+        if not flags & MSG_PEEK:
+            self.unread = data[size:] or None
+            self.left = self.unread is not None or self.failed != 0
+        return size
 
     def connecting(self):
         """Forget earlier readiness, so that the next call waits for the connection just begun."""
@@ -146,8 +259,10 @@ cdef int64_t deadline_of(SocketState io) except? -1:
 cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline, bint again) except -1:
     """Wait until a try is worthwhile, or raise TimeoutError. `deadline`: -2 if not computed yet."""
     if deadline[0] == -2:
-        deadline[0] = deadline_of(io)
+        deadline[0] = io.limit_of(event) if io.timeout < 0 else deadline_of(io)
     if not io.wait_ready(event, deadline[0], again):
+        if io.timeout < 0 and (io.read_limit if event == READ else io.write_limit) >= 0:
+            raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
         raise TimeoutError("timed out")
     return 0
 
@@ -161,26 +276,30 @@ cdef int fail_call(SocketState io, int event) except -1:
         raise
 
 
-cdef bint repeats(SocketState io, int flags) noexcept:
-    """Return whether receive() waits between parts of the data, as MSG_WAITALL asks it to."""
-    return (flags & MSG_WAITALL and io.stream and io.timeout < 0 and not io.never_waits
-            and not flags & (MSG_DONTWAIT | MSG_PEEK))
-
-
 cdef Py_ssize_t receive(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
-    cdef Py_ssize_t n, done = 0
-    if not repeats(io, flags):
-        return receive_some(io, buf, size, flags)
-    # The system obeys MSG_WAITALL only in blocking calls, so repeat the call.
-    while done < size:
-        n = receive_some(io, buf + done, size - done, flags)
-        if n == 0:
-            break
-        done += n
+    if io.waits_for_all(flags):
+        return receive_all(io, buf, size, flags, 0)
+    return receive_some(io, buf, size, flags)
+
+
+cdef Py_ssize_t receive_all(SocketState io, char *buf, Py_ssize_t size, int flags,
+                            Py_ssize_t done) except -1:
+    cdef Py_ssize_t n
+    try:
+        while done < size:
+            n = receive_some(io, buf + done, size - done, flags, done > 0)
+            if n == 0:
+                break
+            done += n
+    except:
+        if done:
+            io.put_back(buf[:done])
+        raise
     return done
 
 
-cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int flags) except -1:
+cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int flags,
+                             bint has_part=False) except -1:
     cdef Py_ssize_t n
     cdef int64_t deadline = -2
     cdef bint waited = False
@@ -194,7 +313,10 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
             # Before the call: an edge that another thread's poller reports during it must not be
             # lost.
             io.read_ready = False
-            if size > LARGE:
+            if io.left:
+                io.read_ready = True
+                n = io.take_left(buf, size, flags)
+            elif size > LARGE:
                 with nogil:
                     n = c_recv(io.fd, buf, size, flags | TREADLE_DONTWAIT)
             else:
@@ -213,8 +335,17 @@ cdef Py_ssize_t receive_some(SocketState io, char *buf, Py_ssize_t size, int fla
             if errno != EAGAIN or never:
                 if never:
                     asked_in_vain()
+                if has_part:
+                    io.fail_next(errno)
+                    return 0
                 fail_call(io, READ)
-        wait_or_time_out(io, READ, &deadline, waited)
+        if has_part and io.timeout < 0 and io.read_limit >= 0:
+            if deadline == -2:
+                deadline = io.limit_of(READ)
+            if not io.wait_ready(READ, deadline, waited):
+                return 0  # like the system's call, the caller returns what it has
+        else:
+            wait_or_time_out(io, READ, &deadline, waited)
         waited = True
 
 
@@ -257,7 +388,7 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
     cdef PyObject *data
     cdef Py_ssize_t n
-    if 0 <= size <= SCRATCH and not repeats(io, flags):
+    if 0 <= size <= SCRATCH and not io.waits_for_all(flags):
         n = receive_some(io, scratch, size, flags)
         return PyBytes_FromStringAndSize(scratch, n)
     if size < 0:
@@ -289,6 +420,23 @@ def finalize(self):
 def recv(self, Py_ssize_t bufsize, int flags=0):
     """Receive and return up to *bufsize* bytes; at the end of a stream they are empty."""
     return receive_bytes(self._state, bufsize, flags)
+
+
+def receive_rest(SocketState io, buffer, Py_ssize_t done, Py_ssize_t nbytes, int flags):
+    """Receive the rest of *nbytes* (0: its length) into *buffer*, which contains *done* bytes.
+
+    Does nothing at the end of the stream, and unless *flags* ask for all. Returns how many bytes
+    *buffer* contains then.
+    """
+    cdef Py_buffer view
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        nbytes = min(nbytes or view.len, view.len)
+        if done <= 0 or not io.waits_for_all(flags):
+            return done
+        return receive_all(io, <char *>view.buf, nbytes, flags, done)
+    finally:
+        PyBuffer_Release(&view)
 
 
 # The default of an argument that may be None.
@@ -339,6 +487,8 @@ cdef int send_all(SocketState io, data, int flags) except -1:
             done += transmit(io, <const char *>view.buf + done, view.len - done, flags, &deadline)
             if done >= view.len:
                 return 0
+            if io.timeout < 0:
+                deadline = -2  # SO_SNDTIMEO is for each system call
     finally:
         PyBuffer_Release(&view)
 
@@ -361,12 +511,15 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
 
     *event* is READ (1) or WRITE (2); *flags* are the caller's. Raises TimeoutError after the
     socket's timeout. Calls *method* at once if the timeout is 0, or if it is None and *flags*
-    contain MSG_DONTWAIT.
+    contain MSG_DONTWAIT. Returns None, before it calls *method*, if it would read and an earlier
+    call has left data or an error to be taken by receive().
     """
     cdef int64_t deadline = -2
     cdef bint waited = False
     if io.fd < 0:
         return method(*args)
+    if io.left and event == READ:
+        return None
     if never_waits(io, flags):
         ask()
         try:
@@ -378,6 +531,8 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
         if waited or (io.readers if event == READ else io.writers).count == 0:
             if not waited:
                 spend()
+            if io.left and event == READ:
+                return None
             if is_ready_now(io.fd, event):
                 try:
                     result = method(*args)
@@ -399,6 +554,23 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
         waited = True
 
 
+def call_at_once(SocketState io, method, *args):
+    """Call *method*, which would block the thread if the socket was handed over to others.
+
+    The system's socket is non-blocking during the call, and only during it.
+    """
+    cdef int forced
+    if io.fd < 0:
+        return method(*args)
+    forced = io.begin_call()
+    try:
+        return method(*args)
+    finally:
+        if forced:
+            io.end_call()
+
+
 def wait_until_writable(SocketState io) -> bool:
     """Wait until a connection attempt has ended; return False after the socket's timeout."""
-    return bool(io.wait_ready(WRITE, deadline_of(io)))
+    deadline = io.limit_of(WRITE) if io.timeout < 0 else deadline_of(io)
+    return bool(io.wait_ready(WRITE, deadline))

@@ -20,6 +20,8 @@ cdef int shut(Hub hub) except -1
 ctypedef bint (*treadle_forget)(PyObject *obj, greenlet current) noexcept
 # The descriptor of `pollable` is about to be closed: no hub of any thread watches it any more.
 cdef int forget_in_all_hubs(Pollable pollable) except -1
+# The hubs that are open, of all threads and of none.
+cdef list open_hubs()
 # Declare that timers which call `fire` belong to greenlets or watchers. When a fork or the end of a
 # thread leaves those behind, forget() is asked for each timer, and it is removed. Call it only while
 # a module is initialized.

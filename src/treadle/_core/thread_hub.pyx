@@ -324,6 +324,10 @@ cdef int list_hub(Hub hub) except -1:
     return 0
 
 
+cdef list open_hubs():
+    return all_hubs
+
+
 cdef int forget_in_all_hubs(Pollable pollable) except -1:
     cdef Hub hub
     for hub in all_hubs:

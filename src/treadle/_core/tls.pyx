@@ -10,6 +10,8 @@ import os
 from _ssl import SSL_ERROR_WANT_WRITE as _WANT_WRITE
 from _ssl import SSLWantReadError, SSLWantWriteError
 
+from treadle._core.sockets import call_at_once
+
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
@@ -18,7 +20,7 @@ from treadle._core.clock cimport now
 from treadle._core.descriptor cimport ask, charge, spend
 from treadle._core.locks cimport Semaphore
 from treadle._core.poller cimport READ, WRITE
-from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now, must_not_block
+from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now, may_block
 from treadle._core.wait_queue cimport WaitQueue
 
 # The most bytes of data in a record. No more is given to the native object at once: when it has to
@@ -191,6 +193,9 @@ cdef class TLSConnection:
 
     cdef read_now(self, Py_ssize_t size, buffer):
         self.prepare(READ)
+        if may_block():
+            args = (size,) if buffer is None else (size, buffer)
+            return call_at_once(self.io, self.native_read, *args)
         return self.native_read(size) if buffer is None else self.native_read(size, buffer)
 
     cdef bint has_nothing(self, buffer) except -1:
@@ -221,7 +226,10 @@ cdef class TLSConnection:
         while True:
             self.prepare(WRITE)
             try:
-                sent = self.native_write(octets)
+                if may_block():
+                    sent = call_at_once(self.io, self.native_write, octets)
+                else:
+                    sent = self.native_write(octets)
                 charge(sent)
                 return sent
             except SSLWantWriteError:
@@ -266,7 +274,7 @@ cdef class TLSConnection:
             self.prepare(READ)
             self.prepare(WRITE)
             try:
-                return method()
+                return call_at_once(self.io, method)
             except SSLWantReadError:
                 event = READ
                 if self.io.timeout == 0:
@@ -280,13 +288,11 @@ cdef class TLSConnection:
     cdef int prepare(self, int event) except -1:
         """Clear a ready flag before a try, so that an edge during the try is noticed afterwards.
 
-        Make a socket that was handed over non-blocking again. Raises OSError (EBADF) if the socket
-        is closed.
+        Raises OSError (EBADF) if the socket is closed.
         """
         if self.io.fd < 0:
             # The native object would still use the number, which may be another file by now.
             raise OSError(EBADF, os.strerror(EBADF))
-        must_not_block(self.io)
         if event == READ:
             if self.io.read_ready:
                 self.io.read_ready = False

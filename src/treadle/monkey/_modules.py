@@ -16,7 +16,7 @@ from treadle.events import (
     GeventWillPatchModuleEvent,
     notify_and_call_entry_points,
 )
-from treadle.monkey._saved import patch_item, take_name
+from treadle.monkey._saved import patch_item, take_name, take_place
 
 #: Standard module -> the module that holds its replacements. It is imported only when that part is
 #: patched: most of them import the standard module, which must not be loaded before the program
@@ -99,6 +99,7 @@ def replace(target: ModuleType, source: ModuleType, names: list[str]) -> None:
     for name in names:
         new, old = getattr(source, name), getattr(target, name, None)
         patch_item(target, name, new)
+        take_place(new, target, name)
         own_name = getattr(old, "__name__", name)
         if own_name == name or not hasattr(target, own_name):  # else it is an alias in the module
             take_name(new, old)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import _io
 import io
-import os
-import stat
-import sys
 from collections.abc import Callable
+from os import stat
+from stat import S_ISCHR, S_ISFIFO, S_ISSOCK
+from sys import flags
 from typing import Any
 
 from treadle import os as cooperative_os
@@ -32,10 +32,10 @@ def open(
 
     They also run while a pipe, a FIFO, a socket or a terminal has no data or no room.
     """
-    if encoding is None and sys.flags.warn_default_encoding and "b" not in mode:
+    if encoding is None and flags.warn_default_encoding and "b" not in mode:
         encoding = io.text_encoding(encoding)  # warns of the caller's line
     kind = _kind(file) if opener is None else None
-    if kind is not None and stat.S_ISFIFO(kind) and not isinstance(file, int):
+    if kind is not None and S_ISFIFO(kind) and not isinstance(file, int):
         opener = _open_fifo
     opened = _native_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
     if kind is None and opener is not None:
@@ -52,12 +52,12 @@ def _open_fifo(path: str, flags: int) -> int:
 def _kind(file: Any) -> int | None:
     """Return the mode of a file given by path or descriptor; None if there is no such file."""
     try:
-        return os.stat(file).st_mode
+        return stat(file).st_mode
     except (OSError, TypeError, ValueError):
         return None
 
 
 def _is_waited_for(mode: int, file: Any) -> bool:
-    if stat.S_ISCHR(mode):
+    if S_ISCHR(mode):
         return bool(file.isatty())
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return S_ISFIFO(mode) or S_ISSOCK(mode)

@@ -28,7 +28,13 @@ from treadle.monkey._modules import (
 )
 from treadle.monkey._open import open as cooperative_open
 from treadle.monkey._repair import rebind_all
-from treadle.monkey._saved import is_object_patched, note_change_inside, patch_item, take_name
+from treadle.monkey._saved import (
+    is_object_patched,
+    note_change_inside,
+    patch_item,
+    take_name,
+    take_place,
+)
 from treadle.monkey._stdin import input as cooperative_input
 from treadle.monkey._stdin import wait_before_reads
 from treadle.signal import adopt_handlers
@@ -56,8 +62,9 @@ def patch_os() -> None:
     if patch_module_by_name("os"):
         source, target = source_and_target("fcntl")
         replace(target, source, implemented(source))
-        for module in (builtins, io):
+        for module in (io, builtins):
             patch_item(module, "open", cooperative_open)
+            take_place(cooperative_open, module, "open")
         _wait_before_reads_of_stdin()
 
 

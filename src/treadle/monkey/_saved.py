@@ -78,6 +78,15 @@ def take_name(new: Any, old: Any) -> None:
         new.__qualname__ = old.__qualname__
 
 
+def take_place(new: Any, module: ModuleType, attr: str) -> None:
+    """Let a function be pickled under the name *attr* of *module*, where patching has put it.
+
+    Processes without treadle can read such pickles.
+    """
+    if getattr(new, "home", attr) is None and new.__name__ == attr:
+        new.home = module.__name__
+
+
 def note_change_inside(module: ModuleType, attr: str) -> None:
     """Record the attribute as patched although it stays: something inside it was replaced."""
     saved.setdefault(module.__name__, {}).setdefault(attr, getattr(module, attr))
