@@ -579,7 +579,7 @@ cdef void start_due(PyObject *obj) noexcept:
     self.begin()
 
 
-cdef bint forget_start_timer(PyObject *obj, greenlet current) noexcept:
+cdef bint forget_start_timer(PyObject *obj, greenlet current, greenlet heir) noexcept:
     (<Greenlet>obj).start_timer = NULL
     return True
 

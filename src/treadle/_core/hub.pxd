@@ -81,6 +81,9 @@ cdef class Hub(greenlet):
     cdef treadle_timers timers
     cdef readonly Poller poller
     cdef readonly greenlet main      # the root greenlet, or the ThreadMain that runs in it
+    # The greenlet for which signal handlers run: main, or the one that forked this process.
+    cdef readonly greenlet principal
+    cdef public greenlet host        # the greenlet that forks on behalf of the principal, or None
     cdef public Probe probe          # None, but for tests and tools
     cdef PyObject *newest_fiber      # the list of live Fibers
     cdef Wait main_wait              # the innermost Wait of `main`, None while it runs
@@ -116,6 +119,7 @@ cdef class Hub(greenlet):
     cdef bint on_deadlock(self) except -1
     cdef int meet_fork(self, Wait wait) except -1
     cdef int leave_greenlets_behind(self) except -1
+    cdef int interrupt_principal(self, exc) except -1
 
 
 # The current greenlet. While the interpreter ends, greenlet does not tell it any more: then this

@@ -515,9 +515,9 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
             poll(hub, busy)
             fire_timers(hub)
         except BaseException as exc:
-            # A signal handler raised. The exception belongs to the main greenlet, even if another
+            # A signal handler raised. The exception belongs to the principal, even if another
             # greenlet polls.
-            if current is hub.main:
+            if current is hub.principal:
                 raise
             interrupt_main(hub, exc)
         hub.last_look = treadle_ticks()
@@ -590,14 +590,14 @@ cdef int fire_timers(Hub hub) except -1:
 
 
 cdef int interrupt_main(Hub hub, object exc) except -1:
-    """Raise `exc` in the main greenlet before anything else runs."""
-    cdef Wait wait = hub.main_wait
+    """Raise `exc` in the principal greenlet before anything else runs."""
+    cdef Wait wait = wait_of(hub, hub.principal)
     if wait is not None and not wait.settled and wait.exc is None:
         wait.exc = exc
         if unpark_first(wait):
             return 0
         wait.exc = None
-    return interrupt(hub, hub.main, exc)
+    return hub.interrupt_principal(exc)
 
 
 cdef int interrupt(Hub hub, greenlet target, object exc) except -1:
@@ -695,8 +695,11 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int leave_greenlets_behind(self) except -1:
-        """Never run any of the hub's greenlets again, except the current one."""
+        """Never run any of the hub's greenlets again, except those that a fork lets go on."""
         return 0
+
+    cdef int interrupt_principal(self, exc) except -1:
+        return interrupt(self, self.principal, exc)
 
     def __dealloc__(self):
         unlist_all(self)
@@ -775,7 +778,8 @@ cdef class Hub(greenlet):
             self.handle_error(context, type(exc), exc, exc.__traceback__)
         except BaseException as error:
             # An error in the handler must not end the hub.
-            write_unraisable(error, self)
+            PyErr_SetObject(type(error), error)
+            PyErr_WriteUnraisable(self)
         return 0
 
     def handle_error(self, context, type, value, tb):
@@ -818,7 +822,7 @@ cdef class Hub(greenlet):
         return self.poller.blocking
 
     def interrupt_main(self, exc):
-        """Raise *exc* in this thread's main greenlet, before anything else runs."""
+        """Raise *exc* in this thread's principal greenlet, before anything else runs."""
         interrupt_main(self, exc)
 
     def pending(self):
@@ -828,11 +832,6 @@ cdef class Hub(greenlet):
     def timer_count(self):
         """Return the number of timers that are set."""
         return timers_live(&self.timers)
-
-cdef int write_unraisable(exc, context) except -1:
-    """Pass an exception that no greenlet can receive to sys.unraisablehook."""
-    PyErr_SetObject(type(exc), exc)
-    PyErr_WriteUnraisable(context)
 
 
 cdef greenlet main_greenlet():

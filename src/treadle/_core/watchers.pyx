@@ -707,7 +707,7 @@ cdef void timer_due(PyObject *obj) noexcept:
     self.fire(0)
 
 
-cdef bint forget_timer(PyObject *obj, greenlet current) noexcept:
+cdef bint forget_timer(PyObject *obj, greenlet current, greenlet heir) noexcept:
     cdef Timer self = <Timer>obj
     self.timer = NULL
     if not self.counts:
