@@ -377,6 +377,7 @@ STATICS = {
         "GETS": SET_ONCE,
         "report_awaited": ONE_STEP,
         "on_spawn": CHANGED_IN_PLACE,
+        "left_to_others": CHANGED_IN_PLACE,
         "stack_limit": ONE_STEP,
         "track_tree": ONE_STEP,
     },
