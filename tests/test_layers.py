@@ -355,6 +355,7 @@ CHANGED_IN_PLACE = "one item at a time; loops over it take a copy, or let no oth
 A_CACHE = "what is found in it depends on the key alone"
 STATICS = {
     "_core/aside.pyx": {
+        "functions": SET_ONCE,
         "resume_loop": "read in one step with suspend_loop, before the wait",
         "resumed": SET_ONCE,
         "suspend_loop": ONE_STEP,
@@ -386,7 +387,7 @@ STATICS = {
         "ending": ONE_STEP,
         "first_main": SET_ONCE,
         "loops_run": ONE_STEP,
-        "park_with_state": SET_ONCE,
+        "with_state": SET_ONCE,
         "sleeping_threads": ONE_STEP,
         "treadle_thread_hub": "one for each thread, which alone changes it",
     },

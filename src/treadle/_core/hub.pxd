@@ -102,6 +102,7 @@ cdef class Hub(greenlet):
     cdef HubState state
     cdef void *thread_state          # the interpreter's, of its thread; NULL in a private hub
     cdef object tracing              # how callbacks are traced (see aside.pxd)
+    cdef object left_by_handler      # thread state that a signal handler set for the principal, or None
     cdef Fiber starting              # the greenlet that main starts; kept alive until it runs
     cdef public object keeping_fork  # the greenlet that is in a fork() that keeps all greenlets
     cdef readonly unsigned int generation  # incremented by each fork that leaves greenlets behind
@@ -145,9 +146,13 @@ cdef Wait new_hub_wait(Reason reason, object on)
 # Switch to other greenlets until `wait` is unparked (returns 1) or `timeout` nanoseconds have
 # passed (returns 0; -1: no limit). Raises the exception that was delivered to the wait, if any.
 cdef int park(Wait wait, int64_t timeout) except -1
-# For aside.pyx: park() calls the function if the greenlet has thread state or while loops run.
-ctypedef int (*ParkWithState)(Wait wait, int64_t timeout) except -1
-cdef void set_park_with_state(ParkWithState function) noexcept
+# For aside.pyx: park() calls the first if the greenlet has thread state or while loops run, the hub
+# the second when a signal handler has left some, and the principal's wait the third at its end.
+cdef struct StateFunctions:
+    int (*park)(Wait wait, int64_t timeout) except -1
+    int (*keep)(Hub hub) except -1
+    void (*bring)(Hub hub) noexcept
+cdef void set_state_functions(StateFunctions functions) noexcept
 cdef void set_loops_run(bint value) noexcept
 # End a wait. Any thread may call it; it never switches. Returns False if the wait was ended already
 # or its hub is closed.

@@ -228,7 +228,7 @@ cdef Wait new_thread_wait(Reason reason, object on):
 
 # Whether an asyncio loop runs in some greenlet; aside.pyx sets both.
 cdef bint loops_run = False
-cdef ParkWithState park_with_state = NULL
+cdef StateFunctions with_state
 
 
 cdef void set_loops_run(bint value) noexcept:
@@ -236,9 +236,9 @@ cdef void set_loops_run(bint value) noexcept:
     loops_run = value
 
 
-cdef void set_park_with_state(ParkWithState function) noexcept:
-    global park_with_state
-    park_with_state = function
+cdef void set_state_functions(StateFunctions functions) noexcept:
+    global with_state
+    with_state = functions
 
 
 cdef int park(Wait wait, int64_t timeout) except -1:
@@ -246,7 +246,7 @@ cdef int park(Wait wait, int64_t timeout) except -1:
     if hub is None:
         return park_thread(wait, timeout)
     if (treadle_is_in_use(hub.thread_state) or loops_run) and not wait.state_aside:
-        return park_with_state(wait, timeout)
+        return with_state.park(wait, timeout)
     if hub.state == HUB_FORKING:
         hub.meet_fork(wait)
     if timeout >= 0:
@@ -309,6 +309,8 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
     if wait.timer != NULL:
         cancel_timer(hub, wait.timer)
         wait.timer = NULL
+    if hub.left_by_handler is not None and waiter is hub.principal:
+        with_state.bring(hub)
 
 
 cdef int run_others(Hub hub, Wait wait) except -1:
@@ -369,9 +371,7 @@ cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
         hub.starting = take_start(hub)
         return NULL if hub.starting is None else <PyObject *>hub.starting
     if ring_head_kind(&hub.ring) != WAIT:
-        # The hub runs callbacks and makes first switches. A greenlet's C stack begins where the
-        # stack of the greenlet that starts it stands, so greenlets that start each other would nest
-        # without end. The main greenlet cannot add to such a chain, so it starts greenlets itself.
+        # The hub runs callbacks and makes first switches: see the first invariant in HACKING.md.
         return <PyObject *>hub
     other = take_wait(hub)
     if other is None or other is wait:
@@ -520,6 +520,8 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
             if current is hub.principal:
                 raise
             interrupt_main(hub, exc)
+        if hub.thread_state != NULL and treadle_is_in_use(hub.thread_state):
+            with_state.keep(hub)
         hub.last_look = treadle_ticks()
     while hub.inbox.count > 0:
         kind = ring_head_kind(&hub.inbox)
@@ -714,6 +716,8 @@ cdef class Hub(greenlet):
         cdef Fiber fiber
         cdef greenlet target
         while self.state != HUB_CLOSED:
+            if treadle_is_in_use(self.thread_state):
+                treadle_clear_state()  # a callback or a greenlet that has ended left it
             if self.turn == 0 or self.ring.count == 0:
                 self.take_turn()
                 continue
@@ -750,8 +754,6 @@ cdef class Hub(greenlet):
             if self.state == HUB_CLOSED:
                 raise
             self.report(target, exc)
-        if treadle_is_in_use(self.thread_state):
-            treadle_clear_state()  # a greenlet has ended and left it
         return 0
 
     cdef int run_next_callback(self) except -1:
