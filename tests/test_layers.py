@@ -400,6 +400,7 @@ STATICS = {
         **dict.fromkeys(["deque_append", "deque_popleft", "creators"], SET_ONCE),
         **dict.fromkeys(["simple_init", "simple_qsize", "simple_put", "simple_get"], SET_ONCE),
         "simple_peek": SET_ONCE,
+        "with_mutex": CHANGED_IN_PLACE,
     },
     "_core/sleep.pyx": {"ZERO": SET_ONCE},
     "_core/sockets.pyx": {

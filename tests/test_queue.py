@@ -907,3 +907,22 @@ def test_a_child_may_use_a_queue_whose_items_a_thread_compares() -> None:
     go_on.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_may_use_a_queue_whose_hook_the_parent_runs() -> None:
+    class Slow(Queue[int]):
+        def _put(self, item: Any) -> None:
+            treadle.sleep(0.01)
+            super()._put(item)
+
+    queue = Slow()
+    putter = treadle.spawn(queue.put, 1)
+    settle()
+    pid = os.fork()
+    if pid == 0:
+        queue.put(2, timeout=5)
+        os._exit(queue.get_nowait())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    putter.get()
+    assert queue.get_nowait() == 1

@@ -459,6 +459,16 @@ _readers: _Counter[tuple[int, int]] = _Counter()
 _readers_guard = _allocate_lock()
 
 
+def _renew_guard() -> None:
+    """Replace the guard in a forked child: a thread that is not there may hold it."""
+    global _readers_guard
+    _readers_guard = _allocate_lock()
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_renew_guard)
+
+
 def _await_writer(path: Any, flags: int, dir_fd: int | None) -> int:
     """Open a FIFO for reading, in a thread: nothing else tells when a writer comes."""
     status = _os.stat(path, dir_fd=dir_fd)

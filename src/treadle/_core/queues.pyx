@@ -20,24 +20,30 @@ call waits for the hooks of others, as with the standard library's queues, even 
 otherwise. In the hub, which cannot wait, it raises BlockingSwitchOutError instead.
 """
 
+import os
 import warnings
 from _queue import Empty
 from collections import deque
 from heapq import heapify
 from types import GenericAlias
+from weakref import WeakSet
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.clock cimport check_range, nanoseconds, now
+from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport (
     HUB_CLOSED,
     ON_CHANNEL,
     ON_QUEUE_GET,
     ON_QUEUE_JOIN,
     ON_QUEUE_PUT,
+    Hub,
     Wait,
     can_run,
+    current_greenlet,
+    get_hub_if_exists,
     made_hub,
     new_wait,
     park,
@@ -50,6 +56,8 @@ from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
+
+PyGreenlet_Import()
 
 cdef Preemption *PREEMPTION = the_preemption()
 
@@ -106,6 +114,7 @@ cdef class SimpleQueue:
         self.customised = overrides_hooks(type(self))
         if self.customised:
             self.mutex = RLock()
+            with_mutex.add(self)
         self.compares = not self.customised and isinstance(self, PriorityQueue)
 
     def __init__(self, maxsize=None, items=()):
@@ -529,6 +538,26 @@ cdef class SimpleQueue:
         if self.putting.count:
             text += f" putters[{self.putting.count}]"
         return text
+
+
+# The queues that have a mutex.
+cdef object with_mutex = WeakSet()
+
+
+def renew_mutexes():
+    """Let a forked child use the queues whose hooks were run by what is not there."""
+    cdef SimpleQueue queue
+    cdef Hub hub = get_hub_if_exists()
+    if hub is not None and hub.keeping_fork is current_greenlet():
+        return
+    for queue in with_mutex:
+        owner = queue.mutex.owner
+        if owner is not current_greenlet() and (hub is None or owner is not hub.principal):
+            queue.mutex = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew_mutexes)
 
 
 cdef bint overrides_hooks(cls) except -1:
