@@ -392,7 +392,7 @@ STATICS = {
         "treadle_thread_hub": "one for each thread, which alone changes it",
     },
     "_core/local.pyx": {"last_key": ONE_STEP},
-    "_core/locks.pyx": {"PREEMPTION": SET_ONCE},
+    "_core/locks.pyx": {"PREEMPTION": SET_ONCE, "retaking": CHANGED_IN_PLACE},
     "_core/poller.pyx": {"last_serial": ONE_STEP},
     "_core/probe.pyx": {"preemption": ONE_STEP},
     "_core/queues.pyx": {
