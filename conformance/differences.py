@@ -394,7 +394,8 @@ BEHAVIOURS = [
     Behaviour(
         "Fork",
         "all the parent's greenlets go on in the child",
-        "only the one that forked does, and nothing runs between fork and exec; "
+        "only the one that forked does (the main one, if a signal handler forks while its "
+        "greenlet waits), and nothing runs between fork and exec; "
         "`fork(keep=True)` takes the others along",
         "nothing, or `gevent.os.fork(keep=True)`",
         ("gevent.os.fork", "gevent.os.forkpty"),

@@ -107,3 +107,25 @@ def test_a_contestant_that_breaks_is_a_failure_and_not_a_gap(tmp_path):
     sampler = Sampler("/bin/false", True, tmp_path)
     measure(results, sampler, [row], ["asyncio"], 3, lambda _: None)
     assert results.failures() == ["semaphore: asyncio: exit code 1: no message"]
+
+
+def test_no_container_costs_more_per_item_the_fuller_it_is():
+    """Ten times as many items take at most 30 times as long, in the best of three runs."""
+    ratios: dict[str, float] = {}
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.growth", "2000"],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stderr
+        for line in done.stdout.splitlines()[1:]:
+            *name, _, _, _, _, ratio = line.split()
+            key = " ".join(name)
+            ratios[key] = min(float(ratio), ratios.get(key, float(ratio)))
+        if max(ratios.values()) < 3:
+            break
+    assert len(ratios) > 20
+    assert {name: ratio for name, ratio in ratios.items() if ratio >= 3} == {}

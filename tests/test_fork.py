@@ -145,6 +145,79 @@ for wake, wait in [(event.set, lambda: event.wait(5)), (lambda: queue.put(1), qu
             time.sleep(0.01)
     assert ended[1] == 0
 """,
+    "main goes on in a child that a signal handler or callback forks, whoever polls": """
+import signal
+hub, children, ended_late = treadle.get_hub(), [], []
+def fork(*_):
+    children.append(os.fork())
+    if treadle.getcurrent() is not hub:
+        time.sleep(0.01)  # what the handler waits for goes on in the child, too
+def poll():
+    time.sleep(0.08)  # until then this greenlet is the last to wait, so it polls
+    ended_late.append(os.getpid())
+def by_greenlet(): treadle.spawn_later(0.01, poll)
+def by_thread(): threading.Thread(target=lambda: [time.sleep(0.01), poll()], daemon=True).start()
+def by_hub():
+    watcher = hub.loop.prepare(ref=False)
+    watcher.start(int)
+    return watcher
+def as_callback():
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    hub.loop.run_callback(lambda: children.append(os.fork()))
+signal.signal(signal.SIGALRM, fork)
+left, right = socket.socketpair()
+right.settimeout(0.15)
+def receive():
+    try: right.recv(1)
+    except TimeoutError: return True
+for host in by_greenlet, by_thread, by_hub, as_callback:
+    for wait in (lambda: time.sleep(0.12) or True), receive:
+        signal.setitimer(signal.ITIMER_REAL, 0.04)
+        held = host()
+        right_answer = wait() and hub.refs == 0
+        if children[-1] == 0:
+            assert threading.current_thread() is threading.main_thread()
+            assert threading.enumerate() == [threading.main_thread()]
+            assert os.getpid() not in ended_late
+            os._exit(42 if right_answer else 1)
+        assert right_answer
+        assert os.waitstatus_to_exitcode(native_waitpid(children[-1], 0)[1]) == 42, host
+assert ended_late and set(ended_late) == {os.getpid()}
+""",
+    "a child whose greenlet forked it ends with the status that the greenlet gives": """
+import signal
+def status(end):
+    codes = []
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            end()
+            os.kill(os.getpid(), signal.SIGKILL)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    treadle.spawn(fork).join()
+    return codes
+def interrupted(exc):
+    def handle(*_): raise exc
+    def wait():
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        time.sleep(0.3)
+    return wait
+assert status(lambda: sys.exit(7)) == [7]
+assert status(sys.exit) == [0]
+assert status(interrupted(SystemExit(5))) == [5]
+sys.stderr = open(os.devnull, "w")
+assert status(lambda: sys.exit("why")) == [1]
+assert status(interrupted(KeyboardInterrupt())) == [128 + signal.SIGINT]
+def end_first(exc):
+    # Another greenlet of the child goes on alone, until the signal comes.
+    def end():
+        treadle.spawn(interrupted(exc))
+        treadle.getcurrent().throw(treadle.GreenletExit)
+    return end
+assert status(end_first(SystemExit(6))) == [6]
+assert status(end_first(ValueError())) == [1]
+""",
     "kept threads are threads in the child": """
 stop = threading.Event()
 names = []

@@ -638,3 +638,60 @@ assert time.monotonic() - began < 2
 print("noticed")
 """
     assert fresh(program, timeout=20) == "noticed\n"
+
+
+TRACED = """
+import signal, sys, treadle
+hub, seen = treadle.get_hub(), {}
+def trace(*args): return None
+def set_all(*args):
+    sys.settrace(trace)
+    sys.setprofile(trace)
+    sys.set_asyncgen_hooks(trace, trace)
+def note(name):
+    seen[name] = sys.gettrace(), sys.getprofile(), *sys.get_asyncgen_hooks()
+def sleep_and_note(seconds):
+    treadle.sleep(seconds)
+    note("parked")
+def begin(seconds, poller):
+    treadle.spawn(sleep_and_note, seconds) if poller != "other" else None
+    treadle.spawn_later(seconds, note, "new")
+    treadle.spawn_later(seconds, hub.loop.run_callback, note, "callback")
+def others_have_nothing():
+    return all(values == (None,) * 4 for name, values in seen.items() if name != "main")
+
+begin(0.01, "callback")
+hub.loop.run_callback(set_all)
+treadle.sleep(0.02)
+note("main")
+assert len(seen) == 4 and others_have_nothing() and seen["main"] == (None,) * 4, seen
+
+begin(0.02, "watcher")
+watcher = hub.loop.prepare()
+watcher.start(set_all)
+treadle.sleep(0.03)
+note("main")
+watcher.stop()
+assert others_have_nothing() and seen["main"] == (None,) * 4, seen
+
+# A signal handler runs for the main greenlet, whoever polls.
+if hasattr(signal, "setitimer"):
+    signal.signal(signal.SIGALRM, set_all)
+    for poller in "main", "other", "hub":
+        if poller == "other":
+            treadle.spawn_later(0.01, sleep_and_note, 0.03)
+        if poller == "hub":
+            watcher.start(int)
+        begin(0.04, poller)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        treadle.sleep(0.06)
+        note("main")
+        assert others_have_nothing() and seen["main"] == (trace,) * 4, (poller, seen)
+        sys.settrace(None)
+        sys.setprofile(None)
+        sys.set_asyncgen_hooks(None, None)
+"""
+
+
+def test_tracing_belongs_to_the_greenlet_that_sets_it(fresh):
+    fresh(TRACED)

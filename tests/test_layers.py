@@ -355,6 +355,7 @@ CHANGED_IN_PLACE = "one item at a time; loops over it take a copy, or let no oth
 A_CACHE = "what is found in it depends on the key alone"
 STATICS = {
     "_core/aside.pyx": {
+        "functions": SET_ONCE,
         "resume_loop": "read in one step with suspend_loop, before the wait",
         "resumed": SET_ONCE,
         "suspend_loop": ONE_STEP,
@@ -377,6 +378,7 @@ STATICS = {
         "GETS": SET_ONCE,
         "report_awaited": ONE_STEP,
         "on_spawn": CHANGED_IN_PLACE,
+        "left_to_others": CHANGED_IN_PLACE,
         "stack_limit": ONE_STEP,
         "track_tree": ONE_STEP,
     },
@@ -385,12 +387,12 @@ STATICS = {
         "ending": ONE_STEP,
         "first_main": SET_ONCE,
         "loops_run": ONE_STEP,
-        "park_with_state": SET_ONCE,
+        "with_state": SET_ONCE,
         "sleeping_threads": ONE_STEP,
         "treadle_thread_hub": "one for each thread, which alone changes it",
     },
     "_core/local.pyx": {"last_key": ONE_STEP},
-    "_core/locks.pyx": {"PREEMPTION": SET_ONCE},
+    "_core/locks.pyx": {"PREEMPTION": SET_ONCE, "retaking": CHANGED_IN_PLACE},
     "_core/poller.pyx": {"last_serial": ONE_STEP},
     "_core/probe.pyx": {"preemption": ONE_STEP},
     "_core/queues.pyx": {
@@ -398,6 +400,7 @@ STATICS = {
         **dict.fromkeys(["deque_append", "deque_popleft", "creators"], SET_ONCE),
         **dict.fromkeys(["simple_init", "simple_qsize", "simple_put", "simple_get"], SET_ONCE),
         "simple_peek": SET_ONCE,
+        "with_mutex": CHANGED_IN_PLACE,
     },
     "_core/sleep.pyx": {"ZERO": SET_ONCE},
     "_core/sockets.pyx": {

@@ -1,17 +1,21 @@
 """Queues: order, limits, waiting, cancellation, threads, use in place of the standard ones."""
 
 import gc
+import os
 import random
 import signal
 import sys
+import threading
 import types
 import weakref
 from _thread import start_new_thread
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import treadle
+from treadle.event import Event
 from treadle.exceptions import BlockingSwitchOutError
 from treadle.queue import (
     Channel,
@@ -761,24 +765,164 @@ def test_who_waits_is_served_in_order_beside_calls_that_fail(kind: Any) -> None:
             queue.get()
 
 
-def test_a_priority_queue_is_not_changed_in_the_middle_of_a_comparison() -> None:
+class Acting:
+    """An item whose next comparison acts first."""
+
+    def __init__(self, number: int, act: Any = None) -> None:
+        self.number = number
+        self.act = act
+
+    def __lt__(self, other: Any) -> bool:
+        act, self.act = self.act, None
+        if act is not None:
+            act()
+        return self.number < other.number
+
+
+def test_a_priority_queue_may_be_used_by_its_items_comparison() -> None:
     queue: Any = PriorityQueue()
+    for number in (1, 2, 3, 4):
+        queue.put(Acting(number))
 
-    class Item:
-        def __init__(self, number: int) -> None:
-            self.number = number
-            self.act: Any = None
-
-        def __lt__(self, other: Any) -> bool:
-            act, self.act = self.act, None
-            if act is not None:
-                act()
-            return self.number < other.number
-
-    items = [Item(n) for n in range(4)]
-    for item in items:
+    def put_back_later() -> None:
+        item = queue.get_nowait()
+        item.number += 10
         queue.put(item)
-    queue.queue[1].act = queue.get_nowait
-    with pytest.raises(RuntimeError, match="compares"):
+
+    queue.queue[1].act = put_back_later
+    assert [queue.get_nowait().number for _ in range(4)] == [2, 3, 4, 11]
+    queue.put(Acting(5))
+    queue.put(Acting(6, lambda: queue.put(Acting(1))))
+    assert [queue.get().number for _ in range(3)] == [1, 5, 6]
+
+
+def test_calls_that_do_not_block_do_not_wait_for_a_comparison() -> None:
+    queue: Any = PriorityQueue(3)
+    go_on = Event()
+    queue.put(Acting(2))
+    slow = treadle.spawn(queue.put, Acting(3, go_on.wait))
+    settle()
+    got: list[Any] = []
+
+    def in_hub() -> None:
+        queue.put_nowait(Acting(1))
+        with suppress(Full):  # the third place is the slow putter's
+            queue.put_nowait(Acting(4))
+            got.append("no Full")
+        got.append(queue.get_nowait().number)
+        got.append(queue.get_nowait().number)
+        with suppress(Empty):
+            got.append(queue.get_nowait())
+        queue.put_nowait(Acting(5))
+
+    treadle.get_hub().loop.run_callback(in_hub)
+    settle()
+    assert got == [1, 2]
+    go_on.set()
+    slow.get()
+    assert [queue.get_nowait().number for _ in range(2)] == [3, 5]
+    assert queue.unfinished_tasks == 4
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_comparison_that_ends_by_an_exception_gives_back_its_place_and_item(killed: bool) -> None:
+    queue: Any = PriorityQueue(2)
+    go_on = Event()
+
+    def act() -> None:
+        go_on.wait()
+        raise treadle.GreenletExit
+
+    queue.put(Acting(1))
+    putting = treadle.spawn(queue.put, Acting(2, act))
+    settle()
+    waiting = treadle.spawn(queue.put, Acting(3))
+    settle()
+    assert not waiting.ready()
+    putting.kill() if killed else go_on.set()
+    putting.join()
+    waiting.get()
+    go_on.clear()
+    queue.maxsize = None
+    queue.put(Acting(4))
+    queue.queue[-1].act = act
+    getting, second = treadle.spawn(queue.get), treadle.spawn(queue.get)
+    settle()
+    getting.kill() if killed else go_on.set()
+    getting.join()
+    assert second.get().number == 1
+    assert [queue.get_nowait().number for _ in range(2)] == [3, 4]
+
+
+@pytest.mark.parametrize("kind", [Queue, PriorityQueue])
+def test_no_call_takes_what_another_waits_for(kind: Any) -> None:
+    queue = kind(1)
+    queue.put(1)
+    putter = treadle.spawn(queue.put, 2)
+    settle()
+    queue.get()
+    with pytest.raises(Full):
+        queue.put_nowait(3)
+    putter.get()
+    queue.get()
+    getter = treadle.spawn(queue.get)
+    settle()
+    queue.put(4)
+    with pytest.raises(Empty):
         queue.get_nowait()
-    assert sorted(queue.get().number for _ in range(4)) == [0, 1, 2, 3]
+    assert getter.get() == 4
+
+
+def test_shutdown_reaches_a_getter_that_compares() -> None:
+    queue: Any = PriorityQueue()
+    go_on = Event()
+    for number in (1, 2, 3):
+        queue.put(Acting(number))
+    queue.queue[-1].act = go_on.wait
+    getter = treadle.spawn(queue.get)
+    treadle.spawn_later(0.01, queue.shutdown, immediate=True)
+    treadle.spawn_later(0.02, go_on.set)
+    with pytest.raises(ShutDown):
+        getter.get()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_may_use_a_queue_whose_items_a_thread_compares() -> None:
+    queue: Any = PriorityQueue()
+    go_on = threading.Event()
+    begun = threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        go_on.wait()
+
+    queue.put(Acting(2))
+    thread = threading.Thread(target=queue.put, args=[Acting(3, wait)])
+    thread.start()
+    begun.wait()
+    pid = os.fork()
+    if pid == 0:
+        queue.put(Acting(1))
+        os._exit(queue.get_nowait().number + queue.get_nowait().number)
+    go_on.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_may_use_a_queue_whose_hook_the_parent_runs() -> None:
+    class Slow(Queue[int]):
+        def _put(self, item: Any) -> None:
+            treadle.sleep(0.01)
+            super()._put(item)
+
+    queue = Slow()
+    putter = treadle.spawn(queue.put, 1)
+    settle()
+    pid = os.fork()
+    if pid == 0:
+        queue.put(2, timeout=5)
+        os._exit(queue.get_nowait())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    putter.get()
+    assert queue.get_nowait() == 1

@@ -205,13 +205,16 @@ def fork(keep: bool = False) -> int:
     If *keep* is true, all greenlets of the thread go on in the child, with their timers, locks and
     file descriptors. A wait for another thread, or for a child of the parent, never succeeds there.
     Like the native function, this waits until no other greenlet holds the import lock.
+
+    A signal handler that runs while its greenlet waits, or a callback of the hub, forks on behalf
+    of the main greenlet: once it has returned, that one goes on.
     """
     hub = get_hub()
     with _import_lock:
         before, hub.keeping_fork = hub.keeping_fork, _getcurrent() if keep else None
         threads = _other_threads() if keep else {}
         try:
-            pid = _native_fork()
+            pid = _native_fork() if keep else _fork_for_caller(_native_fork)
         finally:
             hub.keeping_fork = before
         if pid == 0:
@@ -219,10 +222,20 @@ def fork(keep: bool = False) -> int:
         return pid
 
 
+def _fork_for_caller(native: _Callable[[], _T]) -> _T:
+    """Fork, and have the at-fork functions see the greenlet that goes on as the current one."""
+    hub = get_hub()
+    before, hub.host = hub.host, _getcurrent() if hub.forks_for_principal() else None
+    try:
+        return native()
+    finally:
+        hub.host = before
+
+
 def forkpty() -> tuple[int, int]:
-    """Fork as :func:`os.forkpty` does; in the child only the calling greenlet goes on."""
+    """Fork as :func:`os.forkpty` does; in the child the same goes on as after :func:`fork`."""
     with _import_lock:
-        return _native_forkpty()
+        return _fork_for_caller(_native_forkpty)
 
 
 @_builtin

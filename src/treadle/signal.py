@@ -76,7 +76,7 @@ class _Handler:
             self.handler(number, frame)
         except BaseException as exc:
             hub = _get_existing_hub()
-            if hub is None or _getcurrent() is hub.main:
+            if hub is None or _getcurrent() is hub.principal:
                 raise
             hub.interrupt_main(exc)
         finally:

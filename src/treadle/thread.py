@@ -22,7 +22,13 @@ from typing import Any
 from weakref import WeakSet
 
 from treadle._core import locks as core_locks
-from treadle._core.builtins import builtin, get_ident, report_shutdown, report_thread
+from treadle._core.builtins import (
+    builtin,
+    caller,
+    get_ident,
+    report_shutdown,
+    report_thread,
+)
 from treadle._core.greenlet import Greenlet as Greenlet  # gevent.thread has it too
 from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import get_existing_hub
@@ -117,7 +123,7 @@ def current_thread_greenlet() -> ThreadGreenlet | None:
 
     The caller may be a greenlet of the greenlet library that the thread runs.
     """
-    greenlet: Any = getcurrent()
+    greenlet: Any = caller()
     while greenlet is not None and not isinstance(greenlet, ThreadGreenlet):
         greenlet = greenlet.parent
     return None if greenlet is _main_thread else greenlet
@@ -178,7 +184,7 @@ def _run(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[st
 def _forget_threads_in_child() -> None:
     """Mark all other threads as ended in a forked child, unless it keeps their greenlets."""
     global _main_thread
-    current, hub = getcurrent(), get_existing_hub()
+    current, hub = caller(), get_existing_hub()
     _main_thread = current_thread_greenlet() or _main_thread
     if hub is not None and hub.keeping_fork is current:
         return

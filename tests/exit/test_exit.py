@@ -130,3 +130,32 @@ thing = Thing()
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=30
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, WITHOUT_A_HUB[call], "")
+
+
+LEFT = """
+import os, treadle
+def fail(text): raise ValueError(text)
+def fail_before_getter(text):
+    failing = treadle.Greenlet(fail, text)
+    getter = treadle.spawn(failing.get)
+    treadle.sleep(0)
+    failing.start()
+    treadle.sleep(0)
+    assert failing.ready() and not getter.ready()
+    return failing
+fail_before_getter("left")
+fail_before_getter("seen").exception
+if hasattr(os, "fork"):
+    pid = os.fork()
+    if pid == 0: raise SystemExit
+    os.waitpid(pid, 0)
+print("main ends")
+"""
+
+
+def test_an_error_whose_getter_never_runs_is_printed_at_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "main ends\n")
+    assert [line for line in done.stderr.splitlines() if "ValueError:" in line] == [
+        "ValueError: left"
+    ]

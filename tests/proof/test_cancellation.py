@@ -2,15 +2,19 @@
 
 import os
 import time
+from contextlib import suppress
 
 import pytest
 
 import treadle
 from treadle import queue
+from treadle.exceptions import GreenletExit
 from treadle.lock import BoundedSemaphore, Condition, RLock, Semaphore
+from treadle.testing import at_every_park, explore
 from treadle.timeout import Timeout
 
 from . import support
+from .programs.locks import LOCKS, depth, is_free
 
 STRIKES = 10_000
 # Fixed, so that a failure can be repeated; PROOF_SEED=n tries another seed.
@@ -284,3 +288,73 @@ def test_condition_keeps_the_outer_timeout():
     victim.join(0.5)
     assert victim.dead
     assert seen in ([], ["inner"])
+
+
+@pytest.mark.parametrize("kind", LOCKS)
+def test_condition_keeps_any_lock_intact_in_any_order(kind):
+    def program():
+        lock = LOCKS[kind]()
+        changed = Condition(lock)
+
+        def wait():
+            with changed:
+                try:
+                    with Timeout(2, False):
+                        changed.wait()
+                finally:
+                    assert depth(lock) == 1
+
+        def hold():
+            with changed:
+                changed.notify()
+                treadle.sleep(2)
+
+        waiter = treadle.spawn(wait)
+        treadle.sleep(0)
+        others = [treadle.spawn(hold), treadle.spawn_later(2, waiter.kill, block=False)]
+        treadle.joinall([waiter, *others], raise_error=True)
+        assert is_free(lock)
+
+    explore(program, schedules=60)
+    explore(program, schedules=60, preempt="ops")
+
+
+@pytest.mark.parametrize("kind", LOCKS)
+def test_condition_keeps_any_lock_intact_if_struck_at_any_wait(kind):
+    locks = []
+
+    def program():
+        lock = LOCKS[kind]()
+        locks.append(lock)
+        changed = Condition(lock)
+
+        def hold():
+            with changed:
+                changed.notify()
+                treadle.sleep(1)
+
+        holder = treadle.spawn(hold)
+        try:
+            with changed:
+                try:
+                    changed.wait()
+                finally:
+                    assert depth(lock) == 1
+        finally:
+            while not holder.ready():
+                with suppress(GreenletExit):
+                    holder.join()
+
+    def check():
+        assert is_free(locks[-1])
+
+    assert at_every_park(program, raises=GreenletExit, check=check) >= 2
+
+
+@pytest.mark.parametrize("kind", ["treadle", "threading"])
+def test_condition_keeps_any_lock_intact_in_real_time(kind):
+    rounds = 900 if support.FULL else 100
+    seen = support.run("reacquire", kind, SEED, rounds, limit=110).json()
+    for name, ends in seen.items():
+        assert sum(ends.values()) == rounds, name
+        assert ends["Timeout"] > rounds / 10, name

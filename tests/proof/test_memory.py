@@ -12,8 +12,8 @@ FEW = 5_000
 # What may remain after a case. The allocators alone vary by some 100 KiB. 1 MiB is one byte for
 # each of a million repetitions, ten bytes for each of 100,000. The counts of objects and blocks
 # are exact, except for a few in caches of the interpreter.
-RESIDENT_KIB = 1024 if support.FULL else 4096  # for a tenth: mostly memory that allocators keep
-OBJECTS = 30
+RESIDENT_KIB = 1024
+OBJECTS = 20
 BLOCKS = 200
 
 CASES = [

@@ -114,10 +114,13 @@ def test_slow_heads_hold_nobody_up(serve: Serve) -> None:  # noqa: F811
     dripping.join()
     for sock in slow:
         sock.close()
-    p99 = [found[int(len(found) * 0.99)] for found in (alone, beside)]
-    print(f"p99 alone {p99[0] * 1e3:.2f} ms, beside 5,000 slow ones {p99[1] * 1e3:.2f} ms")
-    # Client and server may share two processors with other processes; FULL needs an idle machine.
-    assert p99[1] <= (1.5 if FULL else 10) * max(p99[0], 0.002)
+    for part in (0.5, 0.99):
+        at = [found[int(len(found) * part)] for found in (alone, beside)]
+        text = f"{at[0] * 1e3:.2f} ms alone, {at[1] * 1e3:.2f} ms beside 5,000 slow ones"
+        print(f"{part:.0%} of the requests: {text}")
+        # Other processes that share the processors hit the slowest requests; FULL needs an idle
+        # machine.
+        assert at[1] <= (1.5 if FULL or part < 0.99 else 10) * max(at[0], 0.002)
 
 
 def test_a_slow_head_is_ended(serve: Serve) -> None:  # noqa: F811

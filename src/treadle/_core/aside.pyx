@@ -5,8 +5,16 @@ in use costs one branch; else park() calls park_with_state().
 """
 
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
-from treadle._core.hub cimport Wait, park, set_loops_run, set_park_with_state
+from treadle._core.hub cimport (
+    Hub,
+    StateFunctions,
+    Wait,
+    park,
+    set_loops_run,
+    set_state_functions,
+)
 from treadle._core.thread_state cimport (
     treadle_bring_back,
     treadle_copy_tracing,
@@ -24,13 +32,15 @@ from cpython.ref cimport Py_XDECREF
 
 @cython.final
 cdef class Tracing:
-    """The trace and profile functions of a greenlet, for another one."""
+    """Thread state of a greenlet, for another one: references of its own."""
 
     cdef treadle_kept kept
 
     def __dealloc__(self):
         Py_XDECREF(<PyObject *>self.kept.trace_arg)
         Py_XDECREF(<PyObject *>self.kept.profile_arg)
+        Py_XDECREF(<PyObject *>self.kept.first_iter)
+        Py_XDECREF(<PyObject *>self.kept.finalizer)
 
 
 cdef object tracing_here():
@@ -96,4 +106,21 @@ cdef int park_with_state(Wait wait, int64_t timeout) except -1:
             resumed()
 
 
-set_park_with_state(park_with_state)
+cdef int keep_for_principal(Hub hub) except -1:
+    """Take from the thread what a signal handler has set there, for the greenlet it ran for."""
+    cdef Tracing kept = Tracing.__new__(Tracing)
+    treadle_put_aside(&kept.kept)
+    hub.left_by_handler = kept
+    return 0
+
+
+cdef void bring_to_principal(Hub hub) noexcept:
+    cdef Tracing kept = hub.left_by_handler
+    hub.left_by_handler = None
+    treadle_bring_back(&kept.kept)
+    memset(&kept.kept, 0, sizeof(treadle_kept))  # the thread has the references now
+
+
+cdef StateFunctions functions
+functions.park, functions.keep, functions.bring = park_with_state, keep_for_principal, bring_to_principal
+set_state_functions(functions)

@@ -8,13 +8,15 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport check_range, nanoseconds
-from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_SLEEP,
     ON_YIELD,
+    Hub,
     Wait,
     current_greenlet,
     get_hub,
+    get_hub_if_exists,
     new_hub_wait,
     park,
     unpark,
@@ -64,6 +66,13 @@ class builtin(staticmethod):
         return f"<function {self.__module__}.{self.__name__}>"
 
 
+def caller():
+    """Return the current greenlet, or the one on whose behalf it forks: see ``Hub.host``."""
+    cdef greenlet current = current_greenlet()
+    cdef Hub hub = get_hub_if_exists()
+    return current if hub is None or hub.host is not current else hub.principal
+
+
 def get_ident(gr=None):
     """Return the number of *gr*, or of the current greenlet if it is None.
 
@@ -71,7 +80,7 @@ def get_ident(gr=None):
     the unpatched function returns for the thread.
     """
     if gr is None:
-        gr = current_greenlet()
+        gr = caller()
     return PyThread_get_thread_ident() if gr.parent is None else id(gr)
 
 

@@ -47,6 +47,7 @@ cdef class Greenlet(Fiber):
     cdef int fail(self, object exc) except -1
     cdef int end(self, Life life, object result) except -1
     cdef bint is_awaited(self) noexcept
+    cdef int observe(self) except -1
     cdef int settle_before_start(self, object exception) except -1
     cdef int add_link(self, object link) except -1
     cdef int notify(self) except -1

@@ -1,5 +1,7 @@
 """Greenlet: a function that runs in a greenlet, its result, and what waits for its end."""
 
+import atexit
+import os
 from types import GenericAlias
 from weakref import ref as weak_ref
 
@@ -114,6 +116,22 @@ cdef class Failure:
         PyException_SetTraceback(self.exception, self.traceback)  # whatever its class forbids
         return self.exception
 
+
+# The failed greenlets, by id(), whose errors were left to greenlets that have not run since.
+cdef dict left_to_others = {}
+
+
+def report_left_errors():
+    """Report the errors that were left to greenlets in get(), as these will not run any more."""
+    cdef Greenlet failed
+    while left_to_others:
+        _, failed = left_to_others.popitem()
+        failed.hub.report(failed, (<Failure>failed.result).exception)
+
+
+atexit.register(report_left_errors)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=left_to_others.clear)  # the parent reports them
 
 # The value of a Wait in get(), to tell it from other joins.
 cdef object GETS = object()
@@ -328,6 +346,8 @@ cdef class Greenlet(Fiber):
             # The report may run any code and may block. It names the function and its arguments,
             # so they are dropped only afterwards.
             self.hub.report(self, exc)
+        else:
+            left_to_others[id(self)] = self
         self.target = None
         self.args = ()
         self.keywords = None
@@ -338,6 +358,11 @@ cdef class Greenlet(Fiber):
         unlist_fiber(self)
         self.result = result
         return self.notify()
+
+    cdef int observe(self) except -1:
+        self.observed = True
+        left_to_others.pop(id(self), None)
+        return 0
 
     cdef bint is_awaited(self) noexcept:
         """Return whether a greenlet waits in get(), which will raise what this one raised."""
@@ -393,7 +418,7 @@ cdef class Greenlet(Fiber):
         """The exception with which the greenlet failed; None if it has not failed."""
         if self.life != FAILED:
             return None
-        self.observed = True
+        self.observe()
         return (<Failure>self.result).restored()
 
     @property
@@ -422,7 +447,7 @@ cdef class Greenlet(Fiber):
         except:
             if purpose is GETS and self.life == FAILED and wait.granted and not self.observed:
                 # The error was left to this greenlet, which was killed before it could take it.
-                self.observed = True
+                self.observe()
                 self.hub.report(self, (<Failure>self.result).exception)
             raise
         finally:
@@ -441,7 +466,7 @@ cdef class Greenlet(Fiber):
         if self.life < FINISHED and not (block and self.wait_for_end(timeout, GETS)):
             raise timeout_error(timeout if block else None)
         if self.life == FAILED:
-            self.observed = True
+            self.observe()
             raise (<Failure>self.result).restored()
         return self.result
 
@@ -579,7 +604,7 @@ cdef void start_due(PyObject *obj) noexcept:
     self.begin()
 
 
-cdef bint forget_start_timer(PyObject *obj, greenlet current) noexcept:
+cdef bint forget_start_timer(PyObject *obj, greenlet current, greenlet heir) noexcept:
     (<Greenlet>obj).start_timer = NULL
     return True
 

@@ -1,5 +1,7 @@
-# A binary heap in a list, as heapq's. Comparisons may run any code: both functions make all of them
-# before they change the list, so one that raises changes nothing. They raise RuntimeError if the
-# list changes meanwhile.
-cdef int heap_push(list heap, item) except -1
-cdef object heap_pop(list heap)  # raises IndexError if the heap is empty
+from libc.stdint cimport uint64_t
+
+# Both compare items, which may run any code, before they change the heap. `changes` counts its
+# changes: if others have made one meanwhile, they compare again. Nothing else may change the heap
+# without counting that.
+cdef int heap_push(list heap, item, uint64_t *changes) except -1
+cdef object heap_pop(list heap, uint64_t *changes)  # raises IndexError if the heap is empty

@@ -1,52 +1,81 @@
-"""A heap whose operations happen whole or not at all, even if comparing two items raises."""
+"""A heap whose operations happen whole or not at all, whatever comparing two items does."""
+
+from libc.stdint cimport uint64_t
 
 cdef enum:
-    DEPTH = 64  # of the largest heap that memory can hold
+    DEPTH = 64    # of the largest heap that memory can hold
+    CHANGED = 2   # an answer of less()
 
 
-cdef bint less(list heap, Py_ssize_t size, left, right) except -1:
+cdef int less(list heap, left, right, uint64_t *changes) except -1:
+    """Return whether left < right, or CHANGED if the heap was changed meanwhile."""
+    cdef uint64_t before = changes[0]
+    cdef Py_ssize_t size = len(heap)
     cdef bint result = left < right
-    if len(heap) != size:
-        raise RuntimeError("the heap changed while two of its items were compared")
-    return result
+    return CHANGED if changes[0] != before or len(heap) != size else result
 
 
-cdef int heap_push(list heap, item) except -1:
-    cdef Py_ssize_t size = len(heap), place = size, i, parent
-    while place > 0:
-        parent = (place - 1) // 2
-        if not less(heap, size, item, heap[parent]):
-            break
-        place = parent
+cdef int heap_push(list heap, item, uint64_t *changes) except -1:
+    cdef Py_ssize_t place, i, parent
+    cdef int answer = CHANGED
+    while answer == CHANGED:
+        place = len(heap)
+        answer = True
+        while place > 0 and answer == True:
+            parent = (place - 1) // 2
+            answer = less(heap, item, heap[parent], changes)
+            if answer == True:
+                place = parent
+    i = len(heap)
     heap.append(item)
-    i = size
     while i > place:
         parent = (i - 1) // 2
         heap[i] = heap[parent]
         i = parent
     heap[place] = item
+    changes[0] += 1
     return 0
 
 
-cdef object heap_pop(list heap):
-    cdef Py_ssize_t size = len(heap), child = 1, i
+cdef object heap_pop(list heap, uint64_t *changes):
     cdef Py_ssize_t[DEPTH] path
-    cdef int depth = 0
-    if size == 0:
-        raise IndexError("pop from an empty heap")
-    first, last = heap[0], heap[size - 1]
-    # The smaller children move up by one, down to the place of the last item.
-    path[0] = 0
-    while child < size - 1:
-        if child + 1 < size - 1 and not less(heap, size, heap[child], heap[child + 1]):
-            child += 1
-        depth += 1
-        path[depth] = child
-        child = 2 * child + 1
-    while depth > 0 and less(heap, size, last, heap[path[depth]]):
-        depth -= 1
+    cdef int i, depth = -1
+    while depth < 0:
+        if not heap:
+            raise IndexError("pop from an empty heap")
+        depth = find_path(heap, path, changes)
+    first, last = heap[0], heap[len(heap) - 1]
     for i in range(depth):
         heap[path[i]] = heap[path[i + 1]]
     heap[path[depth]] = last
     heap.pop()
+    changes[0] += 1
     return first
+
+
+cdef int find_path(list heap, Py_ssize_t *path, uint64_t *changes) except -2:
+    """Find the items that move up by one when the first is taken, down to the place of the last.
+
+    Return the number of them, or -1 if the heap was changed meanwhile.
+    """
+    cdef Py_ssize_t size = len(heap), child = 1
+    cdef int answer, depth = 0
+    last = heap[size - 1]
+    path[0] = 0
+    while child < size - 1:
+        if child + 1 < size - 1:
+            answer = less(heap, heap[child], heap[child + 1], changes)
+            if answer == CHANGED:
+                return -1
+            child += not answer
+        depth += 1
+        path[depth] = child
+        child = 2 * child + 1
+    while depth > 0:
+        answer = less(heap, last, heap[path[depth]], changes)
+        if answer == CHANGED:
+            return -1
+        if not answer:
+            break
+        depth -= 1
+    return depth

@@ -82,6 +82,9 @@ cdef class Hub(greenlet):
     cdef treadle_timers timers
     cdef readonly Poller poller
     cdef readonly greenlet main      # the root greenlet, or the ThreadMain that runs in it
+    # The greenlet for which signal handlers run: main, or the one that forked this process.
+    cdef readonly greenlet principal
+    cdef public greenlet host        # the greenlet that forks on behalf of the principal, or None
     cdef public Probe probe          # None, but for tests and tools
     cdef PyObject *newest_fiber      # the list of live Fibers
     cdef Wait main_wait              # the innermost Wait of `main`, None while it runs
@@ -100,6 +103,7 @@ cdef class Hub(greenlet):
     cdef HubState state
     cdef void *thread_state          # the interpreter's, of its thread; NULL in a private hub
     cdef object tracing              # how callbacks are traced (see aside.pxd)
+    cdef object left_by_handler      # thread state that a signal handler set for the principal, or None
     cdef Fiber starting              # the greenlet that main starts; kept alive until it runs
     cdef public object keeping_fork  # the greenlet that is in a fork() that keeps all greenlets
     cdef readonly unsigned int generation  # incremented by each fork that leaves greenlets behind
@@ -117,6 +121,7 @@ cdef class Hub(greenlet):
     cdef bint on_deadlock(self) except -1
     cdef int meet_fork(self, Wait wait) except -1
     cdef int leave_greenlets_behind(self) except -1
+    cdef int interrupt_principal(self, exc) except -1
 
 
 # The current greenlet. While the interpreter ends, greenlet does not tell it any more: then this
@@ -142,9 +147,13 @@ cdef Wait new_hub_wait(Reason reason, object on)
 # Switch to other greenlets until `wait` is unparked (returns 1) or `timeout` nanoseconds have
 # passed (returns 0; -1: no limit). Raises the exception that was delivered to the wait, if any.
 cdef int park(Wait wait, int64_t timeout) except -1
-# For aside.pyx: park() calls the function if the greenlet has thread state or while loops run.
-ctypedef int (*ParkWithState)(Wait wait, int64_t timeout) except -1
-cdef void set_park_with_state(ParkWithState function) noexcept
+# For aside.pyx: park() calls the first if the greenlet has thread state or while loops run, the hub
+# the second when a signal handler has left some, and the principal's wait the third at its end.
+cdef struct StateFunctions:
+    int (*park)(Wait wait, int64_t timeout) except -1
+    int (*keep)(Hub hub) except -1
+    void (*bring)(Hub hub) noexcept
+cdef void set_state_functions(StateFunctions functions) noexcept
 cdef void set_loops_run(bint value) noexcept
 # End a wait. Any thread may call it; it never switches. Returns False if the wait was ended already
 # or its hub is closed.

@@ -44,6 +44,7 @@ class TurnHook: ...
 
 class Hub(greenlet.greenlet):
     keeping_fork: greenlet.greenlet | None
+    host: greenlet.greenlet | None
     refs: int
     unref_timers: int
     probe: Probe | None
@@ -52,6 +53,8 @@ class Hub(greenlet.greenlet):
     def poller(self) -> Any: ...
     @property
     def main(self) -> greenlet.greenlet: ...
+    @property
+    def principal(self) -> greenlet.greenlet: ...
     @property
     def turns(self) -> int: ...
     @property

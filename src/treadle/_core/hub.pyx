@@ -229,7 +229,7 @@ cdef Wait new_thread_wait(Reason reason, object on):
 
 # Whether an asyncio loop runs in some greenlet; aside.pyx sets both.
 cdef bint loops_run = False
-cdef ParkWithState park_with_state = NULL
+cdef StateFunctions with_state
 
 
 cdef void set_loops_run(bint value) noexcept:
@@ -237,9 +237,9 @@ cdef void set_loops_run(bint value) noexcept:
     loops_run = value
 
 
-cdef void set_park_with_state(ParkWithState function) noexcept:
-    global park_with_state
-    park_with_state = function
+cdef void set_state_functions(StateFunctions functions) noexcept:
+    global with_state
+    with_state = functions
 
 
 cdef int park(Wait wait, int64_t timeout) except -1:
@@ -247,7 +247,7 @@ cdef int park(Wait wait, int64_t timeout) except -1:
     if hub is None:
         return park_thread(wait, timeout)
     if (treadle_is_in_use(hub.thread_state) or loops_run) and not wait.state_aside:
-        return park_with_state(wait, timeout)
+        return with_state.park(wait, timeout)
     if hub.state == HUB_FORKING:
         hub.meet_fork(wait)
     if timeout >= 0:
@@ -310,6 +310,8 @@ cdef inline void leave(Hub hub, Wait wait) noexcept:
     if wait.timer != NULL:
         cancel_timer(hub, wait.timer)
         wait.timer = NULL
+    if hub.left_by_handler is not None and waiter is hub.principal:
+        with_state.bring(hub)
 
 
 cdef int run_others(Hub hub, Wait wait) except -1:
@@ -370,9 +372,7 @@ cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
         hub.starting = take_start(hub)
         return NULL if hub.starting is None else <PyObject *>hub.starting
     if ring_head_kind(&hub.ring) != WAIT:
-        # The hub runs callbacks and makes first switches. A greenlet's C stack begins where the
-        # stack of the greenlet that starts it stands, so greenlets that start each other would nest
-        # without end. The main greenlet cannot add to such a chain, so it starts greenlets itself.
+        # The hub runs callbacks and makes first switches: see the first invariant in HACKING.md.
         return <PyObject *>hub
     other = take_wait(hub)
     if other is None or other is wait:
@@ -516,11 +516,13 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
             poll(hub, busy)
             fire_timers(hub)
         except BaseException as exc:
-            # A signal handler raised. The exception belongs to the main greenlet, even if another
+            # A signal handler raised. The exception belongs to the principal, even if another
             # greenlet polls.
-            if current is hub.main:
+            if current is hub.principal:
                 raise
             interrupt_main(hub, exc)
+        if hub.thread_state != NULL and treadle_is_in_use(hub.thread_state):
+            with_state.keep(hub)
         hub.last_look = treadle_ticks()
     while hub.inbox.count > 0:
         kind = ring_head_kind(&hub.inbox)
@@ -591,14 +593,14 @@ cdef int fire_timers(Hub hub) except -1:
 
 
 cdef int interrupt_main(Hub hub, object exc) except -1:
-    """Raise `exc` in the main greenlet before anything else runs."""
-    cdef Wait wait = hub.main_wait
+    """Raise `exc` in the principal greenlet before anything else runs."""
+    cdef Wait wait = wait_of(hub, hub.principal)
     if wait is not None and not wait.settled and wait.exc is None:
         wait.exc = exc
         if unpark_first(wait):
             return 0
         wait.exc = None
-    return interrupt(hub, hub.main, exc)
+    return hub.interrupt_principal(exc)
 
 
 cdef int interrupt(Hub hub, greenlet target, object exc) except -1:
@@ -696,8 +698,11 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int leave_greenlets_behind(self) except -1:
-        """Never run any of the hub's greenlets again, except the current one."""
+        """Never run any of the hub's greenlets again, except those that a fork lets go on."""
         return 0
+
+    cdef int interrupt_principal(self, exc) except -1:
+        return interrupt(self, self.principal, exc)
 
     def __dealloc__(self):
         unlist_all(self)
@@ -712,6 +717,8 @@ cdef class Hub(greenlet):
         cdef Fiber fiber
         cdef greenlet target
         while self.state != HUB_CLOSED:
+            if treadle_is_in_use(self.thread_state):
+                treadle_clear_state()  # a callback or a greenlet that has ended left it
             if self.turn == 0 or self.ring.count == 0:
                 self.take_turn()
                 continue
@@ -748,8 +755,6 @@ cdef class Hub(greenlet):
             if self.state == HUB_CLOSED:
                 raise
             self.report(target, exc)
-        if treadle_is_in_use(self.thread_state):
-            treadle_clear_state()  # a greenlet has ended and left it
         return 0
 
     cdef int run_next_callback(self) except -1:
@@ -776,7 +781,8 @@ cdef class Hub(greenlet):
             self.handle_error(context, type(exc), exc, exc.__traceback__)
         except BaseException as error:
             # An error in the handler must not end the hub.
-            write_unraisable(error, self)
+            PyErr_SetObject(type(error), error)
+            PyErr_WriteUnraisable(self)
         return 0
 
     def handle_error(self, context, type, value, tb):
@@ -819,7 +825,7 @@ cdef class Hub(greenlet):
         return self.poller.blocking
 
     def interrupt_main(self, exc):
-        """Raise *exc* in this thread's main greenlet, before anything else runs."""
+        """Raise *exc* in this thread's principal greenlet, before anything else runs."""
         interrupt_main(self, exc)
 
     def pending(self):
@@ -829,11 +835,6 @@ cdef class Hub(greenlet):
     def timer_count(self):
         """Return the number of timers that are set."""
         return timers_live(&self.timers)
-
-cdef int write_unraisable(exc, context) except -1:
-    """Pass an exception that no greenlet can receive to sys.unraisablehook."""
-    PyErr_SetObject(type(exc), exc)
-    PyErr_WriteUnraisable(context)
 
 
 cdef greenlet main_greenlet():

@@ -240,6 +240,23 @@ cdef class Semaphore(Linkable):
     def __exit__(self, typ, value, tb):
         self.release()
 
+    # threading.Condition uses these methods if a lock has them. Its own fallback would leave the
+    # lock released if a kill or Timeout arrives while it acquires the lock again.
+
+    def _release_save(self):
+        self.release()
+
+    def _acquire_restore(self, state):
+        cdef list caught = []
+        if type(self).acquire in OWN_ACQUIRE:
+            raise_or_keep(self.retake(False))
+        else:
+            call_in_any_case(self.acquire, (), caught)
+            raise_or_keep(first_of(caught))
+
+    def _is_owned(self):
+        return self.counter <= 0
+
     def __repr__(self):
         return (f"<{type(self).__name__} at {id(self):#x} counter={self.counter} "
                 f"waiting={self.waiters.count}>")
@@ -330,20 +347,6 @@ cdef class Lock(Semaphore):
     acquire_lock = acquire
     release_lock = release
     locked_lock = Semaphore.locked
-
-    # threading.Condition uses these methods if a lock has them. Its own fallback would leave the
-    # lock released if a kill or Timeout arrives while it acquires the lock again.
-
-    def _release_save(self):
-        self.release()
-
-    def _acquire_restore(self, state):
-        pending = self.retake(False)
-        if pending is not None:
-            raise pending
-
-    def _is_owned(self):
-        return self.counter <= 0
 
     def _at_fork_reinit(self):
         self.waiters = WaitQueue()
@@ -496,9 +499,7 @@ cdef class RLock:
                 caught.append(exc)
 
     def _acquire_restore(self, state):
-        pending = self.retake(state[0], False)
-        if pending is not None:
-            raise pending
+        raise_or_keep(self.retake(state[0], False))
 
     def _at_fork_reinit(self):
         self.waiters = WaitQueue()
@@ -509,6 +510,39 @@ cdef class RLock:
         state = "locked" if self.count else "unlocked"
         return (f"<{state} _thread.RLock object owner={self.owner!r} count={self.count} "
                 f"at {id(self):#x}>")
+
+
+# By the id() of a greenlet in Condition.wait() that takes a lock of another class: what was raised
+# meanwhile. If that class calls _acquire_restore() of a lock here, this must not raise with the lock
+# taken, as the Condition would take it again.
+cdef dict retaking = {}
+
+
+cdef int raise_or_keep(pending) except -1:
+    """Raise *pending*, if any, now that the lock is taken; inside Condition.wait() keep it."""
+    if pending is None:
+        return 0
+    kept = retaking.get(id(current_greenlet()))
+    if kept is None:
+        raise pending
+    kept.append(pending)
+    return 0
+
+
+cdef int call_in_any_case(acquire, tuple args, list caught) except -1:
+    """Call *acquire* until the lock is taken; append to *caught* what is raised in its waits."""
+    cdef uint64_t before
+    while True:
+        before = count_deliveries()
+        try:
+            acquire(*args)
+            return 0
+        except LoopExit:
+            raise
+        except BaseException as exc:
+            if count_deliveries() == before:
+                raise  # the lock's own failure: nothing was waited for that a kill could end
+            caught.append(exc)
 
 
 cdef tuple OWN_ACQUIRE = (Semaphore.acquire, Lock.acquire)
@@ -596,26 +630,26 @@ cdef class Condition:
         With *raised* an exception is on its way already.
         """
         cdef list caught = []
-        cdef uint64_t before
         kind = type(self._lock)
         if isinstance(self._lock, RLock) and kind._acquire_restore is RLock._acquire_restore:
             return (<RLock>self._lock).retake(state[0], raised)
         if isinstance(self._lock, Semaphore) and kind.acquire in OWN_ACQUIRE:
             return (<Semaphore>self._lock).retake(raised)
-        while True:
-            before = count_deliveries()
-            try:
-                if hasattr(self._lock, "_acquire_restore"):
-                    self._lock._acquire_restore(state)
-                else:
-                    self._lock.acquire()
-                return first_of(caught)
-            except LoopExit:
-                raise
-            except BaseException as exc:
-                if count_deliveries() == before:
-                    raise  # the lock's own failure: nothing was waited for that a kill could end
-                caught.append(exc)
+        current = id(current_greenlet())
+        outer = retaking.get(current)
+        retaking[current] = caught
+        try:
+            if hasattr(self._lock, "_acquire_restore"):
+                call_in_any_case(self._lock._acquire_restore, (state,), caught)
+            else:
+                call_in_any_case(self._lock.acquire, (), caught)
+        finally:
+            if outer is None:
+                del retaking[current]
+            else:
+                retaking[current] = outer
+        return first_of(caught)
+
 
     def wait_for(self, predicate, timeout=None):
         """Wait until ``predicate()`` is true and return its last value.

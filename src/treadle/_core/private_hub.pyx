@@ -11,7 +11,7 @@ cdef class PrivateHub(Hub):
     """A hub that belongs to no thread. Its loop runs only during calls of :meth:`run_loop`."""
 
     def __init__(self, poller=None):
-        self.main = main_greenlet()
+        self.main = self.principal = main_greenlet()
         self.poller = make_poller(poller, False)
         list_hub(self)
 

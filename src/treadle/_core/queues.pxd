@@ -11,10 +11,11 @@ cdef class SimpleQueue:
     cdef WaitQueue putting
     cdef Py_ssize_t limit            # -1: none
     cdef Py_ssize_t promised         # number of items that belong to getters yet to take them
+    cdef Py_ssize_t reserved         # number of places that belong to putters yet to fill them
     cdef Py_ssize_t unfinished       # number of items put, less the calls of task_done()
     cdef bint customised             # a subclass overrides _put or another hook
-    # Held while hooks and comparisons run, which may run any code and wait. None if there are none:
-    # then nothing can come between the steps of an operation.
+    cdef bint compares               # putting and getting compare items, which may run any code
+    # Held while hooks run, which may run any code and wait. None if there are none.
     cdef RLock mutex
     cdef readonly bint is_shutdown
     cdef object __weakref__
@@ -38,6 +39,7 @@ cdef class SimpleQueue:
     cdef bint await_change(self, Reason reason, object error, object timeout, int64_t deadline,
                            bint first) except -1
     cdef object take(self)
+    cdef int fill(self, object item) except -1
     cdef int await_place(self, object item, object timeout) except -1
     cdef int await_item(self, object mark, object timeout) except -1
 

@@ -8,26 +8,42 @@ has never put anything.
 
 Unless a subclass overrides hooks, or a heap compares items, every step between two parks is C that
 runs no Python: put() is then safe in signal handlers and finalizers.
+
+Comparing two items may run any code: it may switch greenlets or threads, raise, and use the queue.
+So a PriorityQueue compares first and changes its heap in one step at the end, or compares again if
+others were faster; no lock is held, and calls that do not block never wait. The call has a place or
+an item of its own meanwhile, which no other call can take: a putter that waited is promised the
+place, as a getter is promised the item.
+
+Hooks change a container that treadle does not know, so they run one at a time, under a mutex. A
+call waits for the hooks of others, as with the standard library's queues, even if it does not block
+otherwise. In the hub, which cannot wait, it raises BlockingSwitchOutError instead.
 """
 
+import os
 import warnings
 from _queue import Empty
 from collections import deque
 from heapq import heapify
 from types import GenericAlias
+from weakref import WeakSet
 
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.clock cimport check_range, nanoseconds, now
+from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport (
     HUB_CLOSED,
     ON_CHANNEL,
     ON_QUEUE_GET,
     ON_QUEUE_JOIN,
     ON_QUEUE_PUT,
+    Hub,
     Wait,
     can_run,
+    current_greenlet,
+    get_hub_if_exists,
     made_hub,
     new_wait,
     park,
@@ -40,6 +56,8 @@ from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
+
+PyGreenlet_Import()
 
 cdef Preemption *PREEMPTION = the_preemption()
 
@@ -94,8 +112,10 @@ cdef class SimpleQueue:
         self.putting = WaitQueue.__new__(WaitQueue)
         self.limit = -1
         self.customised = overrides_hooks(type(self))
-        if self.customised or isinstance(self, PriorityQueue):
+        if self.customised:
             self.mutex = RLock()
+            with_mutex.add(self)
+        self.compares = not self.customised and isinstance(self, PriorityQueue)
 
     def __init__(self, maxsize=None, items=()):
         if maxsize is not None:
@@ -150,7 +170,7 @@ cdef class SimpleQueue:
         return self._qsize() if self.customised else len(self.queue)
 
     cdef bint is_full(self) except -1:
-        return self.limit >= 0 and self.size() >= self.limit
+        return self.limit >= 0 and self.size() + self.reserved >= self.limit
 
     cdef int add(self, object item) except -1:
         if self.customised:
@@ -168,7 +188,10 @@ cdef class SimpleQueue:
         if self.mutex is not None:
             return self.wake_waiters()
         while self.putting.first != NULL and not self.is_full():
-            self.admit(self.putting.pop())
+            if not self.compares:
+                self.admit(self.putting.pop())
+            elif self.putting.grant() is not None:
+                self.reserved += 1
         while self.getting.first != NULL and self.size() > self.promised:
             getter = self.getting.grant()
             if getter is not None and getter.value is not PEEK:
@@ -184,17 +207,35 @@ cdef class SimpleQueue:
         return 0
 
     cdef int await_place(self, object item, object timeout) except -1:
-        """Park until a place is free and settle() has put `item` there; raise Full on timeout."""
+        """Park until a place is free and `item` is put there; raise Full on timeout."""
         cdef int64_t ns = nanoseconds(timeout)
         cdef Wait wait = new_wait(ON_QUEUE_PUT, self)
         wait.value = item
         self.putting.append(wait)
         try:
             park(wait, ns)
+        except:
+            if wait.granted and self.compares:
+                self.reserved -= 1
+                self.settle()
+            raise
         finally:
             self.putting.remove(wait)
         if not wait.granted:
             raise too_late(full_class, timeout)
+        if self.compares:
+            self.fill(item)
+        return 0
+
+    cdef int fill(self, object item) except -1:
+        """Put *item* into the place that is reserved for the caller."""
+        try:
+            if self.is_shutdown:
+                raise shutdown_class
+            self.add(item)
+        finally:
+            self.reserved -= 1
+            self.settle()
         return 0
 
     cdef int await_item(self, object mark, object timeout) except -1:
@@ -246,8 +287,12 @@ cdef class SimpleQueue:
                     self.putting.grant()  # for the place that this call was woken for
                 raise
         elif not self.is_full():
-            self.add(item)
-            self.settle()
+            if self.compares:
+                self.reserved += 1
+                self.fill(item)
+            else:
+                self.add(item)
+                self.settle()
         elif block and made_hub():
             SimpleQueue.put(self, item, True, timeout)
         elif block:
@@ -495,6 +540,26 @@ cdef class SimpleQueue:
         return text
 
 
+# The queues that have a mutex.
+cdef object with_mutex = WeakSet()
+
+
+def renew_mutexes():
+    """Let a forked child use the queues whose hooks were run by what is not there."""
+    cdef SimpleQueue queue
+    cdef Hub hub = get_hub_if_exists()
+    if hub is not None and hub.keeping_fork is current_greenlet():
+        return
+    for queue in with_mutex:
+        owner = queue.mutex.owner
+        if owner is not current_greenlet() and (hub is None or owner is not hub.principal):
+            queue.mutex = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew_mutexes)
+
+
 cdef bint overrides_hooks(cls) except -1:
     """Return whether a class written in Python overrides how items are kept."""
     return (cls._put is not simple_put or cls._get is not simple_get
@@ -592,7 +657,7 @@ cdef class Queue(SimpleQueue):
             if self.customised:
                 self._get()
             else:
-                self.unstore()
+                self.queue.pop()
             if self.unfinished > 0:
                 self.unfinished -= 1
         return 0
@@ -636,7 +701,7 @@ cdef class LifoQueue(Queue):
 @cython.no_gc_clear
 cdef class PriorityQueue(Queue):
 
-    cdef bint comparing
+    cdef uint64_t changes  # of the heap
 
     def _create_queue(self, items=()):
         heap = list(items)
@@ -644,24 +709,15 @@ cdef class PriorityQueue(Queue):
         return heap
 
     cdef int store(self, object item) except -1:
-        self.begin_comparing()
-        try:
-            return heap_push(self.queue, item)
-        finally:
-            self.comparing = False
+        return heap_push(self.queue, item, &self.changes)
 
     cdef object unstore(self):
-        self.begin_comparing()
         try:
-            return heap_pop(self.queue)
-        finally:
-            self.comparing = False
-
-    cdef int begin_comparing(self) except -1:
-        if self.comparing:
-            raise RuntimeError(f"{self!r} cannot be changed while it compares two of its items")
-        self.comparing = True
-        return 0
+            return heap_pop(self.queue, &self.changes)
+        except IndexError:
+            if self.is_shutdown and not self.queue:  # since it was begun
+                raise shutdown_class from None
+            raise
 
 
 cdef object simple_init = SimpleQueue._init

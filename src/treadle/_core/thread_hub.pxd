@@ -9,15 +9,17 @@ from treadle._core.timers cimport treadle_fire
 cdef class ThreadHub(Hub):
     cdef Py_ssize_t jobs  # how many calls in native threads were begun here and have not ended
 
-    cdef bint left_main(self) noexcept
+
+    cdef bint lost_principal(self) noexcept
+    cdef greenlet heir(self, greenlet current)
 
 # For hubs that belong to no thread, too: list_hub() adds a hub to the list of all hubs, shut()
 # closes it and takes it off the list.
 cdef int list_hub(Hub hub) except -1
 cdef int shut(Hub hub) except -1
-# Clears the pointer of `obj` to its timer and returns True, or returns False: it belongs to the
-# `current` greenlet, which goes on.
-ctypedef bint (*treadle_forget)(PyObject *obj, greenlet current) noexcept
+# Clears the pointer of `obj` to its timer and returns True, or returns False: it belongs to a greenlet
+# that goes on after a fork. That may be one of two, or None.
+ctypedef bint (*treadle_forget)(PyObject *obj, greenlet current, greenlet heir) noexcept
 # The descriptor of `pollable` is about to be closed: no hub of any thread watches it any more.
 cdef int forget_in_all_hubs(Pollable pollable) except -1
 # The hubs that are open, of all threads and of none.

@@ -7,6 +7,7 @@ dropped at once either: that would raise GreenletExit in them and so run their c
 import os
 import sys
 from _signal import NSIG as _NSIG
+from _signal import SIGINT as _SIGINT
 from _signal import default_int_handler, getsignal
 
 cimport cython
@@ -39,6 +40,7 @@ from treadle._core.hub cimport (
     get_hub,
     get_hub_if_exists,
     interrupt_main,
+    list_fiber,
     main_greenlet,
     move_hub,
     new_wait,
@@ -103,7 +105,7 @@ cdef class ThreadHub(Hub):
         if other is not None:
             raise RuntimeError(f"this thread has a hub already: {other!r}")
         left_by_threads = []
-        self.main = main_greenlet()
+        self.main = self.principal = main_greenlet()
         self.thread_state = PyThreadState_Get()
         PyGreenlet_SetParent(self, self.main)
         self.for_main_thread = treadle_is_main_thread()
@@ -165,12 +167,11 @@ cdef class ThreadHub(Hub):
 
     def waits(self):
         """Return a Wait for each greenlet that is parked in this hub: main's, raw ones', Fibers'."""
-        found = [] if self.main_wait is None else [self.main_wait]
-        found += self.raw_waits.values()
+        cdef Wait wait
+        found = [self.main_wait, *self.raw_waits.values()]
         for fiber in self.fibers():
-            if (<Fiber>fiber).wait is not None:
-                found.append((<Fiber>fiber).wait)
-        return found
+            found.append((<Fiber>fiber).wait)
+        return [wait for wait in found if wait is not None and wait.generation == self.generation]
 
     def fibers(self):
         """Return the greenlets that were started here and have not ended, the oldest first."""
@@ -216,28 +217,34 @@ cdef class ThreadHub(Hub):
             return True  # the main thread can wake this hub
         # Other threads can wake it, unless they all sleep until another thread wakes them.
         self.waits_for_threads = treadle_other_threads() > count_sleeping_threads()
-        return self.waits_for_threads or not self.left_main() and has_signal_handlers()
+        return self.waits_for_threads or not self.lost_principal() and has_signal_handlers()
 
-    cdef bint left_main(self) noexcept:
-        """Return whether this is a forked child that left the main greenlet behind."""
-        return self.main_wait is not None and self.main_wait.generation != self.generation
+    cdef bint lost_principal(self) noexcept:
+        """Return whether this is a forked child, and the greenlet that forked it has ended."""
+        cdef greenlet principal = self.principal
+        if principal is self.main:
+            return False
+        return not PyGreenlet_ACTIVE(principal) or (
+            isinstance(principal, Fiber) and (<Fiber>principal).place == NULL)
 
     cdef bint on_deadlock(self) except -1:
-        """End Hub.join(), or raise LoopExit in the main greenlet."""
+        """End Hub.join(), or raise LoopExit in the principal greenlet."""
         cdef Wait wait
         if self.join_waits:
             for wait in self.join_waits:
                 unpark(wait)
             self.join_waits = []
             return True
-        if self.left_main():
+        if self.lost_principal():
             # It has nothing more to run: exit, as a process does when its last thread ends.
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:
-                    stream.flush()
-            os._exit(0)
+            exit_without_main(0)
         interrupt_main(self, LoopExit(describe_deadlock(self)))
         return True
+
+    cdef int interrupt_principal(self, exc) except -1:
+        if self.lost_principal():
+            exit_without_main(exc)
+        return Hub.interrupt_principal(self, exc)
 
     # -- forks
 
@@ -248,18 +255,41 @@ cdef class ThreadHub(Hub):
             wait.generation = self.generation
         return 0
 
+    def forks_for_principal(self):
+        """Return whether only the principal would go on in a child that the caller forks."""
+        return self.heir(current_greenlet()) is not current_greenlet()
+
+    cdef greenlet heir(self, greenlet current):
+        """Return the greenlet that goes on in a child that *current* forks.
+
+        It is *current*, unless that is the hub or waits. Then a callback or signal handler forks,
+        which runs on behalf of the principal: so that one goes on, whoever polls.
+        """
+        if current is not self and wait_of(self, current) is None:
+            return current
+        return current if wait_of(self, self.principal) is None else self.principal
+
     cdef int leave_greenlets_behind(self) except -1:
-        cdef Wait wait = wait_of(self, current_greenlet())
-        abandon(self, left_by_forks, current_greenlet())
+        cdef greenlet current = current_greenlet(), heir = self.heir(current)
+        cdef Wait wait
+        cdef list waits = waits_of(self, heir)
+        if heir is not current:
+            # The handler's own waits go on, too; the wait of the greenlet in which it runs is the last.
+            waits += waits_of(self, current)[:-1]
+        if heir is not self and (wait_of(self, self.principal) is not None or self.lost_principal()):
+            self.principal = heir
+            if isinstance(heir, Fiber):
+                list_fiber(self, heir)
         self.refs = 0
         self.jobs = 0
         self.generation += 1
-        while wait is not None:  # fork() was called in a signal handler while its greenlet waits
+        for wait in waits:
             wait.generation = self.generation
             self.refs += wait.in_refs
+        abandon(self, left_by_forks, current, heir)
+        for wait in waits:
             if wait.state == WAIT_READY:
                 ring_push(&self.ring, wait, WAIT)
-            wait = wait.outer
         return 0
 
     # -- the end
@@ -282,6 +312,35 @@ def hub_for_waiting():
     if hub is None and treadle_is_main_thread() and not treadle_is_finalizing():
         hub = get_hub()
     return hub if isinstance(hub, ThreadHub) else None
+
+
+cdef list waits_of(Hub hub, greenlet target):
+    """Return the Waits of a greenlet, the innermost first."""
+    cdef Wait wait = wait_of(hub, target)
+    found = []
+    while wait is not None:
+        found.append(wait)
+        wait = wait.outer
+    return found
+
+
+cdef int exit_without_main(why) except -1:
+    """End this process, as its main greenlet cannot; *why* is a status or an exception."""
+    status = why.code if isinstance(why, SystemExit) else why
+    if status is None:
+        status = 0
+    elif isinstance(why, KeyboardInterrupt):
+        status = 128 + _SIGINT
+    elif not isinstance(status, int):
+        if isinstance(why, SystemExit):
+            print(status, file=sys.stderr)
+        else:
+            sys.excepthook(type(why), why, why.__traceback__)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status & 0xff)
 
 
 cdef bint has_signal_handlers() except -1:
@@ -356,7 +415,7 @@ cdef int release_from_thread() except -1:
 cdef int shut(Hub hub) except -1:
     move_hub(hub, HUB_CLOSED)
     all_hubs.remove(hub)
-    abandon(hub, left_by_threads, None)
+    abandon(hub, left_by_threads, None, None)
     hub.poller.close()
     # End the hub greenlet, which would keep the hub alive, unless a user's callback is suspended
     # in it.
@@ -382,18 +441,18 @@ cdef void abandon_timers(treadle_fire fire, treadle_forget forget) noexcept:
     kind_count += 1
 
 
-cdef bint forget(treadle_timer *timer, greenlet current) noexcept:
+cdef bint forget(treadle_timer *timer, greenlet current, greenlet heir) noexcept:
     cdef int i
     for i in range(kind_count):
         if timer.fire == kinds[i].fire:
-            return kinds[i].forget(timer.obj, current)
+            return kinds[i].forget(timer.obj, current, heir)
     return False
 
 
-cdef bint forget_wait_timer(PyObject *obj, greenlet current) noexcept:
+cdef bint forget_wait_timer(PyObject *obj, greenlet current, greenlet heir) noexcept:
     cdef Wait wait = <Wait>obj
-    if wait.waiter is current:
-        return False  # fork() was called in a signal handler while its greenlet waits
+    if heir is not None and wait.generation == wait.hub.generation:
+        return False
     wait.timer = NULL
     if wait.unref:
         wait.hub.unref_timers -= 1
@@ -403,10 +462,11 @@ cdef bint forget_wait_timer(PyObject *obj, greenlet current) noexcept:
 abandon_timers(wait_expired, forget_wait_timer)
 
 
-cdef int abandon(Hub hub, list keeper, greenlet current) except -1:
-    """Forget all greenlets of the hub but *current*, without running any of them.
+cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -1:
+    """Forget all greenlets of the hub but *heir*, without running any of them.
 
-    *keeper* keeps them alive.
+    *keeper* keeps them alive. If *heir* is not *current*, that one goes on until the handler that
+    forked has returned. Both are None if the hub is closed.
     """
     cdef PyObject *obj
     cdef PyObject *each
@@ -424,7 +484,7 @@ cdef int abandon(Hub hub, list keeper, greenlet current) except -1:
         Py_DECREF(<object>obj)
     timer = timers_node(&hub.timers, i)
     while timer != NULL:
-        if timer.obj != NULL and forget(timer, current):
+        if timer.obj != NULL and forget(timer, current, heir):
             obj = timers_drop(&hub.timers, timer)
             keeper.append(<object>obj)
             Py_DECREF(<object>obj)
@@ -435,11 +495,12 @@ cdef int abandon(Hub hub, list keeper, greenlet current) except -1:
     each = hub.newest_fiber
     while each != NULL:
         fiber, each = each, (<Fiber>each).older
-        if (<greenlet>fiber) is not current:
+        if (<greenlet>fiber) is not heir:
             unlist_fiber(<Fiber>fiber)
     hub.turn = 0
-    hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current}
-    hub.join_waits = [wait for wait in hub.join_waits if wait.waiter is current]
+    hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current or g is heir}
+    hub.join_waits = [wait for wait in hub.join_waits
+                      if heir is not None and wait.generation == hub.generation]
     return 0
 
 
@@ -490,10 +551,10 @@ def after_fork_in_child():
             own.poller.renew_and_rewatch()
         else:
             own.leave_greenlets_behind()
-            if wait_of(own, current_greenlet()) is None:
-                own.poller.renew()
+            if isinstance(own, ThreadHub) and (<ThreadHub>own).waits():
+                own.poller.renew_and_rewatch()  # a signal handler forked: the principal waits on
             else:
-                own.poller.renew_and_rewatch()  # a signal handler forked: its greenlet waits on
+                own.poller.renew()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,6 +6,8 @@ cdef extern from "thread_state.h" nogil:
     ctypedef struct treadle_kept:
         PyObject *trace_arg
         PyObject *profile_arg
+        PyObject *first_iter
+        PyObject *finalizer
     bint treadle_is_in_use(void *state) noexcept
 
 cdef extern from "thread_state.h":

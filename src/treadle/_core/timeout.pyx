@@ -176,9 +176,9 @@ cdef int expire_held(Wait wait) except -1:
     return 0
 
 
-cdef bint forget_timeout(PyObject *obj, greenlet current) noexcept:
+cdef bint forget_timeout(PyObject *obj, greenlet current, greenlet heir) noexcept:
     cdef Timeout self = <Timeout>obj
-    if self.target is current:
+    if self.target is current or self.target is heir:
         return False
     self.disarm()
     return True

@@ -23,6 +23,7 @@ from treadle._core.hub cimport (
 )
 from treadle._core.poller cimport Pollable, Poller
 from treadle._core.thread_hub cimport abandon_timers
+from treadle._core.thread_state cimport treadle_clear_state, treadle_is_in_use
 
 from treadle._core.hub import get_current_hub, get_existing_hub
 from treadle._core.pollers import make_inner_poller
@@ -274,6 +275,8 @@ cdef int call_now(Loop loop, list watchers) except -1:
                 call(watcher)
     finally:
         hub.in_callback = False
+        if hub.thread_state != NULL and treadle_is_in_use(hub.thread_state):
+            treadle_clear_state()  # what they set ends with them
     return 0
 
 
@@ -707,7 +710,7 @@ cdef void timer_due(PyObject *obj) noexcept:
     self.fire(0)
 
 
-cdef bint forget_timer(PyObject *obj, greenlet current) noexcept:
+cdef bint forget_timer(PyObject *obj, greenlet current, greenlet heir) noexcept:
     cdef Timer self = <Timer>obj
     self.timer = NULL
     if not self.counts:
