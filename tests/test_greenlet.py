@@ -738,6 +738,24 @@ def test_links_are_called_in_order_and_removed_one_by_one() -> None:
         assert called == ["function", "b", "a", "function"]
 
 
+def test_the_removal_of_a_link_without_hash_leaves_the_others() -> None:
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, source: object) -> None:
+            called.append("unhashable")
+
+    called: list[str] = []
+    result: AsyncResult[int] = AsyncResult()
+    first = Unhashable()
+    result.rawlink(first)
+    result.rawlink(lambda _: called.append("function"))
+    result.set(1)
+    result.unlink(first)  # before the hub calls the links
+    treadle.sleep(0.01)
+    assert called == ["function"]
+
+
 @pytest.mark.parametrize("kind", ["greenlet", "result"])
 @pytest.mark.parametrize("what", ["fire", "unlink", "join and time out"])
 def test_links_cost_time_in_proportion_to_their_number(kind: str, what: str) -> None:

@@ -95,6 +95,15 @@ class TestWaiter:
         assert greenlet.get() == (1, 2)
         assert waiter.greenlet is None
 
+    def test_keeps_the_value_of_who_is_killed_before_it_runs(self) -> None:
+        waiter = Waiter()
+        greenlet = treadle.spawn(waiter.get)
+        treadle.sleep(0)
+        waiter.switch(1)
+        greenlet.kill()
+        assert waiter.ready()
+        assert waiter.get() == 1
+
     def test_throws_into_who_waits(self) -> None:
         waiter = Waiter()
         get_hub().loop.run_callback(waiter.throw, Expected, Expected("text"))

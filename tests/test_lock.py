@@ -359,3 +359,31 @@ def test_a_condition_s_lock_needs_only_acquire_and_release() -> None:
     lock.acquire()
     condition.notify()
     assert condition.wait(0.01) is False
+
+
+def test_a_condition_takes_the_lock_of_an_own_class_once_despite_a_kill() -> None:
+    class Own(LockType):
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            return super().acquire(blocking, timeout)
+
+    condition = Condition(Own())  # type: ignore[arg-type]
+    leaving = Semaphore(0)
+
+    def hold() -> None:
+        with condition:
+            leaving.acquire()
+
+    def wait() -> None:
+        with condition:
+            treadle.spawn(hold)
+            treadle.sleep(0)
+            condition.wait(0)  # "hold" has the lock when that is over
+
+    waiting = treadle.spawn(wait)
+    treadle.sleep(0.01)
+    waiting.kill(ZeroDivisionError, block=False)
+    treadle.sleep(0)
+    leaving.release()
+    waiting.join(1)
+    assert isinstance(waiting.exception, ZeroDivisionError)
+    assert not condition._lock.locked()

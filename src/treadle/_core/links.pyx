@@ -86,6 +86,6 @@ cdef class Links:
             return (<Unhashed>key).callback
         try:
             del self.more[key]
-        except KeyError:
-            return None
+        except (KeyError, TypeError):
+            return None  # TypeError: it cannot be hashed, was the first, and has been removed
         return key

@@ -72,7 +72,8 @@ cdef class Waiter:
         self.wait = None
         if wait is not None:
             wait.value = value
-            if unpark(wait):
+            wait.granted = unpark(wait)
+            if wait.granted:
                 return
         self.value = value
         self.failure = None
@@ -105,6 +106,10 @@ cdef class Waiter:
         wait = self.wait = new_hub_wait(ON_WAIT, self)
         try:
             park(wait, -1)
+        except:
+            if wait.granted and self.failure is UNSET:  # keep the value that this greenlet leaves
+                self.value, self.failure = wait.value, None
+            raise
         finally:
             if self.wait is wait:
                 self.wait = None

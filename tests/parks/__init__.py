@@ -1,0 +1,1 @@
+"""The table of park points: every place that waits, crossed with what may happen there."""
