@@ -642,3 +642,31 @@ def test_killing_a_pool_that_is_still_given_work() -> None:
         assert result.successful()
         pool.kill()
         assert pool.size == 0
+
+
+def test_a_patched_thread_outlives_the_worker_that_runs_it(fresh) -> None:
+    program = """
+from treadle import monkey; monkey.patch_all()
+import threading, time
+from treadle.threadpool import ThreadPool
+ran = []
+def more():
+    time.sleep(0.1)
+    ran.append(threading.current_thread().name)
+def task():
+    def run():
+        time.sleep(0.1)
+        other = threading.Thread(target=more, name="more")
+        other.start()
+        ran.append(other)
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+pool = ThreadPool(1)
+thread = pool.apply(task)
+pool.kill()
+thread.join(10)
+ran[0].join(10)
+print(thread.is_alive(), ran[0].is_alive(), ran[1:])
+"""
+    assert fresh(program) == "False False ['more']\n"

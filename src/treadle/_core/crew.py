@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from treadle._core.event import AsyncResult, Event
-from treadle._core.greenlet import getcurrent
+from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import ThreadMain, get_existing_hub
 from treadle._core.native import get_ident, start_new_thread
 from treadle._core.queues import Queue
@@ -59,11 +59,28 @@ class Worker(ThreadMain):
         finally:
             crew.workers.discard(self)
             hub = get_existing_hub()  # a task may have made one
-            if hub is not None:
+            if hub is not None and not threads_in(hub):
                 hub.close()
             if leave is not None:
                 leave.taken = True
             crew.worker_left.set()
+            if hub is not None and not hub.closed:
+                end_threads(hub)
+
+
+def threads_in(hub: Any) -> list[ThreadStart]:
+    """Return the greenlets of *hub* that stand for threads: tasks started them, patched."""
+    return [fiber for fiber in hub.fibers() if isinstance(fiber, ThreadStart)]
+
+
+def end_threads(hub: Any) -> None:
+    """Close the current thread's *hub* once no greenlet is left in it that stands for a thread.
+
+    They outlive the task that started them, as threads do.
+    """
+    while threads := threads_in(hub):
+        threads[0].join()
+    hub.close()
 
 
 class Leave:
