@@ -301,3 +301,18 @@ assert seconds < 1, seconds
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_executor_of_a_thread_that_has_ended() -> None:
+    made: list[GreenletPoolExecutor] = []
+
+    def make() -> None:
+        made.append(GreenletPoolExecutor())
+        made[0].submit(treadle.sleep, 60)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    with pytest.raises(RuntimeError, match="its hub is closed"):
+        made[0].submit(int)
+    made[0].shutdown()

@@ -83,8 +83,10 @@ class GreenletPoolExecutor(futures.Executor):
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Have a greenlet call ``fn(*args, **kwargs)``; return its future without blocking.
 
-        Raises RuntimeError after :meth:`shutdown`.
+        Raises RuntimeError after :meth:`shutdown`, and if the executor's thread has ended.
         """
+        if self._hub.closed:
+            raise RuntimeError(f"cannot submit to {self!r}: its hub is closed")
         future: Future[R] = Future()
         call = _Call(future, partial(fn, *args, **kwargs), copy_context())
         with self._submitting:
@@ -133,6 +135,8 @@ class GreenletPoolExecutor(futures.Executor):
         if cancel_futures:
             for call in [*self._waiting, *self._running.values()]:
                 call.future.cancel()  # has no effect on a call that runs
+        if self._hub.closed:
+            return  # its calls never end
         self._go_on()
         if wait:
             if getcurrent() in self._running:
