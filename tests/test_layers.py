@@ -360,6 +360,7 @@ STATICS = {
         "resumed": SET_ONCE,
         "suspend_loop": ONE_STEP,
     },
+    "_core/audit.h": {"auditor": ONE_STEP, "audited": ONE_STEP, "is_audited": ONE_STEP},
     "_core/builtins.pyx": {"NUMBER": SET_ONCE},
     "_core/chunks.h": {"chunks": "changed under its lock, by code that runs no Python"},
     "_core/clock.h": {"frequency": A_CACHE},

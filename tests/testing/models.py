@@ -370,7 +370,11 @@ class BoundedPermits(Permits):
     def chains(self, entry: Entry) -> list[Chain]:
         if entry.result is ValueError:
             return [(self.there,)]
-        return super().chains(entry)
+        chains = super().chains(entry)
+        if entry.op.name == "acquire" and entry.result is Interrupted:
+            # It had a permit, which another released once more: what it passes on is none.
+            chains.append((self.take, self.there))
+        return chains
 
 
 class Owned(Model):

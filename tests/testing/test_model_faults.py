@@ -13,7 +13,7 @@ import pytest
 import treadle
 from treadle.lock import BoundedSemaphore, Condition, Semaphore
 from treadle.pool import Group, Pool, PoolFull
-from treadle.queue import PriorityQueue, Queue
+from treadle.queue import PriorityQueue, Queue, ShutDown
 from treadle.testing import clock, explore, replay
 
 FIFO = "t1:0:parks:"
@@ -350,6 +350,22 @@ def empty_beside_an_item() -> None:
     assert queue.get(block=False) == 2
 
 
+def shutdown_beside_an_item() -> None:
+    queue = PriorityQueue[int]()
+
+    def get() -> None:
+        try:
+            queue.get()
+        except ShutDown:
+            assert queue.qsize() == 0
+
+    getters = [treadle.spawn(get) for _ in range(2)]
+    treadle.sleep(0)
+    queue.put(1)
+    queue.shutdown()
+    treadle.joinall(getters, raise_error=True)
+
+
 FAULTS: list[tuple[Callable[[], None], str]] = [
     (killed_wait_gives_a_permit, FIFO),
     (bounded_semaphore_above_its_bound, FIFO),
@@ -370,6 +386,7 @@ FAULTS: list[tuple[Callable[[], None], str]] = [
     (comparison_that_switches, FIFO),
     (kill_of_a_getter_goes_to_a_putter, FIFO),
     (empty_beside_an_item, FIFO),
+    (shutdown_beside_an_item, "t1:0:parks:2.1"),
 ]
 
 

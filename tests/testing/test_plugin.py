@@ -593,3 +593,102 @@ async def test_asyncio_fails():
             passed=2 if arguments else 1, failed=1, deselected=0 if arguments else 1
         )
         result.stdout.fnmatch_lines(["*ValueError: in a coroutine*"])
+
+
+UNITTEST = """
+import contextvars
+import subprocess
+import threading
+import time
+import unittest
+
+import pytest
+import treadle
+
+RUNS = []
+values = threading.local()
+place = contextvars.ContextVar("place", default="nowhere")
+
+
+class Tests(unittest.TestCase):
+    def tearDown(self):
+        self.assertNotIn("broken", self.id())
+
+    @pytest.mark.treadle(schedules=500)
+    def test_race(self):
+        RUNS.append(1)
+        order = []
+        treadle.joinall([treadle.spawn(order.append, n) for n in range(2)])
+        self.assertEqual(order, [0, 1])
+
+    def test_stopped_early(self):
+        self.assertLess(len(RUNS), 100)
+
+    def test_broken(self):
+        self.fail("the test too")
+
+    def test_deadlocks(self):
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+
+    @pytest.mark.treadle(schedules=5)
+    def test_skips(self):
+        self.skipTest("not here")
+
+    @unittest.expectedFailure
+    def test_is_expected_to_fail(self):
+        self.fail()
+
+
+@pytest.fixture
+def here():
+    values.name = "here"
+    token = place.set("here")
+    yield
+    assert values.test == 1
+    place.reset(token)
+
+
+def test_sees_what_fixtures_set(here):
+    assert values.name == "here"
+    assert place.get() == "here"
+    assert threading.current_thread() is threading.main_thread()
+    values.test = 1
+
+
+def test_runs_a_program():
+    assert subprocess.run(["cat"], input=b"x", capture_output=True).stdout == b"x"
+"""
+
+
+def test_unittest_fixtures_and_programs(
+    inner: Inner, outcomes: Callable[[], dict[str, str]]
+) -> None:
+    result = inner(UNITTEST, "--treadle")
+    result.assert_outcomes(passed=3, failed=3, skipped=1, xfailed=1)
+    ends = outcomes()
+    assert {name for name, end in ends.items() if end == "failure"} == {
+        "test_race",
+        "test_broken",
+        "test_deadlocks",
+    }
+    text = result.stdout.str()
+    assert re.search(r"ScheduleFailure: schedule \d+ fails by AssertionError: Lists differ", text)
+    assert "LoopExit: This operation would block forever" in text
+    assert "test_broken and what tidies up after it failed (2 sub-exceptions)" in text
+
+
+def test_the_deadline_of_hypothesis_is_real_time(inner: Inner) -> None:
+    pytest.importorskip("hypothesis")
+    source = """
+import time
+from hypothesis import given, settings, strategies as st
+
+
+@settings(max_examples=5, database=None)
+@given(st.integers())
+def test_a_virtual_hour(n):
+    time.sleep(3600)
+"""
+    inner(source, "--treadle").assert_outcomes(passed=1)

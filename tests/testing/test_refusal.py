@@ -1,9 +1,12 @@
 """Programs that fail in the runner itself: the hub, and what a run replaces, are as before."""
 
+import copy
+import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -173,3 +176,127 @@ run(leave)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout) == (3, b"final")
+
+
+async def coroutine() -> None:
+    pass
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+async def asynchronous_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "function", [coroutine, lambda: coroutine(), generator, asynchronous_generator]
+)
+def test_a_function_that_only_makes_what_is_to_run_has_not_run(
+    function: Callable[[], object],
+) -> None:
+    for call in (testing.run, partial(testing.at_every_park, raises=KeyError)):
+        with pytest.raises(TypeError, match="has not run: it returned"):
+            call(function)  # type: ignore[operator]
+    with pytest.raises(testing.ScheduleFailure, match="has not run: it returned"):
+        testing.explore(function)
+
+
+def test_exceptions_can_be_pickled_and_copied() -> None:
+    def race() -> None:
+        ran: list[int] = []
+        treadle.joinall([treadle.spawn(ran.append, number) for number in range(2)])
+        assert ran == [0, 1]
+
+    with pytest.raises(testing.ScheduleFailure) as caught:
+        testing.explore(race)
+    caught.value.add_note("a note")
+    for make in (copy.copy, lambda exc: pickle.loads(pickle.dumps(exc))):
+        other = make(caught.value)
+        assert (str(other), other.token) == (str(caught.value), caught.value.token)
+        assert other.__notes__ == ["a note"]
+        assert str(make(StepLimitError(5))) == "no end after 5 steps"
+        assert str(make(HangError("text"))) == "text"
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise OSError
+
+    __repr__ = __str__
+
+
+class UnprintableJob:
+    def __call__(self) -> None:
+        treadle.sleep(100)
+
+    def __repr__(self) -> str:
+        raise OSError
+
+
+def test_what_cannot_be_shown_is_reported_all_the_same() -> None:
+    calls: list[int] = []
+
+    def fail_once() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise Unprintable
+
+    def fail() -> None:
+        raise Unprintable
+
+    with pytest.raises(testing.ScheduleFailure, match=r"whose str\(\) raises OSError"):
+        testing.explore(fail)
+    with pytest.raises(testing.NondeterminismError, match=r"whose repr\(\) raises OSError"):
+        testing.explore(fail_once)
+    with pytest.raises(testing.LeakError, match=r"whose repr\(\) raises OSError"):
+        testing.run(lambda: treadle.spawn(UnprintableJob()))
+
+
+class Equal(treadle.Greenlet[None]):
+    """Cannot be hashed, and equals all others."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("strategy", ["random", "pct", "dfs"])
+def test_greenlets_are_told_apart_by_identity(strategy: str) -> None:
+    orders: set[tuple[int, ...]] = set()
+
+    def program() -> None:
+        order: list[int] = []
+        jobs = [Equal(order.append, number) for number in range(3)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join()
+        orders.add(tuple(order))
+
+    testing.explore(program, strategy=strategy, schedules=100)  # type: ignore[arg-type]
+    assert len(orders) == 6
+    with pytest.raises(testing.LeakError) as caught:
+        testing.run(lambda: [Equal.spawn(treadle.sleep, 100) for _ in range(2)])
+    assert str(caught.value).count("runs on, sleeping") == 2
+    assert all(not isinstance(each, Equal) for each in treadle.get_hub().fibers())
+
+
+def test_there_is_one_audit_hook_however_often_the_package_is_loaded() -> None:
+    program = """
+import sys
+events = []
+sys.addaudithook(lambda event, args: events.append(event) if event == "sys.addaudithook" else None)
+for _ in range(3):
+    from treadle.testing import LeakError, run
+    run(list)
+    try:
+        run(lambda: open("/dev/null"))
+    except LeakError as exc:
+        assert "opened at <string>:9" in str(exc), exc
+    for name in [name for name in sys.modules if name.startswith("treadle.testing")]:
+        del sys.modules[name]
+print(len(events))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"1\n", b"")

@@ -555,6 +555,31 @@ def test_leaks_of_a_run(leave: Callable[[list[Callable[[], object]]], None], mes
             kept.pop()()
 
 
+FIRST_USE = """
+import treadle.subprocess
+from treadle import monkey
+from treadle.testing import run
+
+monkey.patch_all()
+
+
+def use():
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(create=True, size=1)
+    memory.close()
+    memory.unlink()
+    treadle.subprocess.run(["cat"], input=b"x", capture_output=True)
+
+
+run(use)
+"""
+
+
+def test_what_a_process_makes_once_is_no_leak(fresh: Callable[..., str]) -> None:
+    fresh(FIRST_USE)
+
+
 def test_an_executor_that_has_ended_is_no_leak() -> None:
     def use() -> None:
         for kind in (GreenletPoolExecutor, ThreadPoolExecutor):
@@ -753,6 +778,18 @@ def test_many_ready_greenlets_take_linear_time() -> None:
         return time.thread_time() - began
 
     assert seconds(16_000) < 32 * min(seconds(1000) for _ in range(3)) + 1
+
+
+def test_a_choice_by_priority_does_not_read_all_that_is_ready() -> None:
+    def seconds(n: int) -> float:
+        def inner() -> None:
+            treadle.joinall([treadle.spawn(treadle.sleep, 0) for _ in range(n)])
+
+        began = time.thread_time()
+        explore(inner, strategy="pct", schedules=2, leaks=False)
+        return time.thread_time() - began
+
+    assert seconds(4000) < 32 * min(seconds(500) for _ in range(3)) + 0.5
 
 
 @pytest.mark.parametrize("order", ["fifo", "random"])

@@ -6,16 +6,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import pytest
 
 import treadle
+import treadle.local
 import treadle.socket
+import treadle.thread
 from treadle import signal as treadle_signal
 from treadle.event import Event
 from treadle.hub import LoopExit
-from treadle.testing import LeakError, Schedule, _threads, run
+from treadle.testing import LeakError, Schedule, _threads, at_every_park, explore, run
 from treadle.testing._threads import _runs
+from treadle.threadpool import ThreadPool
 
 native_sleep = time.sleep
 
@@ -187,3 +191,86 @@ def test_a_thread_with_the_ident_of_one_that_ended_is_seen() -> None:
     finally:
         go.release()
         ended.acquire()
+
+
+def test_a_thread_that_was_started_just_before_the_run_is_none_of_it() -> None:
+    go, ended = _thread.allocate_lock(), _thread.allocate_lock()
+    go.acquire()
+    ended.acquire()
+    for _ in range(20):
+        _thread.start_new_thread(lambda: (go.acquire(), ended.release()), ())
+    try:
+        run(lambda: native_sleep(0.05))  # some of them begin only now
+    finally:
+        for _ in range(20):
+            go.release()
+            ended.acquire()
+
+
+place: ContextVar[str] = ContextVar("place", default="nowhere")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda program: run(lambda: run(program)),
+        lambda program: Schedule(lambda n: 0).run(program),
+        lambda program: run(lambda: explore(program, schedules=1)),
+        lambda program: run(lambda: at_every_park(program, raises=KeyError)),
+    ],
+)
+def test_a_run_in_another_thread_has_the_context_of_its_caller(
+    start: Callable[[Callable[[], None]], object],
+) -> None:
+    seen: list[str] = []
+    token = place.set("here")
+    try:
+        start(lambda: seen.append(place.get()))
+    finally:
+        place.reset(token)
+    assert set(seen) == {"here"}
+
+
+def test_the_program_of_a_run_stands_for_its_caller() -> None:
+    values = treadle.local.local()
+    values.of_caller = 1
+
+    def program() -> None:
+        assert values.of_caller == 1
+        assert treadle.thread.get_ident() == threading.get_ident()
+        values.of_program = 2
+        place.set("program")
+        other = treadle.spawn(lambda: (hasattr(values, "of_caller"), treadle.thread.get_ident()))
+        assert other.get() == (False, id(other))
+
+    token = place.set("caller")
+    try:
+        run(program)
+        assert place.get() == "program"
+        assert values.of_program == 2
+    finally:
+        place.reset(token)
+
+
+def test_schedules_do_not_see_what_others_set() -> None:
+    values = treadle.local.local()
+
+    def program() -> None:
+        assert not hasattr(values, "name")
+        assert place.get() == "nowhere"
+        values.name = 1
+        place.set("program")
+
+    explore(program, schedules=3)
+    assert place.get() == "nowhere"
+
+
+def test_a_run_in_a_thread_of_a_pool_does_not_wait_for_that() -> None:
+    pool = ThreadPool(1)
+    began = time.monotonic()
+    try:
+        for program in (treadle.sleep, lambda hours: run(lambda: treadle.sleep(hours))):
+            pool.apply(run, (lambda program=program: program(3600),))
+    finally:
+        pool.kill()
+    assert time.monotonic() - began < 30

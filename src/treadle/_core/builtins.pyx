@@ -12,6 +12,7 @@ from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_SLEEP,
     ON_YIELD,
+    Fiber,
     Hub,
     Wait,
     current_greenlet,
@@ -81,6 +82,8 @@ def get_ident(gr=None):
     """
     if gr is None:
         gr = caller()
+    if isinstance(gr, Fiber) and (<Fiber>gr).stands_for_main:
+        return PyThread_get_thread_ident()
     return PyThread_get_thread_ident() if gr.parent is None else id(gr)
 
 

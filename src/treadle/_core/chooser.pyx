@@ -31,17 +31,7 @@ from treadle._core.probe cimport Probe, the_preemption
 from treadle._core.ring cimport ring_at, ring_promote, treadle_entry
 from treadle._core.timers cimport timers_next, timers_promote, timers_ties
 
-cdef extern from "Python.h":
-    ctypedef struct PyInterpreterState:
-        pass
-    ctypedef struct PyThreadState:
-        unsigned long thread_id
-    PyInterpreterState *PyInterpreterState_Get()
-    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *)
-    PyThreadState *PyThreadState_Next(PyThreadState *)
-    uint64_t PyThreadState_GetID(PyThreadState *)
-    int PyThreadState_SetAsyncExc(unsigned long, PyObject *)
-
+from heapq import heappop, heappush
 
 PyGreenlet_Import()
 
@@ -86,8 +76,11 @@ cdef class Chooser(Probe):
     cdef uint64_t state               # of the random numbers
     cdef uint64_t most
     cdef set changes
-    cdef dict priorities
+    cdef dict priorities              # by the id of a greenlet, with it; 0: of the callbacks
     cdef int64_t lowest
+    # The ring's greenlets by priority, if that decides: a heap of (-priority, number, entry).
+    cdef list heap
+    cdef uint64_t number_of_entries
     cdef object leader                # the greenlet that was chosen last by its priority
     cdef uint32_t streak              # how often in a row
     cdef object decided               # the entry at the head of the ring, if that was chosen
@@ -97,19 +90,21 @@ cdef class Chooser(Probe):
     cdef uint64_t fired_in            # the turn in which a timer was fired last
     cdef int64_t tied_at              # the deadline of that timer
     cdef size_t ties                  # how many timers had that deadline then, with it
-    cdef dict names
+    cdef dict names                   # by the id of a greenlet: its number, and it
     # What the ring holds, so that it need not be read at each choice. The entries up to one place
     # have been counted; a place is how many entries had been taken when the entry came to the head.
     cdef uint64_t head_place, counted_to
     cdef uint64_t fronts              # how many entries had been put before all others
     cdef Kind head_kind
     cdef size_t callbacks, of_main
+    cdef bint is_stale                # it must be read anew
 
     def __init__(self, mode=BY_FIFO, departures=None, seed=0, changes=(), ask=None, most=1000000):
         self.mode, self.departures = mode, departures or {}
         self.ask, self.most = ask, most
         self.state = <uint64_t>(seed & 0xffffffffffffffff)
         self.changes, self.priorities = set(changes), {}
+        self.heap = []
         self.options, self.taken = [], []
         self.names = {}
         self.limit = RuntimeError
@@ -150,6 +145,8 @@ cdef class Chooser(Probe):
                 ring_promote(&hub.ring, self.find(hub, option))
                 self.head_kind = self.kind_of(hub, 0)
         self.gave_way = None
+        if self.mode == BY_PRIORITY and self.head_kind == A_GREENLET:
+            self.take_from_heap(<object>ring_at(&hub.ring, 0).obj)
         return 0
 
     cdef Kind kind_of(self, Hub hub, size_t index) noexcept:
@@ -160,14 +157,16 @@ cdef class Chooser(Probe):
             return OF_MAIN
         return A_GREENLET
 
-    cdef size_t count(self, Hub hub) noexcept:
+    cdef size_t count(self, Hub hub) except? 0:
         """How many options there are. Reads only what came to the ring since the last call."""
         cdef size_t n
         cdef Kind kind
-        if (hub.ring.popped - self.head_place > 1 or hub.ring.fronts != self.fronts
+        if (self.is_stale or hub.ring.popped - self.head_place > 1 or hub.ring.fronts != self.fronts
                 or hub.ring.popped > self.counted_to):
             self.callbacks = self.of_main = 0
             self.counted_to = hub.ring.popped
+            self.heap.clear()
+            self.is_stale = False
         elif hub.ring.popped != self.head_place:
             self.callbacks -= self.head_kind == A_CALLBACK
             self.of_main -= self.head_kind == OF_MAIN
@@ -176,6 +175,8 @@ cdef class Chooser(Probe):
             kind = self.kind_of(hub, self.counted_to - hub.ring.popped)
             self.callbacks += kind == A_CALLBACK
             self.of_main += kind == OF_MAIN
+            if self.mode == BY_PRIORITY and kind == A_GREENLET:
+                self.add_to_heap(hub, self.counted_to - hub.ring.popped)
             self.counted_to += 1
         if hub.ring.count > 0:
             self.head_kind = self.kind_of(hub, 0)
@@ -186,12 +187,18 @@ cdef class Chooser(Probe):
         """The index of an option in the ring."""
         cdef bint callback = False
         cdef size_t index = 0
+        if self.all_are_options():
+            return option
         while True:
             if self.is_option(hub, index, &callback):
                 if option == 0:
                     return index
                 option -= 1
             index += 1
+
+    cdef bint all_are_options(self) noexcept:
+        """Whether each entry that was counted may come next: nearly always."""
+        return self.callbacks == 0 and self.of_main == 0 and self.gave_way is None
 
     cdef bint is_option(self, Hub hub, size_t index, bint *callback) noexcept:
         """Whether an entry of the ring may come next. *callback*: one was before it."""
@@ -205,7 +212,9 @@ cdef class Chooser(Probe):
 
     cdef object runs_at(self, Hub hub, size_t index):
         """The greenlet that an entry of the ring lets run; None for a callback."""
-        entry = <object>ring_at(&hub.ring, index).obj
+        return self.runs(<object>ring_at(&hub.ring, index).obj)
+
+    cdef object runs(self, object entry):
         if isinstance(entry, Wait):
             return (<Wait>entry).waiter
         return entry if isinstance(entry, Fiber) else None
@@ -213,14 +222,22 @@ cdef class Chooser(Probe):
     cdef object option_at(self, Hub hub, size_t option):
         return self.runs_at(hub, self.find(hub, option))
 
-    cdef list all_options(self, Hub hub):
+    cdef size_t option_of(self, Hub hub, object entry) noexcept:
+        """The option that is an entry of the ring, which must be one; None: the first callback."""
         cdef bint callback = False
-        cdef list found = []
-        cdef size_t index
-        for index in range(hub.ring.count):
+        cdef size_t index = 0, option = 0
+        if self.all_are_options():
+            while ring_at(&hub.ring, index).obj != <PyObject *>entry:
+                index += 1
+            return index
+        while True:
             if self.is_option(hub, index, &callback):
-                found.append(self.runs_at(hub, index))
-        return found
+                if ring_at(&hub.ring, index).obj == <PyObject *>entry:
+                    return option
+                if entry is None and ring_at(&hub.ring, index).kind == CALLBACK:
+                    return option
+                option += 1
+            index += 1
 
     cdef bint lets_fire(self, object hub_) except -1:
         cdef Hub hub = hub_
@@ -265,6 +282,8 @@ cdef class Chooser(Probe):
         self.decided = self.gave_way = self.last_wait = self.pending = None
         self.watched = self.leader = None
         self.priorities, self.names = {}, {}
+        self.heap = []
+        self.is_stale = True
 
     # -- choices
 
@@ -284,11 +303,11 @@ cdef class Chooser(Probe):
         elif self.mode == BY_ASKING:
             option = min(<size_t>self.ask(n), n - 1)
         elif interrupted is not None and self.mode == BY_PRIORITY:
-            option = self.highest(number, [interrupted, *self.all_options(hub)]) > 0
+            option = self.highest(number, hub, interrupted)
         elif self.mode == BY_RANDOM or hub is None:
             option = self.random() % n
         else:
-            option = self.highest(number, self.all_options(hub))
+            option = self.highest(number, hub, None)
         self.options.append(n)
         self.taken.append(option)
         if self.on_choice is not None and option > 0:
@@ -301,26 +320,62 @@ cdef class Chooser(Probe):
                 self.on_choice(number, option, who, self.option_at(hub, 0))
         return option
 
-    cdef size_t highest(self, object number, list candidates) except? 99:
+    # -- priorities
+
+    cdef object priority_of(self, object who):
+        """The priority of a greenlet, or of the callbacks, which are None."""
+        # By identity: classes of the program may compare their greenlets.
+        known = self.priorities.get(0 if who is None else id(who))
+        if known is None:
+            known = <uint32_t>(self.random() >> 32), who
+            self.priorities[0 if who is None else id(who)] = known
+        return known[0]
+
+    cdef int add_to_heap(self, Hub hub, size_t index) except -1:
+        who = self.runs_at(hub, index)
+        entry = <object>ring_at(&hub.ring, index).obj
+        self.number_of_entries += 1
+        heappush(self.heap, (-self.priority_of(who), self.number_of_entries, entry))
+        return 0
+
+    cdef int take_from_heap(self, object entry) except -1:
+        """Remove the entry that is about to be taken from the ring."""
+        if self.heap and self.heap[0][2] is entry:
+            heappop(self.heap)
+        else:
+            self.is_stale = True  # it was not chosen by its priority
+        return 0
+
+    cdef size_t highest(self, object number, Hub hub, object interrupted) except? 99:
+        """The option with the highest priority. *interrupted* is a greenlet that may run on, or None."""
+        cdef object leader = interrupted, top = None, entry = None, aside = None
         cdef size_t best = 0
-        cdef object top = None
-        for i, who in enumerate(candidates):
-            priority = self.priorities.get(who)
-            if priority is None:
-                priority = self.priorities[who] = <uint32_t>(self.random() >> 32)
-            if top is None or priority > top:
-                best, top = i, priority
-        if candidates[best] is self.leader:
+        if interrupted is not None:
+            top = self.priority_of(interrupted)
+        if self.gave_way is not None and self.heap and self.heap[0][2] is self.gave_way:
+            aside = heappop(self.heap)
+        if self.heap and (top is None or -self.heap[0][0] > top):
+            top, entry = -self.heap[0][0], self.heap[0][2]
+            leader = self.runs(entry)
+            best = 1
+        if self.callbacks > 0 and (top is None or self.priority_of(None) > top):
+            leader = entry = None
+            best = 1
+        if aside is not None:
+            heappush(self.heap, aside)
+        if top is None:
+            return 0  # what was chosen before has not been taken yet
+        if leader is self.leader:
             self.streak += 1
         else:
-            self.leader, self.streak = candidates[best], 0
+            self.leader, self.streak = leader, 0
         # One that runs on and on may wait in a loop for what another must do.
         # A callback may post itself again until some greenlet has run.
-        if number in self.changes or self.streak >= PATIENCE or candidates[best] is None:
+        if number in self.changes or self.streak >= PATIENCE or leader is None:
             self.streak = 0
             self.lowest -= 1
-            self.priorities[candidates[best]] = self.lowest
-        return best
+            self.priorities[0 if leader is None else id(leader)] = self.lowest, leader
+        return best if interrupted is not None else self.option_of(hub, entry)
 
     cdef uint64_t random(self) noexcept:
         # SplitMix64.
@@ -357,45 +412,8 @@ cdef class Chooser(Probe):
             who, what = entry, "starts"
         else:
             return "callback"
-        return f"{self.names.setdefault(who, len(self.names))} {what}"
-
-
-def raise_in_thread(unsigned long ident, type kind):
-    """Raise an exception of the class *kind* in a thread, as soon as that runs Python code."""
-    PyThreadState_SetAsyncExc(ident, <PyObject *>kind)
-
-
-def list_threads():
-    """Return a dict of the interpreter's threads: a number that no other has had, and the ident.
-
-    Threads that are about to begin are left out.
-    """
-    cdef PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
-    numbers = {}
-    while state != NULL:
-        # Until it begins, a thread may have the ident of the older one that makes it.
-        number = PyThreadState_GetID(state)
-        numbers[state.thread_id] = min(number, numbers.get(state.thread_id, number))
-        state = PyThreadState_Next(state)
-    return {number: ident for ident, number in numbers.items()}
-
-
-def newest_thread():
-    """Return the number of the thread that was made last; later ones have greater numbers."""
-    return PyThreadState_GetID(PyInterpreterState_ThreadHead(PyInterpreterState_Get()))
-
-
-def count_threads(uint64_t since):
-    """Return how many threads there are that were made since that with the number *since*.
-
-    Those that are about to begin count too.
-    """
-    cdef PyThreadState *state = PyInterpreterState_ThreadHead(PyInterpreterState_Get())
-    cdef size_t count = 0
-    while state != NULL:
-        count += PyThreadState_GetID(state) > since
-        state = PyThreadState_Next(state)
-    return count
+        known = self.names.setdefault(id(who), (len(self.names), who))
+        return f"{known[0]} {what}"
 
 
 def preempt(bint on):

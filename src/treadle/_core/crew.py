@@ -131,9 +131,9 @@ def all_workers() -> list[Worker]:
     return [worker for crew in list(all_crews) for worker in list(crew.workers)]
 
 
-def any_task_runs() -> bool:
-    """Return whether a task of any crew is queued or running."""
-    return any(crew.tasks.unfinished_tasks for crew in list(all_crews))
+def count_tasks() -> int:
+    """Return how many tasks of all crews are queued or running."""
+    return sum(crew.tasks.unfinished_tasks for crew in list(all_crews))
 
 
 class Crew:

@@ -40,7 +40,7 @@ cdef class Wait:
     cdef bint state_aside            # its greenlet has put its thread state aside
     cdef bint entered                # its greenlet is suspended in it, and in no inner wait
     cdef bint shielded               # no Timeout may end it: they stay pending
-    cdef bint in_refs                # it is one of hub.refs
+    cdef readonly bint in_refs       # it is one of hub.refs
     cdef bint unref                  # its timer is one of hub.unref_timers
     cdef int64_t deadline            # on the loop's clock, in nanoseconds; -1: none
     cdef unsigned int generation     # the hub's when made; an older one was left behind by a fork
@@ -56,6 +56,7 @@ cdef class Fiber(greenlet):
     cdef readonly Hub hub
     cdef Wait wait                   # the innermost, None while it runs
     cdef bint scheduled              # its first switch is in the ring
+    cdef bint stands_for_main        # the thread's main greenlet waits for it, and lends it its identity
     # The list of Fibers that were started and have not ended, or been freed: the next one, and the
     # field that points to this one, in the hub or in the one before; NULL while it is in no list.
     cdef PyObject *older

@@ -86,6 +86,15 @@ cdef Trace current_trace():
     return trace
 
 
+def stand_for_main(Fiber program):
+    """Give a new greenlet the identity of the main greenlet, which calls this and waits for it then.
+
+    It has the main greenlet's number and its greenlet-local attributes.
+    """
+    program.stands_for_main = True
+    program.trace = current_trace()
+
+
 cdef class local:
     """local(*args, **kwargs)\n--\n
     The compiled part of :class:`treadle.local.local`.

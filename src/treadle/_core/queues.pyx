@@ -649,8 +649,12 @@ cdef class Queue(SimpleQueue):
                     self.mutex.give_once()
             if self.unfinished == 0:
                 grant_all(self.joining)
-        raise_in_all(self.getting, shutdown_class)
-        raise_in_all(self.putting, shutdown_class)
+        if self.mutex is None:
+            raise_in_all(self.getting, shutdown_class)
+            raise_in_all(self.putting, shutdown_class)
+        else:  # they look again: one may find what another was woken for
+            grant_all(self.getting)
+            grant_all(self.putting)
 
     cdef int drop_items(self) except -1:
         while self.size() > 0:

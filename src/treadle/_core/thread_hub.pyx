@@ -65,6 +65,7 @@ from treadle._core.timers cimport (
     timers_drop,
     timers_live,
     timers_node,
+    timers_shift,
     timers_sweep,
     treadle_fire,
     treadle_timer,
@@ -385,6 +386,20 @@ cdef int list_hub(Hub hub) except -1:
 
 cdef list open_hubs():
     return all_hubs
+
+
+def shift_timers(int64_t by):
+    """Move the deadlines of all hubs by *by* nanoseconds, because the clock was set by so much."""
+    cdef Hub hub
+    cdef uint64_t order
+    cdef PyObject *obj
+    cdef size_t i
+    for hub in all_hubs:
+        timers_shift(&hub.timers, by)
+        for i in range(hub.timers.count):
+            obj = timers_at(&hub.timers, i, &order)
+            if obj != NULL and isinstance(<object>obj, Wait):
+                (<Wait>obj).deadline += by
 
 
 cdef int forget_in_all_hubs(Pollable pollable) except -1:

@@ -251,6 +251,15 @@ static inline PyObject *timers_at(const treadle_timers *timers, size_t index, ui
     return timers->heap[index].timer->obj;
 }
 
+/* Move all deadlines by `by` nanoseconds, because the clock was set. Their order stays. */
+static inline void timers_shift(treadle_timers *timers, int64_t by)
+{
+    for (size_t i = 0; i < timers->count; i++) {
+        int64_t moved = timers->heap[i].deadline + by;
+        timers->heap[i].deadline = moved > 0 ? moved : 0;
+    }
+}
+
 /* Pass over all timers in any order. Return the one at `index`, or NULL at the end; `obj` is NULL if
  * it was cancelled. Meanwhile timers may be set, dropped here, but not be cancelled. */
 static inline treadle_timer *timers_node(treadle_timers *timers, size_t index)

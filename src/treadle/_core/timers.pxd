@@ -22,5 +22,6 @@ cdef extern from "timers.h":
     size_t timers_ties(treadle_timers *timers)
     int timers_promote(treadle_timers *timers, size_t index) except -1
     PyObject *timers_at(const treadle_timers *timers, size_t index, uint64_t *order)
+    void timers_shift(treadle_timers *timers, int64_t by)
     size_t timers_live(const treadle_timers *timers)
     void timers_free(treadle_timers *timers)

@@ -83,6 +83,11 @@ cdef class Loop:
             self.io_poller, self.gate = poller, gate
         return 0
 
+    def prepare_io(self):
+        """Make what the first watcher of a descriptor would make: no later one makes a descriptor."""
+        self.check_open()
+        self.open_io()
+
     cdef int set_turn_hook(self) except -1:
         cdef LoopHook hook
         if self.hub.turn_hook is None:

@@ -6,11 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from treadle._core.chooser import Chooser
 from treadle._core.clock import replace
-from treadle.hub import get_hub, sleep
+from treadle._core.native import get_ident
+from treadle._core.thread_hub import shift_timers
+from treadle._core.trial import holders, thread_usage
+from treadle.hub import Hub, get_hub, sleep
 from treadle.observe.deadlock import describe_deadlock
 
 #: The functions that a run replaces, and how each tells the time: nanoseconds of the virtual clock
@@ -35,9 +39,13 @@ _REAL_TIME = ("_pytest", "hypothesis", "pluggy", "pytest", "pytest_timeout")
 SPINS = 100_000
 #: How far each further read advances it, in nanoseconds.
 SPIN_STEP = 1_000_000
-#: For how many nanoseconds a thread may wait natively, between two reads of the time and without a
+#: For how many nanoseconds a thread may wait natively, between reads of the time and without a
 #: switch, before the virtual clock counts that.
 STALL = 1_000_000_000
+#: From how many nanoseconds on a wait is counted as soon as it is made again.
+WAIT = 10_000_000
+#: By how many two equal waits may differ, or by a tenth of them.
+UNEQUAL = 1_000_000
 #: The last moment from which the longest wait still ends within 63 bits of nanoseconds.
 LAST = 1 << 62
 
@@ -59,11 +67,17 @@ class VirtualClock:
     again, it runs with the system's clock instead; with *strict* that is an error. A program that
     reads the time SPINS times before the clock advances may spin until a moment comes: then each
     read advances it by SPIN_STEP. Code that is not patched may wait natively, by a limit that it
-    takes from the time, and wait again until the time has come; so the clock counts what a thread
-    has waited, if that is more than STALL.
+    takes from the time, and wait again until the time has come. So the clock counts what the run's
+    thread has waited, if that is more than STALL, or if it waits again at the same place for as
+    long. Disks make a thread wait too, but not twice for the same time.
+
+    Greenlets that waited for a descriptor before the run, and still do, wait for the next request,
+    not for something of this run.
     """
 
     def __init__(self, awaits_others: Callable[[], bool], strict: bool) -> None:
+        #: Whether this is the clock of a run that was begun in another.
+        self._inner = _current is not None
         self._awaits_others = awaits_others
         self._strict = strict
         self._now: int = _NATIVE["monotonic_ns"]()
@@ -73,9 +87,17 @@ class VirtualClock:
         self._real_since: int | None = None
         self._reads = 0
         self._chooser: Chooser | None = None
+        self._thread = get_ident()
         self._steps = -1
-        #: When the greenlet that reads the time came to run: real time, and what the thread used.
-        self._began = self._used = 0
+        #: At the last read of the time: real time, and what the thread had used and waited.
+        self._real = self._used = self._waits = 0
+        #: What the thread has waited natively since the last step, and the last such wait.
+        self._waited = 0
+        self._last_wait: tuple[object, int] | None = None
+        #: The waits for descriptors of before the run: greenlets, reasons and descriptors.
+        self._before: list[tuple[Any, str, Any]] = []
+        #: What else kept the hub's loop alive.
+        self._more_before = 0
         self.start: int = self._now
 
     def now(self) -> int:
@@ -87,35 +109,61 @@ class VirtualClock:
 
     def restart(self, chooser: Chooser) -> None:
         """Go back to the time of the first run, so that all runs see the same times."""
+        hub = get_hub()
+        self.shift_timers_to(self.start)
         self._chooser, self._steps = chooser, -1
         self._now, self._late, self._real_since, self._reads = self.start, 0, None, 0
+        self._before = [(w.greenlet, w.reason, w.on) for w in hub.waits() if w.in_refs]
+        self._more_before = hub.refs - len(self._before)
+
+    def shift_timers_to(self, now: int) -> None:
+        """Let what is left of each timer's time be left if it is *now* from here on.
+
+        During a run in a run that does not matter: the greenlets of the outer one stand still.
+        """
+        if not self._inner:
+            shift_timers(now - self.now())
 
     def told(self) -> int:
         """The time for the functions of :mod:`time`."""
         self._reads += 1
         if self._reads > SPINS:
             self._now += SPIN_STEP
-        if self._real_since is None:
-            self._count_stall()
+        if self._real_since is None and get_ident() == self._thread:
+            self._count_native_waits()
         return self.now() + self._late
 
-    def _count_stall(self) -> None:
+    def _count_native_waits(self) -> None:
         real = _NATIVE["monotonic_ns"]()
+        used, waits = thread_usage()
+        waited = real - self._real - max(used - self._used, 0)
+        times = waits - self._waits
+        self._real, self._used, self._waits = real, used, waits
         steps = 0 if self._chooser is None else self._chooser.steps
-        if steps == self._steps:
-            if real - self._began <= STALL:
-                return
-            waited = real - self._began - (time.thread_time_ns() - self._used)
-            if waited > STALL:
-                self._now += waited
-        self._steps, self._began, self._used = steps, real, time.thread_time_ns()
+        if steps != self._steps:
+            self._steps, self._waited, self._last_wait = steps, 0, None
+            return
+        self._waited += waited
+        counted = self._waited > STALL
+        if times > 0 and waited > WAIT * times:
+            frame = sys._getframe(3)  # whose code reads the time
+            place = frame.f_code, frame.f_lasti, times
+            if self._last_wait is not None:
+                before, length = self._last_wait
+                counted |= place == before and abs(waited - length) < max(UNEQUAL, waited // 10)
+            self._last_wait = place, waited
+        elif waited > WAIT:
+            self._last_wait = None
+        if counted:
+            self._now += self._waited
+            self._waited, self._last_wait = 0, None
 
     def idle(self, deadline: int | None) -> bool:
         self._reads = 0
         hub = get_hub()
         self.now()
         self._real_since = None
-        if hub.refs > 0 or self._awaits_others():
+        if self._waits_for_descriptors(hub) or self._awaits_others():
             if self._strict:
                 hub.interrupt_main(
                     StrictClockError(
@@ -132,6 +180,13 @@ class VirtualClock:
             return False
         self._advance(max(self._now, deadline))
         return True
+
+    def _waits_for_descriptors(self, hub: Hub) -> bool:
+        if hub.refs == 0:
+            return False
+        now = {(id(w.greenlet), w.reason, id(w.on)) for w in hub.waits() if w.in_refs}
+        still = sum((id(who), reason, id(on)) in now for who, reason, on in self._before)
+        return hub.refs > still + self._more_before
 
     def jump(self, seconds: float) -> None:
         if not seconds >= 0:
@@ -172,27 +227,33 @@ def installed(virtual: VirtualClock) -> Iterator[None]:
         yield
     finally:
         _current = previous
+        virtual.shift_timers_to(_NATIVE["monotonic_ns"]())
         replace(before)
         if previous is None:
             _exchange(_VIRTUAL, _NATIVE)  # also in modules that the run imported
 
 
+#: The module time, for modules that keep to real time. It has the native functions.
+_real_module = ModuleType("time", time.__doc__)
+
+
 def _exchange(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Replace functions of one table, by those of the other, in all modules."""
-    # By identity: to hash or compare the values of foreign modules may run anything.
     replacements = {id(function): new[name] for name, function in old.items()}
-    for module in list(sys.modules.values()):
-        namespace = getattr(module, "__dict__", None)
-        if type(namespace) is not dict:
-            continue
+    modules = list(sys.modules.values())
+    if new is _VIRTUAL:
+        vars(_real_module).update(vars(time))
+        module, other = time, _real_module
+    else:
+        module, other = _real_module, time
+    for namespace, name, value in holders(modules, [*old.values(), module]):
         title = namespace.get("__name__")
-        if type(title) is not str or title.partition(".")[0] in (*_REAL_TIME, "treadle"):
-            continue
-        if replacements.keys().isdisjoint(map(id, list(namespace.values()))):
-            continue  # nearly always
-        for key, value in list(namespace.items()):
-            if id(value) in replacements:
-                namespace[key] = replacements[id(value)]
+        keeps_real = type(title) is str and title.partition(".")[0] in _REAL_TIME
+        if value is module:
+            if keeps_real:
+                namespace[name] = other
+        elif not keeps_real and not (type(title) is str and title.partition(".")[0] == "treadle"):
+            namespace[name] = replacements[id(value)]
 
 
 class Clock:

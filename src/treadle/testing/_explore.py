@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from treadle._core.chooser import FIFO, Chooser
 from treadle.greenlet import getcurrent
+from treadle.observe.text import safe_repr
 from treadle.testing._clock import real_time
 from treadle.testing._openings import is_own
 from treadle.testing._run import (
@@ -66,6 +67,10 @@ class ScheduleFailure(AssertionError):
         self.exception = exception
         #: How many schedules were tried until it was found.
         self.schedules = schedules
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = str(self), self.token, self.exception, self.schedules
+        return type(self), arguments, vars(self)
 
 
 @dataclass(frozen=True)
@@ -323,14 +328,16 @@ class _Shrinking:
         if exception is None or _fault(exception) != self._fault:
             if isinstance(exception, HangError):
                 raise exception
-            first, then = self._best.exception, "passed" if exception is None else repr(exception)
+            first = self._best.exception
+            then = "passed" if exception is None else safe_repr(exception)
             raise NondeterminismError(
-                f"schedule {tried} failed by {first!r}, and when it was run again: {then}"
+                f"schedule {tried} failed by {safe_repr(first)}, and when it was run again: {then}"
             ) from first
         where = "".join(shown) or "It fails first in, first out: no order is to blame.\n"
         named = repr(token) if len(token) <= SHOWN_TOKEN else "failure.token"
+        raised = f"{type(exception).__name__}: {safe_repr(exception, str)}"
         text = (
-            f"schedule {tried} fails by {type(exception).__name__}: {exception}\n{where}"
+            f"schedule {tried} fails by {raised}\n{where}"
             f"To run it again: treadle.testing.replay(fn, {named})"
         )
         return ScheduleFailure(text, token, exception, tried)
@@ -343,16 +350,12 @@ class _Shrinking:
         if who is None and other is None:
             text += "  Another timer or callback comes first.\n"
         elif who is None:
-            text += f"  {_named(other)} lets the others run first:\n{_stack(other)}"
+            text += f"  {safe_repr(other)} lets the others run first:\n{_stack(other)}"
         else:
-            text += f"  {_named(who)} runs:\n{_stack(who)}"
+            text += f"  {safe_repr(who)} runs:\n{_stack(who)}"
             if other is not None:
-                text += f"  before {_named(other)}, which was ready first:\n{_stack(other)}"
+                text += f"  before {safe_repr(other)}, which was ready first:\n{_stack(other)}"
         shown.append(text)
-
-
-def _named(greenlet: Any) -> str:
-    return repr(greenlet)
 
 
 def _stack(greenlet: Any) -> str:

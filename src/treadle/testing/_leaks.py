@@ -6,16 +6,18 @@ import gc
 import os
 import sys
 import traceback
-from _signal import NSIG, getsignal  # type: ignore[import-not-found]  # the native ones
+from _signal import NSIG  # type: ignore[import-not-found]
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from treadle._core.chooser import list_threads
 from treadle._core.crew import all_workers
 from treadle._core.hub import Wait
+from treadle._core.trial import list_threads, newest_thread
 from treadle.greenlet import getcurrent, kill, killall
 from treadle.hub import get_hub
+from treadle.observe.text import safe_repr
+from treadle.signal import getsignal
 from treadle.testing._clock import wait_all_blocked
 from treadle.testing._openings import is_own, opened_at, recording
 from treadle.threadpool import pools
@@ -23,6 +25,12 @@ from treadle.timeout import Timeout
 
 _DESCRIPTORS = "/proc/self/fd"
 _CHILDREN = "/proc/thread-self/children"
+#: Helpers that multiprocessing starts once, and where it notes their descriptors and processes.
+_OF_PROCESS = (
+    ("multiprocessing.resource_tracker", "_resource_tracker"),
+    ("multiprocessing.forkserver", "_forkserver"),
+)
+_NUMBERS = ("_fd", "_pid", "_forkserver_alive_fd", "_forkserver_pid")
 
 
 class LeakError(AssertionError):
@@ -36,7 +44,7 @@ class Started(NamedTuple):
 
     greenlets: Collection[Any]
     #: Greenlets that treadle did not make, but that wait here.
-    raw: set[Any]
+    raw: Collection[Any]
     #: By a number that no other timer has: what each is for.
     timers: dict[int, Any]
     watchers: set[Any]
@@ -44,8 +52,11 @@ class Started(NamedTuple):
     @classmethod
     def now(cls) -> Started:
         hub = get_hub()
-        fibers = set(hub.fibers())
-        raw = {wait.greenlet for wait in hub.waits()} - fibers - {hub.main}
+        fibers = hub.fibers()
+        # By identity: classes of the program may compare their greenlets.
+        others = {id(each) for each in [*fibers, hub.main]}
+        waiting = {id(wait.greenlet): wait.greenlet for wait in hub.waits()}
+        raw = [who for number, who in waiting.items() if number not in others]
         loop = hub.loop_made
         return cls(fibers, raw, hub.live_timers(), set() if loop is None else set(loop.watchers))
 
@@ -53,14 +64,17 @@ class Started(NamedTuple):
         """What there is now and was not then. Timers of greenlets and watchers are left out."""
         now = Started.now()
         watchers = now.watchers - self.watchers
+        of_watchers = set(map(id, now.watchers))
         timers = {
             number: what
             for number, what in now.timers.items()
-            if number not in self.timers and not isinstance(what, Wait) and what not in now.watchers
+            if number not in self.timers
+            and not isinstance(what, Wait)
+            and id(what) not in of_watchers
         }
-        # In the order in which they were started.
-        greenlets = [each for each in get_hub().fibers() if each not in self.greenlets]
-        return Started(greenlets, now.raw - self.raw, timers, watchers)
+        return Started(
+            _without(now.greenlets, self.greenlets), _without(now.raw, self.raw), timers, watchers
+        )
 
     def end_later(self) -> list[Any]:
         """Stop new timers and watchers; kill new greenlets, and return them."""
@@ -80,12 +94,20 @@ class Started(NamedTuple):
         return list(more.greenlets)
 
 
+def _without(all_: Collection[Any], known: Collection[Any]) -> list[Any]:
+    """Those that are not known, in their order, by identity."""
+    numbers = set(map(id, known))
+    return [each for each in all_ if id(each) not in numbers]
+
+
 class Present(NamedTuple):
     """What there is at one moment."""
 
     started: Started
     descriptors: frozenset[str]
-    #: By a number that no other thread has: its ident.
+    #: The number of the native thread that was made last; later ones have greater numbers.
+    newest: int
+    #: The idents of native threads, by their numbers.
     threads: dict[int, int]
     #: Thread pools that have threads.
     pools: frozenset[Any]
@@ -97,13 +119,15 @@ class Present(NamedTuple):
         workers = {worker.ident for worker in all_workers()}
         live = sys._current_frames().keys() - workers
         own = get_hub().__dict__.get("_threadpool")
+        kept = _of_process()
         return cls(
             Started.now(),
-            _descriptors(),
+            _descriptors() - kept,
+            newest_thread(),
             {number: ident for number, ident in list_threads().items() if ident in live},
             frozenset(pool for pool in pools if pool is not own and _has_threads(pool)),
             tuple(map(getsignal, range(1, NSIG))),
-            _children(),
+            _children() - kept,
         )
 
     def leaks(self) -> list[str]:
@@ -116,26 +140,42 @@ class Present(NamedTuple):
         current = getcurrent()
         more = self.started.more()
         found = [_describe(each) for each in more.greenlets if each is not current]
-        found += [f"{each!r} waits" for each in more.raw if each is not current]
+        found += [f"{safe_repr(each)} waits" for each in more.raw if each is not current]
         found += [_describe_timer(what) for what in more.timers.values()]
-        found += sorted(f"{watcher!r} is active" for watcher in more.watchers)
+        found += sorted(f"{safe_repr(watcher)} is active" for watcher in more.watchers)
         for number in sorted(now.descriptors - self.descriptors, key=int):
             target = _target(number)
             found.append(f"descriptor {number} is open: {target}{opened_at(int(number), target)}")
-        for thread in now.threads.keys() - self.threads.keys():
-            ident = now.threads[thread]
+        for thread, ident in now.threads.items():
+            if thread <= self.newest:
+                continue
             frame = sys._current_frames().get(ident)
             where = "" if frame is None else f", at {_where(traceback.extract_stack(frame)[-1])}"
             found.append(f"native thread {ident:#x} runs{where}")
-        found += [f"{pool!r} has threads: kill() ends them" for pool in now.pools - self.pools]
+        found += [
+            f"{safe_repr(pool)} has threads: kill() ends them" for pool in now.pools - self.pools
+        ]
         signals = {getattr(watcher, "signalnum", None) for watcher in more.watchers}
         handlers = zip(self.handlers, now.handlers, strict=True)
         for signum, (before, after) in enumerate(handlers, 1):
             if before is not after and signum not in signals:
-                found.append(f"the handler of signal {signum} is {after!r}, no more {before!r}")
+                now_is, was = safe_repr(after), safe_repr(before)
+                found.append(f"the handler of signal {signum} is {now_is}, no more {was}")
         for pid in sorted(now.children - self.children):
             found.append(f"child {pid} was not waited for{_command(pid)}")
         return found
+
+
+def _of_process() -> frozenset[str]:
+    """What a process has only one of, made when it is first needed: descriptors and children.
+
+    Children and descriptors have different numbers as a rule; that one hides the other is no harm.
+    """
+    found: list[object] = []
+    for module, name in _OF_PROCESS:
+        one = getattr(sys.modules.get(module), name, None)
+        found += [value for key, value in getattr(one, "__dict__", {}).items() if key in _NUMBERS]
+    return frozenset(str(each) for each in found if type(each) is int)
 
 
 def _has_threads(pool: Any) -> bool:
@@ -163,7 +203,7 @@ def _command(pid: str) -> str:
 
 def _describe_timer(what: Any) -> str:
     started = _outside(getattr(what, "spawning_stack", None))
-    text = f"{what!r} has a timer"
+    text = f"{safe_repr(what)} has a timer"
     return text if started is None else f"{text}; started at {_where(started)}"
 
 
@@ -189,11 +229,11 @@ def _target(number: str) -> str:
 
 
 def _describe(greenlet: Any) -> str:
-    text = f"{greenlet!r} runs on"
+    text = f"{safe_repr(greenlet)} runs on"
     if greenlet.waiting is not None:
         text += f", {greenlet.waiting.reason}"
         if greenlet.waiting.on is not None:
-            text += f" {greenlet.waiting.on!r}"
+            text += f" {safe_repr(greenlet.waiting.on)}"
     if greenlet.gr_frame is not None:
         place = _outside(greenlet.gr_frame)
         text += "" if place is None else f", at {_where(place)}"
@@ -203,11 +243,11 @@ def _describe(greenlet: Any) -> str:
 
 def places(but: Collection[Any]) -> Iterator[str]:
     """A text for each greenlet that waits: where in the program. Those in *but* are left out."""
-    for greenlet in get_hub().fibers():
-        if greenlet not in but and greenlet.gr_frame is not None:
+    for greenlet in _without(get_hub().fibers(), but):
+        if greenlet.gr_frame is not None:
             place = _outside(greenlet.gr_frame)
             if place is not None:
-                yield f"{greenlet!r} waits at {_where(place)}"
+                yield f"{safe_repr(greenlet)} waits at {_where(place)}"
 
 
 def _outside(stack: Any) -> traceback.FrameSummary | None:
@@ -233,10 +273,17 @@ def no_leaks() -> Iterator[None]:
     itself raises is left alone.
     """
     with recording():
+        prepare()
         before = Present.now()
         yield
         wait_all_blocked()
         raise_leaks(before)
+
+
+def prepare() -> None:
+    """Make what a hub makes of descriptors when it first needs it, before they are counted."""
+    if _descriptors():
+        get_hub().loop.prepare_io()
 
 
 def raise_leaks(before: Present) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from treadle._config import config
+from treadle._core.trial import audit
 
 #: Frames kept of the code that starts a greenlet.
 STACK_LIMIT = 12
@@ -30,12 +31,11 @@ class _Opening(NamedTuple):
 
 #: What was opened since the run began; None: nothing is recorded.
 _openings: list[_Opening] | None = None
-_installed = False
 
 
-def _audit(event: str, args: tuple[Any, ...]) -> None:
+def _note(event: str, args: tuple[Any, ...]) -> None:
     openings = _openings  # another thread may end the record
-    if openings is None or event not in ("open", "socket.__new__"):
+    if openings is None:
         return
     what: str | Callable[[], Any]
     try:
@@ -83,18 +83,15 @@ def opened_at(number: int, target: str) -> str:
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Record in the block which code opens descriptors and starts greenlets.
-
-    An audit hook cannot be removed, so a process has one from its first block on.
-    """
-    global _openings, _installed
-    if not _installed:
-        sys.addaudithook(_audit)
-        _installed = True
+    """Record in the block which code opens descriptors and starts greenlets."""
+    global _openings
     limit, before = config.spawning_stack_limit, _openings
     config.spawning_stack_limit = max(limit, STACK_LIMIT)
     _openings = [] if before is None else before
+    audit(_note)
     try:
         yield
     finally:
         config.spawning_stack_limit, _openings = limit, before
+        if before is None:
+            audit(None)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import gc
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import Context, ContextVar
 from functools import wraps
+from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from treadle._core.chooser import FIFO, RANDOM, Chooser, count_threads, newest_thread, preempt
-from treadle._core.crew import all_workers, any_task_runs
+from treadle._core.chooser import FIFO, RANDOM, Chooser, preempt
+from treadle._core.crew import all_workers, count_tasks
 from treadle._core.descriptor import renew_budget
+from treadle._core.local import stand_for_main
+from treadle._core.trial import count_threads, newest_thread
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall
 from treadle.hub import Hub, LoopExit, get_hub
 from treadle.testing import _clock
 from treadle.testing._clock import StrictClockError, VirtualClock, real_time, wait_all_blocked
-from treadle.testing._leaks import LeakError, Present, Started, places, raise_leaks
+from treadle.testing._leaks import LeakError, Present, Started, places, prepare, raise_leaks
 from treadle.testing._openings import forget_openings, recording
-from treadle.testing._threads import in_main_greenlet, registered
+from treadle.testing._threads import in_main_greenlet, registered, threads_of_run
 
 T = TypeVar("T")
 
@@ -39,7 +43,10 @@ class StepLimitError(Exception):
     __module__ = __package__
 
     def __init__(self, steps: int) -> None:
-        super().__init__(f"no end after {steps} steps")
+        super().__init__(steps)
+
+    def __str__(self) -> str:
+        return f"no end after {self.args[0]} steps"
 
 
 class HangError(AssertionError):
@@ -67,6 +74,9 @@ class World(NamedTuple):
     leaks: bool = True
     preempt: bool = False
     limit: int = MOST_STEPS
+    #: Whether the program has the identity and the context of the main greenlet: what it sets in
+    #: thread-local and context variables stays. Else it has a copy of the latter.
+    shared: bool = False
 
 
 class Outcome(NamedTuple, Generic[T]):
@@ -144,16 +154,20 @@ def worlds(world: World, name: str = "?") -> Iterator[One]:
     if hub.probe is not None:
         raise RuntimeError("a run is on in this thread already")
     newest, workers = newest_thread(), set(all_workers())
+    threads = threads_of_run()
+    # Their tasks are this run.
+    held = sum(worker.ident in threads for worker in workers)
 
     def awaits_others() -> bool:
         more = count_threads(newest)
         if more == 0 and not workers:
             return False
-        return any_task_runs() or more > sum(each not in workers for each in all_workers())
+        return count_tasks() > held or more > sum(each not in workers for each in all_workers())
 
     restart: Callable[[Chooser], object] = lambda chooser: None  # noqa: E731
     with registered(name), ExitStack() as stack:
         if world.leaks:
+            prepare()
             stack.enter_context(recording())
         if world.clock == "virtual":
             virtual = VirtualClock(awaits_others, world.strict)
@@ -189,7 +203,15 @@ def _run_once(
     @wraps(fn)
     def program() -> T:
         try:
-            return fn()
+            value = fn()
+            if isinstance(value, Coroutine) or isgeneratorfunction(fn) or isasyncgenfunction(fn):
+                if isinstance(value, Coroutine):
+                    value.close()
+                raise TypeError(
+                    f"{name_of(fn)} has not run: it returned {value!r}. "
+                    "Give a function that runs that to its end, as asyncio.run() does"
+                )
+            return value
         except GreenletExit as exc:  # a greenlet's get() would return it
             killed.append(exc)
             raise
@@ -198,6 +220,9 @@ def _run_once(
     hub.__dict__.setdefault("handle_error", failures)  # a program may take them itself
     chooser.limit = StepLimitError
     greenlet = Greenlet(program)
+    if world.shared:
+        stand_for_main(greenlet)
+        greenlet.gr_context = _own_context()
     exception: BaseException | None = None
     expected: BaseException | None = None
     hub.probe = chooser
@@ -233,6 +258,15 @@ def _run_once(
     if exception is None:
         exception = expected
     return Outcome(greenlet.value if exception is None else None, exception, chooser)
+
+
+def _own_context() -> Context | None:
+    """The context of the current greenlet itself."""
+    _any.set(None)  # a thread has none until a variable is set
+    return getcurrent().gr_context
+
+
+_any: ContextVar[None] = ContextVar("any")
 
 
 def is_allowed(exception: BaseException, allowed: Allowed) -> bool:
@@ -341,7 +375,7 @@ def run(
     check_choice("order", order, ("fifo", "random"))
     check_number("limit", limit, 1)
     check_seed(seed)
-    world = World(clock, strict, seed or 0, leaks, False, limit)
+    world = World(clock, strict, seed or 0, leaks, False, limit, shared=True)
     chooser = Chooser(RANDOM if order == "random" else FIFO, seed=seed or 0, most=limit)
 
     def once() -> T:

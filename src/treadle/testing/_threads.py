@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from treadle._core.chooser import raise_in_thread
+from treadle._core.context import copy_context
 from treadle._core.native import allocate_lock, get_ident, start_new_thread
+from treadle._core.trial import raise_in_thread
 from treadle.greenlet import GreenletExit, getcurrent
 from treadle.hub import Hub, get_hub
 
@@ -52,10 +53,21 @@ def registered(name: str) -> Iterator[None]:
             _runs.pop()
 
 
+def threads_of_run() -> set[int]:
+    """This thread, and those that wait for what it does, each for the next: their idents."""
+    found: set[int] = set()
+    thread: int | None = get_ident()
+    while thread is not None:
+        found.add(thread)
+        thread = _waiting.get(thread)
+    return found
+
+
 class Helper(Generic[T]):
     """A native thread that makes a run while its caller, a greenlet, waits natively.
 
     The caller's hub stands still meanwhile, and so does the clock of a run that the caller is in.
+    The run begins with a copy of the caller's context variables.
     """
 
     def __init__(self, call: Callable[[], T]) -> None:
@@ -69,7 +81,7 @@ class Helper(Generic[T]):
         #: Released when the run is over.
         self.over = allocate_lock()
         self.over.acquire()
-        start_new_thread(self._main, ())
+        start_new_thread(copy_context().run, (self._main,))
         self._begun.acquire()
 
     def _main(self) -> None:
@@ -83,6 +95,8 @@ class Helper(Generic[T]):
             self._error = exc
         finally:
             del _waiting[thread]
+            if self._hub is not None:
+                self._hub.destroy()  # its descriptors would be leaks of the caller's run
             self.over.release()
 
     def wait(self, lock: Any) -> None:
@@ -98,7 +112,10 @@ class Helper(Generic[T]):
         """End the run by an exception, and wait until it has ended, or a signal handler raises."""
         if isinstance(exc, _EndedByMain):
             exc = exc.exception
-        self._hub.loop.run_callback_threadsafe(self._hub.interrupt_main, exc)
+        loop = self._hub.loop
+        if loop is not None:
+            with suppress(ValueError):  # the run has just ended
+                loop.run_callback_threadsafe(self._hub.interrupt_main, exc)
         if not self.over.acquire(timeout=POLITE):
             raise_in_thread(self._hub.thread_ident, type(exc))
             self.over.acquire()

@@ -17,10 +17,11 @@ from types import SimpleNamespace
 from typing import Literal, NamedTuple
 
 import pytest
+from _pytest.unittest import TestCaseFunction
 
 from treadle import monkey
-from treadle._core.chooser import raise_in_thread
 from treadle._core.native import allocate_lock, start_new_thread
+from treadle._core.trial import raise_in_thread
 from treadle.hub import get_hub
 from treadle.observe.deadlock import describe_deadlock
 from treadle.testing._explore import (
@@ -153,11 +154,27 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     runtest: Callable[[], None] = item.runtest
     token: str | None = item.config.getoption("treadle_replay")
+    if isinstance(item, TestCaseFunction):
+        runtest = partial(_raising, item, runtest)
     item.runtest = partial(_run, runtest, options, token)  # type: ignore[method-assign]
     try:
         return (yield)
     finally:
         del item.runtest
+
+
+def _raising(item: TestCaseFunction, runtest: Callable[[], None]) -> None:
+    """Run a test of unittest, which notes with the item what it raises, and raise that."""
+    __tracebackhide__ = True
+    noted = vars(item)
+    try:
+        runtest()
+    finally:
+        errors = [each.value for each in noted.pop("_excinfo", None) or ()]
+    if len(errors) > 1:
+        raise BaseExceptionGroup(f"{item.name} and what tidies up after it failed", errors)
+    if errors:
+        raise errors[0]
 
 
 def _options(item: pytest.Item) -> Options | None:
