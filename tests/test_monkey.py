@@ -3,8 +3,10 @@
 import ast
 import os
 import pathlib
+import py_compile
 import subprocess
 import sys
+import zipapp
 from pathlib import Path
 
 import pytest
@@ -435,6 +437,38 @@ class TestCommandLine:
         (tmp_path / "helper.py").write_text("x = 5\n")
         ended = self.treadle("run", script, "a", "--b", status=3)
         assert ended.stdout == "__main__ ['a', '--b'] 5 treadle.time\n"
+
+    def test_run_is_as_python_runs_a_script(self, tmp_path: pathlib.Path) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "beside.py").write_text("")
+        script = home / "__main__.py"
+        script.write_text(
+            "import os, sys\n"
+            "os.chdir('/')\n"
+            "import beside\n"
+            "def annotated(x: int): pass\n"
+            "print(__name__, __file__, sys.argv, sys.path[0], annotated.__annotations__,\n"
+            "      type(__loader__).__name__, 'version_text' in globals())\n"
+        )
+        compiled = py_compile.compile(str(script), str(home / "compiled.pyc"))
+        assert compiled is not None
+        (tmp_path / "link.py").symlink_to(script)
+        zipapp.create_archive(home, tmp_path / "archive", "/usr/bin/env python3")
+        for target in ("home/__main__.py", "link.py", "home", "archive", "home/compiled.pyc"):
+            plain, treadle = (
+                subprocess.run(
+                    [sys.executable, *command, target, "x"],
+                    cwd=tmp_path,
+                    capture_output=True,
+                    text=True,
+                    timeout=100,
+                    check=False,
+                )
+                for command in ([], ["-m", "treadle", "run"])
+            )
+            assert (treadle.stdout, treadle.stderr) == (plain.stdout, plain.stderr), target
+            assert "{'x': <class 'int'>}" in plain.stdout
 
     def test_run_module(self) -> None:
         ended = self.treadle("run", "-m", "calendar", "2026")
