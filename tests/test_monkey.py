@@ -389,6 +389,24 @@ def test_psycopg_is_told_to_wait_where_others_run(
     assert printed == f"{chosen or 'wait_poll'}\n"
 
 
+@pytest.mark.parametrize("resolver", ["thread", "ares", "dnspython"])
+def test_text_is_not_compared_with_bytes(resolver: str) -> None:
+    check = f"""
+from treadle import config, monkey
+config.resolver = {resolver!r}
+monkey.patch_all()
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    port = server.getsockname()[1]
+    for host in ("127.0.0.1", b"127.0.0.1", "localhost", b"localhost"):
+        socket.create_connection((host, port)).close()
+        with socket.socket() as connected:
+            connected.connect((host, port))
+        socket.gethostbyaddr("127.0.0.1")
+"""
+    run(check, "-bb", "-W", "error")
+
+
 def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
     package = Path(treadle.__file__).parent / "monkey"
     used = set()

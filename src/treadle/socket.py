@@ -34,6 +34,7 @@ from treadle.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseE
 from treadle.hub import get_hub as _get_hub
 from treadle.hub import sleep as _sleep
 from treadle.resolver import is_address as _is_address
+from treadle.resolver import is_special as _is_special
 from treadle.timeout import Timeout as _Timeout
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
@@ -309,7 +310,7 @@ class socket(_native):
         if self.family not in _INTERNET or not isinstance(address, tuple) or len(address) < 2:
             return address
         host = address[0]
-        if not isinstance(host, str | bytes) or host in _NOT_NAMES or _is_address(host):
+        if not isinstance(host, str | bytes) or _is_special(host) or _is_address(host):
             return address
         found = getaddrinfo(host, None, self.family, self.type, self.proto)
         return (found[0][4][0], *address[1:])
@@ -349,8 +350,6 @@ class socket(_native):
 
 
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
-#: Hosts that the native calls know without a DNS lookup.
-_NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
 
 
 #: The level and type of a message that contains file descriptors; None where there are none.
