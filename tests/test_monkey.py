@@ -407,6 +407,46 @@ with socket.create_server(("127.0.0.1", 0)) as server:
     run(check, "-bb", "-W", "error")
 
 
+def test_selectors_that_exist_become_cooperative() -> None:
+    check = """
+import os, selectors, time
+pipes = [os.pipe() for _ in range(3)]
+kinds = selectors.SelectSelector, selectors.PollSelector, selectors.EpollSelector
+made = [kind() for kind in kinds]
+for selector in made:
+    selector.register(pipes[0][0], selectors.EVENT_READ, "early")
+from treadle import monkey
+monkey.patch_all()
+import treadle
+for selector, kind in zip(made, kinds):
+    treadle.spawn(os.write, pipes[0][1], b"x")
+    assert [key.data for key, _ in selector.select(10)] == ["early"], selector
+    os.read(pipes[0][0], 1)
+    selector.register(pipes[1][0], selectors.EVENT_READ, "late")
+    treadle.spawn(os.write, pipes[1][1], b"x")
+    assert [key.data for key, _ in selector.select(10)] == ["late"], selector
+    os.read(pipes[1][0], 1)
+    selector.unregister(pipes[1][0])
+    assert type(selector) is getattr(selectors, kind.__name__)
+    selector.close()
+"""
+    run(check)
+
+
+def test_an_asyncio_loop_that_runs_lets_threads_run_once_it_has_patched() -> None:
+    check = """
+import asyncio, threading, warnings
+from treadle import monkey
+async def main():
+    warnings.simplefilter("ignore")
+    monkey.patch_all()
+    import time
+    return await asyncio.wait_for(asyncio.to_thread(lambda: time.sleep(0.01) or 5), 10)
+assert asyncio.run(main()) == 5
+"""
+    run(check)
+
+
 def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
     package = Path(treadle.__file__).parent / "monkey"
     used = set()

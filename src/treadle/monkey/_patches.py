@@ -6,6 +6,7 @@ import _imp
 import _queue
 import _thread
 import builtins
+import gc
 import io
 import os
 import sys
@@ -175,8 +176,17 @@ def patch_select(aggressive: bool = True) -> None:
 
 @vetoable
 def patch_selectors(aggressive: bool = True) -> None:
-    """Make :mod:`selectors` cooperative; nothing is removed from it, whatever *aggressive* is."""
-    patch_module_by_name("selectors")
+    """Make :mod:`selectors` cooperative; nothing is removed from it, whatever *aggressive* is.
+
+    Existing selectors are included, such as that of an asyncio loop that runs already.
+    """
+    source, target = source_and_target("selectors")
+    kinds = [getattr(target, name) for name in implemented(source)]
+    if patch_module(target, source):
+        for kind in kinds:
+            for holder in gc.get_referrers(kind):
+                if type(holder) is kind:
+                    source.make_cooperative(holder)
 
 
 def patch_asyncio() -> None:
