@@ -32,6 +32,9 @@ class Slotted:
         self.value = time.sleep
 class Unused(threading.local):
     x = 1
+class Used(threading.local):
+    x = 1
+used = Used(); used.y = 2
 client, slotted = Client(), Slotted()
 def defaults(x, nap=time.sleep, *, named=time.sleep):
     return nap, named
@@ -184,6 +187,9 @@ assert type(early.client.lock) is type(threading.RLock())
 assert early.defaults(1) == (new, new)
 assert early.wrapped.__closure__[0].cell_contents is new
 assert issubclass(early.Unused, threading.local) and early.Unused().x == 1
+assert issubclass(early.Used, threading.local) and type(early.used) is early.Used
+assert (early.used.x, early.used.y) == (1, 2)
+assert treadle.spawn(lambda: (early.used.x, hasattr(early.used, "y"))).get() == (1, False)
 assert type(early.hidden._Hidden__lock) is type(early.locks[0]) is type(threading.Lock())
 assert all(each["x"] is new for each in early.collected)
 assert type(early.named).__name__ == "Named" and early.named.nap is early.queued[0] is new

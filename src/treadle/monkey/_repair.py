@@ -86,10 +86,11 @@ class Repair:
         return None if inner is None else _rebuilt(link.obj, link.below.obj, inner)
 
     def _derive_anew(self, cls: type, original: Original) -> bool:
-        """Replace an unused class by a copy derived from the replacement of its base.
+        """Replace a class by a copy derived from the replacement of its base.
 
-        Return False if the class has subclasses or instances, its methods use ``super()``, or
-        not all references to the class could be replaced.
+        Return False if the class has subclasses, its methods use ``super()``, or not all references
+        to the class could be replaced. Also if it has instances, unless each is a thread's local
+        that can be made without arguments: the class then adds nothing to what is replaced.
         """
         if type(cls) is not type or cls.__subclasses__() or not isinstance(original.new, type):
             return False
@@ -101,13 +102,18 @@ class Repair:
         functions = [each for each in namespace.values() if isinstance(each, FunctionType)]
         if any("__class__" in function.__code__.co_freevars for function in functions):
             return False
-        if any(type(holder) is cls for holder in gc.get_referrers(cls)):
+        is_used = any(type(holder) is cls for holder in gc.get_referrers(cls))
+        is_plain = namespace.keys().isdisjoint(("__init__", "__new__")) and len(cls.__bases__) == 1
+        make = self._makers.get(original.old)
+        if is_used and not (is_plain and isinstance(make, partial) and make.func is _new_local):
             return False
         bases = [original.new if base is original.old else base for base in cls.__bases__]
         try:
             new = type(cls.__name__, tuple(bases), namespace)
         except Exception:  # of __init_subclass__() or __set_name__()
             return False
+        if is_used:
+            self._makers[cls] = partial(_new_local, new)
         return not self.rebind_all([Original(cls.__qualname__, cls, new)])
 
     def _remade(self, old: Any, make: Callable[[Any], Any]) -> Any:
