@@ -27,6 +27,7 @@ from treadle.monkey._modules import (
     vetoable,
     will_patch,
 )
+from treadle.monkey._objects import contains
 from treadle.monkey._open import open as cooperative_open
 from treadle.monkey._repair import rebind_all
 from treadle.monkey._saved import is_object_patched, note_change_inside, patch_item, take_name
@@ -183,10 +184,9 @@ def patch_selectors(aggressive: bool = True) -> None:
     source, target = source_and_target("selectors")
     kinds = [getattr(target, name) for name in implemented(source)]
     if patch_module(target, source):
-        for kind in kinds:
-            for holder in gc.get_referrers(kind):
-                if type(holder) is kind:
-                    source.make_cooperative(holder)
+        for holder in gc.get_referrers(*kinds):
+            if contains(kinds, type(holder)):
+                source.make_cooperative(holder)
 
 
 def patch_asyncio() -> None:
