@@ -11,7 +11,7 @@ Fresh = Callable[..., str]
 
 #: A module that keeps originals in every way that can be repaired.
 EARLY = """\
-import functools, queue, socket, threading, time
+import collections, functools, queue, socket, threading, time, types
 from time import sleep
 HANDLERS = {"plain": time.sleep, "nested": [(time.sleep, 1)]}
 BY_CLASS = {socket.socket: "known"}
@@ -32,6 +32,9 @@ class Slotted:
         self.value = time.sleep
 class Unused(threading.local):
     x = 1
+class Used(threading.local):
+    x = 1
+used = Used(); used.y = 2
 client, slotted = Client(), Slotted()
 def defaults(x, nap=time.sleep, *, named=time.sleep):
     return nap, named
@@ -41,11 +44,87 @@ def decorate(function):
         return function(*args)
     return inner
 wrapped = decorate(time.sleep)
+class Hidden:
+    __slots__ = ("__lock",)
+    def __init__(self):
+        self.__lock = threading.Lock()
+hidden = Hidden()
+class One:
+    __slots__ = "nap"
+one = One(); one.nap = time.sleep
+class Settings(dict):
+    def __setitem__(self, key, value):
+        raise TypeError("read-only")
+collected = [
+    Settings(x=time.sleep),
+    collections.OrderedDict(x=time.sleep),
+    collections.defaultdict(list, x=time.sleep),
+]
+locks = collections.defaultdict(threading.Lock)
+named = collections.namedtuple("Named", "nap")(time.sleep)
+queued = collections.deque([time.sleep])
+proxy = types.MappingProxyType({"x": time.sleep})
+"""
+
+#: A module whose objects do not let anybody look at them or change them.
+SHY = """\
+import importlib.util, sys, threading, time, types
+from unittest import mock
+class Raises:
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+class Slotted(Raises):
+    __slots__ = ("nap",)
+class Plain(Raises):
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+    def __setattr__(self, name, value):
+        raise RuntimeError(name)
+    __class__ = property(lambda self: 1 / 0)
+class Module(types.ModuleType, Plain):
+    pass
+class Meta(type):
+    def __eq__(cls, other):
+        raise RuntimeError("compared")
+    def __getattribute__(cls, name):
+        raise RuntimeError(name)
+    def __setattr__(cls, name, value):
+        raise RuntimeError(name)
+class Class(metaclass=Meta):
+    nap = time.sleep
+    def __init__(self):
+        self.nap = time.sleep
+class Key:
+    __hash__ = lambda self, value=hash(time.sleep): value
+    def __eq__(self, other):
+        raise RuntimeError("compared")
+class Registered:
+    def __init_subclass__(cls):
+        if cls.__name__ in names:
+            raise RuntimeError("twice")
+        names.append(cls.__name__)
+names = []
+class Local(threading.local, Registered):
+    pass
+slotted, plain, of_class, module = Slotted(), Plain(), Class(), Module("module")
+slotted.nap = time.sleep
+keys = {Key(): time.sleep}
+double = mock.Mock(spec=types.FunctionType)
+double.nap = time.sleep
+def longer(nap=None):
+    return nap
+longer.__defaults__ = (1, time.sleep)
+spec = importlib.util.find_spec("lazy")
+spec.loader = importlib.util.LazyLoader(spec.loader)
+lazy = sys.modules["lazy"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(lazy)
+for each in (plain, module, lazy):
+    object.__getattribute__(each, "__dict__")["nap"] = time.sleep
 """
 
 #: A module that keeps originals in ways that nothing can repair.
 TOO_LATE = """\
-import queue, socket, threading, time
+import functools, queue, socket, threading, time
 KEYS = frozenset([time.sleep])
 listener = socket.socket()
 listener.close()
@@ -60,6 +139,10 @@ class Derived(threading.local):
         super().__init__()
 def default(nap=KEYS):
     pass
+@functools.lru_cache(1)
+def cached():
+    return time.sleep
+cached()
 """
 
 LEFT = [
@@ -69,6 +152,7 @@ LEFT = [
     "too_late:8: Client.lock is a _thread.lock made before patching",
     "too_late:11: Derived derives from the unpatched _thread._local",
     "too_late:14: default.nap holds the unpatched time.sleep",
+    "too_late:17: cached holds the unpatched time.sleep",
 ]
 
 
@@ -103,9 +187,38 @@ assert type(early.client.lock) is type(threading.RLock())
 assert early.defaults(1) == (new, new)
 assert early.wrapped.__closure__[0].cell_contents is new
 assert issubclass(early.Unused, threading.local) and early.Unused().x == 1
+assert issubclass(early.Used, threading.local) and type(early.used) is early.Used
+assert (early.used.x, early.used.y) == (1, 2)
+assert treadle.spawn(lambda: (early.used.x, hasattr(early.used, "y"))).get() == (1, False)
+assert type(early.hidden._Hidden__lock) is type(early.locks[0]) is type(threading.Lock())
+assert all(each["x"] is new for each in early.collected)
+assert type(early.named).__name__ == "Named" and early.named.nap is early.queued[0] is new
+assert early.one.nap is early.proxy["x"] is new
 assert monkey.unpatched_references() == []
 """
     assert fresh(modules + checks) == ""
+
+
+def test_objects_need_not_let_anybody_look_at_them(fresh: Fresh, tmp_path: Path) -> None:
+    (tmp_path / "shy.py").write_text(SHY)
+    (tmp_path / "lazy.py").write_text("print('loaded')")
+    checks = f"""
+import sys, warnings
+sys.path.insert(0, {str(tmp_path)!r})
+import shy
+from treadle import monkey
+warnings.simplefilter("ignore")
+monkey.patch_all()
+[line] = monkey.unpatched_references()
+assert line.endswith("Local derives from the unpatched _thread._local"), line
+import time
+new = time.sleep
+for each in (shy.plain, shy.module, shy.of_class, shy.lazy):
+    assert object.__getattribute__(each, "__dict__")["nap"] is new
+assert type.__getattribute__(shy.Class, "__dict__")["nap"] is new
+assert shy.slotted.nap is shy.double.nap is shy.longer() is [*shy.keys.values()][0] is new
+"""
+    assert fresh(checks) == ""
 
 
 def test_what_is_left_is_warned_of_and_listed(fresh: Fresh, modules: str) -> None:

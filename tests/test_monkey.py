@@ -3,8 +3,10 @@
 import ast
 import os
 import pathlib
+import py_compile
 import subprocess
 import sys
+import zipapp
 from pathlib import Path
 
 import pytest
@@ -400,6 +402,64 @@ def test_psycopg_is_told_to_wait_where_others_run(
     assert printed == f"{chosen or 'wait_poll'}\n"
 
 
+@pytest.mark.parametrize("resolver", ["thread", "ares", "dnspython"])
+def test_text_is_not_compared_with_bytes(resolver: str) -> None:
+    check = f"""
+from treadle import config, monkey
+config.resolver = {resolver!r}
+monkey.patch_all()
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    port = server.getsockname()[1]
+    for host in ("127.0.0.1", b"127.0.0.1", "localhost", b"localhost"):
+        socket.create_connection((host, port)).close()
+        with socket.socket() as connected:
+            connected.connect((host, port))
+        socket.gethostbyaddr("127.0.0.1")
+"""
+    run(check, "-bb", "-W", "error")
+
+
+def test_selectors_that_exist_become_cooperative() -> None:
+    check = """
+import os, selectors, time
+pipes = [os.pipe() for _ in range(3)]
+kinds = selectors.SelectSelector, selectors.PollSelector, selectors.EpollSelector
+made = [kind() for kind in kinds]
+for selector in made:
+    selector.register(pipes[0][0], selectors.EVENT_READ, "early")
+from treadle import monkey
+monkey.patch_all()
+import treadle
+for selector, kind in zip(made, kinds):
+    treadle.spawn(os.write, pipes[0][1], b"x")
+    assert [key.data for key, _ in selector.select(10)] == ["early"], selector
+    os.read(pipes[0][0], 1)
+    selector.register(pipes[1][0], selectors.EVENT_READ, "late")
+    treadle.spawn(os.write, pipes[1][1], b"x")
+    assert [key.data for key, _ in selector.select(10)] == ["late"], selector
+    os.read(pipes[1][0], 1)
+    selector.unregister(pipes[1][0])
+    assert type(selector) is getattr(selectors, kind.__name__)
+    selector.close()
+"""
+    run(check)
+
+
+def test_an_asyncio_loop_that_runs_lets_threads_run_once_it_has_patched() -> None:
+    check = """
+import asyncio, threading, warnings
+from treadle import monkey
+async def main():
+    warnings.simplefilter("ignore")
+    monkey.patch_all()
+    import time
+    return await asyncio.wait_for(asyncio.to_thread(lambda: time.sleep(0.01) or 5), 10)
+assert asyncio.run(main()) == 5
+"""
+    run(check)
+
+
 def test_private_names_of_the_standard_library_stand_on_the_list() -> None:
     package = Path(treadle.__file__).parent / "monkey"
     used = set()
@@ -448,6 +508,38 @@ class TestCommandLine:
         (tmp_path / "helper.py").write_text("x = 5\n")
         ended = self.treadle("run", script, "a", "--b", status=3)
         assert ended.stdout == "__main__ ['a', '--b'] 5 treadle.time\n"
+
+    def test_run_is_as_python_runs_a_script(self, tmp_path: pathlib.Path) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "beside.py").write_text("")
+        script = home / "__main__.py"
+        script.write_text(
+            "import os, sys\n"
+            "os.chdir('/')\n"
+            "import beside\n"
+            "def annotated(x: int): pass\n"
+            "print(__name__, __file__, sys.argv, sys.path[0], annotated.__annotations__,\n"
+            "      type(__loader__).__name__, 'version_text' in globals())\n"
+        )
+        compiled = py_compile.compile(str(script), str(home / "compiled.pyc"))
+        assert compiled is not None
+        (tmp_path / "link.py").symlink_to(script)
+        zipapp.create_archive(home, tmp_path / "archive", "/usr/bin/env python3")
+        for target in ("home/__main__.py", "link.py", "home", "archive", "home/compiled.pyc"):
+            plain, treadle = (
+                subprocess.run(
+                    [sys.executable, *command, target, "x"],
+                    cwd=tmp_path,
+                    capture_output=True,
+                    text=True,
+                    timeout=100,
+                    check=False,
+                )
+                for command in ([], ["-m", "treadle", "run"])
+            )
+            assert (treadle.stdout, treadle.stderr) == (plain.stdout, plain.stderr), target
+            assert "{'x': <class 'int'>}" in plain.stdout
 
     def test_run_module(self) -> None:
         ended = self.treadle("run", "-m", "calendar", "2026")

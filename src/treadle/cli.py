@@ -6,11 +6,13 @@ import argparse
 import importlib
 import io
 import os
+import pkgutil
 import platform
 import runpy
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from importlib.metadata import version
 
 import treadle
@@ -136,27 +138,38 @@ def run_program(target: str, args: Sequence[str], is_module: bool) -> int:
     if is_module:
         sys.path.insert(0, os.getcwd())
         runpy._run_module_as_main(target)  # type: ignore[attr-defined]
-    elif os.path.isdir(target) or (not target.endswith((".py", ".pyw")) and _is_archive(target)):
-        runpy.run_path(target, run_name="__main__")
-    else:
-        run_script(target)
+        return 0
+    path = os.path.join(os.getcwd(), target)  # not abspath(): "link/.." is not "."
+    if pkgutil.get_importer(path) is None:
+        run_script(path)
+    else:  # a directory or an archive
+        sys.path.insert(0, path)
+        runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
     return 0
-
-
-def _is_archive(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(2) == b"PK"
 
 
 def run_script(path: str) -> None:
     """Execute a file in ``__main__``, so that its definitions can be pickled and inspected."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-    with io.open_code(os.path.abspath(path)) as file:
-        code = compile(file.read(), path, "exec")
+    sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    with io.open_code(path) as file:
+        code = pkgutil.read_code(file)
+    loader: type = SourcelessFileLoader
+    if code is None:  # it is not compiled
+        loader = SourceFileLoader
+        with io.open_code(path) as file:
+            # Without this module's __future__ statements.
+            code = compile(file.read(), path, "exec", dont_inherit=True)
     namespace = vars(sys.modules["__main__"])
     for name in [name for name in namespace if not name.startswith("__")]:
         del namespace[name]
-    namespace.update(__file__=path, __spec__=None, __package__=None, __doc__=None, __cached__=None)
+    namespace.update(
+        __file__=path,
+        __loader__=loader("__main__", path),
+        __spec__=None,
+        __package__=None,
+        __doc__=None,
+        __cached__=None,
+    )
     namespace.pop("__annotations__", None)
     exec(code, namespace)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno as _errno
 import selectors as _selectors
 import typing as _typing
+from collections.abc import Callable as _Callable
+from collections.abc import Iterable as _Iterable
 from typing import Any
 
 from treadle import select as _select
@@ -58,6 +60,43 @@ if hasattr(_selectors, "EpollSelector"):
 
     __implements__.append("EpollSelector")
     DefaultSelector = EpollSelector
+
+
+def make_cooperative(selector: _selectors.BaseSelector) -> None:
+    """Make a selector of the standard library cooperative in place, with what it watches."""
+    made: Any = selector
+    adopt = _ADOPT.get(type(selector))
+    if adopt is not None:
+        adopt(made, selector.get_map().values())
+        made.__class__ = globals()[type(selector).__name__]
+
+
+def _adopt_select(selector: Any, keys: _Iterable[_selectors.SelectorKey]) -> None:
+    """Keep all: it watches nothing between its calls."""
+
+
+def _adopt_poll(selector: Any, keys: _Iterable[_selectors.SelectorKey]) -> None:
+    selector._selector = poll = _select.poll()
+    for key in keys:
+        reads = key.events & _selectors.EVENT_READ and _select.POLLIN
+        writes = key.events & _selectors.EVENT_WRITE and _select.POLLOUT
+        poll.register(key.fd, reads | writes)
+
+
+def _adopt_epoll(selector: Any, keys: _Iterable[_selectors.SelectorKey]) -> None:
+    selector._selector = _select.epoll(native=selector._selector)
+
+
+#: A class of the standard library -> what makes its instances use :mod:`treadle.select`.
+_ADOPT: dict[type, _Callable[[Any, _Iterable[_selectors.SelectorKey]], None]] = {
+    getattr(_selectors, name): adopt
+    for name, adopt in (
+        ("SelectSelector", _adopt_select),
+        ("PollSelector", _adopt_poll),
+        ("EpollSelector", _adopt_epoll),
+    )
+    if hasattr(_selectors, name)
+}
 
 
 class _BadDescriptor(OSError, ValueError):

@@ -36,6 +36,7 @@ from treadle.hub import get_hub as _get_hub
 from treadle.hub import sleep as _sleep
 from treadle.os import native_sendfile as _native_sendfile
 from treadle.resolver import is_address as _is_address
+from treadle.resolver import is_special as _is_special
 from treadle.timeout import Timeout as _Timeout
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
@@ -389,7 +390,7 @@ class socket(_native):
         if self.family not in _INTERNET or not isinstance(address, tuple) or len(address) < 2:
             return address
         host = address[0]
-        if not isinstance(host, str | bytes) or host in _NOT_NAMES or _is_address(host):
+        if not isinstance(host, str | bytes) or _is_special(host) or _is_address(host):
             return address
         found = getaddrinfo(host, None, self.family, self.type, self.proto)
         return (found[0][4][0], *address[1:])
@@ -437,8 +438,6 @@ _LIMITS = {
 #: Their value.
 _TIMEVAL = _struct.Struct("@ll")
 _INTERNET = frozenset({_stdlib.AF_INET, _stdlib.AF_INET6})
-#: Hosts that the native calls know without a DNS lookup.
-_NOT_NAMES = frozenset({"", b"", "<broadcast>", b"<broadcast>"})
 
 
 def _after(views: list[memoryview], done: int) -> list[memoryview]:

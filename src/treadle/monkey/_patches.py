@@ -6,6 +6,7 @@ import _imp
 import _queue
 import _thread
 import builtins
+import gc
 import io
 import os
 import sys
@@ -26,6 +27,7 @@ from treadle.monkey._modules import (
     vetoable,
     will_patch,
 )
+from treadle.monkey._objects import contains
 from treadle.monkey._open import open as cooperative_open
 from treadle.monkey._repair import rebind_all
 from treadle.monkey._saved import (
@@ -182,8 +184,16 @@ def patch_select(aggressive: bool = True) -> None:
 
 @vetoable
 def patch_selectors(aggressive: bool = True) -> None:
-    """Make :mod:`selectors` cooperative; nothing is removed from it, whatever *aggressive* is."""
-    patch_module_by_name("selectors")
+    """Make :mod:`selectors` cooperative; nothing is removed from it, whatever *aggressive* is.
+
+    Existing selectors are included, such as that of an asyncio loop that runs already.
+    """
+    source, target = source_and_target("selectors")
+    kinds = [getattr(target, name) for name in implemented(source)]
+    if patch_module(target, source):
+        for holder in gc.get_referrers(*kinds):
+            if contains(kinds, type(holder)):
+                source.make_cooperative(holder)
 
 
 def patch_asyncio() -> None:

@@ -34,6 +34,7 @@ PRIVATE_NAMES: dict[str, tuple[str, str]] = {
     "_recv": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
     "_register_atexit": ("threading", "3.11 to 3.13"),
     "_run_once": ("asyncio.base_events.BaseEventLoop", "3.11 to 3.13"),
+    "_selector": ("selectors.EpollSelector, selectors.PollSelector", "3.11 to 3.14"),
     "_send": ("multiprocessing.connection.Connection", "3.11 to 3.13"),
     "_set_running_loop": ("asyncio.events", "3.11 to 3.14"),
     "_shutdown_locks": ("threading", "3.11 and 3.12"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import (
@@ -17,11 +16,24 @@ from types import (
     CellType,
     FrameType,
     FunctionType,
+    MappingProxyType,
     MethodType,
     ModuleType,
 )
 from typing import Any
 
+from treadle.monkey._objects import (
+    COLLECTIONS,
+    bases_of,
+    class_namespace,
+    contains,
+    is_a,
+    members_of,
+    module_name,
+    namespace,
+    qualname_of,
+    slots,
+)
 from treadle.monkey._once import COMPILED
 from treadle.monkey._saved import homes, saved
 
@@ -36,19 +48,16 @@ _KEPT = {
 }
 
 _CONTAINERS = (
+    *COLLECTIONS,
     BuiltinMethodType,
     CellType,
+    MappingProxyType,
     MethodType,
     classmethod,
-    deque,
-    dict,
-    frozenset,
     functools.partial,
-    list,
     property,
-    set,
     staticmethod,
-    tuple,
+    type(functools.lru_cache(abs)),
 )
 
 #: A module-level name with one of these words, between underscores, is meant to hold the original.
@@ -95,9 +104,9 @@ class Reference:
         return self.link.original
 
     @property
-    def scope(self) -> ModuleType | type | FunctionType:
+    def scope(self) -> Any:
         """The module, class or function whose source has the reference; an instance's class."""
-        if isinstance(self.owner, ModuleType | type | FunctionType):
+        if is_a(self.owner, ModuleType, type, FunctionType):
             return self.owner
         return type(self.owner)
 
@@ -105,22 +114,19 @@ class Reference:
     def module(self) -> str:
         """The name of the module that the reference is in."""
         scope = self.scope
-        if isinstance(scope, FunctionType):
+        if is_a(scope, FunctionType):
             return str(scope.__globals__.get("__name__"))  # functools.wraps() may change __module__
-        if isinstance(scope, ModuleType):
-            return scope.__name__
-        home = homes.get(scope) if isinstance(scope, type) else None
-        return home or scope.__module__
+        if is_a(scope, ModuleType):
+            return module_name(scope)
+        return homes.get(id(scope)) or str(class_namespace(scope).get("__module__", "builtins"))
 
     @property
     def qualname(self) -> str:
         """The dotted name of the reference within its module."""
         scope = self.scope
-        if isinstance(scope, ModuleType):
+        if is_a(scope, ModuleType):
             return self.attribute
-        inner = (
-            scope.__code__.co_qualname if isinstance(scope, FunctionType) else scope.__qualname__
-        )
+        inner = scope.__code__.co_qualname if is_a(scope, FunctionType) else qualname_of(scope)
         return ".".join(filter(None, (inner, self.attribute)))
 
     @property
@@ -166,7 +172,7 @@ def find_references(targets: list[Original]) -> list[Reference]:
 
 def _is_kept_on_purpose(reference: Reference) -> bool:
     return (
-        isinstance(reference.owner, ModuleType)
+        is_a(reference.owner, ModuleType)
         and reference.link.below is None
         and not _KEEPS_ORIGINAL.isdisjoint(reference.attribute.lower().split("_"))
     )
@@ -175,9 +181,9 @@ def _is_kept_on_purpose(reference: Reference) -> bool:
 def _search(targets: list[Original]) -> Iterator[Reference]:
     level = [Link(each.old, each) for each in targets]
     namespaces = {
-        id(vars(module)): module
+        id(namespace(module)): module
         for module in list(sys.modules.values())
-        if isinstance(module, ModuleType)
+        if is_a(module, ModuleType)
     }
     ignored = {id(saved), id(namespaces)}
     for items in saved.values():
@@ -193,77 +199,88 @@ def _search(targets: list[Original]) -> Iterator[Reference]:
                 continue
             if id(holder) in namespaces:
                 yield from _names(namespaces[id(holder)], holder, link)
-            elif _is_on_the_way(holder, link):
+                continue
+            if _is_on_the_way(holder, link):
                 seen.add((id(holder), id(link.obj)))
                 level.append(Link(holder, link.original, link))
-            else:
+            if not _is_container(holder):
                 yield from _places(holder, link)
 
 
 def _holders(links: dict[int, list[Link]], ignored: set[int]) -> Iterator[tuple[Any, Link]]:
     for holder in gc.get_referrers(*[each[0].obj for each in links.values()]) if links else ():
-        if id(holder) in ignored or isinstance(holder, Link | Original | FrameType):
+        if id(holder) in ignored or is_a(holder, Link, Original, FrameType):
             continue
         for key in {id(obj) for obj in gc.get_referents(holder)} & links.keys():
             for link in links[key]:
                 yield holder, link
 
 
+def _is_container(obj: object) -> bool:
+    """Return whether *obj* has no name for what it refers to."""
+    return contains(_CONTAINERS, type(obj))
+
+
 def _is_on_the_way(holder: Any, link: Link) -> bool:
     """Return whether the search goes on from *holder*: a container or an original's instance."""
-    if link.below is not None:
-        return type(holder) in _CONTAINERS
-    if type(holder) is dict and link.obj in holder and link.original.new in holder:
-        return False  # a registry, which has the replacement as well
-    return type(holder) in _CONTAINERS or type(holder) is link.obj
+    if link.below is None:
+        if type(holder) is link.obj:
+            return True
+        if type(holder) is dict and contains(list(holder), link.obj):
+            # A registry that has the replacement as well is left as it is.
+            return not contains(list(holder), link.original.new)
+    return _is_container(holder) or (
+        is_a(holder, *COLLECTIONS) and contains(members_of(holder), link.obj)
+    )
 
 
 def _names(owner: Any, namespace: Any, link: Link) -> Iterator[Reference]:
-    if isinstance(owner, ModuleType) and owner.__name__ in COMPILED:
+    if is_a(owner, ModuleType) and module_name(owner) in COMPILED:
         return  # the module that defines the originals
     for name, value in list(namespace.items()):
-        if value is link.obj and isinstance(name, str) and name != "__new__":
+        if value is link.obj and is_a(name, str) and name != "__new__":
             yield Reference(owner, name, link)
 
 
 def _places(holder: Any, link: Link) -> Iterator[Reference]:
-    if isinstance(holder, FunctionType):
+    if type(holder) is FunctionType:
         return _in_function(holder, link)
-    if isinstance(holder, type):
+    if is_a(holder, type):
         return _in_class(holder, link)
     return _in_instance(holder, link)
 
 
 def _in_function(function: FunctionType, link: Link) -> Iterator[Reference]:
-    code, namespace = function.__code__, function.__kwdefaults__
+    code, named = function.__code__, function.__kwdefaults__
     values: Any = link.obj
     names: tuple[str, ...] = ()
     if values is function.__defaults__:
-        names = code.co_varnames[: code.co_argcount][-len(function.__defaults__ or ()) :]
+        names = code.co_varnames[: code.co_argcount][-len(link.obj) :]
+        values = link.obj[-len(names) :]  # there may be more of them than arguments
     elif values is function.__closure__:
         names = code.co_freevars
     if names:
-        namespace = dict(zip(names, values, strict=True))
-        namespace.pop("__class__", None)  # super() needs this closure variable
-    if link.below is not None and (names or values is namespace):
-        yield from _names(function, namespace, link.below)
+        named = dict(zip(names, values, strict=True))
+        named.pop("__class__", None)  # super() needs this closure variable
+    if link.below is not None and (names or values is named):
+        yield from _names(function, named, link.below)
 
 
 def _in_class(cls: type, link: Link) -> Iterator[Reference]:
-    if link.obj in cls.__bases__:
+    if contains(bases_of(cls), link.obj):
         new = link.original.new
         if not (isinstance(new, type) and issubclass(cls, new)):
             yield Reference(cls, "", link)
     elif link.below is not None and type(link.obj) is dict:
-        yield from _names(cls, vars(cls), link.below)
+        yield from _names(cls, class_namespace(cls), link.below)
 
 
 def _in_instance(instance: Any, link: Link) -> Iterator[Reference]:
-    namespace = getattr(instance, "__dict__", {})
-    if link.below is not None and link.obj is namespace:
-        yield from _names(instance, namespace, link.below)
+    names = namespace(instance)
+    if link.obj is names:
+        if link.below is not None:
+            yield from _names(instance, names, link.below)
     else:
-        yield from _names(instance, namespace, link)
-        slots = [slot for cls in type(instance).__mro__ for slot in vars(cls).get("__slots__", ())]
-        values = {slot: getattr(instance, slot) for slot in slots if hasattr(instance, slot)}
+        yield from _names(instance, names, link)
+        values = {name: slot.__get__(instance) for name, slot in slots(instance).items()}
         yield from _names(instance, values, link)

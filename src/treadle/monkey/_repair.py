@@ -9,6 +9,7 @@ from functools import partial
 from types import BuiltinMethodType, CellType, FunctionType, ModuleType
 from typing import Any
 
+from treadle.monkey._objects import is_a, module_name, remade_tuple, replace_items, set_attribute
 from treadle.monkey._references import Link, Original, Reference, find_references, originals
 from treadle.monkey._saved import get_original, is_object_patched, patch_item
 
@@ -78,16 +79,18 @@ class Repair:
         """Return the replacement for *link*, or None if it is to be changed in place or to stay."""
         if link.below is None:
             return link.original.new
-        if type(link.obj) in self._makers:
-            return self._remade(link.obj)
+        for native, make in self._makers.items():
+            if type(link.obj) is native:
+                return self._remade(link.obj, make)
         inner = self._replacement(link.below)
         return None if inner is None else _rebuilt(link.obj, link.below.obj, inner)
 
     def _derive_anew(self, cls: type, original: Original) -> bool:
-        """Replace an unused class by a copy derived from the replacement of its base.
+        """Replace a class by a copy derived from the replacement of its base.
 
-        Return False if the class has subclasses or instances, its methods use ``super()``, or
-        not all references to the class could be replaced.
+        Return False if the class has subclasses, its methods use ``super()``, or not all references
+        to the class could be replaced. Also if it has instances, unless each is a thread's local
+        that can be made without arguments: the class then adds nothing to what is replaced.
         """
         if type(cls) is not type or cls.__subclasses__() or not isinstance(original.new, type):
             return False
@@ -99,16 +102,24 @@ class Repair:
         functions = [each for each in namespace.values() if isinstance(each, FunctionType)]
         if any("__class__" in function.__code__.co_freevars for function in functions):
             return False
-        if any(type(holder) is cls for holder in gc.get_referrers(cls)):
+        is_used = any(type(holder) is cls for holder in gc.get_referrers(cls))
+        is_plain = namespace.keys().isdisjoint(("__init__", "__new__")) and len(cls.__bases__) == 1
+        make = self._makers.get(original.old)
+        if is_used and not (is_plain and isinstance(make, partial) and make.func is _new_local):
             return False
         bases = [original.new if base is original.old else base for base in cls.__bases__]
-        new = type(cls.__name__, tuple(bases), namespace)
+        try:
+            new = type(cls.__name__, tuple(bases), namespace)
+        except Exception:  # of __init_subclass__() or __set_name__()
+            return False
+        if is_used:
+            self._makers[cls] = partial(_new_local, new)
         return not self.rebind_all([Original(cls.__qualname__, cls, new)])
 
-    def _remade(self, old: Any) -> Any:
+    def _remade(self, old: Any, make: Callable[[Any], Any]) -> Any:
         if id(old) not in self._made:
             # The old object is kept alive here, so that no other object gets its id.
-            self._made[id(old)] = (old, self._makers[type(old)](old))
+            self._made[id(old)] = (old, make(old))
         return self._made[id(old)][1]
 
 
@@ -121,36 +132,27 @@ def _rebuilt(holder: Any, old: Any, new: Any) -> Any:
         return staticmethod(new)
     if kind is partial and holder.func is old:
         return partial(new, *holder.args, **holder.keywords)
-    if kind is tuple:
-        return tuple(new if item is old else item for item in holder)
+    if is_a(holder, tuple):
+        return remade_tuple(holder, old, new)
     return None
 
 
 def _set_in_owner(reference: Reference, new: Any) -> bool:
     owner, name = reference.owner, reference.attribute
-    if isinstance(owner, FunctionType):
+    if type(owner) is FunctionType:
         return _set_default(owner, name, new)
-    try:
-        if isinstance(owner, ModuleType):
-            _set_in_module(owner, name, new)
-        elif isinstance(owner, type):
-            if isinstance(new, FunctionType) and not isinstance(
-                reference.original.old, FunctionType
-            ):
-                new = staticmethod(new)  # builtin functions do not bind either
-            setattr(owner, name, new)
-        else:
-            object.__setattr__(owner, name, new)
-    except (AttributeError, TypeError):
-        return False  # read-only, or an attribute of a builtin class
-    return True
-
-
-def _set_in_module(module: ModuleType, name: str, new: Any) -> None:
-    if module.__name__.partition(".")[0] in sys.stdlib_module_names:
-        patch_item(module, name, new)  # so that get_original() finds it under this name too
-    else:
-        setattr(module, name, new)
+    if is_a(owner, type):
+        if isinstance(new, FunctionType) and not isinstance(reference.original.old, FunctionType):
+            new = staticmethod(new)  # builtin functions do not bind either
+        try:
+            type.__setattr__(owner, name, new)
+        except (AttributeError, TypeError):
+            return False  # an attribute of a builtin class
+        return True
+    if is_a(owner, ModuleType) and module_name(owner).partition(".")[0] in sys.stdlib_module_names:
+        patch_item(owner, name, new)  # so that get_original() finds it under this name too
+        return True
+    return set_attribute(owner, name, new)
 
 
 def _set_default(function: FunctionType, parameter: str, new: Any) -> bool:
@@ -168,14 +170,5 @@ def _set_default(function: FunctionType, parameter: str, new: Any) -> bool:
 def _set_in_container(container: Any, old: Any, new: Any) -> bool:
     if type(container) is CellType:
         container.cell_contents = new
-    elif type(container) is list:
-        container[:] = [new if item is old else item for item in container]
-    elif type(container) is dict:
-        for key, value in list(container.items()):
-            if value is old:
-                container[key] = new
-            if key is old:
-                container.setdefault(new, value)
-    else:
-        return False
-    return True
+        return True
+    return replace_items(container, old, new)

@@ -6,8 +6,9 @@ import ast
 import linecache
 import sys
 from collections.abc import Iterable, Iterator
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
+from treadle.monkey._objects import is_a, namespace, qualname_of
 from treadle.monkey._references import Reference
 
 
@@ -33,16 +34,17 @@ def _state_of(reference: Reference) -> str:
 
 
 def _line_of(reference: Reference) -> int | None:
-    if isinstance(reference.scope, FunctionType):
-        return reference.scope.__code__.co_firstlineno
-    file = getattr(sys.modules.get(reference.module), "__file__", None)
+    if is_a(reference.scope, FunctionType):
+        code: CodeType = reference.scope.__code__
+        return code.co_firstlineno
+    file = namespace(sys.modules.get(reference.module)).get("__file__")
     try:
-        tree = ast.parse("".join(linecache.getlines(file or "")))
-    except SyntaxError:
+        tree = ast.parse("".join(linecache.getlines(file if type(file) is str else "")))
+    except (SyntaxError, ValueError):
         return None
-    if isinstance(reference.scope, ModuleType):
+    if is_a(reference.scope, ModuleType):
         return next(_bindings(tree.body, reference.attribute), None)
-    definition = _class_called(tree, reference.scope.__qualname__)
+    definition = _class_called(tree, qualname_of(reference.scope))
     if definition is None:
         return None
     if reference.owner is reference.scope:

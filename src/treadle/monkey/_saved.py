@@ -13,8 +13,8 @@ _MISSING: Any = object()
 
 #: Module name -> attribute name -> the value before patching.
 saved: dict[str, dict[str, Any]] = {}
-#: A class that took the name of an original -> the module that defines it.
-homes: dict[type, str] = {}
+#: The id of a class that took the name of an original -> the module that defines it.
+homes: dict[int, str] = {}
 
 
 def is_module_patched(mod_name: str) -> bool:
@@ -72,7 +72,7 @@ def take_name(new: Any, old: Any) -> None:
     Libraries check the module of a lock's class, and reprs and errors of pickle name it.
     """
     if isinstance(new, type) and isinstance(old, type):
-        homes.setdefault(new, new.__module__)
+        homes.setdefault(id(new), new.__module__)
         new.__module__ = old.__module__
         new.__name__ = old.__name__
         new.__qualname__ = old.__qualname__

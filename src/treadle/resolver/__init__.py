@@ -37,6 +37,12 @@ def is_address(host: object) -> bool:
     return False
 
 
+def is_special(host: str | bytes | bytearray) -> bool:
+    """Return whether the standard functions know *host* without a DNS lookup."""
+    # The interpreter may have been told to refuse comparisons of text and bytes (-bb).
+    return (host if isinstance(host, str) else host.decode("latin-1")) in ("", "<broadcast>")
+
+
 def _is_port(port: object) -> bool:
     return port is None or isinstance(port, int) or (isinstance(port, str) and port.isdecimal())
 

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakSet
 
 from treadle.greenlet import spawn_raw
-from treadle.resolver import NATIVE, AbstractResolver, is_address
+from treadle.resolver import NATIVE, AbstractResolver, is_address, is_special
 from treadle.resolver._hosts import Answer, Hosts, packed
 from treadle.resolver._merging import Merger
 from treadle.resolver._order import in_order
@@ -20,8 +20,6 @@ __all__ = ["Answer", "DnsResolver", "answer_from", "failure", "name_server"]
 #: Address family -> the type of DNS record that holds its addresses.
 _KINDS: dict[int, str] = {socket.AF_INET: "A", socket.AF_INET6: "AAAA"}
 _LOOPBACK: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-#: Hosts that the standard functions know without a DNS lookup.
-_SPECIAL = ("", b"", "<broadcast>", b"<broadcast>")
 #: Flags of getaddrinfo() that concern names and mean nothing for addresses.
 _OF_NAMES = socket.AI_CANONNAME | socket.AI_ADDRCONFIG | socket.AI_V4MAPPED | socket.AI_ALL
 #: Error code of getaddrinfo() -> its text, and h_errno and text of the corresponding herror.
@@ -238,7 +236,7 @@ def _is_name(host: Any) -> bool:
 
     For anything else the standard functions answer or raise at once, without a lookup.
     """
-    if not isinstance(host, str | bytes | bytearray) or host in _SPECIAL:
+    if not isinstance(host, str | bytes | bytearray) or is_special(host):
         return False
     try:
         return b"\0" not in (host.encode("idna") if isinstance(host, str) else host)
