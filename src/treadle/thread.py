@@ -313,8 +313,8 @@ else:
     def _shutdown() -> None:
         """Wait for all threads that are not daemons, then for the native ones.
 
-        As in the native function, an exception such as KeyboardInterrupt is reported and ends the
-        wait.
+        As in the native function, an exception such as KeyboardInterrupt ends the wait. It is
+        reported here; since CPython 3.15 the interpreter does that.
         """
         try:
             while _awaited_at_exit:
@@ -324,6 +324,8 @@ else:
                 else:
                     handle.join()
         except BaseException as exc:
+            if sys.version_info >= (3, 15):
+                raise
             report_shutdown(exc)
         else:
             _native_shutdown()
