@@ -22,7 +22,7 @@ from typing import Any, overload
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
 from treadle.exceptions import ConcurrentObjectUseError
-from treadle.greenlet import spawn
+from treadle.greenlet import spawn, spawn_later
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
 from treadle.lock import Semaphore
 
@@ -127,6 +127,8 @@ class WebSocket:
         """
         if self._protocol is not None:
             return
+        if self._over:
+            raise WebSocketError(CloseReason.ABNORMAL_CLOSURE, "the request is over")
         answer = accept_headers(self.environ)
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
@@ -213,6 +215,9 @@ class WebSocket:
     def _read_more(self) -> None:
         assert self._protocol is not None
         began, patience = monotonic(), self._patience()
+        if self.closed and began >= self._deadline:
+            self._lose("the client does not answer")
+            return
         try:
             self._socket.settimeout(patience)
             data = self._socket.recv(_CHUNK)
@@ -258,6 +263,8 @@ class WebSocket:
         kind: type[Message[Any]] = BytesMessage if binary else TextMessage
         data: Any = message
         if isinstance(message, str):
+            if not message.isascii():
+                message.encode()  # fails here, before a part of the message is sent
             data = message.encode() if binary else message
         else:
             data = bytes(message) if binary else bytes(message).decode()
@@ -296,6 +303,13 @@ class WebSocket:
         self.accept()
         self._note(code, text)
         self._send_event(CloseConnection(code=code, reason=text))
+        if self._receiving.locked():
+            spawn_later(_CLOSE_TIME, self._end_receiving)
+
+    def _end_receiving(self) -> None:
+        """End the wait of the greenlet that receives, which began before the close."""
+        if not self._over:
+            self._lose("the client does not answer")
 
     def _fail(self, code: int, reason: str | None) -> None:
         """Close the WebSocket because of what the client sent, and read nothing more."""
@@ -364,6 +378,7 @@ class WebSocket:
         True if the WebSocket was not accepted.
         """
         if self._protocol is None:
+            self._over = True
             return True
         self.close(CloseReason.INTERNAL_ERROR if failed else CloseReason.NORMAL_CLOSURE)
         if self._receiving.acquire(timeout=_CLOSE_TIME):

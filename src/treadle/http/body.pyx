@@ -2,7 +2,7 @@
 
 import os
 import stat
-from io import RawIOBase
+from io import BufferedRandom, BufferedReader, FileIO, RawIOBase
 
 from treadle.http.h1 cimport Request
 
@@ -191,10 +191,18 @@ class FileWrapper:
         return data
 
     def regular_file(self):
-        """Return the position in a regular file and the bytes after it; None for other files."""
+        """Return the position in a regular file and the bytes after it; None for other files.
+
+        Only of the classes that ``open()`` makes for binary files: what another one's read() gives,
+        such as that of a GzipFile, need not be what the file holds.
+        """
+        file = self.filelike
+        raw = file.raw if type(file) is BufferedReader or type(file) is BufferedRandom else file
+        if type(raw) is not FileIO:
+            return None
         try:
-            status = os.fstat(self.filelike.fileno())
-            at = self.filelike.tell()
+            status = os.fstat(file.fileno())
+            at = file.tell()
         except (AttributeError, OSError, ValueError):
             return None
         return (at, max(status.st_size - at, 0)) if stat.S_ISREG(status.st_mode) else None

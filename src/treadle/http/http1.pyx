@@ -223,7 +223,8 @@ cdef class Handler(WSGIExchange):
                     if self.preface:
                         return
             reader.feed(data)
-            if reader.in_head and self.limits.header_time is not None:
+            # Empty lines before a request begin no head, and count nevertheless.
+            if not reader.ready and self.limits.header_time is not None:
                 if deadline is None:
                     deadline = now() / 1e9 + self.limits.header_time
                 self.wait_at_most(max(deadline - now() / 1e9, 0.001))

@@ -29,6 +29,7 @@ SILENCE = _Silence()
 #: quoted parts.
 _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 256))}
 _ESCAPED |= {ord('"'): '\\"', ord("\\"): "\\\\"}
+_ESCAPED_WORD = _ESCAPED | {ord(" "): "\\x20"}
 
 
 def _quoted(value: str | None) -> str:
@@ -59,7 +60,7 @@ def _host(handler: Any) -> str:
 
 def common(handler: Any) -> str:
     """Return the request's line in NCSA's common log format."""
-    user = handler.environ.get("REMOTE_USER") or "-"
+    user = str(handler.environ.get("REMOTE_USER") or "-").translate(_ESCAPED_WORD)
     line = _quoted(_request_line(handler))
     size = handler.response_length or "-"
     return f"{_host(handler)} - {user} [{_now()}] {line} {handler.code} {size}"

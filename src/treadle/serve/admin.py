@@ -15,9 +15,10 @@ class AdminServer(WSGIServer):
 
     policy = STRICT
 
-    def __init__(self, supervisor: Any, address: str) -> None:
+    def __init__(self, supervisor: Any, listener: Any) -> None:
         self._supervisor = supervisor
-        super().__init__(address, self._answer, log=None)
+        self.limits = supervisor.settings.limits()
+        super().__init__(listener, self._answer, log=None, error_log=supervisor.errors)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         kind = "text/plain; charset=utf-8"

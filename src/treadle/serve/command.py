@@ -18,10 +18,17 @@ def serve(options: argparse.Namespace) -> int:
     try:
         settings = read_settings(options)
         if settings.chdir:
-            os.chdir(settings.chdir)
+            _change_folder(settings.chdir)
         sys.path.insert(0, os.getcwd())
         monkey.patch_all()
         return Supervisor(settings).run()
     except SettingsError as exc:
         print(f"treadle serve: {exc}", file=sys.stderr)
         return 2
+
+
+def _change_folder(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as exc:
+        raise SettingsError(f"chdir: {exc}") from exc

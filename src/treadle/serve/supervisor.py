@@ -68,6 +68,7 @@ class Supervisor:
         self._wake = Event()
         self._reloads = 0  # requested and not done
         self._sockets: list[list[Any]] = []  # per address: one, or one per place
+        self._admin: list[Any] = []
         self._fast = False
         self._spent_read, self._spent_write = os.pipe()
         os.set_blocking(self._spent_write, False)
@@ -81,9 +82,18 @@ class Supervisor:
         """
         settings = self.settings
         _raise_descriptor_limit(settings.worker_connections + SPARE_DESCRIPTORS)
-        self._sockets = [self._listen(address) for address in settings.bind]
-        if settings.pid:
-            Path(settings.pid).write_text(f"{os.getpid()}\n")
+        count = settings.workers if settings.reuse_port else 1
+        try:
+            for address in settings.bind:
+                self._sockets.append(self._listen("bind", address, count))
+            if settings.admin:
+                self._admin = self._listen("admin", settings.admin, 1)
+            if settings.pid:
+                self._write_pid(settings.pid)
+        except SettingsError:
+            _close(self._admin)
+            self._clean_up()
+            raise
         for number, action in (
             (signal.SIGTERM, self._on_stop),
             (signal.SIGINT, self._on_stop),
@@ -92,7 +102,7 @@ class Supervisor:
             (signal.SIGUSR1, self._on_reopen),
         ):
             signal.signal(number, action)
-        admin = AdminServer(self, settings.admin) if settings.admin else None
+        admin = AdminServer(self, self._admin[0]) if self._admin else None
         try:
             if admin is not None:
                 admin.start()
@@ -103,6 +113,8 @@ class Supervisor:
             self._supervise()
         finally:
             if admin is not None:
+                admin.stop_accepting()
+                _close(self._admin)
                 admin.stop()
             self._clean_up()
         return self.status
@@ -153,16 +165,14 @@ class Supervisor:
 
     # -- sockets
 
-    def _listen(self, text: str) -> list[Any]:
-        """Return the listening sockets of one address: one, or one per worker with reuse_port."""
-        settings = self.settings
+    def _listen(self, setting: str, text: str, count: int) -> list[Any]:
+        """Return *count* sockets that listen on one address, which *setting* gives."""
         try:
             family, address = parse_address(text)
         except (TypeError, ValueError) as exc:
-            raise SettingsError(f"bind: {exc}") from None
-        several = settings.reuse_port and family in (AF_INET, AF_INET6)
+            raise SettingsError(f"{setting}: {exc}") from None
         found = []
-        for _ in range(settings.workers if several else 1):
+        for _ in range(count if family in (AF_INET, AF_INET6) else 1):
             listener = socket.socket(family)
             try:
                 if family == AF_UNIX:
@@ -170,25 +180,26 @@ class Supervisor:
                 else:
                     listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
                     listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # accepted ones inherit it
-                    if several:
+                    if count > 1:
                         listener.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
                 listener.bind(address)
-                listener.listen(settings.backlog)
-            except OSError as exc:
-                raise SettingsError(f"bind: cannot listen on {text}: {exc}") from exc
+                listener.listen(self.settings.backlog)
+            except (OSError, OverflowError) as exc:
+                raise SettingsError(f"{setting}: cannot listen on {text}: {exc}") from exc
             address = listener.getsockname()  # after port 0: the other sockets share this port
             found.append(listener)
         return found
 
+    def _write_pid(self, path: str) -> None:
+        try:
+            Path(path).write_text(f"{os.getpid()}\n")
+        except OSError as exc:
+            raise SettingsError(f"pid: {exc}") from exc
+
     def _clean_up(self) -> None:
         everything, self._sockets = self._sockets, []
         for sockets in everything:
-            for listener in sockets:
-                name = listener.getsockname()
-                listener.close()
-                if isinstance(name, str) and name:
-                    with suppress(OSError):
-                        os.unlink(name)
+            _close(sockets)
         if self.settings.pid:
             with suppress(OSError):
                 os.unlink(self.settings.pid)
@@ -355,6 +366,16 @@ def _refuse(listener: Any) -> None:
         drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
         program = struct.pack("HL", 1, ctypes.addressof(drop))
         listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def _close(listeners: list[Any]) -> None:
+    """Close *listeners*, and remove the files of Unix sockets."""
+    for listener in listeners:
+        name = listener.getsockname()
+        listener.close()
+        if isinstance(name, str) and name:
+            with suppress(OSError):
+                os.unlink(name)
 
 
 def _remove_stale(path: str) -> None:

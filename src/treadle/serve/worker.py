@@ -255,7 +255,10 @@ class Worker:
         self.errors: LogFile = LogFile(settings.error_log, 2, self._count_loss)
         self.access: Any = SILENCE
         if settings.access_log:
-            self.access = LogFile(settings.access_log, 1, self._count_loss, self.errors)
+            try:
+                self.access = LogFile(settings.access_log, 1, self._count_loss, self.errors)
+            except OSError as exc:
+                raise SettingsError(f"access_log: {exc}") from exc
         self._listeners = listeners
         self.servers: list[WorkerServer] = []
 
