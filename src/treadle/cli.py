@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         usage=USAGE,
         description="Run ordinary blocking Python programs concurrently on one thread.",
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=f"treadle {version('treadle')}")
+    commands = parser.add_subparsers(
+        prog="treadle", dest="command", metavar="COMMAND", required=True
+    )
     run = commands.add_parser(
         "run", usage=USAGE, help="run a program, patched before its first import"
     )

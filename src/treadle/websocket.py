@@ -22,7 +22,7 @@ from typing import Any, overload
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
 from treadle.exceptions import ConcurrentObjectUseError
-from treadle.greenlet import spawn, spawn_later
+from treadle.greenlet import Greenlet, spawn, spawn_later
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
 from treadle.lock import Semaphore
 
@@ -83,6 +83,7 @@ class WebSocket:
         self._pinged = False
         self._over = False  # no more messages are received
         self._deadline = 0.0  # for the client's answer to a close
+        self._ender: Greenlet[None] | None = None  # ends the receive() that a close() found
 
     @property
     def closed(self) -> bool:
@@ -159,6 +160,8 @@ class WebSocket:
             return self._next_message()
         finally:
             self._receiving.release()
+            if self._ender is not None:
+                self._ender.kill(block=False)
 
     def __iter__(self) -> Iterator[str | bytes]:
         while (message := self.receive()) is not None:
@@ -304,7 +307,7 @@ class WebSocket:
         self._note(code, text)
         self._send_event(CloseConnection(code=code, reason=text))
         if self._receiving.locked():
-            spawn_later(_CLOSE_TIME, self._end_receiving)
+            self._ender = spawn_later(_CLOSE_TIME, self._end_receiving)
 
     def _end_receiving(self) -> None:
         """End the wait of the greenlet that receives, which began before the close."""
@@ -379,6 +382,7 @@ class WebSocket:
         """
         if self._protocol is None:
             self._over = True
+            self._note(CloseReason.ABNORMAL_CLOSURE, "the request is over")
             return True
         self.close(CloseReason.INTERNAL_ERROR if failed else CloseReason.NORMAL_CLOSURE)
         if self._receiving.acquire(timeout=_CLOSE_TIME):

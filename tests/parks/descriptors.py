@@ -545,7 +545,7 @@ class FifoOpenForWriting(Fifo):
 
 @place
 class FifoOpenForReading(Fifo):
-    covers = ("os.py:open", "os.py:_await_writer", "os.py:_end_wait_for_writer")
+    covers = ("os.py:open", "os.py:_await_writer")
     shared = threads = keeps = False
     waiting = False
 

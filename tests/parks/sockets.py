@@ -221,7 +221,7 @@ class WaitUntilWritable(FullSocket):
 class ConnectUnix(Place):
     """The server's queue is full: the greenlet asks again and again."""
 
-    covers = ("socket.py:_connect",)
+    covers = ("socket.py:_connect_waiting",)
     for_all = busy = True
     carries = False
 

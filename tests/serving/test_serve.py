@@ -18,6 +18,7 @@ import pytest
 
 import treadle
 from treadle import socket as treadle_socket
+from treadle.serve.settings import SettingsError, from_environment
 
 #: Run everything, as the tests in tests/proof do; otherwise run a part.
 FULL = os.environ.get("PROOF_FULL") == "1"
@@ -457,6 +458,13 @@ class TestSettings:
             (["--bind", "203.0.113.1:80"], "site_app:app", "cannot listen on 203.0.113.1:80"),
             (["--certfile", "/missing"], "site_app:app", "certfile '/missing'"),
             (["--config", "missing.toml"], "site_app:app", "missing.toml"),
+            (["--error-log", "/missing/log"], "site_app:app", "error_log: [Errno 2]"),
+            (["--access-log", "/missing/log"], "site_app:app", "access_log: [Errno 2]"),
+            (["--pid", "/missing/pid"], "site_app:app", "pid: [Errno 2]"),
+            (["--chdir", "/missing"], "site_app:app", "chdir: [Errno 2]"),
+            (["--bind", "127.0.0.1:99999"], "site_app:app", "cannot listen on 127.0.0.1:99999"),
+            (["--admin", "nonsense"], "site_app:app", "admin: cannot listen on 'nonsense'"),
+            (["--admin", "203.0.113.1:80"], "site_app:app", "admin: cannot listen on 203.0.113.1"),
             ([], "site_app", "MODULE:APPLICATION"),
             ([], "no_such_module:app", "there is no module 'no_such_module'"),
             ([], "site_app:missing", "site_app has no 'missing'"),
@@ -479,13 +487,43 @@ class TestSettings:
         assert ended.returncode in (2, 3)
         assert said in ended.stderr
         assert "Traceback" not in ended.stderr
+        if ended.returncode == 2 and "usage" not in ended.stderr:
+            assert len(ended.stderr.splitlines()) == 1
+
+    def test_an_unknown_variable(self) -> None:
+        with pytest.raises(SettingsError, match="TREADLE_SERVE_WORKER: there is no setting"):
+            from_environment({"TREADLE_SERVE_WORKER": "2"})
+        assert from_environment({"TREADLE_SERVE_WORKERS": "2", "TREADLE_SERVE_CONFIG": "x"}) == {
+            "workers": 2
+        }
+
+    def test_help_tells_defaults_and_variables(self) -> None:
+        command = [sys.executable, "-m", "treadle", "serve", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        said = " ".join(done.stdout.split())
+        assert said.startswith("usage: treadle serve [-h]")
+        assert "worker processes (default: 1; TREADLE_SERVE_WORKERS)" in said
+        assert "(default: 127.0.0.1:8000; TREADLE_SERVE_BIND)" in said
+        assert "(default: none; TREADLE_SERVE_PID)" in said
+        assert "(default: on; TREADLE_SERVE_HTTP2)" in said
+
+
+def test_the_admin_server_s_socket_is_removed(serve: Callable[..., Served], tmp_path: Path) -> None:
+    path = tmp_path / "admin"
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        here = serve("--admin", f"unix:{path}").wait_serving()
+        assert path.is_socket()
+        here.process.send_signal(number)
+        here.wait()
+    assert not path.exists()
 
 
 def test_admin(serve: Callable[..., Served]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    here = serve("--workers", "2", "--admin", f"127.0.0.1:{port}").wait_ready()
+    flags = ("--header-timeout", "1", "--workers", "2", "--admin", f"127.0.0.1:{port}")
+    here = serve(*flags).wait_ready()
     for _ in range(9):
         here.ask()
 
@@ -497,6 +535,9 @@ def test_admin(serve: Callable[..., Served]) -> None:
                 parts.append(part)
         return b"".join(parts).decode()
 
+    with treadle_socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHo")  # and nothing more: it has the workers' limits
+        assert sock.recv(1000).startswith(b"HTTP/1.1 408")
     assert "200 OK" in admin("/livez")
     assert "2 workers serve" in admin("/readyz")
     assert "404 Not Found" in admin("/other")

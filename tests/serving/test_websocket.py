@@ -7,6 +7,7 @@ import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -627,6 +628,57 @@ class TestUse:
         answer = exchange(site(application(serve)), frame(TEXT, b"ignored"), closing(3001))
         assert frames(answer) == [(0x88, struct.pack("!H", 3001) + b"because")]
         assert seen == [True, None, None, "<WebSocket /chat closed 3001>"]
+
+    @pytest.mark.parametrize("chatty", [False, True])
+    def test_a_close_by_another_greenlet_ends_a_receive(self, site: Start, chatty: bool) -> None:
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            ws = environ["wsgi.websocket"]
+            treadle.spawn_later(0.05, ws.close, 4001, "expired")
+            got.extend(ws)
+            ended.set()
+            return []
+
+        got: list[Any] = []
+        ended = Event()
+        with site(app).connect() as sock:
+            sock.sendall(handshake())
+            upgraded(sock)
+            began = time.monotonic()
+            while not ended.is_set() and time.monotonic() < began + 6:
+                if chatty:  # and never says that it has seen the close
+                    with suppress(OSError):
+                        sock.sendall(frame(PING))
+                treadle.sleep(0.001)
+        assert ended.is_set()
+        assert 1 < time.monotonic() - began < 5
+        assert got == []
+
+    def test_text_that_cannot_be_sent_sends_no_part(self, site: Start) -> None:
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            ws = environ["wsgi.websocket"]
+            with pytest.raises(UnicodeEncodeError):
+                ws.send("x" * 1_000_000 + "\ud800")
+            ws.send("next")
+            return []
+
+        assert said(exchange(site(app), closing())) == ["next", 1000]
+
+    def test_a_handle_of_a_request_that_is_over_is_dead(self, site: Start) -> None:
+        kept: list[WebSocket] = []
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            kept.append(environ["wsgi.websocket"])
+            start_response("404 Not Found", [])
+            return []
+
+        here = site(app)
+        with here.connect() as sock:
+            sock.sendall(handshake())
+            assert sock.recv(1000).startswith(b"HTTP/1.1 404")
+            for use in (kept[0].accept, kept[0].receive, lambda: kept[0].send("x")):
+                with pytest.raises(WebSocketError):
+                    use()
+            kept[0].close()
 
     def test_the_clients_close(self, site: Start) -> None:
         seen: list[Any] = []

@@ -1,6 +1,7 @@
 """What a WSGI application receives, what a client receives, and where a request ends."""
 
 import asyncio
+import gzip
 import http.client
 import io
 import os
@@ -192,6 +193,19 @@ class TestAnswers:
         assert headers["Content-Length"] == "2000000"
         assert body == content[1_000_000:]
         assert opened[0].closed
+
+    def test_a_compressed_file_is_sent_as_its_read_gives_it(
+        self, site: Start, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "film.gz"
+        with gzip.open(path, "wb") as file:
+            file.write(b"abc" * 1000)
+
+        def application(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [("Content-Length", "3000")])
+            return environ["wsgi.file_wrapper"](gzip.open(path))
+
+        assert split(site(application).exchange(get("/", LAST)))[2] == b"abc" * 1000
 
     def test_something_like_a_file(self, site: Start) -> None:
         def application(environ: Any, start_response: Any) -> Any:
@@ -685,6 +699,18 @@ class TestLimits:
         answer, seconds = self.timed(self.limited(site, idle_time=0.1), get())
         assert answer.count(b"200 OK") == 1
         assert 0.09 < seconds < 1
+
+    def test_empty_lines_are_no_head(self, site: Start) -> None:
+        here = self.limited(site, header_time=0.2)
+        began = time.monotonic()
+        with here.connect() as sock:
+            try:
+                while time.monotonic() < began + 5:
+                    sock.sendall(b"\r\n")
+                    treadle.sleep(0.02)
+            except OSError:
+                pass
+        assert time.monotonic() - began < 4
 
     def test_a_slow_head(self, site: Start) -> None:
         here = self.limited(site, header_time=0.2)

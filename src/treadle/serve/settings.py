@@ -19,6 +19,7 @@ from treadle.http.proxy import Proxies
 __all__ = ["Settings", "SettingsError", "read_settings"]
 
 ACCESS_FORMATS = ("common", "combined", "json")
+_VARIABLE = "TREADLE_SERVE_"
 #: Of sizes and counts that the reader of requests keeps as C integers.
 _NO_LIMIT = 0x7FFFFFFF
 
@@ -177,24 +178,38 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         found["workers"] = _converted("workers", environ["WEB_CONCURRENCY"], "WEB_CONCURRENCY")
     if environ.get("PORT"):
         found["bind"] = [f"0.0.0.0:{environ['PORT']}"]
-    for name in FIELDS:
-        key = f"TREADLE_SERVE_{name.upper()}"
-        if key in environ:
-            found[name] = _converted(name, environ[key], key)
+    for key, value in environ.items():
+        name = key.removeprefix(_VARIABLE).lower()
+        if not key.startswith(_VARIABLE) or name == "config":
+            continue
+        if name not in FIELDS:
+            raise SettingsError(f"{key}: there is no setting {name!r}")
+        found[name] = _converted(name, value, key)
     return found
+
+
+def _help(name: str) -> str:
+    """Return the help of the setting *name*, with its default and its environment variable."""
+    default = getattr(DEFAULTS, name)
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    if isinstance(default, list):
+        default = ", ".join(default)
+    said = f"(default: {'none' if default == '' else default}; {_VARIABLE}{name.upper()})"
+    return f"{FIELDS[name].metadata['help']} {said}"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting to *parser*; flags that are not given set nothing."""
     parser.add_argument("app", nargs="?", help=FIELDS["app"].metadata["help"])
     parser.add_argument("--config", metavar="FILE", help="a TOML file of settings")
-    for name, each in FIELDS.items():
+    for name in FIELDS:
         kind = _kind(name)
         if name == "app" or kind is dict:
             continue
         flags = [f"--{name.replace('_', '-')}"]
         flags += {"bind": ["-b"], "workers": ["-w"]}.get(name, [])
-        options: dict[str, Any] = {"dest": name, "help": each.metadata["help"]}
+        options: dict[str, Any] = {"dest": name, "help": _help(name)}
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif kind is list:

@@ -234,6 +234,8 @@ class Supervisor:
             for number in (signal.SIGHUP, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
+            for listener in self._admin:
+                listener.close()  # its file must not seem to be served when the supervisor is not
             listeners = [each[place.at % len(each)] for each in self._sockets]
             worker = Worker(self.settings, listeners, slot, lambda: self._say_spent(slot))
             signal.signal(signal.SIGTERM, lambda number, frame: worker.stop_event.set())
