@@ -547,6 +547,7 @@ class FifoOpenForWriting(Fifo):
 class FifoOpenForReading(Fifo):
     covers = ("os.py:open", "os.py:_await_writer")
     shared = threads = keeps = False
+    busy = True  # it asks again and again
     waiting = False
 
     def park(self) -> None:
