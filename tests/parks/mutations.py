@@ -4,6 +4,7 @@ Run it by hand, from the root of a checkout that was built in place:
 ``python tests/parks/mutations.py``. ``CFLAGS=-O0`` makes it quicker. It restores the sources. Names of faults may follow.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,7 @@ def try_fault(name: str) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["TREADLE_PARKS"] = "1"
     for each in sys.argv[1:] or FAULTS:
         try_fault(each)
     build()

@@ -77,7 +77,7 @@ class SocketRecvInto(Sockets):
 
 @place
 class SocketRecvAll(Sockets):
-    """Half of the data has come when the wait begins; a call that is ended leaves it to the next."""
+    """Half of the data has come when the wait begins; an ended call leaves it to the next one."""
 
     shared = False
 
