@@ -66,8 +66,9 @@ def make_cooperative(selector: _selectors.BaseSelector) -> None:
     """Make a selector of the standard library cooperative in place, with what it watches."""
     made: Any = selector
     adopt = _ADOPT.get(type(selector))
-    if adopt is not None:
-        adopt(made, selector.get_map().values())
+    watched = selector.get_map()
+    if adopt is not None and watched is not None:  # it is None if the selector is closed
+        adopt(made, watched.values())
         made.__class__ = globals()[type(selector).__name__]
 
 

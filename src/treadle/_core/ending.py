@@ -16,12 +16,17 @@ def keep_modules() -> None:
     """Put copies of treadle's modules in their places, which the interpreter may clear."""
     copies: dict[ModuleType, ModuleType] = {}
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType) or module.__name__.split(".")[0] != "treadle":
+        if not isinstance(module, ModuleType):
+            continue
+        # Not by the module's own ways, by which a lazy one would be loaded now.
+        names = object.__getattribute__(module, "__dict__")
+        own_name = str(names.get("__name__"))
+        if own_name.split(".")[0] != "treadle":
             continue
         copy = copies.get(module)
         if copy is None:
-            copy = copies[module] = ModuleType(module.__name__)
-            copy.__dict__.update(module.__dict__)
+            copy = copies[module] = ModuleType(own_name)
+            copy.__dict__.update(names)
         sys.modules[name] = copy
 
 

@@ -548,11 +548,6 @@ cdef int call_in_any_case(acquire, tuple args, list caught) except -1:
 cdef tuple OWN_ACQUIRE = (Semaphore.acquire, Lock.acquire)
 
 
-cdef bint restores_as_lock(kind) except -1:
-    """Return whether the class has the method of Lock, which may raise when it has the lock."""
-    return getattr(kind, "_acquire_restore", None) is Lock._acquire_restore
-
-
 cdef class Condition:
     """Condition(lock=None)\n--\n
     The compiled part of :class:`treadle.lock.Condition`.
@@ -638,8 +633,8 @@ cdef class Condition:
         kind = type(self._lock)
         if isinstance(self._lock, RLock) and kind._acquire_restore is RLock._acquire_restore:
             return (<RLock>self._lock).retake(state[0], raised)
-        if isinstance(self._lock, Semaphore) and (
-                kind.acquire in OWN_ACQUIRE or restores_as_lock(kind)):
+        if (isinstance(self._lock, Semaphore) and kind.acquire in OWN_ACQUIRE
+                and kind._acquire_restore is Semaphore._acquire_restore):
             return (<Semaphore>self._lock).retake(raised)
         current = id(current_greenlet())
         outer = retaking.get(current)
@@ -655,7 +650,6 @@ cdef class Condition:
             else:
                 retaking[current] = outer
         return first_of(caught)
-
 
     def wait_for(self, predicate, timeout=None):
         """Wait until ``predicate()`` is true and return its last value.
