@@ -502,6 +502,20 @@ class Cycle: pass
 functools.held = cycle = Cycle()
 cycle.itself, cycle.file = cycle, file("cycle")
 """,
+    "modules_that_are_none": """
+import types
+class Library:  # such as those of cffi
+    __slots__ = ()
+    __class__ = types.ModuleType
+sys.modules["library"] = Library()
+sys.modules["nothing"] = None
+class Lazy(types.ModuleType):
+    def __getattribute__(self, name):
+        print("loads", name)
+        return super().__getattribute__(name)
+sys.modules["lazy"] = Lazy("lazy")
+print("main ends")
+""",
     "stderr_closed_and_thread_fails": """
 sys.stderr.close()
 def fail(): raise ValueError

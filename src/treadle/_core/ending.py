@@ -16,9 +16,9 @@ def keep_modules() -> None:
     """Put copies of treadle's modules in their places, which the interpreter may clear."""
     copies: dict[ModuleType, ModuleType] = {}
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType):
+        # Not by the module's own ways: one may be lazy and load now, or only say that it is one.
+        if not issubclass(type(module), ModuleType):
             continue
-        # Not by the module's own ways, by which a lazy one would be loaded now.
         names = object.__getattribute__(module, "__dict__")
         own_name = str(names.get("__name__"))
         if own_name.split(".")[0] != "treadle":
