@@ -55,6 +55,10 @@ _NoopLog = type(SILENCE)
 MAX_REQUEST_LINE = 8192
 
 
+#: What a hub by default raises in the main greenlet.
+_WOULD_END_ALL = (KeyboardInterrupt, SystemExit, SystemError)
+
+
 class Input(_Input):
     """A ``wsgi.input`` that reads from a file, for programs that make one as they do with gevent.
 
@@ -153,7 +157,7 @@ class _Named(WSGIExchange):
                 environ = secure(environ)
             hub = get_hub()
             by_signal = typ is KeyboardInterrupt and getsignal(SIGINT) is default_int_handler
-            if issubclass(typ, hub.SYSTEM_ERROR) and not by_signal:
+            if issubclass(typ, _WOULD_END_ALL) and not by_signal:
                 hub.print_exception(environ, typ, value, tb)
             else:
                 hub.handle_error(environ, typ, value, tb)
