@@ -315,9 +315,9 @@ class TestSignals:
     ) -> None:
         here = serve("--max-requests", "5").wait_ready()
         with here.connect() as sock:
-            sock.sendall(b"GET /wait/2 HTTP/1.0\r\n\r\n")  # which the first worker answers
+            sock.sendall(b"GET /wait/4 HTTP/1.0\r\n\r\n")  # which the first worker answers
             seen: set[bytes] = set()
-            wait_until(lambda: seen.add(here.ask()) or len(seen) >= 2, seconds=1.9)
+            wait_until(lambda: seen.add(here.ask()) or len(seen) >= 2, seconds=3.9)
             assert sock.recv(1000).startswith(b"HTTP/1.1 200")
         wait_until(lambda: seen.add(here.ask()) or len(seen) >= 3)
         wait_until(lambda: len(here.workers()) == 1)
