@@ -20,7 +20,8 @@ def connect(tmp_path: Path) -> Iterator[Callable[..., Connection]]:
     made: list[sqlite3.Connection] = []
 
     def connect(timeout: float = 5, factory: type = Connection, **options: Any) -> Any:
-        made.append(sqlite3.connect(tmp_path / "db", timeout, factory=factory, **options))
+        path = tmp_path / "db"
+        made.append(sqlite3.connect(path, timeout=timeout, factory=factory, **options))
         return made[-1]
 
     with connect(isolation_level=None) as connection:

@@ -99,7 +99,10 @@ class Connection(_sqlite3.Connection):
     """
 
     def __init__(self, database: Any, timeout: float = 5.0, *args: Any, **kwargs: Any) -> None:
-        super().__init__(database, 0, *args, **kwargs)
+        if args:
+            super().__init__(database, 0, *args, **kwargs)
+        else:  # by its name, as CPython 3.13 asks for
+            super().__init__(database, timeout=0, **kwargs)
         self._timeout = timeout
         self._may_hold_lock = False
 
