@@ -1,5 +1,6 @@
 """Thousands of connections that do little or nothing: their cost, and their effect on others."""
 
+import gc
 import os
 import re
 import resource
@@ -93,7 +94,17 @@ def latencies(here: Served, seconds: float, rate: float) -> list[float]:
     return sorted(found)
 
 
+@pytest.fixture
+def _quick_collections() -> Iterator[None]:
+    """Leave what other tests have made out of this process's collections, which last long."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("_quick_collections")
 def test_slow_heads_hold_nobody_up(serve: Serve) -> None:  # noqa: F811
     here = serve("--header-timeout", "30", *FEW_LIMITS).wait_ready()
     seconds = 10 if FULL else 3
