@@ -63,6 +63,8 @@ cdef class Request:
 
 # Add a header to the fields.
 cdef int add_field(Request request, bytes name, bytes value) except -1
+# Return the host, with the port, of an absolute target; "" for another one.
+cdef str host_of_target(bytes target)
 # Return a BadRequest if the request's head is invalid, or None.
 cdef object fault_of(Request request, bint host_required)
 

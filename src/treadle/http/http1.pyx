@@ -75,7 +75,6 @@ cdef class Handler(WSGIExchange):
     cdef object timeout               # the socket's timeout, as set last
     cdef object idle_time, write_time # limits
     cdef object websocket             # the WebSocket that the request asks for, or None
-    cdef bint must_linger
     cdef bint cut                     # a part of a response was not sent: nothing may follow
     cdef bint fresh                   # nothing was received yet
     cdef bint http2                   # whether the server supports HTTP/2
@@ -97,7 +96,7 @@ cdef class Handler(WSGIExchange):
         self.idle_time, self.write_time = server.limits.idle_time, server.limits.write_time
         #: Whether the handler waits for a request; the connection may be closed then.
         self.idle = True
-        self.must_linger = self.cut = False
+        self.cut = False
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -140,8 +139,8 @@ cdef class Handler(WSGIExchange):
         if not request.keep_alive:
             self.close_connection = True
         self.serve()
-        if self.websocket is not None and not self.websocket.end(self.failed):
-            self.must_linger = True
+        if self.websocket is not None:
+            self.websocket.end(self.failed)
         if not self.close_connection:
             self.skip_body(request)
         return True
@@ -303,10 +302,10 @@ cdef class Handler(WSGIExchange):
             if self.cut:
                 # A reset, so that no client takes the part that it got for the whole.
                 sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
-            elif self.must_linger or self.reader.error is not None or not self.request.complete:
+            elif (self.close_connection or self.reader.ready
+                    or self.reader.error is not None or not self.request.complete):
+                # What the client has sent, or still sends, would reset the connection.
                 self.linger(sock)
-            elif self.reader.ready or self.close_connection:
-                self.linger(sock)  # what the client has sent already would reset the connection
         except OSError:
             pass  # the client is gone
         finally:

@@ -10,6 +10,7 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr
 
 from treadle.http.exchange cimport Exchange, as_bytes
+from treadle.http.h1 cimport host_of_target
 from treadle.http.response cimport header_lines, status_of
 
 __all__ = ["WSGIExchange"]
@@ -60,7 +61,11 @@ cdef class WSGIExchange(Exchange):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(request.target)
         target = PyUnicode_DecodeLatin1(data, size, NULL)
         if target[0] != "/" and target != "*":
-            target = origin_form(target, environ)
+            # Its host replaces that of the headers (RFC 9112, 3.2).
+            host = environ["HTTP_HOST"] = host_of_target(request.target)
+            target = target.partition("://")[2][len(host):]
+            if target[:1] != "/":
+                target = "/" + target
         path, query = target, ""
         if memchr(data, c"?", size) != NULL:
             path, _, query = target.partition("?")
@@ -170,15 +175,3 @@ cdef class WSGIExchange(Exchange):
     cdef bint send_file(self, wrapper) except -1:
         """Let the system send a regular file; return False if that is not possible."""
         return False
-
-
-cdef str origin_form(str target, dict environ):
-    """Return path and query of an absolute *target*, "http://host/path".
-
-    Its host replaces HTTP_HOST in *environ* (RFC 9112, 3.2).
-    """
-    _, _, rest = target.partition("://")
-    end = min([at for at in (rest.find("/"), rest.find("?")) if at >= 0], default=len(rest))
-    environ["HTTP_HOST"] = rest[:end].rpartition("@")[2]
-    origin = rest[end:]
-    return origin if origin.startswith("/") else "/" + origin
