@@ -175,10 +175,14 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 
 class Load:
-    """Clients with persistent connections that send *rate* requests a second in all."""
+    """Clients with persistent connections that pause before each request: 500 requests a second.
 
-    def __init__(self, port: int, path: str, clients: int = 25, rate: float = 500) -> None:
-        self.port, self.pause = port, clients / rate
+    No pause is so long that the server, when it stops, closes the connection meanwhile: no server
+    can answer what is sent at the same moment.
+    """
+
+    def __init__(self, port: int, path: str, clients: int, longest_pause: float) -> None:
+        self.port, self.longest_pause = port, longest_pause
         self.request = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
         self.stopping = False
         self.answered = self.refused = 0
@@ -198,7 +202,7 @@ class Load:
 
     def ask_on(self, sock: Any) -> None:
         while not self.stopping:
-            treadle.sleep(random.uniform(0, 2 * self.pause))
+            treadle.sleep(random.uniform(0, self.longest_pause))
             # Like a client's pool: a connection that has ended meanwhile is not reused.
             sock.settimeout(0)
             try:
@@ -231,7 +235,7 @@ class TestSignals:
     @pytest.mark.timeout(900)
     def test_hangup_loses_nothing(self, serve: Callable[..., Served]) -> None:
         here = serve("--workers", "2").wait_ready()
-        load = Load(here.port, "/wait/0.02")
+        load = Load(here.port, "/wait/0.02", 25, longest_pause=0.06)
         times = 100 if FULL else 8
         for done in range(1, times + 1):
             treadle.sleep(random.uniform(0.05, 0.3))
@@ -246,6 +250,25 @@ class TestSignals:
         assert load.answered > 50 * times
         assert here.end() == 0
 
+    def test_a_replaced_worker_keeps_the_connections_of_active_clients(
+        self, serve: Callable[..., Served]
+    ) -> None:
+        here = serve().wait_ready()
+        request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        with here.connect() as sock, here.connect() as idle:
+            idle.sendall(request)
+            assert b"Connection: close" not in idle.recv(1000)
+            before = here.ask()
+            here.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: here.ask() != before)
+            treadle.sleep(0.3)  # the client of an active connection pauses
+            sock.sendall(request)
+            answer = sock.recv(1000)
+            assert answer.endswith(before)
+            assert b"Connection: close" in answer
+            assert idle.recv(1) == b""
+        here.wait_for_error("the workers were replaced")
+
     @pytest.mark.timeout(900)
     def test_termination_loses_nothing(self, serve: Callable[..., Served]) -> None:
         idle = serve("--workers", "2").wait_ready()
@@ -255,7 +278,7 @@ class TestSignals:
         longest = []
         for _ in range(100 if FULL else 5):
             here = serve("--workers", "2").wait_ready()
-            load = Load(here.port, "/wait/0.1")
+            load = Load(here.port, "/wait/0.1", 58, longest_pause=0.03)
             treadle.sleep(random.uniform(0.2, 0.6))
             began = time.monotonic()
             assert here.end() == 0

@@ -8,10 +8,11 @@ from typing import Any
 from treadle._core.clock import seconds as monotonic
 from treadle.hub import sleep
 
-__all__ = ["end_connections", "serve"]
+__all__ = ["OF_ACTIVE_CLIENTS", "ON_THEIR_WAY", "end_connections", "serve"]
 
-#: How long a client may still send a request once the server stops, in seconds.
-_LAST_REQUESTS = 0.06
+#: How long a client may still send a request once the server stops, in seconds: one that is on its
+#: way, and one of a client that uses its connection often.
+ON_THEIR_WAY, OF_ACTIVE_CLIENTS = 0.06, 1.0
 #: How often a server that stops checks whether its connections have ended, in seconds.
 _LOOK = 0.005
 
@@ -53,15 +54,21 @@ def _handle(connection: Any, server: Any) -> None:
         server.connections.discard(connection)
 
 
-def end_connections(servers: Sequence[Any], left: Callable[[], int], deadline: float) -> None:
+def end_connections(
+    servers: Sequence[Any],
+    left: Callable[[], int],
+    deadline: float,
+    last_requests: float = ON_THEIR_WAY,
+) -> None:
     """End the connections of *servers*; a connection with a pending response ends after it.
 
-    The servers are ``stopping`` and accept no more connections. Returns when *left* returns 0, or
-    at *deadline*, a time of :func:`time.monotonic`.
+    The servers are ``stopping`` and accept no more connections. An idle connection stays open for
+    *last_requests* seconds. Returns when *left* returns 0, or at *deadline*, a time of
+    :func:`time.monotonic`.
     """
-    # A client may be sending a request on an open connection now: closing it would lose the
-    # request.
-    until = monotonic() + _LAST_REQUESTS
+    # Closing a connection loses the request that its client sends at the same moment. A request
+    # that comes before is answered with "Connection: close", which loses nothing.
+    until = min(monotonic() + last_requests, deadline)
     while left() and monotonic() < until:
         sleep(_LOOK)
     while left() and monotonic() < deadline:

@@ -147,6 +147,7 @@ class Place:
         self.child = new
         if not old.ended.is_set():
             self._leaving = old
+            old.slot["succeeded"] = 1
             old.signal(signal.SIGTERM)
             spawn(self._kill_later, old)
         self._grant(True)

@@ -18,6 +18,7 @@ _NAMES = (
     "beat",  # time of the worker's last heartbeat, by the monotonic clock
     "ready",  # 1 while the worker serves
     "spent",  # 1 once it has served max_requests
+    "succeeded",  # 1 once another worker serves in its place
     "connections",
     "connections_total",
     "refused_total",  # connections and requests over a limit

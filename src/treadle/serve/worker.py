@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from treadle.event import Event
 from treadle.greenlet import spawn
-from treadle.http.connection import end_connections
+from treadle.http.connection import OF_ACTIVE_CLIENTS, ON_THEIR_WAY, end_connections
 from treadle.http.counters import Counters
 from treadle.http.http1 import Handler
 from treadle.http.limits import Limits
@@ -310,7 +310,10 @@ class Worker:
         for server in self.servers:
             server.stopping = True
             server.accept_rest()
-        end_connections(self.servers, lambda: self.connections, deadline)
+        # Nobody waits for the end of a worker whose successor serves, unless its code is outdated.
+        patient = self.slot["succeeded"] and not self.settings.reload
+        last_requests = OF_ACTIVE_CLIENTS if patient else ON_THEIR_WAY
+        end_connections(self.servers, lambda: self.connections, deadline, last_requests)
 
 
 def tls_context(settings: Settings) -> Any:
