@@ -274,7 +274,7 @@ cdef class SimpleQueue:
         operation(PREEMPTION)
         if self.is_shutdown:
             raise shutdown_class
-        if self.limit >= 0:
+        if timeout is not None and self.limit >= 0:
             check_timeout(block, timeout)
         if self.mutex is not None:
             deadline = deadline_after(timeout)
@@ -321,7 +321,8 @@ cdef class SimpleQueue:
             return self.get_or_peek(False, block, timeout)
         if self.is_shutdown and self.size() <= self.promised:
             raise shutdown_class
-        check_timeout(block, timeout)
+        if timeout is not None:
+            check_timeout(block, timeout)
         if self.size() > self.promised:
             self.promised += 1
         elif block and made_hub():
