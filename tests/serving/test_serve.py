@@ -23,12 +23,15 @@ from treadle.serve.settings import SettingsError, from_environment
 #: Run everything, as the tests in tests/proof do; otherwise run a part.
 FULL = os.environ.get("PROOF_FULL") == "1"
 APPLICATION = """
-import os, time
+import gc, os, time
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path.startswith("/wait/"):
         time.sleep(float(path[6:]))
+    elif path == "/collected":
+        start_response("200 OK", [])
+        return [b"%d %d" % (len(gc.get_objects()), gc.get_freeze_count())]
     elif path == "/die":
         os.kill(os.getpid(), 9)
     elif path == "/hang":
@@ -305,6 +308,11 @@ class TestSignals:
         assert len(seen) == 2
         assert time.monotonic() - began < (1 if FULL else 2)
         assert "killed by SIGKILL" in here.errors.read_text()
+
+    def test_the_collector_leaves_out_what_was_loaded(self, serve: Callable[..., Served]) -> None:
+        here = serve().wait_ready()
+        collected, loaded = map(int, here.ask("/collected").split())
+        assert collected < 2000 < loaded
 
     def test_a_worker_that_hangs_is_replaced(self, serve: Callable[..., Served]) -> None:
         here = serve("--timeout", "2").wait_ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -271,6 +272,10 @@ class Worker:
             server = WorkerServer(self, listener, **options)
             server.start()
             self.servers.append(server)
+        # What was loaded stays. Without this, each full collection goes through it and holds up
+        # all requests meanwhile, for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         self.slot["ready"] = 1
         spawn(self._beat)
         self.stop_event.wait()
