@@ -23,6 +23,7 @@ from treadle.baseserver import Listener, Spawn
 from treadle.greenlet import GreenletExit
 from treadle.http.body import Input as _Input
 from treadle.http.connection import serve
+from treadle.http.forwarded import Forwarded
 from treadle.http.h1 import Request, RequestReader
 from treadle.http.http1 import Handler
 from treadle.http.limits import UNBOUNDED, Limits
@@ -170,6 +171,8 @@ class _Named(WSGIExchange):
         """Return the log line: address, time, request, status, length, seconds."""
         address = self.client_address
         host = address[0] if isinstance(address, tuple) else address or "-"
+        if self.server.forwarded is not None:  # it tells who the client is
+            host = self.environ.get("REMOTE_ADDR") or host
         at = strftime("%Y-%m-%d %H:%M:%S", localtime())
         seconds = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
         length = self.response_length or "-"
@@ -351,6 +354,9 @@ class WSGIServer(StreamServer):
     #: client's address. Without the header their connections are refused. Other clients cannot
     #: send the header. None: there are no such proxies.
     proxies: Proxies | None = None
+    #: What proxies are believed that say in headers who the client is and what it asked for; None:
+    #: none is, and applications find the proxy's address as the client's.
+    forwarded: Forwarded | None = None
     #: The last base environment of a connection; connections with an equal one share it.
     shared_environ: dict[str, Any] | None = None
     #: Whether each connection ends after its current response.

@@ -18,6 +18,7 @@ cdef class Exchange:
     cdef public long long response_length
     cdef public double time_start, time_finish
     cdef str remote_address, remote_port
+    cdef object forwarded             # the treadle.http.forwarded.Forwarded to apply, or None
     cdef object context               # the contextvars.Context that requests run in
     cdef Counters counters            # the server's, or None
     cdef object most_body_time        # limit for body_time

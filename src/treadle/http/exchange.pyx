@@ -53,6 +53,8 @@ cdef class Exchange:
         self.remote_address = self.remote_port = ""
         if isinstance(address, tuple):
             self.remote_address, self.remote_port = address[0], str(address[1])
+        forwarded = getattr(server, "forwarded", None)
+        self.forwarded = forwarded if forwarded is not None and address in forwarded.trusted else None
         self.forget_response()
 
     cdef forget_response(self):

@@ -3,7 +3,7 @@ from collections import deque
 from treadle.http.limits import Limits
 from treadle.http.policy import Policy
 
-__all__ = ["BadRequest", "Request", "RequestReader", "variable"]
+__all__ = ["BadRequest", "Request", "RequestReader", "is_host", "variable"]
 
 class BadRequest(Exception):
     status: str
@@ -54,4 +54,5 @@ class RequestReader:
     def feed(self, data: bytes) -> None: ...
     def resume(self) -> None: ...
 
+def is_host(host: str) -> bool: ...
 def variable(name: bytes) -> str | None: ...

@@ -16,7 +16,7 @@ from treadle.http.policy import STRICT
 cdef extern from "Python.h":
     PyObject *borrowed_item "PyDict_GetItemWithError"(object p, object key) except? NULL
 
-__all__ = ["BadRequest", "Request", "RequestReader", "variable"]
+__all__ = ["BadRequest", "Request", "RequestReader", "is_host", "variable"]
 
 # Methods that llhttp accepts, but that are for proxies and for other versions of HTTP.
 cdef frozenset NOT_SERVED = frozenset({"CONNECT", "PRI"})
@@ -128,7 +128,8 @@ cdef object item(dict fields, str name):
     return None if found == NULL else <object>found
 
 
-cdef bint is_host(str host) except -1:
+cpdef bint is_host(str host) except -1:
+    """Return whether *host* consists of the characters of a host and a port (RFC 3986, 3.2)."""
     cdef Py_UCS4 character
     for character in host:
         if character >= 128 or not IN_HOST[character]:

@@ -54,8 +54,12 @@ def _now() -> str:
 
 
 def _host(handler: Any) -> str:
-    address = handler.client_address
-    return str(address[0]) if isinstance(address, tuple) else "-"
+    """Return the client's address: what the application found, as proxies may have told it."""
+    host = handler.environ.get("REMOTE_ADDR")
+    if not host:  # the application was not called, or the client came by a Unix socket
+        address = handler.client_address
+        host = address[0] if isinstance(address, tuple) else "-"
+    return str(host).translate(_ESCAPED_WORD)
 
 
 def common(handler: Any) -> str:

@@ -48,6 +48,8 @@ class Proxies:
             return self._unix
         if self._everybody:
             return True
+        if not self._networks:
+            return False
         host = ip_address(address[0].partition("%")[0])
         if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
             host = host.ipv4_mapped

@@ -77,6 +77,8 @@ cdef class WSGIExchange(Exchange):
         environ["QUERY_STRING"] = query
         environ["REQUEST_URI"] = environ["RAW_URI"] = target
         environ["SERVER_PROTOCOL"] = PROTOCOLS[request.version]
+        if self.forwarded is not None:
+            self.forwarded.apply(environ)
         begin = None
         if request.expects_continue and not self.policy.omit_late_continue:
             begin = self._continue

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from treadle.http.forwarded import HEADERS, Forwarded
 from treadle.http.limits import Limits
 from treadle.http.proxy import Proxies
 
@@ -63,6 +64,17 @@ class Settings:
         default_factory=list,
         metadata={"help": "an address or network whose PROXY protocol is believed; or unix, or *"},
     )
+    forwarded_allow_ips: list[str] = field(
+        default_factory=lambda: ["unix"],
+        metadata={
+            "help": "an address or network whose X-Forwarded-For, -Proto, -Host, -Prefix and "
+            "Forwarded headers are believed; or unix, or *"
+        },
+    )
+    forwarded_headers: list[str] = field(
+        default_factory=lambda: list(HEADERS),
+        metadata={"help": "the headers that are believed: those that the proxy writes or removes"},
+    )
     http2: bool = _setting(True, "speak HTTP/2 to clients that choose it")
 
     timeout: float = _setting(30.0, "how long a worker may hang before it is killed")
@@ -87,6 +99,16 @@ class Settings:
     access_log_format: str = _setting("combined", "common, combined or json")
     error_log: str = _setting("-", "a file for errors; - is standard error")
     admin: str = _setting("", "HOST:PORT or unix:PATH for /livez, /readyz and /metrics")
+
+    def forwarded(self) -> Forwarded | None:
+        """Return what takes in the headers of trusted proxies; None if no proxy is trusted.
+
+        Raises ValueError if a setting is invalid.
+        """
+        if not self.forwarded_allow_ips:
+            return None
+        headers = {name.lower() for name in self.forwarded_headers}
+        return Forwarded(Proxies(self.forwarded_allow_ips), headers)
 
     def limits(self) -> Limits:
         """Return the limits for clients."""
@@ -128,6 +150,9 @@ def _converted(name: str, value: Any, where: str) -> Any:
             value = float(value)
         if kind is list and isinstance(value, str):
             value = [value]
+        if kind is list and name != "bind":  # a path may have a comma
+            value = [part.strip() for each in value for part in str(each).split(",")]
+            value = [part for part in value if part]
     except ValueError as exc:
         raise SettingsError(f"{where}: {name} cannot be {value!r}: {exc}") from None
     if type(value) is not kind:
@@ -170,14 +195,18 @@ def from_file(path: str) -> dict[str, Any]:
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Read settings from variables: ``TREADLE_SERVE_`` and a setting's name in capitals.
 
-    WEB_CONCURRENCY and PORT, which hosting platforms set, give ``workers`` and ``bind`` unless
-    such a variable does.
+    WEB_CONCURRENCY, PORT and FORWARDED_ALLOW_IPS, which hosting platforms set, give ``workers``,
+    ``bind`` and ``forwarded_allow_ips`` unless such a variable does.
     """
     found: dict[str, Any] = {}
     if environ.get("WEB_CONCURRENCY"):
         found["workers"] = _converted("workers", environ["WEB_CONCURRENCY"], "WEB_CONCURRENCY")
     if environ.get("PORT"):
         found["bind"] = [f"0.0.0.0:{environ['PORT']}"]
+    if environ.get("FORWARDED_ALLOW_IPS"):
+        found["forwarded_allow_ips"] = _converted(
+            "forwarded_allow_ips", environ["FORWARDED_ALLOW_IPS"], "FORWARDED_ALLOW_IPS"
+        )
     for key, value in environ.items():
         name = key.removeprefix(_VARIABLE).lower()
         if not key.startswith(_VARIABLE) or name == "config":
@@ -213,7 +242,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif kind is list:
-            options |= {"action": "append", "metavar": "ADDRESS"}
+            metavar = "NAME" if name == "forwarded_headers" else "ADDRESS"
+            options |= {"action": "append", "metavar": metavar}
         else:
             options["metavar"] = {int: "N", float: "SECONDS", str: "TEXT"}[kind]
         parser.add_argument(*flags, default=argparse.SUPPRESS, **options)
@@ -247,6 +277,10 @@ def _check(settings: Settings) -> None:
         Proxies(settings.proxy_protocol)
     except ValueError as exc:
         raise SettingsError(f"proxy_protocol: {exc}") from None
+    try:
+        settings.forwarded()
+    except ValueError as exc:
+        raise SettingsError(f"forwarded_allow_ips, forwarded_headers: {exc}") from None
     if not settings.bind:
         raise SettingsError("bind needs an address: HOST:PORT or unix:PATH")
 

@@ -18,6 +18,7 @@ from treadle.event import Event
 from treadle.greenlet import spawn
 from treadle.http.connection import OF_ACTIVE_CLIENTS, ON_THEIR_WAY, end_connections
 from treadle.http.counters import Counters
+from treadle.http.forwarded import Forwarded
 from treadle.http.http1 import Handler
 from treadle.http.limits import Limits
 from treadle.http.log import FORMATS, SILENCE
@@ -141,6 +142,7 @@ class WorkerServer(WSGIServer):
         self.http2: bool = settings.http2
         if settings.proxy_protocol:
             self.proxies: Proxies = Proxies(settings.proxy_protocol)
+        self.forwarded: Forwarded | None = settings.forwarded()
         self.of_address: Counter[str] = Counter()
         self.format: Callable[[Any], str] = FORMATS[settings.access_log_format]
         self.context: Context = Context()
@@ -185,7 +187,11 @@ class WorkerServer(WSGIServer):
 
         Behind a proxy there is none, since all connections come from the proxy's address.
         """
-        return "" if self.proxies is not None or not isinstance(address, tuple) else address[0]
+        if self.proxies is not None or not isinstance(address, tuple):
+            return ""
+        if self.forwarded is not None and address in self.forwarded.trusted:
+            return ""
+        return str(address[0])
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Do the TLS handshake within the limit ``header_time``, then serve the connection.
