@@ -128,6 +128,41 @@ def site() -> Iterator[str]:
         yield f"http://{HOST}:{port}"
 
 
+@contextmanager
+def nginx(port: int, configuration: str) -> Iterator[None]:
+    """Run nginx with *configuration*, the body of its ``http`` block, which listens at *port*."""
+    binary = _find("nginx", "nginx-light")
+    with _folder() as folder:
+        whole = f"""
+            daemon off; master_process off; pid {folder}/pid; error_log stderr;
+            events {{}}
+            http {{
+                access_log off;
+                client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxied;
+                fastcgi_temp_path {folder}/1; uwsgi_temp_path {folder}/2; scgi_temp_path {folder}/3;
+                {configuration}
+            }}
+        """
+        (folder / "nginx.conf").write_text(whole)
+        run = [binary, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
+        with _running(run, signal.SIGTERM, folder) as server:
+            wait_until_listening(server, port, folder / "log")
+            yield
+
+
+@contextmanager
+def haproxy(port: int, configuration: str) -> Iterator[None]:
+    """Run HAProxy with *configuration*, its sections after ``defaults``, which binds *port*."""
+    binary = _find("haproxy", "haproxy")
+    defaults = "mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n"
+    with _folder() as folder:
+        (folder / "haproxy.cfg").write_text(f"defaults\n {defaults}{configuration}\n")
+        run = [binary, "-db", "-f", str(folder / "haproxy.cfg")]
+        with _running(run, signal.SIGTERM, folder) as server:
+            wait_until_listening(server, port, folder / "log")
+            yield
+
+
 def free_port() -> int:
     """Return the number of an unused TCP port of 127.0.0.1."""
     with socket.socket() as probe:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from socket import SHUT_WR
 from typing import Any
 
 import httpx
@@ -36,6 +37,7 @@ from hyperframe.frame import (
 import treadle
 from treadle import ssl
 from treadle.event import Event
+from treadle.http.connection import end_connections
 from treadle.http.http2 import Connection
 from treadle.http.limits import UNBOUNDED, Limits
 from treadle.http.policy import LIKE_GEVENT
@@ -786,6 +788,29 @@ class TestAbuse:
         assert here.requests == []
 
 
+DATA, GOAWAY = 0, 7
+ANY_STREAM = b"\x7f\xff\xff\xff"
+
+
+def frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the kinds and payloads of the frames in *data*."""
+    found = []
+    while data:
+        size = int.from_bytes(data[:3], "big")
+        found.append((data[3], data[9 : 9 + size]))
+        data = data[9 + size :]
+    return found
+
+
+def end(server: WSGIServer, **options: Any) -> treadle.Greenlet[None]:
+    """Begin to end the connections of *server*; return the greenlet that does it."""
+    server.stopping = True
+    deadline = time.monotonic() + 10
+    return treadle.spawn(
+        end_connections, [server], lambda: len(server.connections), deadline, **options
+    )
+
+
 class TestEnd:
     def test_the_clients_goaway(self, http2: Start) -> None:
         go = Event()
@@ -815,19 +840,44 @@ class TestEnd:
         with Client(here) as client:
             first, second = client.ask(), client.ask()
             treadle.sleep(0.01)
-            here.server.stopping = True
+            ending = end(here.server)
+            treadle.sleep(0.2)
             go.set()
             # h2's client ignores frames after a GOAWAY, so the test parses the frames itself.
-            data = received(client.sock)
-        kinds = []
-        while data:
-            size, kind = int.from_bytes(data[:3], "big"), data[3]
-            kinds.append((kind, int.from_bytes(data[5:9], "big"), data[9 : 9 + size]))
-            data = data[9 + size :]
-        assert [each[2] for each in kinds if each[0] == 0] == [b"abc", b"abc"]
-        goaway = [payload for kind, _, payload in kinds if kind == 7]
-        assert goaway == [second.to_bytes(4, "big") + b"\0\0\0\0"]
+            found = frames(received(client.sock))
+        assert [payload for kind, payload in found if kind == DATA] == [b"abc", b"abc"]
+        last = [payload[:4] for kind, payload in found if kind == GOAWAY]
+        assert last == [ANY_STREAM, second.to_bytes(4, "big")]
         assert first < second
+        ending.get(timeout=5)
+
+    def test_a_client_is_told_between_its_requests(self, http2: Start) -> None:
+        go = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            go.wait(10)
+            return answering(b"abc")(environ, start_response)  # type: ignore[no-any-return]
+
+        here = http2(application)
+        with Client(here) as busy, Client(here) as idle:
+            busy.ask()
+            treadle.sleep(0.01)
+            ending = end(here.server, patience=5)
+            idle.until(lambda: idle.goaway is not None)
+            go.set()
+            data = b""
+            while b"\xff\xff\xff" not in data:
+                data += busy.sock.recv(65536)
+            kinds = [kind for kind, _ in frames(data)]
+            assert kinds.index(DATA) < kinds.index(GOAWAY)
+            # What was on its way is answered.
+            last = busy.ask()
+            data = busy.sock.recv(65536)
+            assert (DATA, b"abc") in frames(data)
+            assert last.to_bytes(4, "big") in data
+            busy.sock.shutdown(SHUT_WR)
+            idle.sock.shutdown(SHUT_WR)
+        ending.get(timeout=5)
 
     def test_the_servers_between_two_requests(self, http2: Start) -> None:
         with Client(http2(answering(b"abc"))) as client:

@@ -8,11 +8,13 @@ from typing import Any
 from treadle._core.clock import seconds as monotonic
 from treadle.hub import sleep
 
-__all__ = ["OF_ACTIVE_CLIENTS", "ON_THEIR_WAY", "end_connections", "serve"]
+__all__ = ["PATIENT", "URGENT", "end_connections", "serve"]
 
-#: How long a client may still send a request once the server stops, in seconds: one that is on its
-#: way, and one of a client that uses its connection often.
-ON_THEIR_WAY, OF_ACTIVE_CLIENTS = 0.06, 1.0
+#: How long the connections of a server that stops have to end by themselves, in seconds: if the
+#: end is urgent, and if active clients are to use them once more.
+URGENT, PATIENT = 0.04, 1.0
+#: How long a request may be on its way, in seconds.
+_ON_ITS_WAY = 0.06
 #: How often a server that stops checks whether its connections have ended, in seconds.
 _LOOK = 0.005
 
@@ -55,24 +57,31 @@ def _handle(connection: Any, server: Any) -> None:
 
 
 def end_connections(
-    servers: Sequence[Any],
-    left: Callable[[], int],
-    deadline: float,
-    last_requests: float = ON_THEIR_WAY,
+    servers: Sequence[Any], left: Callable[[], int], deadline: float, patience: float = URGENT
 ) -> None:
     """End the connections of *servers*; a connection with a pending response ends after it.
 
-    The servers are ``stopping`` and accept no more connections. An idle connection stays open for
-    *last_requests* seconds. Returns when *left* returns 0, or at *deadline*, a time of
-    :func:`time.monotonic`.
+    The servers are ``stopping`` and accept no more connections. Each response says that its
+    connection ends; *patience* is how many seconds one may go without a request until it is ended.
+    Returns when *left* returns 0, or at *deadline*, a time of :func:`time.monotonic`.
     """
-    # Closing a connection loses the request that its client sends at the same moment. A request
-    # that comes before is answered with "Connection: close", which loses nothing.
-    until = min(monotonic() + last_requests, deadline)
-    while left() and monotonic() < until:
-        sleep(_LOOK)
+    # Closing a connection loses the request that its client sends at the same moment.
+    began = monotonic()
+    _tell(servers, lambda connection: connection.warn(at_once=False))
+    _await_none(left, min(began + patience, deadline))
+    _tell(servers, lambda connection: connection.warn(at_once=True))
+    _await_none(left, min(began + patience + _ON_ITS_WAY, deadline))
     while left() and monotonic() < deadline:
-        for server in servers:
-            for connection in list(server.connections):
-                connection.stop()
+        _tell(servers, lambda connection: connection.stop())
+        sleep(_LOOK)
+
+
+def _tell(servers: Sequence[Any], call: Callable[[Any], object]) -> None:
+    for server in servers:
+        for connection in list(server.connections):
+            call(connection)
+
+
+def _await_none(left: Callable[[], int], until: float) -> None:
+    while left() and monotonic() < until:
         sleep(_LOOK)

@@ -160,6 +160,9 @@ cdef class Handler(WSGIExchange):
         self.timeout = -1.0  # the user of the socket sets another
         return self.socket, self.reader.rest
 
+    def warn(self, bint at_once):
+        """Do nothing: the next response says that the connection ends after it."""
+
     def stop(self):
         """End the connection soon: a WebSocket with 1001, an idle connection immediately.
 

@@ -43,6 +43,8 @@ _LINGER_TIME = 2.0
 _CREDIT = 1024
 #: The most bytes of the table in which sent headers are kept, whatever the client allows.
 _MOST_TABLE = 65536
+#: As the last stream in GOAWAY: all that are on their way.
+_ANY_STREAM = (1 << 31) - 1
 
 
 class _Budget:
@@ -101,6 +103,7 @@ class Connection:
         self._output = bytearray()  # is sent before the output of h2
         self._unread = 0
         self._used_at = monotonic()  # when the last stream ended
+        self._warned = False  # the client knows that the connection ends
         self._leaving = False  # no more streams are opened
         self._no_more: OSError | None = None  # why nothing more is received
         self._lost: OSError | None = None  # why nothing can be sent
@@ -255,22 +258,35 @@ class Connection:
         self._lose(ConnectionResetError("the client keeps the server busy with nothing"))
         return False
 
+    def warn(self, at_once: bool) -> None:
+        """Tell the client to open no more streams; those that it opens meanwhile are answered.
+
+        That is the graceful end of RFC 9113, 6.8: :meth:`stop` follows after a while. Some clients
+        read no answer after it. So unless *at_once* is true, streams that are open end before.
+        """
+        if not self._warned and not self._leaving and (at_once or not self._streams):
+            self._warned = True
+            self._go_away(_ANY_STREAM)
+
     def stop(self) -> None:
-        """Tell the client to open no more streams; the connection ends with the last one."""
+        """Accept no more streams; the connection ends with the last one."""
         if not self._leaving:
             self._leaving = True
-            # After close_connection() of h2 the open streams could not be answered.
-            frame = GoAwayFrame(0, last_stream_id=self._h2.highest_inbound_stream_id)
-            self._output += self._h2.data_to_send() + frame.serialize()
-            # Not here: one client that does not read must not hold up the end of all.
-            self._greenlets.spawn(self._say_goodbye)
+            self._go_away(self._h2.highest_inbound_stream_id)
         elif not self._streams:
             self._end_reading()
+
+    def _go_away(self, last: int) -> None:
+        # After close_connection() of h2 the open streams could not be answered.
+        frame = GoAwayFrame(0, last_stream_id=last)
+        self._output += self._h2.data_to_send() + frame.serialize()
+        # Not here: one client that does not read must not hold up the end of all.
+        self._greenlets.spawn(self._say_goodbye)
 
     def _say_goodbye(self) -> None:
         with suppress(OSError):
             self._flush(always=True)
-        if not self._streams:
+        if self._leaving and not self._streams:
             self._end_reading()
 
     def _end_reading(self) -> None:
@@ -370,8 +386,8 @@ class Connection:
         if self._lost is None and stream.error is None:
             self._finish_cleanly(stream)
         if self.server.stopping:
-            self.stop()
-        elif self._leaving and not self._streams:
+            self.warn(at_once=False)
+        if self._leaving and not self._streams:
             self._end_reading()
 
     def _finish_cleanly(self, stream: Stream) -> None:

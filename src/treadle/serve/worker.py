@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from treadle.event import Event
 from treadle.greenlet import spawn
-from treadle.http.connection import OF_ACTIVE_CLIENTS, ON_THEIR_WAY, end_connections
+from treadle.http.connection import PATIENT, URGENT, end_connections
 from treadle.http.counters import Counters
 from treadle.http.forwarded import Forwarded
 from treadle.http.http1 import Handler
@@ -323,8 +323,8 @@ class Worker:
             server.accept_rest()
         # Nobody waits for the end of a worker whose successor serves, unless its code is outdated.
         patient = self.slot["succeeded"] and not self.settings.reload
-        last_requests = OF_ACTIVE_CLIENTS if patient else ON_THEIR_WAY
-        end_connections(self.servers, lambda: self.connections, deadline, last_requests)
+        patience = PATIENT if patient else URGENT
+        end_connections(self.servers, lambda: self.connections, deadline, patience)
 
 
 def tls_context(settings: Settings) -> Any:
