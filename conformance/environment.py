@@ -19,7 +19,7 @@ GEVENT = "gevent==26.9.0"
 #: Packages that gevent's tests use if they are installed, and those of the resolvers of both.
 ALSO = ["psutil", "requests", "objgraph", "zope.interface", "zope.event", "dnspython<3", "pycares"]
 #: Packages that parts of treadle need.
-ALSO += ["wsproto", "h2"]
+ALSO += ["h2"]
 
 
 @dataclass(frozen=True)

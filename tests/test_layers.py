@@ -75,7 +75,7 @@ LATE = {
     },
     ("treadle.events", "importlib.metadata"): "imports much, for whoever patches only",
     ("treadle.http.connection", "treadle.http.http2"): "only who serves HTTP/2 needs h2",
-    ("treadle.http.http1", "treadle.websocket"): "only who is asked for WebSockets needs wsproto",
+    ("treadle.http.http1", "treadle.websocket"): "it is loaded when a client asks for a WebSocket",
     ("treadle.hub", "treadle.observe.monitor"): "only who monitors pays for it",
     **{
         ("treadle.monkey._modules", f"treadle.{name}"): WHEN_PATCHED
@@ -427,6 +427,7 @@ STATICS = {
     "_core/threads.h": {"main_ident": A_CACHE},
     "_core/waiter.pyx": {"UNSET": SET_ONCE},
     "_core/watchers.pyx": {"left_by_forks": CHANGED_IN_PLACE},
+    "http/frames.pyx": {"utf8_decoder": SET_ONCE},
     "http/h1.pyx": {
         "IN_HOST": SET_ONCE,
         "METHODS": A_CACHE,

@@ -23,24 +23,29 @@ from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
 from treadle.exceptions import ConcurrentObjectUseError
 from treadle.greenlet import Greenlet, spawn, spawn_later
+from treadle.http.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    ProtocolError,
+    frame,
+)
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
 from treadle.lock import Semaphore
-
-try:
-    from wsproto.connection import Connection, ConnectionState, ConnectionType
-    from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
-    from wsproto.extensions import Extension
-    from wsproto.frame_protocol import CloseReason
-except ImportError as _missing:
-    raise ImportError("WebSockets need wsproto: pip install 'treadle[serve]'") from _missing
 
 __all__ = ["WebSocket", "WebSocketError", "application"]
 
 #: The most that is received at once, in bytes.
-_CHUNK = 65536
+_CHUNK = 16384
 #: A longer message is sent in fragments of this size, so that it does not hold up other greenlets;
 #: in bytes, or in characters of text.
 _FRAGMENT = 262144
+#: Codes of a close (RFC 6455, 7.4.1).
+_NORMAL, _GOING_AWAY, _NO_STATUS, _ABNORMAL, _INTERNAL_ERROR = 1000, 1001, 1005, 1006, 1011
 #: How long to wait for the client's answer to a close, in seconds.
 _CLOSE_TIME = 2.0
 
@@ -75,12 +80,12 @@ class WebSocket:
         self._handler = handler
         self._limits = handler.limits
         self._socket: Any = None
-        self._protocol: Connection | None = None  # None until accepted
+        self._reader: FrameReader | None = None  # None until accepted
+        self._deflate: Deflate | None = None
         self._sending = Semaphore(1)
         self._receiving = Semaphore(1)
-        self._parts: list[Any] = []  # of the incoming message
-        self._size = 0
         self._pinged = False
+        self._close_sent = False
         self._over = False  # no more messages are received
         self._deadline = 0.0  # for the client's answer to a close
         self._ender: Greenlet[None] | None = None  # ends the receive() that a close() found
@@ -126,23 +131,25 @@ class WebSocket:
         Does nothing if the WebSocket is already accepted. Raises ValueError if the client does not
         offer *subprotocol*, and AssertionError if ``start_response`` was called.
         """
-        if self._protocol is not None:
+        if self._reader is not None:
             return
         if self._over:
-            raise WebSocketError(CloseReason.ABNORMAL_CLOSURE, "the request is over")
+            raise WebSocketError(_ABNORMAL, "the request is over")
         answer = accept_headers(self.environ)
         if subprotocol is not None:
             if subprotocol not in self.subprotocols:
                 raise ValueError(f"the client does not offer the subprotocol {subprotocol!r}")
             answer.append(("Sec-WebSocket-Protocol", subprotocol))
         offers = self.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "")
-        deflate = Deflate.agree(offers, self._limits.message_size)
+        most = self._limits.message_size
+        deflate = Deflate.agree(offers, most)
         if deflate is not None:
             answer.append(("Sec-WebSocket-Extensions", deflate.agreed))
         self._socket, rest = self._handler.switch_protocols([*answer, *headers])
         self.subprotocol = subprotocol
-        extensions: list[Extension] = [] if deflate is None else [deflate]
-        self._protocol = Connection(ConnectionType.SERVER, extensions, rest)
+        self._deflate = deflate
+        self._reader = FrameReader(most, deflate)
+        self._reader.feed(rest)
 
     # -- receiving
 
@@ -168,55 +175,32 @@ class WebSocket:
             yield message
 
     def _next_message(self) -> str | bytes | None:
-        assert self._protocol is not None
+        reader = self._reader
+        assert reader is not None
         while not self._over:
-            for event in self._protocol.events():
-                message = self._take(event)
-                if message is not None:
-                    return message
-                if self._over:
-                    return None
-            self._read_more()
+            try:
+                event = reader.read()
+            except ProtocolError as exc:
+                self._fail(exc.code, exc.reason)
+                break
+            if event is None:
+                self._read_more(reader)
+                continue
+            kind, payload = event
+            if kind == CLOSE:
+                self._take_close(*payload)
+            elif kind == PING:
+                self._send_control(PONG, payload)
+            elif not self.closed:
+                return payload  # type: ignore[return-value]
         return None
 
-    def _take(self, event: Event) -> str | bytes | None:
-        if isinstance(event, TextMessage | BytesMessage):
-            return self._take_part(event)
-        if isinstance(event, Ping):
-            self._send_event(event.response())
-        elif isinstance(event, CloseConnection):
-            self._take_close(event)
-        return None
+    def _take_close(self, code: int, reason: str) -> None:
+        self._note(code, reason)
+        self._over = True
+        self._send_close(code, reason)  # the answer, unless this is the answer
 
-    def _take_part(self, event: TextMessage | BytesMessage) -> str | bytes | None:
-        if self.closed:
-            return None
-        if event.data:
-            self._parts.append(event.data)
-            self._size += len(event.data)
-        most = self._limits.message_size
-        if most is not None and self._size > most:
-            self._fail(CloseReason.MESSAGE_TOO_BIG, f"longer than {most}")
-        elif event.message_finished:
-            parts, self._parts, self._size = self._parts, [], 0
-            return ("" if isinstance(event, TextMessage) else b"").join(parts)
-        return None
-
-    def _take_close(self, event: CloseConnection) -> None:
-        assert self._protocol is not None
-        state = self._protocol.state
-        if state is ConnectionState.REMOTE_CLOSING:
-            self._note(event.code, event.reason)
-            self._over = True
-            self._send_event(event.response())
-        elif state is ConnectionState.OPEN:  # not a close: the client broke the protocol
-            self._fail(event.code, event.reason)
-        else:
-            self._note(event.code, event.reason)
-            self._over = True
-
-    def _read_more(self) -> None:
-        assert self._protocol is not None
+    def _read_more(self, reader: FrameReader) -> None:
         began, patience = monotonic(), self._patience()
         if self.closed and began >= self._deadline:
             self._lose("the client does not answer")
@@ -234,7 +218,7 @@ class WebSocket:
         else:
             self._pinged = False
             if data:
-                self._protocol.receive_data(data)
+                reader.feed(data)
             else:
                 self._lose("the client is gone")
 
@@ -249,7 +233,7 @@ class WebSocket:
             self._lose("the client does not answer")
         else:
             self._pinged = True
-            self._send_event(Ping())
+            self._send_control(PING, b"")
 
     # -- sending
 
@@ -263,20 +247,30 @@ class WebSocket:
         """
         if binary is None:
             binary = not isinstance(message, str)
-        kind: type[Message[Any]] = BytesMessage if binary else TextMessage
         data: Any = message
         if isinstance(message, str):
-            if not message.isascii():
-                message.encode()  # fails here, before a part of the message is sent
-            data = message.encode() if binary else message
+            if binary or not message.isascii():
+                data = message.encode()  # fails here, before a part of the message is sent
         else:
-            data = bytes(message) if binary else bytes(message).decode()
+            data = bytes(message)
+            if not binary:
+                data.decode()  # fails here
         self.accept()
         with self._sending:
-            for at in range(0, max(len(data), 1), _FRAGMENT):
-                last = at + _FRAGMENT >= len(data)
-                part = data if last and not at else data[at : at + _FRAGMENT]
-                self._transmit(kind(data=part, message_finished=last))
+            for each in self._frames(BINARY if binary else TEXT, data):
+                self._transmit(each)
+
+    def _frames(self, kind: int, data: str | bytes) -> Iterator[bytes]:
+        """Yield the frames of a message; a str is ASCII."""
+        deflate, size = self._deflate, len(data)
+        if deflate is not None and size < deflate.WORTH:
+            deflate = None
+        for at in range(0, size or 1, _FRAGMENT):
+            last = at + _FRAGMENT >= size
+            part = data if last and not at else data[at : at + _FRAGMENT]
+            if deflate is not None:
+                part = deflate.deflate(part.encode() if isinstance(part, str) else part, last)
+            yield frame(CONTINUATION if at else kind, part, last, deflate is not None and not at)
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping; the client's answer is not reported.
@@ -288,7 +282,7 @@ class WebSocket:
             raise ValueError("a ping has 125 bytes at most")
         self.accept()
         with self._sending:
-            self._transmit(Ping(payload=payload))
+            self._transmit(frame(PING, payload))
 
     def close(self, code: int = 1000, reason: str | bytes = "") -> None:
         """Close the WebSocket; do nothing if it is already closed.
@@ -305,7 +299,7 @@ class WebSocket:
             return
         self.accept()
         self._note(code, text)
-        self._send_event(CloseConnection(code=code, reason=text))
+        self._send_close(code, text)
         if self._receiving.locked():
             self._ender = spawn_later(_CLOSE_TIME, self._end_receiving)
 
@@ -314,28 +308,30 @@ class WebSocket:
         if not self._over:
             self._lose("the client does not answer")
 
-    def _fail(self, code: int, reason: str | None) -> None:
+    def _fail(self, code: int, reason: str) -> None:
         """Close the WebSocket because of what the client sent, and read nothing more."""
         self._over = True
         self._note(code, reason)
-        self._send_event(CloseConnection(code=code, reason=reason))
+        self._send_close(code, reason)
 
-    def _send_event(self, event: Event) -> None:
-        """Send *event*, a control frame; raise nothing if that fails: the WebSocket is closed."""
+    def _send_control(self, kind: int, payload: Any) -> None:
+        """Send a ping or a pong; raise nothing if that fails: the WebSocket is closed."""
         with suppress(WebSocketError), self._sending:
-            self._transmit(event)
+            self._transmit(frame(kind, payload))
 
-    def _transmit(self, event: Event) -> None:
-        """Send *event*. The caller holds ``_sending``, which keeps the frames in order."""
-        protocol, sock = self._protocol, self._socket
-        assert protocol is not None
-        if isinstance(event, CloseConnection):
-            good = protocol.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING)
-        else:
-            good = not self.closed
-        if self._lost or not good:
+    def _send_close(self, code: int, reason: str) -> None:
+        """Send a close, unless one was sent; raise nothing if that fails."""
+        payload = b"" if code == _NO_STATUS else code.to_bytes(2, "big") + reason.encode()
+        with suppress(WebSocketError), self._sending:
+            if not self._close_sent:
+                self._close_sent = True
+                self._transmit(frame(CLOSE, payload), closes=True)
+
+    def _transmit(self, data: bytes, closes: bool = False) -> None:
+        """Send a frame. The caller holds ``_sending``, which keeps the frames in order."""
+        if self._lost or (self.closed and not closes):
             raise self._error()
-        data = protocol.send(event)
+        sock = self._socket
         began, limit = monotonic(), self._limits.write_time
         try:
             sock.settimeout(limit)
@@ -351,46 +347,44 @@ class WebSocket:
 
     _lost = False
 
-    def _note(self, code: int, reason: str | None) -> None:
+    def _note(self, code: int, reason: str) -> None:
         if self.close_code is None:
-            self.close_code, self.close_reason = int(code), str(reason or "")
+            self.close_code, self.close_reason = code, reason
             self._deadline = monotonic() + _CLOSE_TIME
 
     def _lose(self, reason: str) -> None:
         """Note that the connection is lost: nothing can be sent or received any more."""
         self._over = self._lost = True
-        self._note(CloseReason.ABNORMAL_CLOSURE, reason)
+        self._note(_ABNORMAL, reason)
         with suppress(OSError):
             self._socket.shutdown(SHUT_RDWR)  # wakes greenlets that wait for the socket
 
     def _error(self) -> WebSocketError:
-        error = WebSocketError(self.close_code or CloseReason.NO_STATUS_RCVD, self.close_reason)
+        error = WebSocketError(self.close_code or _NO_STATUS, self.close_reason)
         self._handler.blame_client(error)
         return error
 
     def leave(self) -> None:
         """Close the WebSocket with 1001 because the server stops; do not wait for that."""
-        if self._protocol is not None and not self.closed:
-            spawn(self.close, CloseReason.GOING_AWAY)
+        if self._reader is not None and not self.closed:
+            spawn(self.close, _GOING_AWAY)
 
-    def end(self, failed: bool = False) -> bool:
+    def end(self, failed: bool = False) -> None:
         """Finish the WebSocket after the application has returned, or *failed*.
 
         If it is accepted and still open, it is closed with 1000, or with 1011 after a failure.
-        Waits for the client's close for at most two seconds. Returns whether the close arrived;
-        True if the WebSocket was not accepted.
+        Waits for the client's close for at most two seconds.
         """
-        if self._protocol is None:
+        if self._reader is None:
             self._over = True
-            self._note(CloseReason.ABNORMAL_CLOSURE, "the request is over")
-            return True
-        self.close(CloseReason.INTERNAL_ERROR if failed else CloseReason.NORMAL_CLOSURE)
+            self._note(_ABNORMAL, "the request is over")
+            return
+        self.close(_INTERNAL_ERROR if failed else _NORMAL)
         if self._receiving.acquire(timeout=_CLOSE_TIME):
             self._next_message()
-        return self._protocol.state is ConnectionState.CLOSED
 
     def __repr__(self) -> str:
-        if self._protocol is None:
+        if self._reader is None:
             state = "not accepted"
         elif self.close_code is not None:
             state = f"closed {self.close_code}"

@@ -9,11 +9,7 @@ from collections.abc import Mapping
 from hashlib import sha1
 from typing import Any
 
-try:
-    from wsproto.extensions import Extension
-    from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
-except ImportError as _missing:
-    raise ImportError("WebSockets need wsproto: pip install 'treadle[serve]'") from _missing
+from treadle.http.frames import ProtocolError
 
 __all__ = ["VERSION", "Deflate", "accept_headers", "is_handshake", "listed"]
 
@@ -53,12 +49,8 @@ def accept_headers(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-class Deflate(Extension):
-    """The extension permessage-deflate, for the server's end.
-
-    wsproto's own class does not bound the size of a decompressed message, and forgets that a
-    message is compressed when a ping comes between its frames.
-    """
+class Deflate:
+    """The extension permessage-deflate (RFC 7692), for the server's end."""
 
     name = "permessage-deflate"
     #: zlib's window bits and memory level. With these a connection takes about 50 KiB for both
@@ -99,10 +91,7 @@ class Deflate(Extension):
         self.agreed: str = "; ".join(agreed)
         self._reading: Any = None
         self._writing: Any = None
-        self._compressed: bool | None = None  # whether the incoming message is; None between two
-        self._size = 0  # bytes of the incoming message so far
-        self._control = False  # whether the incoming frame is a control frame
-        self._compressing = False  # whether the outgoing message is compressed
+        self._size = 0  # of the incoming message so far, in bytes
 
     @classmethod
     def agree(cls, header: str, most: int | None) -> Deflate | None:
@@ -125,49 +114,11 @@ class Deflate(Extension):
                 pass
         return None
 
-    def enabled(self) -> bool:
-        """Return True: the extension is in use. wsproto calls this method."""
-        return True
+    def inflate(self, data: bytes) -> bytes:
+        """Return *data*, a part of a message, decompressed.
 
-    def offer(self) -> bool | str:
-        """Return False: a server does not offer extensions."""
-        return False
-
-    def frame_inbound_header(
-        self,
-        proto: FrameDecoder | FrameProtocol,
-        opcode: Opcode,
-        rsv: RsvBits,
-        payload_length: int,
-    ) -> CloseReason | RsvBits:
-        """Handle the start of a frame; a message's first frame says whether it is compressed."""
-        self._control = opcode.iscontrol()
-        first = not self._control and opcode is not Opcode.CONTINUATION
-        if rsv.rsv1 and not first:
-            return CloseReason.PROTOCOL_ERROR
-        if first and self._compressed is None:
-            self._compressed, self._size = rsv.rsv1, 0
-        return RsvBits(True, False, False)
-
-    def frame_inbound_payload_data(
-        self, proto: FrameDecoder | FrameProtocol, data: bytes
-    ) -> bytes | CloseReason:
-        """Return *data*, part of a frame; decompressed if its message is compressed."""
-        return self._inflate(data) if self._compressed and not self._control else data
-
-    def frame_inbound_complete(
-        self, proto: FrameDecoder | FrameProtocol, fin: bool
-    ) -> bytes | CloseReason | None:
-        """Handle the end of a frame, with *fin* also of its message; return the last data."""
-        if self._control or not fin:
-            return None
-        compressed, self._compressed = self._compressed, None
-        data = self._inflate(self._TAIL) if compressed else None
-        if not self._keep_reading:
-            self._reading = None
-        return data
-
-    def _inflate(self, data: bytes) -> bytes | CloseReason:
+        Raises ProtocolError if it cannot be, or if the message becomes too long.
+        """
         parts: list[bytes] = []
         while data:
             if self._reading is None:
@@ -176,42 +127,36 @@ class Deflate(Extension):
             try:
                 part = self._reading.decompress(data, room)
             except zlib.error:
-                return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+                raise ProtocolError(1007, "data that cannot be decompressed") from None
             parts.append(part)
             self._size += len(part)
             if self._most is not None and self._size > self._most:
-                return CloseReason.MESSAGE_TOO_BIG
+                raise ProtocolError(1009, f"longer than {self._most}")
             if not self._reading.eof:
                 break
             # A final block ends the deflate stream; the data after it starts a new one.
             data, self._reading = self._reading.unused_data, None
         return b"".join(parts)
 
-    def frame_outbound(
-        self,
-        proto: FrameDecoder | FrameProtocol,
-        opcode: Opcode,
-        rsv: RsvBits,
-        data: bytes,
-        fin: bool,
-    ) -> tuple[RsvBits, bytes]:
-        """Return the frame's bits and *data*, compressed unless the message is short."""
-        if opcode.iscontrol():
-            return rsv, data
-        if opcode is not Opcode.CONTINUATION:
-            self._compressing = not fin or len(data) >= self.WORTH
-            rsv = RsvBits(self._compressing, rsv.rsv2, rsv.rsv3)
-        if not self._compressing:
-            return rsv, data
+    def end_inflating(self) -> bytes:
+        """Return the rest of a message whose last part was decompressed."""
+        data = self.inflate(self._TAIL)
+        self._size = 0
+        if not self._keep_reading:
+            self._reading = None
+        return data
+
+    def deflate(self, data: bytes, last: bool) -> bytes:
+        """Return *data*, a part of a message, compressed; *last* ends the message."""
         if self._writing is None:
             self._writing = zlib.compressobj(wbits=-self._write_bits, memLevel=self.MEMORY)
         data = self._writing.compress(data)
-        if fin:
+        if last:
             data += self._writing.flush(zlib.Z_SYNC_FLUSH)
             data = data[: -len(self._TAIL)]
             if not self._keep_writing:
                 self._writing = None
-        return rsv, data
+        return bytes(data)
 
 
 def _window_bits(value: str | None, *, least: int) -> int:

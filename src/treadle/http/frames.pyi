@@ -1,0 +1,36 @@
+from typing import Protocol
+
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONTINUATION",
+    "PING",
+    "PONG",
+    "TEXT",
+    "FrameReader",
+    "ProtocolError",
+    "frame",
+]
+
+CONTINUATION: int
+TEXT: int
+BINARY: int
+CLOSE: int
+PING: int
+PONG: int
+
+class ProtocolError(Exception):
+    code: int
+    reason: str
+    def __init__(self, code: int, reason: str) -> None: ...
+
+class _Inflating(Protocol):
+    def inflate(self, data: bytes) -> bytes: ...
+    def end_inflating(self) -> bytes: ...
+
+class FrameReader:
+    def __init__(self, most: int | None = None, deflate: _Inflating | None = None) -> None: ...
+    def feed(self, data: bytes) -> None: ...
+    def read(self) -> tuple[int, str | bytes | tuple[int, str]] | None: ...
+
+def frame(opcode: int, payload: str | bytes, fin: bool = True, rsv1: bool = False) -> bytes: ...
