@@ -35,6 +35,7 @@ class Wrapped(Plain):
         self.inner = inner
         self._release_save = inner._release_save
         self._acquire_restore = inner._acquire_restore
+        self.locked = inner.locked
 
 
 class Noted(LockType):

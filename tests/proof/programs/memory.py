@@ -220,12 +220,15 @@ def watchers():
 
 @batches
 def greenlet_locals():
-    data = local.local()
-
-    def work():
+    def work(data):
         data.value = bytearray(100)
 
-    treadle.joinall([treadle.spawn(work) for _ in range(BATCH)])
+    def share():
+        data = local.local()
+        treadle.joinall([treadle.spawn(work, data) for _ in range(BATCH)])
+
+    # Not in the main greenlet, which would keep some weak references to locals of before.
+    treadle.spawn(share).join()
 
 
 def connections(count):
