@@ -28,6 +28,7 @@ from treadle._core.hub cimport (
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
+from treadle._core.thread_hub cimport goes_on
 from treadle._core.timeout cimport Timeout, release_held
 from treadle._core.wait_queue cimport WaitQueue
 
@@ -510,6 +511,18 @@ cdef class RLock:
         state = "locked" if self.count else "unlocked"
         return (f"<{state} _thread.RLock object owner={self.owner!r} count={self.count} "
                 f"at {id(self):#x}>")
+
+
+def free_in_child(RLock lock) -> bool:
+    """In a forked child, release *lock* if the greenlet that holds it is not there.
+
+    Return whether that is so. For locks of treadle's own: what a lock of the program protects may
+    be half changed.
+    """
+    if lock.count == 0 or lock.owner is None or goes_on(lock.owner):
+        return False
+    lock.give()
+    return True
 
 
 # By the id() of a greenlet in Condition.wait() that takes a lock of another class: what was raised

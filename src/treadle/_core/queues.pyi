@@ -6,7 +6,7 @@ from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
 
-def renew_mutexes() -> None: ...
+def free_mutexes() -> None: ...
 
 full_class: type[Exception]
 shutdown_class: type[Exception]

@@ -28,22 +28,19 @@ from heapq import heapify
 from types import GenericAlias
 from weakref import WeakSet
 
+from treadle._core.locks import free_in_child
+
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.clock cimport check_range, nanoseconds, now
-from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport (
-    HUB_CLOSED,
     ON_CHANNEL,
     ON_QUEUE_GET,
     ON_QUEUE_JOIN,
     ON_QUEUE_PUT,
-    Hub,
     Wait,
     can_run,
-    current_greenlet,
-    get_hub_if_exists,
     made_hub,
     new_wait,
     park,
@@ -57,7 +54,6 @@ from treadle._core.probe cimport Preemption, operation, the_preemption
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
 
-PyGreenlet_Import()
 
 cdef Preemption *PREEMPTION = the_preemption()
 
@@ -544,20 +540,15 @@ cdef class SimpleQueue:
 cdef object with_mutex = WeakSet()
 
 
-def renew_mutexes():
+def free_mutexes():
     """Let a forked child use the queues whose hooks were run by what is not there."""
     cdef SimpleQueue queue
-    cdef Hub hub = get_hub_if_exists()
-    if hub is not None and hub.keeping_fork is current_greenlet():
-        return
     for queue in with_mutex:
-        owner = queue.mutex.owner
-        if owner is not current_greenlet() and (hub is None or owner is not hub.principal):
-            queue.mutex = RLock()
+        free_in_child(queue.mutex)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=renew_mutexes)
+    os.register_at_fork(after_in_child=free_mutexes)
 
 
 cdef bint overrides_hooks(cls) except -1:

@@ -9,9 +9,12 @@ from treadle._core.timers cimport treadle_fire
 cdef class ThreadHub(Hub):
     cdef Py_ssize_t jobs  # how many calls in native threads were begun here and have not ended
 
-
     cdef bint lost_principal(self) noexcept
     cdef greenlet heir(self, greenlet current)
+    cdef bint keeps(self, greenlet target) except -1
+
+# In a forked child: whether `target`, a greenlet that the parent had, goes on here.
+cdef bint goes_on(greenlet target) except -1
 
 # For hubs that belong to no thread, too: list_hub() adds a hub to the list of all hubs, shut()
 # closes it and takes it off the list.

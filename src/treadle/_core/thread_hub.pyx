@@ -270,6 +270,13 @@ cdef class ThreadHub(Hub):
             return current
         return current if wait_of(self, self.principal) is None else self.principal
 
+    cdef bint keeps(self, greenlet target) except -1:
+        """Return whether *target*, a greenlet from before the last fork, goes on in this child."""
+        cdef greenlet current = current_greenlet()
+        if self.keeping_fork is current:
+            return root_of(target) is root_of(current)
+        return target is self.principal or target is self.heir(current)
+
     cdef int leave_greenlets_behind(self) except -1:
         cdef greenlet current = current_greenlet(), heir = self.heir(current)
         cdef Wait wait
@@ -313,6 +320,19 @@ def hub_for_waiting():
     if hub is None and treadle_is_main_thread() and not treadle_is_finalizing():
         hub = get_hub()
     return hub if isinstance(hub, ThreadHub) else None
+
+
+cdef bint goes_on(greenlet target) except -1:
+    cdef Hub hub = get_hub_if_exists()
+    if isinstance(hub, ThreadHub):
+        return (<ThreadHub>hub).keeps(target)
+    return target is current_greenlet()
+
+
+cdef greenlet root_of(greenlet target):
+    while target.parent is not None:
+        target = target.parent
+    return target
 
 
 cdef list waits_of(Hub hub, greenlet target):
