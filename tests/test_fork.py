@@ -217,6 +217,16 @@ def end_first(exc):
     return end
 assert status(end_first(SystemExit(6))) == [6]
 assert status(end_first(ValueError())) == [1]
+lock = threading.Lock(); lock.acquire()
+def catch():
+    try:
+        lock.acquire()
+    except treadle.exceptions.LoopExit:
+        treadle.getcurrent().throw(treadle.GreenletExit)
+assert status(lock.acquire) == [1]
+assert status(catch) == [0]
+treadle.spawn = lambda f: threading.Thread(target=f).start() or threading.enumerate()[-1]
+assert status(lock.acquire) == [1]
 """,
     "kept threads are threads in the child": """
 stop = threading.Event()

@@ -8,7 +8,9 @@ from treadle._core.timers cimport treadle_fire
 
 cdef class ThreadHub(Hub):
     cdef Py_ssize_t jobs  # how many calls in native threads were begun here and have not ended
+    cdef greenlet deadlocked  # the last greenlet to get a LoopExit
 
+    cdef bint ended_by_deadlock(self) except -1
     cdef bint lost_principal(self) noexcept
     cdef greenlet heir(self, greenlet current)
     cdef bint keeps(self, greenlet target) except -1

@@ -238,9 +238,21 @@ cdef class ThreadHub(Hub):
             return True
         if self.lost_principal():
             # It has nothing more to run: exit, as a process does when its last thread ends.
-            exit_without_main(0)
+            exit_without_main(1 if self.ended_by_deadlock() else 0)
+        self.deadlocked = self.principal
         interrupt_main(self, LoopExit(describe_deadlock(self)))
         return True
+
+    cdef bint ended_by_deadlock(self) except -1:
+        """Return whether the principal, which has ended, was ended by a LoopExit.
+
+        If it prints exceptions, as a thread does, it does not tell: then one that got a LoopExit was.
+        """
+        if self.deadlocked is not self.principal:
+            return False
+        if getattr(self.principal, "prints_exceptions", False):
+            return True
+        return isinstance(getattr(self.principal, "exception", LoopExit()), LoopExit)
 
     cdef int interrupt_principal(self, exc) except -1:
         if self.lost_principal():
