@@ -370,6 +370,22 @@ if children[0] == 0:
     os._exit(data != b"earlylate")
 os.write(writer, b"late")
 """,
+    "what a greenlet was given and has not taken is free in a child that has it not": """
+import queue
+for lock in [threading.Lock(), threading.RLock(), threading.Semaphore()]:
+    lock.acquire()
+    waiter = treadle.spawn(lock.acquire)
+    time.sleep(0)
+    lock.release()
+    assert in_child(lambda: not lock.acquire(timeout=0.2)) == 0, lock
+    assert waiter.get(timeout=1)
+items = queue.SimpleQueue()
+waiter = treadle.spawn(items.get)
+time.sleep(0)
+items.put("item")
+assert in_child(lambda: items.get(timeout=0.2) != "item") == 0
+assert waiter.get(timeout=1) == "item"
+""",
     "who asks to keep greenlets asks for itself": """
 ran, codes = [], []
 def yield_now(): time.sleep(0.001)

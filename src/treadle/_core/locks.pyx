@@ -28,11 +28,13 @@ from treadle._core.hub cimport (
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
-from treadle._core.thread_hub cimport goes_on
+from treadle._core.thread_hub cimport goes_on, grants_pass_on
 from treadle._core.timeout cimport Timeout, release_held
 from treadle._core.wait_queue cimport WaitQueue
 
+import os
 import sys
+from weakref import WeakSet
 
 from treadle.exceptions import LoopExit
 
@@ -141,8 +143,8 @@ cdef class Semaphore(Linkable):
     cdef bint tells_all(self) noexcept:
         return False
 
-    cdef int forgo(self) except -1:
-        return self.give()
+    cdef int forgo(self, Wait wait) except -1:
+        return self.give() if wait.value is None else 0
 
     cdef bint catches_up(self, WaitQueue queue) noexcept:
         return self.take_free() if queue is self.waiters else self.counter > 0
@@ -272,9 +274,9 @@ cdef class BoundedSemaphore(Semaphore):
         Semaphore.__init__(self, value, hub)
         self.initial = self.counter
 
-    cdef int forgo(self) except -1:
+    cdef int forgo(self, Wait wait) except -1:
         # Others may have released the semaphore once too often meanwhile.
-        return self.give() if self.counter < self.initial else 0
+        return Semaphore.forgo(self, wait) if self.counter < self.initial else 0
 
     def release(self):
         """Release a permit, to the first waiter if there is one; return the counter.
@@ -525,6 +527,34 @@ def free_in_child(RLock lock) -> bool:
     return True
 
 
+cdef object own_locks = WeakSet()
+
+
+cdef RLock own_lock():
+    lock = RLock()
+    own_locks.add(lock)
+    return lock
+
+
+def free_own_locks():
+    """In a forked child, release the locks of own_lock() whose holders are not there."""
+    for lock in own_locks:
+        free_in_child(lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=free_own_locks)
+
+
+cdef int forgo_lock(Wait wait) except -1:
+    if isinstance(wait.on, RLock):
+        return (<RLock>wait.on).give()
+    return (<Linkable>wait.on).forgo(wait)
+
+
+grants_pass_on(ON_LOCK, forgo_lock)
+
+
 # By the id() of a greenlet in Condition.wait() that takes a lock of another class: what was raised
 # meanwhile. If that class calls _acquire_restore() of a lock here, this must not raise with the lock
 # taken, as the Condition would take it again.
@@ -709,3 +739,11 @@ cdef class Condition:
 
     def __repr__(self):
         return f"<Condition({self._lock!r}, {self.waiters.count})>"
+
+
+cdef int forgo_notification(Wait wait) except -1:
+    (<Condition>wait.on).waiters.grant()
+    return 0
+
+
+grants_pass_on(ON_CONDITION, forgo_notification)

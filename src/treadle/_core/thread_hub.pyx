@@ -11,6 +11,7 @@ from _signal import SIGINT as _SIGINT
 from _signal import default_int_handler, getsignal
 
 cimport cython
+from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t, uint64_t
@@ -29,10 +30,12 @@ from treadle._core.hub cimport (
     HUB_FORKING,
     HUB_OPEN,
     ON_HUB,
+    ON_THREAD,
     WAIT,
     WAIT_READY,
     Fiber,
     Hub,
+    Reason,
     Wait,
     count_sleeping_threads,
     current_greenlet,
@@ -509,6 +512,48 @@ cdef bint forget_wait_timer(PyObject *obj, greenlet current, greenlet heir) noex
 abandon_timers(wait_expired, forget_wait_timer)
 
 
+# By reason; NULL for waits that are given nothing.
+cdef treadle_forgo[ON_THREAD + 1] forgo_functions
+
+
+cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept:
+    forgo_functions[<int>reason] = forgo
+
+
+cdef list granted_waits(Hub hub, bint all):
+    """Return the waits that were granted and whose greenlets have not gone on.
+
+    Unless *all* are wanted: of the greenlets that do not go on after a fork.
+    """
+    cdef Wait wait
+    cdef PyObject *each = hub.newest_fiber
+    cdef list found = [], innermost = [hub.main_wait, *hub.raw_waits.values()]
+    while each != NULL:
+        innermost.append((<Fiber>each).wait)
+        each = (<Fiber>each).older
+    for wait in innermost:
+        while wait is not None:
+            if wait.granted and (all or wait.generation != hub.generation):
+                found.append(wait)
+            wait = wait.outer
+    return found
+
+
+cdef int pass_grants_on(list waits) except -1:
+    cdef Wait wait
+    cdef treadle_forgo forgo
+    for wait in waits:
+        forgo = forgo_functions[<int>wait.reason]
+        wait.granted = False
+        if forgo != NULL:
+            try:
+                forgo(wait)
+            except BaseException as exc:
+                PyErr_SetObject(type(exc), exc)
+                PyErr_WriteUnraisable(wait)
+    return 0
+
+
 cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -1:
     """Forget all greenlets of the hub but *heir*, without running any of them.
 
@@ -521,6 +566,7 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     cdef Wait wait
     cdef treadle_timer *timer
     cdef size_t i = 0
+    cdef list granted = granted_waits(hub, heir is None)
     while hub.ring.count > 0:
         obj = ring_pop(&hub.ring)
         keeper.append(<object>obj)
@@ -548,7 +594,7 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current or g is heir}
     hub.join_waits = [wait for wait in hub.join_waits
                       if heir is not None and wait.generation == hub.generation]
-    return 0
+    return pass_grants_on(granted)
 
 
 # ---------------------------------------------------------------- fork
@@ -581,13 +627,16 @@ def after_fork_in_child():
         return  # meet_fork() has called it already
     last_pid = os.getpid()
     forget_sleeping_threads()
+    granted = []
     for hub in all_hubs:
         if hub is not own:
             # Its thread does not exist in the child, so its greenlets can never run.
             move_hub(hub, HUB_CLOSED)
             hub.poller.close()
             left_by_forks.append(hub)
+            granted += granted_waits(hub, True)
     all_hubs = [own] if own is not None else []
+    pass_grants_on(granted)
     if own is not None:
         move_hub(own, HUB_OPEN)
         own.for_main_thread = True
