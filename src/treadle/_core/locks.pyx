@@ -9,7 +9,9 @@ from treadle._core.clock import seconds as monotonic
 
 cimport cython
 
-from treadle._core.clock cimport nanoseconds
+from libc.limits cimport INT_MAX, INT_MIN
+
+from treadle._core.clock cimport check_range, nanoseconds
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_CONDITION,
@@ -34,6 +36,7 @@ from treadle._core.wait_queue cimport WaitQueue
 
 import os
 import sys
+from operator import index
 from weakref import WeakSet
 
 from treadle.exceptions import LoopExit
@@ -56,6 +59,8 @@ cdef enum:
 cdef double TIMEOUT_MAX = 9223372036.0
 cdef str NEGATIVE_TIMEOUT = ("timeout value must be a non-negative number"
                              if sys.version_info >= (3, 13) else "timeout value must be positive")
+# Since CPython 3.12, anything may say whether to block.
+cdef bint CHECKS_BLOCKING = sys.version_info < (3, 12)
 
 
 cdef int note_failure(Spin *spin) except -1:
@@ -296,13 +301,18 @@ cdef bint take_with_thread_arguments(Semaphore lock, object blocking, object tim
 
 cdef object checked_timeout(object blocking, object timeout):
     """Return *timeout*, or None for no limit. Raises the errors of the thread module's lock."""
+    cdef bint negative
+    if CHECKS_BLOCKING and type(blocking) is not bool and not INT_MIN <= index(blocking) <= INT_MAX:
+        raise OverflowError("signed integer is greater than maximum")
     if timeout is None or timeout == -1:
         return None
-    if not blocking:
-        raise ValueError("can't specify a timeout for a non-blocking call")
+    negative = timeout < 0
+    check_range(abs(timeout))
     if timeout != timeout:
         raise ValueError("Invalid value NaN (not a number)")
-    if timeout < 0:
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if negative:
         raise ValueError(NEGATIVE_TIMEOUT)
     if timeout > TIMEOUT_MAX:
         raise OverflowError("timeout value is too large")
