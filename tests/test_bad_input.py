@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import math
 import os
+import socket as native_socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +15,7 @@ import greenlet
 import pytest
 
 import treadle
-from treadle import queue, socket
+from treadle import queue, socket, thread
 from treadle.event import AsyncResult, Event
 from treadle.exceptions import BlockingSwitchOutError
 from treadle.hub import get_hub
@@ -232,3 +234,72 @@ def test_a_member_must_be_a_greenlet() -> None:
     with pytest.raises(TypeError, match="not 5"):
         pool.add(5)
     assert pool.free_count() == 1
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as exc:
+        return type(exc)
+
+
+def datagram_socket(module: Any) -> Any:
+    sock = module.socket(module.AF_INET, module.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+NUMBERS = [-1, None, "x", b"x", 1.5, NAN, 1 << 80, -(1 << 80), [], object()]
+SOCKET_CALLS: list[tuple[Any, ...]] = [
+    *((name, size) for name in ("recv", "recvfrom", "recvmsg") for size in NUMBERS),
+    *((name, 1, flags) for name in ("recv", "recvfrom") for flags in NUMBERS if flags != -1),
+    ("recv", 0),
+    ("recv", 0, 1.5),
+    ("recvmsg", 1, -1),
+    ("recvmsg", 1, 0, "x"),
+    *(
+        (name, buffer)
+        for name in ("recv_into", "recvfrom_into", "recvmsg_into")
+        for buffer in (b"x", "x", None, 5, memoryview(b"x"))
+    ),
+    ("recv_into", bytearray()),
+    *(
+        (name, bytearray(4), size)
+        for name in ("recv_into", "recvfrom_into")
+        for size in (-1, 5, "")
+    ),
+    ("recvmsg_into", [b"x"]),
+    ("recvmsg_into", [bytearray(1)], -1),
+    *(("send", b"x", flags) for flags in (None, "x", 1.5, NAN, 1 << 80)),
+    *(("sendall", b"x", flags) for flags in (None, "x", 1.5, NAN, 1 << 80)),
+    ("sendto", b"x", "x"),
+    ("sendto", b"x", 1.5, ("127.0.0.1", 1)),
+    ("sendmsg", b"x"),
+    *(("setblocking", flag) for flag in (None, "x", 1.5, [])),
+    ("settimeout", "x"),
+    ("accept",),
+]
+
+
+@pytest.mark.parametrize("call", SOCKET_CALLS, ids=repr)
+def test_sockets_refuse_at_once_what_the_standard_ones_refuse(call: tuple[Any, ...]) -> None:
+    name, *args = call
+    with datagram_socket(native_socket) as native, datagram_socket(socket) as ours:
+        native.setblocking(False)  # a call that would wait is no error of its arguments
+        expected = outcome(lambda: getattr(native, name)(*args))
+        assert expected is not BlockingIOError
+        ours.settimeout(0.2)
+        assert outcome(lambda: getattr(ours, name)(*args)) == expected
+
+
+TIMEOUTS = [-2, -1, 0, "x", NAN, 1 << 80, -(1 << 80), math.inf, [], 1e10]
+
+
+@pytest.mark.parametrize("blocking", [True, False, 1, None, "x", 1.5, 1 << 80, []], ids=repr)
+@pytest.mark.parametrize("timeout", TIMEOUTS, ids=repr)
+@pytest.mark.parametrize("make", ["Lock", "RLock"])
+def test_locks_refuse_what_the_standard_ones_refuse(make: str, blocking: Any, timeout: Any) -> None:
+    native = {"Lock": _thread.allocate_lock, "RLock": _thread.RLock}[make]()
+    ours = {"Lock": thread.LockType, "RLock": thread.RLock}[make]()
+    expected = outcome(lambda: native.acquire(blocking, timeout))
+    assert outcome(lambda: ours.acquire(blocking, timeout)) is expected

@@ -217,6 +217,16 @@ def end_first(exc):
     return end
 assert status(end_first(SystemExit(6))) == [6]
 assert status(end_first(ValueError())) == [1]
+lock = threading.Lock(); lock.acquire()
+def catch():
+    try:
+        lock.acquire()
+    except treadle.exceptions.LoopExit:
+        treadle.getcurrent().throw(treadle.GreenletExit)
+assert status(lock.acquire) == [1]
+assert status(catch) == [0]
+treadle.spawn = lambda f: threading.Thread(target=f).start() or threading.enumerate()[-1]
+assert status(lock.acquire) == [1]
 """,
     "kept threads are threads in the child": """
 stop = threading.Event()
@@ -261,6 +271,120 @@ assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
 assert all(thread.is_alive() for thread in threads)
 stop.set()
 for thread in threads: thread.join()
+""",
+    "a buffer in whose middle a greenlet waits can be used in the child": """
+import io, signal
+from treadle.fileobject import FileObjectPosix, FileObjectThread
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+signal.alarm(20)
+def native_child(function):
+    "As in_child(), but no greenlet of the parent runs meanwhile."
+    pid = native_fork()
+    if pid == 0:
+        signal.alarm(5)
+        code = 1
+        try:
+            code = function() or 0
+        finally:
+            os._exit(code)
+    return native_waitpid(pid, 0)[1]
+for make in [os.fdopen, FileObjectPosix, FileObjectThread]:
+    for mode, data, line in [("b", b"x" * 300_000, b"b\\n"), ("", "x" * 300_000, "b\\n")]:
+        reader, writer = os.pipe()
+        file = make(reader, "r" + mode)
+        waiter = treadle.spawn(file.readline)
+        time.sleep(0.02)
+        assert native_child(file.close) == 0, file
+        def read_on():
+            if make is not FileObjectThread:  # with that, a thread of the parent takes the data
+                os.write(writer, b"b\\nc\\n")
+                assert file.readline() == line
+            file.close()
+        assert native_child(read_on) == 0, file
+        os.write(writer, b"a\\nb\\n")
+        assert waiter.get(timeout=5) == ("a\\n" if mode == "" else b"a\\n")
+        assert native_child(lambda: file.readline() != line) == 0  # from the buffer
+        assert file.readline() == line
+        file.close(); os.close(writer)
+
+        reader, writer = os.pipe()
+        file = make(writer, "w" + mode)
+        waiter = treadle.spawn(lambda: (file.write(data), file.flush()))
+        time.sleep(0.02)
+        assert native_child(file.close) == 0, file
+        got = 0
+        while got < 300_000:
+            got += len(os.read(reader, 100_000))
+        waiter.get(timeout=5)
+        file.close()
+        assert os.read(reader, 1) == b""
+        os.close(reader)
+""",
+    "a child closes standard input, from which the parent reads": """
+import multiprocessing
+reader, writer = os.pipe()
+os.dup2(reader, 0)
+def iterate():
+    for line in sys.stdin.buffer:
+        return line
+for read in [sys.stdin.readline, iterate]:
+    waiter = treadle.spawn(read)
+    time.sleep(0.02)
+    assert in_child(sys.stdin.close) == 0
+    process = multiprocessing.get_context("fork").Process(target=print)
+    process.start(); process.join()
+    assert process.exitcode == 0
+    def read_on():
+        os.dup2(second_reader, 0)
+        assert sys.stdin.readline() == "child\\n"
+    second_reader, second_writer = os.pipe()
+    os.write(second_writer, b"child\\n")
+    assert in_child(read_on) == 0
+    os.write(writer, b"parent\\n")
+    assert waiter.get(timeout=5) in ("parent\\n", b"parent\\n")
+def fail():
+    try:
+        sys.stdin.readline()
+    except OSError as exc:
+        return exc.errno
+waiters = [treadle.spawn(fail) for _ in range(2)]
+time.sleep(0.02)
+sys.stdin.close()
+assert [waiter.get(timeout=5) for waiter in waiters] == [9, 9]
+""",
+    "a handler that forks in the middle of a buffer's read leaves the buffer to its greenlet": """
+import signal
+reader, writer = os.pipe()
+file = os.fdopen(reader, "rb")
+children = []
+def fork(*_):
+    children.append(os.fork())
+    if children[0] == 0:
+        os.write(writer, b"late")
+    time.sleep(0.01)
+signal.signal(signal.SIGALRM, fork)
+os.write(writer, b"early")
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+data = file.read(9)
+if children[0] == 0:
+    os._exit(data != b"earlylate")
+os.write(writer, b"late")
+""",
+    "what a greenlet was given and has not taken is free in a child that has it not": """
+import queue
+for lock in [threading.Lock(), threading.RLock(), threading.Semaphore()]:
+    lock.acquire()
+    waiter = treadle.spawn(lock.acquire)
+    time.sleep(0)
+    lock.release()
+    assert in_child(lambda: not lock.acquire(timeout=0.2)) == 0, lock
+    assert waiter.get(timeout=1)
+items = queue.SimpleQueue()
+waiter = treadle.spawn(items.get)
+time.sleep(0)
+items.put("item")
+assert in_child(lambda: items.get(timeout=0.2) != "item") == 0
+assert waiter.get(timeout=1) == "item"
 """,
     "who asks to keep greenlets asks for itself": """
 ran, codes = [], []

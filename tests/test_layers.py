@@ -393,7 +393,11 @@ STATICS = {
         "treadle_thread_hub": "one for each thread, which alone changes it",
     },
     "_core/local.pyx": {"last_key": ONE_STEP},
-    "_core/locks.pyx": {"PREEMPTION": SET_ONCE, "retaking": CHANGED_IN_PLACE},
+    "_core/locks.pyx": {
+        "PREEMPTION": SET_ONCE,
+        "own_locks": CHANGED_IN_PLACE,
+        "retaking": CHANGED_IN_PLACE,
+    },
     "_core/poller.pyx": {"last_serial": ONE_STEP},
     "_core/probe.pyx": {"preemption": ONE_STEP},
     "_core/queues.pyx": {
@@ -401,7 +405,6 @@ STATICS = {
         **dict.fromkeys(["deque_append", "deque_popleft", "creators"], SET_ONCE),
         **dict.fromkeys(["simple_init", "simple_qsize", "simple_put", "simple_get"], SET_ONCE),
         "simple_peek": SET_ONCE,
-        "with_mutex": CHANGED_IN_PLACE,
     },
     "_core/sleep.pyx": {"ZERO": SET_ONCE},
     "_core/sockets.pyx": {
@@ -418,6 +421,7 @@ STATICS = {
     },
     "_core/thread_hub.pyx": {
         "all_hubs": CHANGED_IN_PLACE,
+        "forgo_functions": SET_ONCE,
         "kind_count": SET_ONCE,
         "kinds": SET_ONCE,
         "last_pid": ONE_STEP,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import treadle
-from treadle import thread
+from treadle import queue, socket, thread
 from treadle.exceptions import BlockingSwitchOutError
 from treadle.lock import BoundedSemaphore, Condition, DummySemaphore, RLock, Semaphore
 from treadle.thread import LockType
@@ -387,3 +387,109 @@ def test_a_condition_takes_the_lock_of_an_own_class_once_despite_a_kill() -> Non
     waiting.join(1)
     assert isinstance(waiting.exception, ZeroDivisionError)
     assert not condition._lock.locked()
+
+
+def end_granted(wait: Callable[[], object], grant: Callable[[], object]) -> None:
+    """Have *grant* give a greenlet what it waits for; its thread ends before it runs."""
+    parked, granted = threading.Event(), threading.Event()
+
+    def run() -> None:
+        treadle.spawn(wait)
+        treadle.sleep(0.001)
+        parked.set()
+        granted.wait()
+
+    ending = threading.Thread(target=run)
+    ending.start()
+    parked.wait()
+    grant()
+    granted.set()
+    ending.join()
+
+
+@pytest.mark.parametrize("make", [Semaphore, BoundedSemaphore, LockType, RLock])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_permit_of_a_thread_that_has_ended_is_passed_on(make: Any, waits: bool) -> None:
+    lock = make()
+    lock.acquire()
+    takers: list[Any] = []
+
+    def release() -> None:
+        if waits:
+            takers.append(treadle.spawn(lock.acquire, timeout=1))
+            treadle.sleep(0)
+        lock.release()
+
+    end_granted(lock.acquire, release)
+    if not waits:
+        takers.append(treadle.spawn(lock.acquire, timeout=1))
+    assert takers[0].get() is True
+
+
+def test_a_thread_that_has_ended_watched_a_semaphore() -> None:
+    semaphore = Semaphore(0)
+    end_granted(semaphore.wait, semaphore.release)
+    assert semaphore.counter == 1
+
+
+def test_a_notification_of_a_thread_that_has_ended_is_passed_on() -> None:
+    condition = Condition()
+    others: list[Any] = []
+
+    def wait() -> bool:
+        with condition:
+            return bool(condition.wait(1))
+
+    def notify() -> None:
+        others.append(treadle.spawn(wait))
+        treadle.sleep(0)
+        with condition:
+            condition.notify()
+
+    end_granted(wait, notify)
+    assert others[0].get() is True
+
+
+class OwnQueue(queue.Queue[int]):
+    def _get(self) -> int:
+        return super()._get()
+
+
+@pytest.mark.parametrize("make", [queue.Queue, queue.PriorityQueue, OwnQueue])
+def test_what_a_queue_gave_to_a_thread_that_has_ended_is_passed_on(make: Any) -> None:
+    items = make(1)
+    end_granted(items.get, lambda: items.put(1))
+    assert items.get(timeout=1) == 1
+    if make is queue.Queue:
+        return  # it puts the item of a waiting putter itself
+    items.put(1)
+    end_granted(lambda: items.put(2), items.get)
+    items.put(3, timeout=1)
+    assert items.get(timeout=1) == 3
+
+
+def test_a_channel_gives_an_item_to_another_than_a_thread_that_has_ended() -> None:
+    channel: queue.Channel[int] = queue.Channel()
+
+    def put() -> None:
+        treadle.spawn(channel.put, 5)
+        treadle.sleep(0)
+
+    end_granted(channel.get, put)
+    assert channel.get(timeout=1) == 5
+
+
+def test_what_came_for_a_thread_that_has_ended_is_received_by_another() -> None:
+    left, right = socket.socketpair()
+    others: list[Any] = []
+
+    def send() -> None:
+        others.append(treadle.spawn(left.recv, 1))
+        treadle.sleep(0)
+        right.send(b"x")
+        treadle.sleep(0.01)
+
+    left.settimeout(1)
+    with left, right:
+        end_granted(lambda: left.recv(1), send)
+        assert others[0].get() == b"x"

@@ -541,6 +541,43 @@ class TestCommandLine:
             assert (treadle.stdout, treadle.stderr) == (plain.stdout, plain.stderr), target
             assert "{'x': <class 'int'>}" in plain.stdout
 
+    FAILS = (
+        "import sys\n"
+        "print(__name__, sys.argv, repr(sys.path[0]), '__file__' in globals(), sys.stdin.read())\n"
+        "def fail(): raise {}\n"
+        "def annotated(x: int): pass\n"
+        "print(annotated.__annotations__)\n"
+        "fail()\n"
+    )
+
+    @pytest.mark.parametrize("error", ["ValueError('wrong')", "KeyboardInterrupt", "SystemExit(5)"])
+    @pytest.mark.parametrize("way", ["-c", "-", "script", "-m", "hook", "syntax"])
+    def test_run_ends_as_python_does(self, way: str, error: str, tmp_path: pathlib.Path) -> None:
+        text = self.FAILS.format(error)
+        if way == "hook":
+            text = (
+                "import sys, traceback\n"
+                "sys.excepthook = lambda *exc: print(traceback.format_exception(*exc), 'hooked')\n"
+            ) + text
+        elif way == "syntax":
+            text += "("
+        (tmp_path / "program.py").write_text(text)
+        program = {"-c": ["-c", text], "-": ["-"], "-m": ["-m", "program"]}
+        plain, treadle = (
+            subprocess.run(
+                [sys.executable, *command, *program.get(way, ["program.py"]), "x", "-y"],
+                input=text if way == "-" else "",
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=100,
+                check=False,
+            )
+            for command in ([], ["-m", "treadle", "run"])
+        )
+        assert (treadle.returncode, treadle.stdout) == (plain.returncode, plain.stdout)
+        assert treadle.stderr == plain.stderr
+
     def test_run_module(self) -> None:
         ended = self.treadle("run", "-m", "calendar", "2026")
         assert "November" in ended.stdout

@@ -12,8 +12,10 @@ import runpy
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from importlib.metadata import version
+from types import CodeType, TracebackType
+from typing import Any
 
 import treadle
 from treadle.serve.settings import add_flags
@@ -21,6 +23,8 @@ from treadle.serve.settings import add_flags
 USAGE = """\
 treadle run [--gevent] SCRIPT [ARG ...]
        treadle run [--gevent] -m MODULE [ARG ...]
+       treadle run [--gevent] -c CODE [ARG ...]
+       treadle run [--gevent] - [ARG ...]
        treadle serve [--bind ADDRESS] [--workers N] [...] MODULE:APPLICATION
        treadle doctor [--gevent] [--late] SCRIPT [ARG ...]
        treadle doctor [--gevent] [--late] -m MODULE [ARG ...]
@@ -53,8 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_argument(
             "--gevent", action="store_true", help="let 'import gevent' mean treadle"
         )
-        command.add_argument("-m", dest="module", action="store_true", help="run a module by name")
-        command.add_argument("target", help="the script, or the module's name after -m")
+        kind = command.add_mutually_exclusive_group()
+        kind.add_argument("-m", dest="module", action="store_true", help="run a module by name")
+        kind.add_argument("-c", dest="code", action="store_true", help="run code that is given")
+        command.add_argument(
+            "target",
+            help="the script (-: standard input), the module's name after -m, the code after -c",
+        )
         command.add_argument("args", nargs=argparse.REMAINDER, help="the program's own arguments")
     server = commands.add_parser("serve", help="serve a WSGI application, in worker processes")
     add_flags(server)
@@ -66,13 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("version", help="print versions, poller, clock and platform")
     options = parser.parse_args(arguments)
     if options.command in ("run", "doctor"):
-        if not options.module and not os.path.exists(options.target):
+        is_file = not options.module and not options.code and options.target != "-"
+        if is_file and not os.path.exists(options.target):
             print(f"treadle: can't open file {options.target!r}: no such file", file=sys.stderr)
             return 2
         if options.command == "doctor":
             return examine_program(options)
         prepare(options.gevent)
-        return run_program(options.target, options.args, options.module)
+        return run_program(options)
     if options.command == "serve":
         # Imported only here: it needs the packages of treadle[serve].
         from treadle.serve.command import serve
@@ -110,7 +120,7 @@ def examine_program(options: argparse.Namespace) -> int:
     found = ["nothing is patched: the program has not called patch_all()"]
     try:
         with suppress(SystemExit, KeyboardInterrupt):  # how servers end
-            run_program(options.target, options.args, options.module)
+            run_program(options)
     finally:
         if monkey.is_anything_patched():
             found = monkey.unpatched_references()
@@ -134,25 +144,64 @@ def introduce(target: str) -> None:
             getattr(importlib.import_module(module), table)["treadle"] = ours
 
 
-def run_program(target: str, args: Sequence[str], is_module: bool) -> int:
-    """Run the script or module *target* as ``python`` would, and return 0."""
+def run_program(options: argparse.Namespace) -> int:
+    """Run the program that *options* name as ``python`` would, and return 0."""
+    try:
+        if options.code:
+            run_text(options.target, "<string>", ["-c", *options.args], __loader__=BuiltinImporter)
+        elif options.target == "-" and not options.module:
+            loader = SourceFileLoader("__main__", "<stdin>")
+            names = {"__file__": "<stdin>", "__cached__": None, "__loader__": loader}
+            run_text(sys.stdin.buffer.read(), "<stdin>", ["-", *options.args], **names)
+        else:
+            run_target(options.target, options.args, options.module)
+    except BaseException as exc:
+        show_program_only(exc)
+        raise
+    return 0
+
+
+def show_program_only(exc: BaseException) -> None:
+    """Have the interpreter, when it reports *exc*, show the program's frames and not treadle's."""
+    shown = exc.__traceback__
+    while shown is not None and shown.tb_frame.f_code.co_filename == __file__:
+        shown = shown.tb_next
+    hook = sys.excepthook
+
+    def report(kind: type[BaseException], value: BaseException, tb: TracebackType | None) -> None:
+        if value is exc:
+            tb = sys.last_traceback = value.__traceback__ = shown
+        hook(kind, value, tb)
+
+    sys.excepthook = report
+
+
+def run_target(target: str, args: Sequence[str], is_module: bool) -> None:
+    """Run a script, a directory, an archive or a module."""
     introduce(target)
     sys.argv = [target, *args]
     if is_module:
         sys.path.insert(0, os.getcwd())
         runpy._run_module_as_main(target)  # type: ignore[attr-defined]
-        return 0
+        return
     path = os.path.join(os.getcwd(), target)  # not abspath(): "link/.." is not "."
     if pkgutil.get_importer(path) is None:
         run_script(path)
     else:  # a directory or an archive
         sys.path.insert(0, path)
         runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
-    return 0
+
+
+def run_text(source: str | bytes, filename: str, argv: list[str], **names: Any) -> None:
+    """Execute *source*, which tracebacks call *filename*."""
+    sys.argv = argv
+    sys.path.insert(0, "")
+    # Without this module's __future__ statements.
+    run_code(compile(source, filename, "exec", dont_inherit=True), **names)
 
 
 def run_script(path: str) -> None:
-    """Execute a file in ``__main__``, so that its definitions can be pickled and inspected."""
+    """Execute a file."""
     sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
     with io.open_code(path) as file:
         code = pkgutil.read_code(file)
@@ -160,20 +209,18 @@ def run_script(path: str) -> None:
     if code is None:  # it is not compiled
         loader = SourceFileLoader
         with io.open_code(path) as file:
-            # Without this module's __future__ statements.
             code = compile(file.read(), path, "exec", dont_inherit=True)
+    run_code(code, __file__=path, __loader__=loader("__main__", path), __cached__=None)
+
+
+def run_code(code: CodeType, **names: Any) -> None:
+    """Execute *code* in ``__main__``, so that its definitions can be pickled and inspected."""
     namespace = vars(sys.modules["__main__"])
     for name in [name for name in namespace if not name.startswith("__")]:
         del namespace[name]
-    namespace.update(
-        __file__=path,
-        __loader__=loader("__main__", path),
-        __spec__=None,
-        __package__=None,
-        __doc__=None,
-        __cached__=None,
-    )
-    namespace.pop("__annotations__", None)
+    for name in ("__annotations__", "__file__", "__cached__"):
+        namespace.pop(name, None)
+    namespace.update(__spec__=None, __package__=None, __doc__=None, **names)
     exec(code, namespace)
 
 

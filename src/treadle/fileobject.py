@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from _io import DEFAULT_BUFFER_SIZE
 from _io import open as native_open  # io.open may be patched already
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 from treadle._config import config
 from treadle._core.crew import files, waits
 from treadle._core.native import allocate_lock
-from treadle._core.pipes import cooperative
+from treadle._core.pipes import cooperative, renew
 from treadle.lock import DummySemaphore, Semaphore
 
 __all__ = ["FileObject", "FileObjectBlock", "FileObjectPosix", "FileObjectThread"]
@@ -157,11 +159,17 @@ class FileObjectThread(FileObjectBlock):
     ) -> None:
         #: Held during a call.
         self.lock: Any = Semaphore() if lock else DummySemaphore()
+        self._calls: set[_Call] = set()
+        _files.add(self)
         super().__init__(*args, **kwargs)
         if threadpool is None:
             threadpool = files if _is_regular(self._io) else waits
         #: The pool in whose threads the calls run.
         self.threadpool: Any = threadpool
+
+    def _cooperating(self, file: Any, buffering: int, newline: str | None) -> Any:
+        self._size = buffering if buffering > 1 else DEFAULT_BUFFER_SIZE
+        return file
 
     def __getattr__(self, name: str) -> Any:
         value = super().__getattr__(name)
@@ -184,7 +192,7 @@ class FileObjectThread(FileObjectBlock):
         @wraps(method)
         def run(*args: Any, **kwargs: Any) -> Any:
             self.lock.acquire()
-            call = _Call(partial(method, *args, **kwargs), self.lock)
+            call = _Call(partial(method, *args, **kwargs), self.lock, self._calls)
             try:
                 result = self.threadpool.apply(call)
             except BaseException:
@@ -197,6 +205,30 @@ class FileObjectThread(FileObjectBlock):
 
         return run
 
+    def _after_fork(self) -> None:
+        """In a forked child, end the calls in progress: their threads are not here."""
+        self._left_call = None
+        calls = list(self._calls)
+        if any(call.is_running for call in calls):
+            buffer = getattr(self._io, "buffer", self._io)
+            if hasattr(buffer, "raw"):
+                renew(buffer, self._size)
+        for call in calls:
+            call.end_in_child()
+
+
+#: The files whose calls run in native threads.
+_files: WeakSet[FileObjectThread] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for file in list(_files):
+        file._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
 
 class _Call:
     """A call in a thread, and what has to be done when it has ended.
@@ -205,13 +237,15 @@ class _Call:
     not find the file in the middle of this one.
     """
 
-    def __init__(self, function: Callable[[], Any], lock: Any) -> None:
+    def __init__(self, function: Callable[[], Any], lock: Any, calls: set[_Call]) -> None:
         self._function = function
         self._guard = allocate_lock()
         self._begun = self._left = self._ended = False
         #: What is called, the last first, when the call has ended.
         self._then = ExitStack()
         self._then.callback(lock.release)
+        self._then.callback(calls.discard, self)
+        calls.add(self)
 
     def __call__(self) -> Any:
         with self._guard:
@@ -226,6 +260,17 @@ class _Call:
             if self._left:
                 self.release()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the call is in progress."""
+        return self._begun and not self._ended
+
+    def end_in_child(self) -> None:
+        """End the call in a forked child: no thread is going to make it or has made it here."""
+        self._guard = allocate_lock()  # the other one may be held by a thread that is not here
+        self._left = self._ended = True
+        self.release()
+
     def leave(self) -> bool:
         """Note that nobody waits for the call any more; return whether it goes on.
 
@@ -233,7 +278,7 @@ class _Call:
         """
         with self._guard:
             self._left = True
-            return self._begun and not self._ended
+            return self.is_running
 
     def then(self, function: Callable[[], object]) -> bool:
         """Have *function* called when the call has ended; return False if it has ended."""
@@ -246,7 +291,7 @@ class _Call:
     def release(self) -> None:
         """Call what has to be called when the call has ended, unless it goes on."""
         with self._guard:
-            if self._begun and not self._ended:
+            if self.is_running:
                 return
             todo = self._then.pop_all()
         todo.close()

@@ -15,8 +15,8 @@ SOURCE = Path("src/treadle")
 FAULTS = {
     "a permit of a killed waiter is lost": (
         "_core/linkable.pyx",
-        "                self.forgo()  # a watcher",
-        "                pass  # a watcher",
+        "            if wait.granted:\n                self.forgo(wait)\n            raise",
+        "            raise",
         "semaphore_acquire or lock_acquire",
     ),
     "a killed waiter stays in the queue": (
@@ -27,7 +27,7 @@ FAULTS = {
     ),
     "an item that was promised to a killed getter stays promised": (
         "_core/queues.pyx",
-        "                self.promised -= 1\n                self.settle()\n            raise\n        if not wait.granted:\n            self.getting.remove(wait)\n            raise",
+        "                forgo(wait)\n            raise\n        if not wait.granted:\n            self.getting.remove(wait)\n            raise",
         "                pass\n            raise\n        if not wait.granted:\n            self.getting.remove(wait)\n            raise",
         "queue_get",
     ),

@@ -27,7 +27,7 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
-from treadle._core.thread_hub cimport forget_in_all_hubs, open_hubs
+from treadle._core.thread_hub cimport forget_in_all_hubs, grants_pass_on, open_hubs
 from treadle._core.wait_queue cimport WaitQueue
 
 PyGreenlet_Import()
@@ -281,6 +281,18 @@ cdef class Descriptor(Pollable):
 
     def __repr__(self):
         return f"<descriptor {self.fd}>"
+
+
+cdef int forgo_read(Wait wait) except -1:
+    return (<Descriptor>wait.on).pass_on(READ)
+
+
+cdef int forgo_write(Wait wait) except -1:
+    return (<Descriptor>wait.on).pass_on(WRITE)
+
+
+grants_pass_on(ON_READ, forgo_read)
+grants_pass_on(ON_WRITE, forgo_write)
 
 
 # The value of a Wait that ends, instead of raising an error, when its descriptor is closed.

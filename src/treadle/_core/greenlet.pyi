@@ -72,7 +72,8 @@ class Greenlet(Fiber, Generic[_T_co]):
     def unlink_all(self) -> None: ...
     def has_links(self) -> int: ...
 
-class ThreadStart(Greenlet[None]): ...
+class ThreadStart(Greenlet[None]):
+    prints_exceptions: bool
 
 class RawGreenlet(Fiber):
     @property

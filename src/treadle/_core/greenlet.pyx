@@ -574,6 +574,8 @@ cdef class Greenlet(Fiber):
 cdef class ThreadStart(Greenlet):
     """A greenlet that stands for a thread: it inherits no context, as the interpreter's threads do."""
 
+    prints_exceptions = True  # and does not end by them
+
     cdef int inherit(self) except -1:
         self.tracing = tracing_for_thread()
         return 0

@@ -28,7 +28,7 @@ cdef class Linkable:
     cdef bint tells_all(self) noexcept:
         return True
 
-    cdef int forgo(self) except -1:
+    cdef int forgo(self, Wait wait) except -1:
         return 0
 
     cdef bint catches_up(self, WaitQueue queue) noexcept:
@@ -41,13 +41,15 @@ cdef class Linkable:
             return True
         wait = new_wait(reason, self)
         wait.shielded = shielded
+        if queue is not self.waiters:
+            wait.value = queue  # a watcher is told, and given nothing
         queue.append(wait)
         try:
             park(wait, nanoseconds(timeout))
         except:
             queue.remove(wait)
-            if wait.granted and queue is self.waiters:
-                self.forgo()  # a watcher was told, and given nothing
+            if wait.granted:
+                self.forgo(wait)
             raise
         finally:
             release_held(wait)

@@ -9,7 +9,9 @@ from treadle._core.clock import seconds as monotonic
 
 cimport cython
 
-from treadle._core.clock cimport nanoseconds
+from libc.limits cimport INT_MAX, INT_MIN
+
+from treadle._core.clock cimport check_range, nanoseconds
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_CONDITION,
@@ -28,10 +30,14 @@ from treadle._core.hub cimport (
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
+from treadle._core.thread_hub cimport goes_on, grants_pass_on
 from treadle._core.timeout cimport Timeout, release_held
 from treadle._core.wait_queue cimport WaitQueue
 
+import os
 import sys
+from operator import index
+from weakref import WeakSet
 
 from treadle.exceptions import LoopExit
 
@@ -53,6 +59,8 @@ cdef enum:
 cdef double TIMEOUT_MAX = 9223372036.0
 cdef str NEGATIVE_TIMEOUT = ("timeout value must be a non-negative number"
                              if sys.version_info >= (3, 13) else "timeout value must be positive")
+# Since CPython 3.12, anything may say whether to block.
+cdef bint CHECKS_BLOCKING = sys.version_info < (3, 12)
 
 
 cdef int note_failure(Spin *spin) except -1:
@@ -140,8 +148,8 @@ cdef class Semaphore(Linkable):
     cdef bint tells_all(self) noexcept:
         return False
 
-    cdef int forgo(self) except -1:
-        return self.give()
+    cdef int forgo(self, Wait wait) except -1:
+        return self.give() if wait.value is None else 0
 
     cdef bint catches_up(self, WaitQueue queue) noexcept:
         return self.take_free() if queue is self.waiters else self.counter > 0
@@ -271,9 +279,9 @@ cdef class BoundedSemaphore(Semaphore):
         Semaphore.__init__(self, value, hub)
         self.initial = self.counter
 
-    cdef int forgo(self) except -1:
+    cdef int forgo(self, Wait wait) except -1:
         # Others may have released the semaphore once too often meanwhile.
-        return self.give() if self.counter < self.initial else 0
+        return Semaphore.forgo(self, wait) if self.counter < self.initial else 0
 
     def release(self):
         """Release a permit, to the first waiter if there is one; return the counter.
@@ -293,13 +301,18 @@ cdef bint take_with_thread_arguments(Semaphore lock, object blocking, object tim
 
 cdef object checked_timeout(object blocking, object timeout):
     """Return *timeout*, or None for no limit. Raises the errors of the thread module's lock."""
+    cdef bint negative
+    if CHECKS_BLOCKING and type(blocking) is not bool and not INT_MIN <= index(blocking) <= INT_MAX:
+        raise OverflowError("signed integer is greater than maximum")
     if timeout is None or timeout == -1:
         return None
-    if not blocking:
-        raise ValueError("can't specify a timeout for a non-blocking call")
+    negative = timeout < 0
+    check_range(abs(timeout))
     if timeout != timeout:
         raise ValueError("Invalid value NaN (not a number)")
-    if timeout < 0:
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if negative:
         raise ValueError(NEGATIVE_TIMEOUT)
     if timeout > TIMEOUT_MAX:
         raise OverflowError("timeout value is too large")
@@ -512,6 +525,46 @@ cdef class RLock:
                 f"at {id(self):#x}>")
 
 
+def free_in_child(RLock lock) -> bool:
+    """In a forked child, release *lock* if the greenlet that holds it is not there.
+
+    Return whether that is so. For locks of treadle's own: what a lock of the program protects may
+    be half changed.
+    """
+    if lock.count == 0 or lock.owner is None or goes_on(lock.owner):
+        return False
+    lock.give()
+    return True
+
+
+cdef object own_locks = WeakSet()
+
+
+cdef RLock own_lock():
+    lock = RLock()
+    own_locks.add(lock)
+    return lock
+
+
+def free_own_locks():
+    """In a forked child, release the locks of own_lock() whose holders are not there."""
+    for lock in own_locks:
+        free_in_child(lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=free_own_locks)
+
+
+cdef int forgo_lock(Wait wait) except -1:
+    if isinstance(wait.on, RLock):
+        return (<RLock>wait.on).give()
+    return (<Linkable>wait.on).forgo(wait)
+
+
+grants_pass_on(ON_LOCK, forgo_lock)
+
+
 # By the id() of a greenlet in Condition.wait() that takes a lock of another class: what was raised
 # meanwhile. If that class calls _acquire_restore() of a lock here, this must not raise with the lock
 # taken, as the Condition would take it again.
@@ -696,3 +749,11 @@ cdef class Condition:
 
     def __repr__(self):
         return f"<Condition({self._lock!r}, {self.waiters.count})>"
+
+
+cdef int forgo_notification(Wait wait) except -1:
+    (<Condition>wait.on).waiters.grant()
+    return 0
+
+
+grants_pass_on(ON_CONDITION, forgo_notification)

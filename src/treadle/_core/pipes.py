@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io as _io
+import os as _os
 from collections.abc import Callable as _Callable
 from functools import wraps as _wraps
 from typing import Any
+from weakref import WeakKeyDictionary as _WeakKeyDictionary
 
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
@@ -16,6 +18,7 @@ from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.descriptor import waits as _waits
 from treadle._core.greenlet import getcurrent as _getcurrent
 from treadle._core.locks import RLock
+from treadle._core.locks import free_in_child as _free_in_child
 
 _READ, _WRITE = 1, 2
 # What closing a file uses: the interpreter closes the last files when the builtins have gone.
@@ -129,50 +132,94 @@ class PipeIO(_io.RawIOBase):
         _super(PipeIO, self).close()
 
 
-def in_turn(lock: RLock, method: _Callable[..., Any]) -> _Callable[..., Any]:
-    """Return *method* with *lock* held during each call.
+class Turns:
+    """Lets the greenlets that share a buffer take turns; wakes those who wait when one closes it.
 
     The interpreter's buffers refuse a call while another one of the same thread is in progress.
     Between greenlets they must wait, as between threads.
     """
 
-    @_wraps(method)
-    def call(*args: Any) -> Any:
-        with lock:
+    def __init__(self, size: int) -> None:
+        #: Held during each call.
+        self.lock = RLock()
+        #: The number of bytes that the buffer holds.
+        self.size = size
+        #: The greenlet that closes the file.
+        self.closer: object = None
+
+    def call(self, method: _Callable[..., Any], *args: Any) -> Any:
+        """Call *method* when it is the caller's turn. Raise OSError (EBADF) if the file closes."""
+        with self.lock:
+            if self.closer is not None and self.closer is not _getcurrent():
+                raise _closed_error()
             return method(*args)
 
-    return call
+    def close(self, raw: Any, method: _Callable[[], None]) -> None:
+        """Call *method*, which closes the file, while greenlets that wait for *raw* get EBADF."""
+        if self.closer is None and not raw.closed:
+            self.closer = _getcurrent()
+            _cancel_waits(raw.fileno())
+        try:
+            with self.lock:
+                method()
+        finally:
+            if self.closer is _getcurrent():
+                self.closer = None
+
+
+_NATIVE: tuple[Any, ...] = (_io.BufferedReader, _io.BufferedWriter, _io.BufferedRandom)
+
+#: The buffers that greenlets share, with their turns.
+_shared: _WeakKeyDictionary[Any, Turns] = _WeakKeyDictionary()
+
+
+def share(buffer: Any, size: int) -> Turns:
+    """Return the turns for *buffer*, which holds *size* bytes and is to be used in turns only."""
+    turns = _shared[buffer] = Turns(size)
+    return turns
+
+
+def renew(buffer: Any, size: int) -> None:
+    """Make *buffer*, in which a call was in progress when this process was forked, usable again.
+
+    What it holds belongs to that call, which goes on in the parent: a reader's buffer is empty
+    while it waits for the file, and a writer sends what it has.
+    """
+    closed = buffer.raw.closed
+    raw = _io.BytesIO() if closed else buffer.raw  # a buffer is made only of an open file
+    for kind in _NATIVE:
+        if isinstance(buffer, kind):
+            kind.__init__(buffer, raw, size)  # makes a new lock, too
+    if closed:
+        raw.close()
+
+
+def _renew_all() -> None:
+    for buffer, turns in list(_shared.items()):
+        if _free_in_child(turns.lock):
+            turns.closer = None
+            renew(buffer, turns.size)
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_renew_all)
 
 
 class _Shared:
-    """What greenlets that share a buffer need: they take turns, and close() wakes those who wait.
-
-    Subclasses have this class before a class of buffers.
-    """
+    """What greenlets that share a buffer need; to be named before a class of buffers."""
 
     raw: Any
-    closed: bool
-    #: The greenlet that closes the file.
-    _closer: object = None
 
     def __init__(self, raw: Any, buffer_size: int = _io.DEFAULT_BUFFER_SIZE) -> None:
-        self._turn = RLock()
+        self._turns = share(self, buffer_size)
         super().__init__(raw, buffer_size)  # type: ignore[call-arg]
 
     def close(self) -> None:
         """Flush and close the file; greenlets that wait for it get an OSError (EBADF)."""
-        if self._closer is None and not self.closed:
-            self._closer = _getcurrent()
-            _cancel_waits(self.raw.fileno())
-        try:
-            with self._turn:
-                _super(_Shared, self).close()
-        finally:
-            if self._closer is _getcurrent():
-                self._closer = None
+        self._turns.close(self.raw, _super(_Shared, self).close)
 
 
-def _turns(cls: type, *names: str) -> type:
+def _in_turn(cls: type, *names: str) -> type:
     """Make the methods *names* of *cls*, a subclass of _Shared, wait for their turn."""
 
     def method(name: str) -> _Callable[..., Any]:
@@ -180,11 +227,7 @@ def _turns(cls: type, *names: str) -> type:
 
         @_wraps(native)
         def call(self: Any, *args: Any) -> Any:
-            with self._turn:
-                closer = self._closer
-                if closer is not None and closer is not _getcurrent():
-                    raise _closed_error()
-                return native(self, *args)
+            return self._turns.call(native, self, *args)
 
         return call
 
@@ -203,8 +246,8 @@ class BufferedWriter(_Shared, _io.BufferedWriter):
 
 #: The methods for which the native buffers hold a lock, and what depends on them.
 READS = ("read", "read1", "readinto", "readinto1", "readline", "peek", "seek", "tell", "detach")
-_turns(BufferedReader, *READS)
-_turns(BufferedWriter, "write", "flush", "seek", "tell", "truncate", "detach")
+_in_turn(BufferedReader, *READS)
+_in_turn(BufferedWriter, "write", "flush", "seek", "tell", "truncate", "detach")
 _SHARED: dict[type, type] = {
     _io.BufferedReader: BufferedReader,
     _io.BufferedWriter: BufferedWriter,

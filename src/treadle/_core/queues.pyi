@@ -6,8 +6,6 @@ from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
 
-def renew_mutexes() -> None: ...
-
 full_class: type[Exception]
 shutdown_class: type[Exception]
 

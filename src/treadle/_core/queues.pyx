@@ -20,30 +20,23 @@ call waits for the hooks of others, as with the standard library's queues, even 
 otherwise. In the hub, which cannot wait, it raises BlockingSwitchOutError instead.
 """
 
-import os
 import warnings
 from _queue import Empty
 from collections import deque
 from heapq import heapify
 from types import GenericAlias
-from weakref import WeakSet
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.clock cimport check_range, nanoseconds, now
-from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport (
-    HUB_CLOSED,
     ON_CHANNEL,
     ON_QUEUE_GET,
     ON_QUEUE_JOIN,
     ON_QUEUE_PUT,
-    Hub,
     Wait,
     can_run,
-    current_greenlet,
-    get_hub_if_exists,
     made_hub,
     new_wait,
     park,
@@ -51,13 +44,12 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.heap cimport heap_pop, heap_push
-from treadle._core.locks cimport RLock
+from treadle._core.locks cimport own_lock
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, operation, the_preemption
+from treadle._core.thread_hub cimport grants_pass_on
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
-
-PyGreenlet_Import()
 
 cdef Preemption *PREEMPTION = the_preemption()
 
@@ -113,8 +105,7 @@ cdef class SimpleQueue:
         self.limit = -1
         self.customised = overrides_hooks(type(self))
         if self.customised:
-            self.mutex = RLock()
-            with_mutex.add(self)
+            self.mutex = own_lock()
         self.compares = not self.customised and isinstance(self, PriorityQueue)
 
     def __init__(self, maxsize=None, items=()):
@@ -215,9 +206,8 @@ cdef class SimpleQueue:
         try:
             park(wait, ns)
         except:
-            if wait.granted and self.compares:
-                self.reserved -= 1
-                self.settle()
+            if wait.granted:
+                forgo(wait)
             raise
         finally:
             self.putting.remove(wait)
@@ -248,9 +238,8 @@ cdef class SimpleQueue:
             park(wait, ns)
         except BaseException:
             self.getting.remove(wait)
-            if wait.granted and mark is not PEEK:
-                self.promised -= 1
-                self.settle()
+            if wait.granted:
+                forgo(wait)
             raise
         if not wait.granted:
             self.getting.remove(wait)
@@ -431,7 +420,7 @@ cdef class SimpleQueue:
             park(wait, left)
         except:
             if wait.granted:
-                queue.grant()
+                forgo(wait)
             raise
         finally:
             queue.remove(wait)
@@ -539,26 +528,6 @@ cdef class SimpleQueue:
         if self.putting.count:
             text += f" putters[{self.putting.count}]"
         return text
-
-
-# The queues that have a mutex.
-cdef object with_mutex = WeakSet()
-
-
-def renew_mutexes():
-    """Let a forked child use the queues whose hooks were run by what is not there."""
-    cdef SimpleQueue queue
-    cdef Hub hub = get_hub_if_exists()
-    if hub is not None and hub.keeping_fork is current_greenlet():
-        return
-    for queue in with_mutex:
-        owner = queue.mutex.owner
-        if owner is not current_greenlet() and (hub is None or owner is not hub.principal):
-            queue.mutex = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=renew_mutexes)
 
 
 cdef bint overrides_hooks(cls) except -1:
@@ -830,8 +799,7 @@ cdef class Channel:
         except BaseException:
             self.getting.remove(wait)
             if wait.granted:
-                self.promised -= 1
-                self.settle()
+                forgo_meeting(wait)
             raise
         if not wait.granted:
             self.getting.remove(wait)
@@ -889,3 +857,27 @@ cdef class Channel:
     def _format(self):
         text = f" getters[{self.getting.count}]" if self.getting.count else ""
         return text + (f" putters[{self.putting.count}]" if self.putting.count else "")
+
+
+cdef int forgo(Wait wait) except -1:
+    """Pass on what was granted to *wait*, whose call does not take it."""
+    cdef SimpleQueue queue = wait.on
+    if queue.mutex is not None:
+        (queue.putting if wait.reason == ON_QUEUE_PUT else queue.getting).grant()
+        return 0
+    if wait.reason == ON_QUEUE_PUT:
+        queue.reserved -= queue.compares  # otherwise its item is in the queue
+    elif wait.value is not PEEK:
+        queue.promised -= 1
+    return queue.settle()
+
+
+cdef int forgo_meeting(Wait wait) except -1:
+    cdef Channel channel = wait.on
+    channel.promised -= not wait.settled  # otherwise it is a putter's, whose item was taken
+    return channel.settle()
+
+
+grants_pass_on(ON_QUEUE_PUT, forgo)
+grants_pass_on(ON_QUEUE_GET, forgo)
+grants_pass_on(ON_CHANNEL, forgo_meeting)

@@ -14,6 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.object cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
+from libc.limits cimport INT_MAX, INT_MIN
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -211,12 +212,12 @@ cdef class SocketState(Descriptor):
         return (flags & MSG_WAITALL and self.splits and self.timeout < 0 and not self.never_waits
                 and not flags & (MSG_DONTWAIT | MSG_PEEK))
 
-    def repeats(self, int flags) -> bool:
+    def repeats(self, Py_ssize_t flags) -> bool:
         """Return whether a call with *flags* receives until it has all that it asked for.
 
         The system obeys MSG_WAITALL only in calls that block.
         """
-        return self.waits_for_all(flags)
+        return self.waits_for_all(flags_of(flags))
 
     def put_back(self, bytes data):
         """Leave *data*, which an interrupted call had received, to the next call."""
@@ -246,6 +247,21 @@ cdef class SocketState(Descriptor):
     def connecting(self):
         """Forget earlier readiness, so that the next call waits for the connection just begun."""
         self.write_ready = self.hung_up = False
+
+
+cdef inline int flags_of(Py_ssize_t flags) except? -1:
+    # Not "int flags" in the calls' own arguments: that would take a float, too.
+    if not INT_MIN <= flags <= INT_MAX:
+        raise OverflowError("flags do not fit into a C int")
+    return <int>flags
+
+
+cdef int get_writable(object buffer, Py_buffer *view, str call) except -1:
+    try:
+        return PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE)
+    except (BufferError, TypeError):
+        raise TypeError(f"{call}() argument 1 must be read-write bytes-like object, not "
+                        f"{type(buffer).__name__}") from None
 
 
 cdef inline bint never_waits(SocketState io, int flags) noexcept:
@@ -388,6 +404,8 @@ cdef Py_ssize_t transmit(SocketState io, const char *buf, Py_ssize_t size, int f
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags):
     cdef PyObject *data
     cdef Py_ssize_t n
+    if size == 0:
+        return b""  # at once, as in the standard library
     if 0 <= size <= SCRATCH and not io.waits_for_all(flags):
         n = receive_some(io, scratch, size, flags)
         return PyBytes_FromStringAndSize(scratch, n)
@@ -417,9 +435,9 @@ def finalize(self):
 
 
 @cython.binding(True)  # a method of treadle.socket.socket
-def recv(self, Py_ssize_t bufsize, int flags=0):
+def recv(self, Py_ssize_t bufsize, Py_ssize_t flags=0):
     """Receive and return up to *bufsize* bytes; at the end of a stream they are empty."""
-    return receive_bytes(self._state, bufsize, flags)
+    return receive_bytes(self._state, bufsize, flags_of(flags))
 
 
 def receive_rest(SocketState io, buffer, Py_ssize_t done, Py_ssize_t nbytes, int flags):
@@ -444,35 +462,37 @@ cdef object UNSET = object()
 
 
 @cython.binding(True)  # a method of treadle.socket.socket
-def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
+def recv_into(self, buffer, Py_ssize_t nbytes=0, Py_ssize_t flags=0):
     """Receive at most *nbytes* (0: its length) into *buffer*; return the number of bytes."""
     cdef SocketState io = self._state
+    cdef int how = flags_of(flags)
     cdef Py_buffer view
-    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    get_writable(buffer, &view, "recv_into")
     try:
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         if nbytes > view.len:
             raise ValueError("buffer too small for requested bytes")
-        return receive(io, <char *>view.buf, nbytes or view.len, flags)
+        return receive(io, <char *>view.buf, nbytes or view.len, how) if view.len else 0
     finally:
         PyBuffer_Release(&view)
 
 
 @cython.binding(True)  # a method of treadle.socket.socket
-def send(self, data, int flags=0, timeout=UNSET):
+def send(self, data, Py_ssize_t flags=0, timeout=UNSET):
     """Send as much of *data* as the system takes at once; return the number of bytes.
 
     *timeout*, in seconds (None: no limit), replaces the socket's own for this call.
     """
     cdef SocketState io = self._state
+    cdef int how = flags_of(flags)
     cdef Py_buffer view
     cdef int64_t deadline = -2
     if timeout is not UNSET:
         deadline = -1 if timeout is None else now() + nanoseconds(timeout)
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        return transmit(io, <const char *>view.buf, view.len, flags, &deadline)
+        return transmit(io, <const char *>view.buf, view.len, how, &deadline)
     finally:
         PyBuffer_Release(&view)
 
@@ -494,9 +514,9 @@ cdef int send_all(SocketState io, data, int flags) except -1:
 
 
 @cython.binding(True)  # a method of treadle.socket.socket
-def sendall(self, data, int flags=0):
+def sendall(self, data, Py_ssize_t flags=0):
     """Send all of *data*. After an error it is unknown how much was sent."""
-    send_all(self._state, data, flags)
+    send_all(self._state, data, flags_of(flags))
 
 
 cdef bint is_ready_now(int fd, int event) noexcept:
@@ -506,7 +526,15 @@ cdef bint is_ready_now(int fd, int event) noexcept:
     return c_poll(&poll, 1, 0) != 0
 
 
-def call_when_ready(SocketState io, int event, int flags, method, *args):
+cdef bint are_plain(tuple args):
+    """Return whether the arguments are numbers of bytes and flags that no call refuses."""
+    for each in args:
+        if type(each) is not int or not 0 <= each <= INT_MAX:
+            return False
+    return True
+
+
+def call_when_ready(SocketState io, int event, Py_ssize_t flags, method, *args):
     """Wait until the socket is ready, call *method*, which never blocks, and return its result.
 
     *event* is READ (1) or WRITE (2); *flags* are the caller's. Raises TimeoutError after the
@@ -516,11 +544,13 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
     """
     cdef int64_t deadline = -2
     cdef bint waited = False
+    # Whether to call it once before the wait, as the call may refuse its arguments.
+    cdef bint try_first = method is not call_at_once and not are_plain(args)
     if io.fd < 0:
         return method(*args)
     if io.left and event == READ:
         return None
-    if never_waits(io, flags):
+    if never_waits(io, flags_of(flags)):
         ask()
         try:
             return method(*args)
@@ -533,7 +563,8 @@ def call_when_ready(SocketState io, int event, int flags, method, *args):
                 spend()
             if io.left and event == READ:
                 return None
-            if is_ready_now(io.fd, event):
+            if try_first or is_ready_now(io.fd, event):
+                try_first = False
                 try:
                     result = method(*args)
                 except BlockingIOError:

@@ -1,17 +1,22 @@
 from cpython.object cimport PyObject
 
 from treadle._core.greenlet_api cimport greenlet
-from treadle._core.hub cimport Hub
+from treadle._core.hub cimport Hub, Reason, Wait
 from treadle._core.poller cimport Pollable
 from treadle._core.timers cimport treadle_fire
 
 
 cdef class ThreadHub(Hub):
     cdef Py_ssize_t jobs  # how many calls in native threads were begun here and have not ended
+    cdef greenlet deadlocked  # the last greenlet to get a LoopExit
 
-
+    cdef bint ended_by_deadlock(self) except -1
     cdef bint lost_principal(self) noexcept
     cdef greenlet heir(self, greenlet current)
+    cdef bint keeps(self, greenlet target) except -1
+
+# In a forked child: whether `target`, a greenlet that the parent had, goes on here.
+cdef bint goes_on(greenlet target) except -1
 
 # For hubs that belong to no thread, too: list_hub() adds a hub to the list of all hubs, shut()
 # closes it and takes it off the list.
@@ -24,6 +29,11 @@ ctypedef bint (*treadle_forget)(PyObject *obj, greenlet current, greenlet heir) 
 cdef int forget_in_all_hubs(Pollable pollable) except -1
 # The hubs that are open, of all threads and of none.
 cdef list open_hubs()
+# Declare that forgo() passes on what was granted to a Wait with this reason. It is called when a fork
+# or the end of a thread leaves the Wait's greenlet behind before that took what it was given. Call
+# grants_pass_on() only while a module is initialized.
+ctypedef int (*treadle_forgo)(Wait wait) except -1
+cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept
 # Declare that timers which call `fire` belong to greenlets or watchers. When a fork or the end of a
 # thread leaves those behind, forget() is asked for each timer, and it is removed. Call it only while
 # a module is initialized.

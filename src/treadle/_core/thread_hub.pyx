@@ -11,6 +11,7 @@ from _signal import SIGINT as _SIGINT
 from _signal import default_int_handler, getsignal
 
 cimport cython
+from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t, uint64_t
@@ -29,10 +30,12 @@ from treadle._core.hub cimport (
     HUB_FORKING,
     HUB_OPEN,
     ON_HUB,
+    ON_THREAD,
     WAIT,
     WAIT_READY,
     Fiber,
     Hub,
+    Reason,
     Wait,
     count_sleeping_threads,
     current_greenlet,
@@ -238,9 +241,21 @@ cdef class ThreadHub(Hub):
             return True
         if self.lost_principal():
             # It has nothing more to run: exit, as a process does when its last thread ends.
-            exit_without_main(0)
+            exit_without_main(1 if self.ended_by_deadlock() else 0)
+        self.deadlocked = self.principal
         interrupt_main(self, LoopExit(describe_deadlock(self)))
         return True
+
+    cdef bint ended_by_deadlock(self) except -1:
+        """Return whether the principal, which has ended, was ended by a LoopExit.
+
+        If it prints exceptions, as a thread does, it does not tell: then one that got a LoopExit was.
+        """
+        if self.deadlocked is not self.principal:
+            return False
+        if getattr(self.principal, "prints_exceptions", False):
+            return True
+        return isinstance(getattr(self.principal, "exception", LoopExit()), LoopExit)
 
     cdef int interrupt_principal(self, exc) except -1:
         if self.lost_principal():
@@ -269,6 +284,13 @@ cdef class ThreadHub(Hub):
         if current is not self and wait_of(self, current) is None:
             return current
         return current if wait_of(self, self.principal) is None else self.principal
+
+    cdef bint keeps(self, greenlet target) except -1:
+        """Return whether *target*, a greenlet from before the last fork, goes on in this child."""
+        cdef greenlet current = current_greenlet()
+        if self.keeping_fork is current:
+            return root_of(target) is root_of(current)
+        return target is self.principal or target is self.heir(current)
 
     cdef int leave_greenlets_behind(self) except -1:
         cdef greenlet current = current_greenlet(), heir = self.heir(current)
@@ -313,6 +335,19 @@ def hub_for_waiting():
     if hub is None and treadle_is_main_thread() and not treadle_is_finalizing():
         hub = get_hub()
     return hub if isinstance(hub, ThreadHub) else None
+
+
+cdef bint goes_on(greenlet target) except -1:
+    cdef Hub hub = get_hub_if_exists()
+    if isinstance(hub, ThreadHub):
+        return (<ThreadHub>hub).keeps(target)
+    return target is current_greenlet()
+
+
+cdef greenlet root_of(greenlet target):
+    while target.parent is not None:
+        target = target.parent
+    return target
 
 
 cdef list waits_of(Hub hub, greenlet target):
@@ -477,6 +512,48 @@ cdef bint forget_wait_timer(PyObject *obj, greenlet current, greenlet heir) noex
 abandon_timers(wait_expired, forget_wait_timer)
 
 
+# By reason; NULL for waits that are given nothing.
+cdef treadle_forgo[ON_THREAD + 1] forgo_functions
+
+
+cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept:
+    forgo_functions[<int>reason] = forgo
+
+
+cdef list granted_waits(Hub hub, bint all):
+    """Return the waits that were granted and whose greenlets have not gone on.
+
+    Unless *all* are wanted: of the greenlets that do not go on after a fork.
+    """
+    cdef Wait wait
+    cdef PyObject *each = hub.newest_fiber
+    cdef list found = [], innermost = [hub.main_wait, *hub.raw_waits.values()]
+    while each != NULL:
+        innermost.append((<Fiber>each).wait)
+        each = (<Fiber>each).older
+    for wait in innermost:
+        while wait is not None:
+            if wait.granted and (all or wait.generation != hub.generation):
+                found.append(wait)
+            wait = wait.outer
+    return found
+
+
+cdef int pass_grants_on(list waits) except -1:
+    cdef Wait wait
+    cdef treadle_forgo forgo
+    for wait in waits:
+        forgo = forgo_functions[<int>wait.reason]
+        wait.granted = False
+        if forgo != NULL:
+            try:
+                forgo(wait)
+            except BaseException as exc:
+                PyErr_SetObject(type(exc), exc)
+                PyErr_WriteUnraisable(wait)
+    return 0
+
+
 cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -1:
     """Forget all greenlets of the hub but *heir*, without running any of them.
 
@@ -489,6 +566,7 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     cdef Wait wait
     cdef treadle_timer *timer
     cdef size_t i = 0
+    cdef list granted = granted_waits(hub, heir is None)
     while hub.ring.count > 0:
         obj = ring_pop(&hub.ring)
         keeper.append(<object>obj)
@@ -516,7 +594,7 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current or g is heir}
     hub.join_waits = [wait for wait in hub.join_waits
                       if heir is not None and wait.generation == hub.generation]
-    return 0
+    return pass_grants_on(granted)
 
 
 # ---------------------------------------------------------------- fork
@@ -549,13 +627,16 @@ def after_fork_in_child():
         return  # meet_fork() has called it already
     last_pid = os.getpid()
     forget_sleeping_threads()
+    granted = []
     for hub in all_hubs:
         if hub is not own:
             # Its thread does not exist in the child, so its greenlets can never run.
             move_hub(hub, HUB_CLOSED)
             hub.poller.close()
             left_by_forks.append(hub)
+            granted += granted_waits(hub, True)
     all_hubs = [own] if own is not None else []
+    pass_grants_on(granted)
     if own is not None:
         move_hub(own, HUB_OPEN)
         own.for_main_thread = True

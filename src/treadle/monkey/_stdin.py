@@ -12,8 +12,7 @@ from typing import Any
 
 from treadle._core.builtins import builtin
 from treadle._core.descriptor import await_ready
-from treadle._core.locks import RLock
-from treadle._core.pipes import READS, in_turn
+from treadle._core.pipes import READS, Turns, share
 
 _READ = 1
 _native_input = input
@@ -28,27 +27,35 @@ def wait_before_reads(file: Any) -> bool:
     raw = getattr(getattr(file, "buffer", None), "raw", None)
     if type(raw) is not io.FileIO or raw.closed or stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return False
+    turns = share(file.buffer, io.DEFAULT_BUFFER_SIZE)
     # Instance attributes, which the buffer and the text file call instead of the classes' methods.
     overrides: Any = raw
-    overrides.read = partial(_read, raw, raw.read)
+    overrides.read = partial(_read, turns, raw, raw.read)
     overrides.readall = partial(io.RawIOBase.readall, raw)  # which calls read()
-    overrides.readinto = partial(_when_ready, raw, raw.readinto)
-    lock = RLock()
+    overrides.readinto = partial(_when_ready, turns, raw, raw.readinto)
     for name in READS:
-        setattr(file.buffer, name, in_turn(lock, getattr(file.buffer, name)))
+        setattr(file.buffer, name, partial(turns.call, getattr(file.buffer, name)))
+    file.buffer.close = partial(turns.close, raw, file.buffer.close)
     return True
 
 
-def _when_ready(raw: io.FileIO, call: Callable[..., Any], *args: Any) -> Any:
+def _when_ready(turns: Turns, raw: io.FileIO, call: Callable[..., Any], *args: Any) -> Any:
+    # In turn, as a buffer that is iterated over calls this without having waited for its turn.
+    return turns.call(_call_when_ready, raw, call, *args)
+
+
+def _call_when_ready(raw: io.FileIO, call: Callable[..., Any], *args: Any) -> Any:
     if not raw.closed:
         await_ready(raw.fileno(), _READ)
     return call(*args)
 
 
-def _read(raw: io.FileIO, native: Callable[[int], Any], size: int | None = -1, /) -> Any:
+def _read(
+    turns: Turns, raw: io.FileIO, native: Callable[[int], Any], size: int | None = -1, /
+) -> Any:
     if size is None or size < 0:
         return raw.readall()
-    return _when_ready(raw, native, size)
+    return _when_ready(turns, raw, native, size)
 
 
 @builtin
