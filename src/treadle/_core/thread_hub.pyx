@@ -119,8 +119,7 @@ cdef class ThreadHub(Hub):
 
         Raises RuntimeError in any thread but the hub's own.
         """
-        if self is not get_hub_if_exists():
-            raise RuntimeError(f"{self!r} runs in another thread")
+        check_thread(self)
         if nowait or once:
             sleep(0)
         else:
@@ -140,8 +139,10 @@ cdef class ThreadHub(Hub):
     def wait_until_idle(self, seconds=None):
         """Let other greenlets run until nothing is left that could run, and return True.
 
-        Return False if that takes more than *seconds* (None: no limit).
+        Return False if that takes more than *seconds* (None: no limit). Raises RuntimeError in any
+        thread but the hub's own.
         """
+        check_thread(self)
         cdef int64_t ns = nanoseconds(seconds)
         cdef Wait wait = new_wait(ON_HUB, self)
         self.join_waits.append(wait)
@@ -301,6 +302,12 @@ cdef class ThreadHub(Hub):
             if self is get_hub_if_exists():
                 release_from_thread()
             shut(self)
+
+
+cdef int check_thread(Hub hub) except -1:
+    if hub is not get_hub_if_exists():
+        raise RuntimeError(f"{hub!r} runs in another thread")
+    return 0
 
 
 def hub_for_waiting():
