@@ -6,6 +6,7 @@ Patching puts them into ``_thread``. The classes of :mod:`threading` stay and us
 from __future__ import annotations
 
 import _thread
+import errno
 import math
 import os
 import sys
@@ -23,6 +24,7 @@ from typing import Any
 from weakref import WeakSet
 
 from treadle._core import locks as core_locks
+from treadle._core import native
 from treadle._core.builtins import (
     builtin,
     caller,
@@ -34,6 +36,7 @@ from treadle._core.clock import in_range
 from treadle._core.greenlet import Greenlet as Greenlet  # gevent.thread has it too
 from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import get_existing_hub
+from treadle._core.thread_hub import native_thread_of
 from treadle.event import Event
 
 __target__ = "_thread"
@@ -129,6 +132,24 @@ def current_thread_greenlet() -> ThreadGreenlet | None:
     while greenlet is not None and not isinstance(greenlet, ThreadGreenlet):
         greenlet = greenlet.parent
     return None if greenlet is _main_thread else greenlet
+
+
+def native_ident(ident: Any) -> Any:
+    """Return the number of the native thread in which the thread *ident*, a greenlet or not, runs.
+
+    Raises ProcessLookupError if there is none: the system takes any number for the address of a
+    thread, and crashes or hangs at a wrong one.
+    """
+    if not isinstance(ident, int):
+        return ident
+    if ident == get_ident():
+        return native.get_ident()
+    found = native_thread_of(ident)
+    if found is None and ident in sys._current_frames():
+        found = ident
+    if found is None:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return found
 
 
 def _spawn(*call: Any) -> ThreadGreenlet:

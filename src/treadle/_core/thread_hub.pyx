@@ -264,10 +264,10 @@ cdef class ThreadHub(Hub):
     cdef greenlet heir(self, greenlet current):
         """Return the greenlet that goes on in a child that *current* forks.
 
-        It is *current*, unless that is the hub or waits. Then a callback or signal handler forks,
-        which runs on behalf of the principal: so that one goes on, whoever polls.
+        It is *current*, unless that is the hub, waits, or runs a signal handler. Then a callback or
+        handler forks, which runs on behalf of the principal: so that one goes on, whoever polls.
         """
-        if current is not self and wait_of(self, current) is None:
+        if current is not self and wait_of(self, current) is None and not is_handler(current):
             return current
         return current if wait_of(self, self.principal) is None else self.principal
 
@@ -276,8 +276,8 @@ cdef class ThreadHub(Hub):
         cdef Wait wait
         cdef list waits = waits_of(self, heir)
         if heir is not current:
-            # The handler's own waits go on, too; the wait of the greenlet in which it runs is the last.
-            waits += waits_of(self, current)[:-1]
+            # The handler's own waits go on, too. The last may be that of the greenlet it interrupts.
+            waits += waits_of(self, current)[:None if is_handler(current) else -1]
         if heir is not self and (wait_of(self, self.principal) is not None or self.lost_principal()):
             self.principal = heir
             if isinstance(heir, Fiber):
@@ -320,6 +320,10 @@ def hub_for_waiting():
     if hub is None and treadle_is_main_thread() and not treadle_is_finalizing():
         hub = get_hub()
     return hub if isinstance(hub, ThreadHub) else None
+
+
+cdef inline bint is_handler(greenlet g) noexcept:
+    return isinstance(g, Fiber) and (<Fiber>g).for_principal
 
 
 cdef list waits_of(Hub hub, greenlet target):
@@ -393,6 +397,22 @@ cdef int list_hub(Hub hub) except -1:
 
 cdef list open_hubs():
     return all_hubs
+
+
+def native_thread_of(ident):
+    """Return the number of the native thread in which the greenlet with that id() is.
+
+    Return None if no hub of a thread has started such a greenlet, or if it has ended.
+    """
+    cdef Hub hub
+    cdef PyObject *each
+    for hub in all_hubs:
+        each = hub.newest_fiber
+        while each != NULL:
+            if id(<Fiber>each) == ident and ((<Fiber>each).scheduled or PyGreenlet_ACTIVE(<Fiber>each)):
+                return hub.thread_ident
+            each = (<Fiber>each).older
+    return None
 
 
 def shift_timers(int64_t by):
@@ -488,7 +508,8 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     """Forget all greenlets of the hub but *heir*, without running any of them.
 
     *keeper* keeps them alive. If *heir* is not *current*, that one goes on until the handler that
-    forked has returned. Both are None if the hub is closed.
+    forked has returned, and stays in the list of Fibers if it is the handler's own greenlet. Both
+    are None if the hub is closed.
     """
     cdef PyObject *obj
     cdef PyObject *each
@@ -517,7 +538,8 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     each = hub.newest_fiber
     while each != NULL:
         fiber, each = each, (<Fiber>each).older
-        if (<greenlet>fiber) is not heir:
+        if (<greenlet>fiber) is not heir and not (
+                (<greenlet>fiber) is current and is_handler(current)):
             unlist_fiber(<Fiber>fiber)
     hub.turn = 0
     hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current or g is heir}
