@@ -14,6 +14,9 @@ NOT_THERE = [
             "handler_waits_in_a_greenlet",
             "handler_kills_others",
             "handler_kills_whom_it_interrupts",
+            "handler_beside_a_greenlet_waits",
+            "handler_beside_a_greenlet_raises",
+            "handler_beside_a_greenlet_kills_it",
         )
     ),
     (

@@ -114,7 +114,6 @@ def run_handler(function, number, frame):
     it waits or ends; nothing else runs before. What it raises is raised in the principal.
     """
     cdef Hub hub = get_hub_if_exists()
-    cdef greenlet current
     if not runs_here(hub):
         run_beside(hub, HandlerGreenlet(function, number, frame))
         return
