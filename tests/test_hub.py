@@ -704,3 +704,18 @@ if hasattr(signal, "setitimer"):
 
 def test_tracing_belongs_to_the_greenlet_that_sets_it(fresh):
     fresh(TRACED)
+
+
+def test_only_its_own_thread_can_join_a_hub() -> None:
+    raised: list[str] = []
+
+    def join(hub: Any) -> None:
+        try:
+            hub.join()
+        except RuntimeError as exc:
+            raised.append(str(exc))
+
+    thread = threading.Thread(target=join, args=(get_hub(),))
+    thread.start()
+    thread.join()
+    assert [text.endswith("runs in another thread") for text in raised] == [True]

@@ -218,6 +218,36 @@ for thread in threads: thread.join()
 print(len(closed), set(closed) == set(loops), len(set(loops)))
 print(state())
 """,
+    "limits of joins": """
+def error_of(limit):
+    try: thread.join(limit)
+    except Exception as error: return type(error).__name__
+gate = threading.Event()
+thread = threading.Thread(target=gate.wait)
+thread.start()
+for limit in [0, 0.01, True, "1", 1e300, 10**400]:
+    print(error_of(limit))
+if sys.version_info >= (3, 13):
+    print(error_of(float("nan")), error_of(-1e300))
+    import _thread
+    try: _thread._make_thread_handle(threading.get_ident()).join()
+    except RuntimeError as error: print(error)
+gate.set(); thread.join()
+""",
+    "masks of signals": """
+import signal
+def show(*_): print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+def in_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start(); thread.join()
+def block():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    in_thread(show)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    in_thread(show)
+in_thread(block)
+show()
+""",
     "many join one": """
 order = []
 thread = threading.Thread(target=time.sleep, args=(0.02,))

@@ -345,7 +345,8 @@ class Hub(ThreadHub):
     def join(self, timeout: float | None = None) -> bool:
         """Wait until nothing is left to run or to wait for, at most *timeout* seconds.
 
-        Return True if that happened in time or the hub is destroyed, else False.
+        Return True if that happened in time or the hub is destroyed, else False. Raises
+        RuntimeError in any thread but the hub's own.
         """
         return self.closed or self.wait_until_idle(timeout)
 

@@ -206,8 +206,9 @@ def fork(keep: bool = False) -> int:
     file descriptors. A wait for another thread, or for a child of the parent, never succeeds there.
     Like the native function, this waits until no other greenlet holds the import lock.
 
-    A signal handler that runs while its greenlet waits, or a callback of the hub, forks on behalf
-    of the main greenlet: once it has returned, that one goes on.
+    A signal handler (one that :mod:`treadle.signal` has not set: only while its greenlet waits) or
+    a callback of the hub forks on behalf of the main greenlet: once it has returned, that one goes
+    on.
     """
     hub = get_hub()
     with _import_lock:

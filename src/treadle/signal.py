@@ -1,11 +1,13 @@
 """Signal handlers and cooperative waits for signals, with the API of gevent.signal.
 
-Handlers run promptly, in the current greenlet. A SIGCHLD handler does not conflict with treadle's
-child watchers: they use pidfds instead of SIGCHLD where the system has them.
+Handlers run promptly: in the main greenlet if it is current, else in greenlets of their own, which
+may wait and count as the main thread. A SIGCHLD handler does not conflict with treadle's child
+watchers: they use pidfds instead of SIGCHLD where the system has them.
 """
 
 from __future__ import annotations
 
+import atexit as _atexit
 import functools as _functools
 import signal as _stdlib
 import sys as _sys
@@ -16,15 +18,18 @@ from os import close as _close
 from typing import Any
 from typing import TypeVar as _TypeVar
 
+from treadle._core.builtins import caller as _caller
 from treadle._core.clock import in_range as _in_range
 from treadle._core.clock import seconds as _monotonic
 from treadle._core.descriptor import wait_for as _wait_for
+from treadle._core.handlers import finish_handlers as _finish_handlers
+from treadle._core.handlers import run_handler as _run_handler
 from treadle._core.hub import get_existing_hub as _get_existing_hub
 from treadle.event import Event as _Event
-from treadle.greenlet import getcurrent as _getcurrent
 from treadle.hub import get_hub as _get_hub
 from treadle.thread import ThreadGreenlet as _ThreadGreenlet
 from treadle.thread import current_thread_greenlet as _current_thread_greenlet
+from treadle.thread import native_ident as _native_ident
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.signal import *  # noqa: F403
@@ -61,9 +66,9 @@ _handled = _Event()
 
 
 class _Handler:
-    """Wraps a program's handler to raise its exceptions in the main greenlet.
+    """Wraps a program's handler: it runs on behalf of the main greenlet, whatever it interrupts.
 
-    The greenlet that happens to be current could suppress an exception, or end because of it.
+    The greenlet that happens to be current could suppress its exceptions, or end because of them.
     """
 
     __slots__ = ("handler",)
@@ -72,16 +77,23 @@ class _Handler:
         self.handler = handler
 
     def __call__(self, number: int, frame: Any) -> None:
+        _run_handler(self._handle, number, frame)
+
+    def _handle(self, number: int, frame: Any) -> None:
         try:
             self.handler(number, frame)
-        except BaseException as exc:
-            hub = _get_existing_hub()
-            if hub is None or _getcurrent() is hub.principal:
-                raise
-            hub.interrupt_main(exc)
         finally:
             _handled.set()
             _handled.clear()
+
+
+def _finish_handlers_at_exit() -> None:
+    # A handler belongs to the main thread, so its end comes before the end of that.
+    with _suppress(SystemExit):
+        _finish_handlers()
+
+
+_atexit.register(_finish_handlers_at_exit)
 
 
 def _handler_in(found: Any) -> Any:
@@ -142,7 +154,7 @@ if hasattr(_stdlib, "pthread_sigmask"):
     def pthread_sigmask(how: int, mask: Any, /) -> Any:
         # A thread's mask must not affect other greenlets of the native thread. multiprocessing's
         # helper threads block all signals.
-        thread = _getcurrent()
+        thread = _caller()
         if not isinstance(thread, _ThreadGreenlet):
             return _native_sigmask(how, mask)
         of_all = _native_sigmask(_stdlib.SIG_BLOCK, ())
@@ -156,6 +168,16 @@ if hasattr(_stdlib, "pthread_sigmask"):
         return before
 
     __implements__.append("pthread_sigmask")
+
+
+if hasattr(_stdlib, "pthread_kill"):
+    _native_pthread_kill = _stdlib.pthread_kill
+
+    @_like(_native_pthread_kill)
+    def pthread_kill(thread_id: int, signalnum: int, /) -> None:
+        _native_pthread_kill(_native_ident(thread_id), signalnum)
+
+    __implements__.append("pthread_kill")
 
 
 if hasattr(_stdlib, "pause"):

@@ -6,6 +6,8 @@ Patching puts them into ``_thread``. The classes of :mod:`threading` stay and us
 from __future__ import annotations
 
 import _thread
+import errno
+import math
 import os
 import sys
 from _thread import (
@@ -22,6 +24,7 @@ from typing import Any
 from weakref import WeakSet
 
 from treadle._core import locks as core_locks
+from treadle._core import native
 from treadle._core.builtins import (
     builtin,
     caller,
@@ -29,9 +32,11 @@ from treadle._core.builtins import (
     report_shutdown,
     report_thread,
 )
+from treadle._core.clock import in_range
 from treadle._core.greenlet import Greenlet as Greenlet  # gevent.thread has it too
 from treadle._core.greenlet import ThreadStart, getcurrent
 from treadle._core.hub import get_existing_hub
+from treadle._core.thread_hub import native_thread_of
 from treadle.event import Event
 
 __target__ = "_thread"
@@ -129,6 +134,30 @@ def current_thread_greenlet() -> ThreadGreenlet | None:
     return None if greenlet is _main_thread else greenlet
 
 
+def native_ident(ident: Any) -> Any:
+    """Return the number of the native thread in which the thread *ident*, a greenlet or not, runs.
+
+    Raises ProcessLookupError if there is none: the system takes any number for the address of a
+    thread, and crashes or hangs at a wrong one.
+    """
+    if not isinstance(ident, int):
+        return ident
+    if ident == get_ident():
+        return native.get_ident()
+    found = native_thread_of(ident)
+    if found is None and ident in sys._current_frames():
+        found = ident
+    if found is None:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return found
+
+
+def _spawn(*call: Any) -> ThreadGreenlet:
+    thread: ThreadGreenlet = ThreadGreenlet.spawn(*call)
+    thread.signal_mask = getattr(caller(), "signal_mask", None)  # a thread inherits its mask
+    return thread
+
+
 @builtin
 def start_new_thread(
     function: Callable[..., object],
@@ -146,7 +175,7 @@ def start_new_thread(
         raise TypeError("2nd arg must be a tuple")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
-    return id(ThreadGreenlet.spawn(_run, function, args, kwargs or {}))
+    return id(_spawn(_run, function, args, kwargs or {}))
 
 
 start_new = start_new_thread
@@ -267,7 +296,11 @@ else:
             not started or is the caller.
             """
             self._check_started()
-            if self._greenlet is not None and self._greenlet is getcurrent():
+            if timeout is not None:
+                timeout = in_range(timeout)
+                if math.isnan(timeout):
+                    raise ValueError("Invalid value NaN (not a number)")
+            if self.ident == get_ident() and not self.is_done():
                 raise RuntimeError("Cannot join current thread")
             self._done.wait(None if timeout is None or timeout < 0 else timeout)
 
@@ -294,7 +327,7 @@ else:
             raise RuntimeError("thread already started")
         if not daemon:
             _awaited_at_exit.add(handle)
-        handle._greenlet = ThreadGreenlet.spawn(_run_joinable, function, handle)
+        handle._greenlet = _spawn(_run_joinable, function, handle)
         handle._greenlet.handle = handle
         handle.ident = id(handle._greenlet)
         return handle

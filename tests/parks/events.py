@@ -10,10 +10,12 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 import treadle
+import treadle.signal
 from parks import ends
 from parks.cell import HANGS, Cell
 from parks.place import Place
@@ -37,10 +39,14 @@ class Interruption(Exception):
 
 
 @contextmanager
-def interruption(cell: Cell, handler: Callable[[], object]) -> Iterator[list[bool]]:
+def interruption(
+    cell: Cell, handler: Callable[[], object], set_handler: Any = signal.signal
+) -> Iterator[list[bool]]:
     """Have a signal call the *handler* when the thread polls; if it is busy, after a while.
 
-    Yield a list: empty before the handler runs, [False] meanwhile, and [True] when it has returned.
+    With the *set_handler* of :mod:`treadle.signal` it has a greenlet of its own, unless the main
+    greenlet polls. Yield a list: empty before the handler runs, [False] meanwhile, and [True] when
+    it has returned.
     """
     ran: list[bool] = []
     hub = get_hub()
@@ -56,14 +62,14 @@ def interruption(cell: Cell, handler: Callable[[], object]) -> Iterator[list[boo
             time.sleep(SOON / 10)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
-    before = signal.signal(signal.SIGALRM, handle)
+    before = set_handler(signal.SIGALRM, handle)
     sender = threading.Thread(target=send)
     try:
         sender.start()
         yield ran
     finally:
         sender.join()
-        signal.signal(signal.SIGALRM, before)
+        set_handler(signal.SIGALRM, before)
 
 
 def in_main(cell: Cell, handler: Callable[[], object], raises: BaseException | None = None) -> None:
@@ -91,7 +97,11 @@ def in_main(cell: Cell, handler: Callable[[], object], raises: BaseException | N
     cell.finish()
 
 
-def in_greenlet(cell: Cell, handler: Callable[[treadle.Greenlet], object]) -> treadle.Greenlet:
+def in_greenlet(
+    cell: Cell,
+    handler: Callable[[treadle.Greenlet], object],
+    set_handler: Any = signal.signal,
+) -> treadle.Greenlet:
     """Let a greenlet be the victim, and poll; the *handler* runs in its poll.
 
     The main greenlet waits until the handler has ended.
@@ -106,7 +116,7 @@ def in_greenlet(cell: Cell, handler: Callable[[treadle.Greenlet], object]) -> tr
 
     with (
         treadle.Timeout(HANGS, AssertionError("hangs: the wait of the main greenlet")),
-        interruption(cell, handle),
+        interruption(cell, handle, set_handler),
     ):
         over.wait()
     return victim
@@ -207,6 +217,39 @@ def handler_kills_others(cell: Cell) -> None:
 @event
 def handler_kills_whom_it_interrupts(cell: Cell) -> None:
     in_greenlet(cell, lambda victim: victim.kill(block=False))
+    cell.finish()
+
+
+@event
+def handler_beside_a_greenlet_waits(cell: Cell) -> None:
+    """The greenlet gets meanwhile what it waits for."""
+
+    def handle(victim: treadle.Greenlet) -> None:
+        cell.give(2 if cell.kind.shared else 1)
+        if cell.kind.shields:
+            treadle.sleep(SOON)
+        else:
+            victim.join()
+
+    in_greenlet(cell, handle, treadle.signal.signal)
+    cell.finish()
+
+
+@event
+def handler_beside_a_greenlet_raises(cell: Cell) -> None:
+    interruption = Interruption()
+    with pytest.raises(Interruption) as raised:
+        in_greenlet(cell, lambda victim: raise_(interruption), treadle.signal.signal)
+    assert raised.value is interruption
+    cell.finish()
+    assert not any(wait.raised for wait in cell.waits)
+
+
+@event
+def handler_beside_a_greenlet_kills_it(cell: Cell) -> None:
+    in_greenlet(
+        cell, lambda victim: victim.kill(block=not cell.kind.shields), treadle.signal.signal
+    )
     cell.finish()
 
 

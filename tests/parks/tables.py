@@ -14,6 +14,9 @@ NOT_THERE = [
             "handler_waits_in_a_greenlet",
             "handler_kills_others",
             "handler_kills_whom_it_interrupts",
+            "handler_beside_a_greenlet_waits",
+            "handler_beside_a_greenlet_raises",
+            "handler_beside_a_greenlet_kills_it",
         )
     ),
     (
@@ -106,6 +109,10 @@ NO_PLACES = {
     "_core/crew.py:work_here": "it takes what is there",
     "_core/crew.py:end_threads": "a pool's worker that ends joins what its calls started",
     "_core/greenlet.pyx:run_links": "it takes a link",
+    "_core/handlers.pyx:finish_handlers": "the wait for all signal handlers at exit",
+    "_core/handlers.pyx:let_run": "a signal handler runs here, whatever waits",
+    "_core/handlers.pyx:run_beside": "it looks at a wait",
+    "_core/handlers.pyx:runs_here": "it looks at a wait",
     "_core/hub.pyx:block": "the poller's wait, which all places share",
     "_core/hub.pyx:deliver": "it looks at a wait",
     "_core/hub.pyx:interrupt": "it looks at a wait",

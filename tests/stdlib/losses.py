@@ -34,10 +34,6 @@ LOSSES: dict[str, tuple[str, str]] = {
     ),
     "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": (ALL, NEVER_WAITS),
     "test.test_signal.StressTest.test_stress_modifying_handlers": (ALL, NEVER_WAITS),
-    "test.test_threadsignals.ThreadSignals.test_signals": (
-        ALL,
-        "a handler runs in whichever greenlet is current, so get_ident() there is that one's",
-    ),
 }
 
 

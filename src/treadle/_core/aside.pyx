@@ -86,10 +86,10 @@ cdef object resumed = eval(compile("lambda: None", "<a greenlet resumed>", "eval
 
 cdef int park_with_state(Wait wait, int64_t timeout) except -1:
     cdef treadle_kept kept
-    cdef bint is_main = wait.waiter is wait.hub.main
+    cdef bint is_principal = wait.waiter is wait.hub.principal
     wait.state_aside = True
-    if is_main:
-        wait.hub.tracing = tracing_here()  # what runs in the hub is traced as the main greenlet is
+    if is_principal:
+        wait.hub.tracing = tracing_here()  # so are callbacks and signal handlers traced
     treadle_put_aside(&kept)
     loop, resume = None, resume_loop
     try:
@@ -99,7 +99,7 @@ cdef int park_with_state(Wait wait, int64_t timeout) except -1:
     finally:
         if loop is not None:
             resume(loop)
-        if is_main:
+        if is_principal:
             wait.hub.tracing = None
         treadle_bring_back(&kept)
         if treadle_is_traced_by_tool():
@@ -107,7 +107,6 @@ cdef int park_with_state(Wait wait, int64_t timeout) except -1:
 
 
 cdef int keep_for_principal(Hub hub) except -1:
-    """Take from the thread what a signal handler has set there, for the greenlet it ran for."""
     cdef Tracing kept = Tracing.__new__(Tracing)
     treadle_put_aside(&kept.kept)
     hub.left_by_handler = kept

@@ -67,21 +67,27 @@ class builtin(staticmethod):
         return f"<function {self.__module__}.{self.__name__}>"
 
 
-def caller():
-    """Return the current greenlet, or the one on whose behalf it forks: see ``Hub.host``."""
-    cdef greenlet current = current_greenlet()
+cdef greenlet represented_by(greenlet g):
+    """Return the principal if *g* runs a signal handler, or forks on its behalf (``Hub.host``), else *g*."""
     cdef Hub hub = get_hub_if_exists()
-    return current if hub is None or hub.host is not current else hub.principal
+    if isinstance(g, Fiber) and (<Fiber>g).for_principal:
+        return (<Fiber>g).hub.principal
+    return g if hub is None or hub.host is not g else hub.principal
+
+
+def caller():
+    """Return the current greenlet, or the principal if the current one acts for that."""
+    return represented_by(current_greenlet())
 
 
 def get_ident(gr=None):
     """Return the number of *gr*, or of the current greenlet if it is None.
 
     No other living greenlet or thread has that number. A thread's root greenlet has the number that
-    the unpatched function returns for the thread.
+    the unpatched function returns for the thread. A signal handler has the number of the greenlet
+    for which it runs.
     """
-    if gr is None:
-        gr = caller()
+    gr = represented_by(current_greenlet() if gr is None else gr)
     if isinstance(gr, Fiber) and (<Fiber>gr).stands_for_main:
         return PyThread_get_thread_ident()
     return PyThread_get_thread_ident() if gr.parent is None else id(gr)

@@ -11,7 +11,7 @@ from treadle._core.timers cimport treadle_fire, treadle_timer, treadle_timers
 # Why a greenlet is parked. REASONS in hub.pyx holds the text for each.
 cdef enum Reason:
     ON_SLEEP, ON_YIELD, ON_SWITCH, ON_JOIN, ON_WAIT, ON_HUB, ON_LOCK, ON_EVENT, ON_RESULT, ON_CONDITION,
-    ON_QUEUE_GET, ON_QUEUE_PUT, ON_QUEUE_JOIN, ON_CHANNEL, ON_READ, ON_WRITE, ON_THREAD
+    ON_QUEUE_GET, ON_QUEUE_PUT, ON_QUEUE_JOIN, ON_CHANNEL, ON_READ, ON_WRITE, ON_THREAD, ON_HANDLER
 
 # The states of a Wait and of a hub. states.h explains them and tables the allowed moves.
 cdef extern from "states.h":
@@ -56,7 +56,9 @@ cdef class Fiber(greenlet):
     cdef readonly Hub hub
     cdef Wait wait                   # the innermost, None while it runs
     cdef bint scheduled              # its first switch is in the ring
-    cdef bint stands_for_main        # the thread's main greenlet waits for it, and lends it its identity
+    # Two truth values, in one byte each as they add to the size of every greenlet.
+    cdef unsigned char stands_for_main  # the thread's main greenlet waits for it, and lends it its identity
+    cdef unsigned char for_principal    # it runs a signal handler: see handlers.pyx
     # The list of Fibers that were started and have not ended, or been freed: the next one, and the
     # field that points to this one, in the hub or in the one before; NULL while it is in no list.
     cdef PyObject *older

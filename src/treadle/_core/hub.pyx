@@ -86,6 +86,7 @@ cdef list REASONS = [
     "sleeping", "yielding", "switched to the hub", "joining", "waiting for", "waiting for the loop",
     "acquiring", "waiting for event", "waiting for result", "waiting for condition", "getting from",
     "putting to", "joining queue", "meeting at", "reading", "writing", "waiting for a thread at",
+    "interrupted by",
 ]
 
 # The number of native threads parked without a deadline. Such a thread wakes no greenlet until
@@ -368,7 +369,8 @@ cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
             return <PyObject *>hub
         next_turn(hub, wait.waiter, False)
         return NULL
-    if ring_head_kind(&hub.ring) == START and wait.waiter is hub.main and PyGreenlet_STARTED(hub):
+    if (ring_head_kind(&hub.ring) == START and PyGreenlet_STARTED(hub)
+            and (wait.waiter is hub.main or wait.reason == ON_HANDLER)):
         hub.starting = take_start(hub)
         return NULL if hub.starting is None else <PyObject *>hub.starting
     if ring_head_kind(&hub.ring) != WAIT:

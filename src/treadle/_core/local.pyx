@@ -71,19 +71,22 @@ cdef class Trace(Collector):
         return 0
 
 
-cdef Trace current_trace():
-    cdef greenlet current = current_greenlet()
+cdef object trace_of(greenlet of):
     cdef Trace trace
-    if isinstance(current, Fiber):
-        if (<Fiber>current).trace is None:
-            (<Fiber>current).trace = trace = Trace()
-            if isinstance(current, Greenlet) and (<Greenlet>current).life < FINISHED:
-                (<Greenlet>current).add_link(trace)
-        return <Trace>(<Fiber>current).trace
-    trace = current.__dict__.get(TRACE)
+    if isinstance(of, Fiber):
+        if (<Fiber>of).trace is None:
+            (<Fiber>of).trace = trace = Trace()
+            if isinstance(of, Greenlet) and (<Greenlet>of).life < FINISHED:
+                (<Greenlet>of).add_link(trace)
+        return (<Fiber>of).trace
+    trace = of.__dict__.get(TRACE)
     if trace is None:
-        current.__dict__[TRACE] = trace = Trace()
+        of.__dict__[TRACE] = trace = Trace()
     return trace
+
+
+cdef inline Trace current_trace():
+    return <Trace>trace_of(current_greenlet())
 
 
 def stand_for_main(Fiber program):

@@ -122,8 +122,7 @@ cdef class ThreadHub(Hub):
 
         Raises RuntimeError in any thread but the hub's own.
         """
-        if self is not get_hub_if_exists():
-            raise RuntimeError(f"{self!r} runs in another thread")
+        check_thread(self)
         if nowait or once:
             sleep(0)
         else:
@@ -143,8 +142,10 @@ cdef class ThreadHub(Hub):
     def wait_until_idle(self, seconds=None):
         """Let other greenlets run until nothing is left that could run, and return True.
 
-        Return False if that takes more than *seconds* (None: no limit).
+        Return False if that takes more than *seconds* (None: no limit). Raises RuntimeError in any
+        thread but the hub's own.
         """
+        check_thread(self)
         cdef int64_t ns = nanoseconds(seconds)
         cdef Wait wait = new_wait(ON_HUB, self)
         self.join_waits.append(wait)
@@ -278,10 +279,10 @@ cdef class ThreadHub(Hub):
     cdef greenlet heir(self, greenlet current):
         """Return the greenlet that goes on in a child that *current* forks.
 
-        It is *current*, unless that is the hub or waits. Then a callback or signal handler forks,
-        which runs on behalf of the principal: so that one goes on, whoever polls.
+        It is *current*, unless that is the hub, waits, or runs a signal handler. Then a callback or
+        handler forks, which runs on behalf of the principal: so that one goes on, whoever polls.
         """
-        if current is not self and wait_of(self, current) is None:
+        if current is not self and wait_of(self, current) is None and not is_handler(current):
             return current
         return current if wait_of(self, self.principal) is None else self.principal
 
@@ -297,8 +298,8 @@ cdef class ThreadHub(Hub):
         cdef Wait wait
         cdef list waits = waits_of(self, heir)
         if heir is not current:
-            # The handler's own waits go on, too; the wait of the greenlet in which it runs is the last.
-            waits += waits_of(self, current)[:-1]
+            # The handler's own waits go on, too. The last may be that of the greenlet it interrupts.
+            waits += waits_of(self, current)[:None if is_handler(current) else -1]
         if heir is not self and (wait_of(self, self.principal) is not None or self.lost_principal()):
             self.principal = heir
             if isinstance(heir, Fiber):
@@ -325,6 +326,12 @@ cdef class ThreadHub(Hub):
             shut(self)
 
 
+cdef int check_thread(Hub hub) except -1:
+    if hub is not get_hub_if_exists():
+        raise RuntimeError(f"{hub!r} runs in another thread")
+    return 0
+
+
 def hub_for_waiting():
     """Return the hub in which the caller's waits are; None in a native thread without one.
 
@@ -348,6 +355,10 @@ cdef greenlet root_of(greenlet target):
     while target.parent is not None:
         target = target.parent
     return target
+
+
+cdef inline bint is_handler(greenlet g) noexcept:
+    return isinstance(g, Fiber) and (<Fiber>g).for_principal
 
 
 cdef list waits_of(Hub hub, greenlet target):
@@ -421,6 +432,22 @@ cdef int list_hub(Hub hub) except -1:
 
 cdef list open_hubs():
     return all_hubs
+
+
+def native_thread_of(ident):
+    """Return the number of the native thread in which the greenlet with that id() is.
+
+    Return None if no hub of a thread has started such a greenlet, or if it has ended.
+    """
+    cdef Hub hub
+    cdef PyObject *each
+    for hub in all_hubs:
+        each = hub.newest_fiber
+        while each != NULL:
+            if id(<Fiber>each) == ident and ((<Fiber>each).scheduled or PyGreenlet_ACTIVE(<Fiber>each)):
+                return hub.thread_ident
+            each = (<Fiber>each).older
+    return None
 
 
 def shift_timers(int64_t by):
@@ -558,7 +585,8 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     """Forget all greenlets of the hub but *heir*, without running any of them.
 
     *keeper* keeps them alive. If *heir* is not *current*, that one goes on until the handler that
-    forked has returned. Both are None if the hub is closed.
+    forked has returned, and stays in the list of Fibers if it is the handler's own greenlet. Both
+    are None if the hub is closed.
     """
     cdef PyObject *obj
     cdef PyObject *each
@@ -588,7 +616,8 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
     each = hub.newest_fiber
     while each != NULL:
         fiber, each = each, (<Fiber>each).older
-        if (<greenlet>fiber) is not heir:
+        if (<greenlet>fiber) is not heir and not (
+                (<greenlet>fiber) is current and is_handler(current)):
             unlist_fiber(<Fiber>fiber)
     hub.turn = 0
     hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current or g is heir}

@@ -54,7 +54,6 @@ from signal import (
     default_int_handler as default_int_handler,
     getitimer as getitimer,
     pidfd_send_signal as pidfd_send_signal,
-    pthread_kill as pthread_kill,
     raise_signal as raise_signal,
     setitimer as setitimer,
     siginterrupt as siginterrupt,

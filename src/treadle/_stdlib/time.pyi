@@ -27,7 +27,6 @@ from time import (
     perf_counter_ns as perf_counter_ns,
     process_time as process_time,
     process_time_ns as process_time_ns,
-    pthread_getcpuclockid as pthread_getcpuclockid,
     strftime as strftime,
     strptime as strptime,
     struct_time as struct_time,

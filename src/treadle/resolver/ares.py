@@ -68,7 +68,6 @@ class Channel:
         self._asked: set[AsyncResult[Any]] = set()
         _close_channels_natively()
         self._channel: Any = pycares.Channel(
-            lookups="b",  # name servers only, without the hosts file
             sock_state_cb=self._socket_changed,
             socket_receive_buffer_size=_RECEIVE_BUFFER,
             **options,

@@ -1,0 +1,9 @@
+from collections.abc import Callable
+from typing import Any
+
+from treadle._core.greenlet import Greenlet
+
+class HandlerGreenlet(Greenlet[Any]): ...
+
+def run_handler(function: Callable[[int, Any], object], number: int, frame: Any) -> None: ...
+def finish_handlers() -> None: ...
