@@ -11,7 +11,7 @@ import struct
 import sys
 import traceback
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from socket import (
     AF_INET,
     AF_INET6,
@@ -33,6 +33,7 @@ from treadle.greenlet import spawn
 from treadle.hub import sleep
 from treadle.serve.admin import AdminServer
 from treadle.serve.log import LogFile
+from treadle.serve.pidfile import PidFile
 from treadle.serve.place import CANNOT_LOAD, Child, Place
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Board, Slot
@@ -65,10 +66,12 @@ class Supervisor:
         self.stopping = False
         self.errors: LogFile = _open_log(settings.error_log)
         self.status = 0
+        self.pid = os.getpid()
         self._wake = Event()
         self._reloads = 0  # requested and not done
         self._sockets: list[list[Any]] = []  # per address: one, or one per place
         self._admin: list[Any] = []
+        self._pid_file: PidFile | None = None
         self._fast = False
         self._spent_read, self._spent_write = os.pipe()
         os.set_blocking(self._spent_write, False)
@@ -89,7 +92,7 @@ class Supervisor:
             if settings.admin:
                 self._admin = self._listen("admin", settings.admin, 1)
             if settings.pid:
-                self._write_pid(settings.pid)
+                self._pid_file = PidFile(settings.pid)
         except SettingsError:
             _close(self._admin)
             self._clean_up()
@@ -190,19 +193,13 @@ class Supervisor:
             found.append(listener)
         return found
 
-    def _write_pid(self, path: str) -> None:
-        try:
-            Path(path).write_text(f"{os.getpid()}\n")
-        except OSError as exc:
-            raise SettingsError(f"pid: {exc}") from exc
-
     def _clean_up(self) -> None:
         everything, self._sockets = self._sockets, []
         for sockets in everything:
             _close(sockets)
-        if self.settings.pid:
-            with suppress(OSError):
-                os.unlink(self.settings.pid)
+        mine, self._pid_file = self._pid_file, None
+        if mine is not None:
+            mine.remove()
 
     # -- workers
 
@@ -237,11 +234,14 @@ class Supervisor:
             for listener in self._admin:
                 listener.close()  # its file must not seem to be served when the supervisor is not
             listeners = [each[place.at % len(each)] for each in self._sockets]
-            worker = Worker(self.settings, listeners, slot, lambda: self._say_spent(slot))
+            spent = partial(self._say_spent, slot)
+            worker = Worker(self.settings, listeners, slot, spent, self.pid)
             signal.signal(signal.SIGTERM, lambda number, frame: worker.stop_event.set())
             signal.signal(signal.SIGUSR1, lambda number, frame: worker.reopen_logs())
+            if self.stopping:  # by a SIGTERM that came before
+                worker.stop_event.set()
             if self.settings.reload and place.at == 0:
-                spawn(_watch_sources, os.getppid())
+                spawn(_watch_sources, self.pid)
             worker.run()
             status = 0
         except SettingsError as exc:
@@ -400,7 +400,7 @@ def _watch_sources(supervisor: int) -> None:
     The worker watches on, since the replacement fails if the source has an error.
     """
     known = source_files()
-    while True:
+    while os.getppid() == supervisor:
         sleep(RELOAD_INTERVAL)
         now = source_files()
         if any(known.get(path, changed) != changed for path, changed in now.items()):

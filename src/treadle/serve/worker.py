@@ -232,7 +232,7 @@ class Worker:
     """Serves *listeners* with the application until :attr:`stop_event` is set.
 
     *spent* is called when ``max_requests`` are served; the worker serves on until it is told to
-    stop.
+    stop, or until *supervisor* is not the id of its parent process.
     """
 
     def __init__(
@@ -240,9 +240,11 @@ class Worker:
         settings: Settings,
         listeners: list[Any],
         slot: Slot,
-        spent: Callable[[], object] = lambda: None,
+        spent: Callable[[], object],
+        supervisor: int,
     ) -> None:
         self.settings: Settings = settings
+        self.supervisor: int = supervisor
         self.slot: Slot = slot
         self.application: Any = None
         self.stop_event: Event = Event()
@@ -293,13 +295,13 @@ class Worker:
                 self.errors.write(f"treadle serve: cannot reopen a log: {exc}\n")
 
     def _beat(self) -> None:
-        slot, supervisor = self.slot, os.getppid()
+        slot = self.slot
         while True:
             slot["beat"] = monotonic()
             slot["connections"] = self.connections
             slot["queued"] = self.queued
             slot["requests_active"] = self.counters.active
-            if os.getppid() != supervisor:
+            if os.getppid() != self.supervisor:
                 self.stop_event.set()  # the supervisor has ended
             sleep(BEAT)
 

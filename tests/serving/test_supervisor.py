@@ -1,0 +1,114 @@
+"""The supervisor of ``treadle serve`` at moments that tests of whole servers do not hit."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .test_serve import APPLICATION, Served, serve, wait_until  # noqa: F401
+
+Serve = Callable[..., Served]
+
+
+def runs(pid: int) -> bool:
+    """Return whether the process *pid* runs."""
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+class TestPidFile:
+    def test_a_server_that_cannot_start_leaves_that_of_another(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        pid = tmp_path / "pid"
+        here = serve("--pid", str(pid)).wait_ready()
+        assert pid.read_text() == f"{here.process.pid}\n"
+        for bind, said in (
+            (here.addresses[0], "Address already in use"),
+            ("127.0.0.1:0", f"pid: {pid} is the file of a server that runs"),
+        ):
+            command = [sys.executable, "-m", "treadle", "serve", "--pid", str(pid), "-b", bind]
+            done = subprocess.run(
+                [*command, "site_app:app"],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+            assert said in done.stderr
+            assert pid.read_text() == f"{here.process.pid}\n"
+        assert here.end() == 0
+        assert not pid.exists()
+
+    def test_one_that_was_left_behind_or_replaced(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        pid = tmp_path / "pid"
+        pid.write_text(f"{os.getpid()}, of a process that is no server\n")
+        here = serve("--pid", str(pid)).wait_ready()
+        assert pid.read_text() == f"{here.process.pid}\n"
+        pid.unlink()
+        pid.write_text("another one's\n")
+        assert here.end() == 0
+        assert pid.read_text() == "another one's\n"
+
+
+def test_a_worker_whose_supervisor_ends_while_it_loads_ends_too(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    slow = tmp_path / "slow_app.py"
+    slow.write_text("from pathlib import Path\nimport time\nPath('loads').touch()\ntime.sleep(1)\n")
+    with slow.open("a") as file:
+        file.write(APPLICATION)
+    here = serve(app="slow_app:app")
+    wait_until((tmp_path / "loads").exists)
+    (worker,) = here.workers()
+    here.process.kill()
+    here.wait()
+    wait_until(lambda: not runs(worker), seconds=10)
+
+
+#: Sends a worker SIGTERM before it has set its handler.
+EARLY_TERM = """
+import os, signal, sys
+from treadle import monkey
+from treadle.serve import supervisor
+from treadle.serve.settings import parse
+
+class Worker(supervisor.Worker):
+    def __init__(self, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(args[-1], signal.SIGTERM)
+        super().__init__(*args)
+
+supervisor.Worker = Worker
+monkey.patch_all()
+sys.path.insert(0, "")
+sys.exit(supervisor.Supervisor(parse(["-b", "127.0.0.1:0", "site_app:app"])).run())
+"""
+
+
+def test_a_worker_is_told_to_stop_before_it_has_begun(tmp_path: Path) -> None:
+    (tmp_path / "site_app.py").write_text(APPLICATION)
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY_TERM],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 10  # and not the graceful timeout
