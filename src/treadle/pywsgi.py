@@ -26,7 +26,7 @@ from treadle.http.connection import serve
 from treadle.http.h1 import Request, RequestReader
 from treadle.http.http1 import Handler
 from treadle.http.limits import UNBOUNDED, Limits
-from treadle.http.log import SILENCE
+from treadle.http.log import SILENCE, request_line
 from treadle.http.policy import LIKE_GEVENT, Policy
 from treadle.http.proxy import Proxies, receive
 from treadle.http.stream import Stream
@@ -102,12 +102,8 @@ class _Named(WSGIExchange):
 
     @property
     def requestline(self) -> str:
-        """The first line of the request; empty if the request could not be read."""
-        request = self.request
-        if not request.version:
-            return ""
-        target = request.target.decode("latin-1")
-        return f"{request.method} {target} HTTP/{request.version}"
+        """The first line of the request; of one that was refused, what was read of it."""
+        return request_line(self.request)
 
     @property
     def headers(self) -> Message:

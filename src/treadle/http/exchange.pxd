@@ -35,6 +35,7 @@ cdef class Exchange:
     cdef forget_response(self)
     cdef serve(self)
     cdef handle_counted(self)
+    cdef count(self)
     cpdef handle_one_response(self)
     cpdef log_request(self)
     cdef send_part(self, bytes data)

@@ -91,8 +91,11 @@ cdef class Exchange:
             self.handle_one_response()
         finally:
             self.counters.active -= 1
-            seconds = self.time_finish - self.time_start
-            self.counters.count_request(self.code, seconds, self.response_length)
+            self.count()
+
+    cdef count(self):
+        seconds = self.time_finish - self.time_start
+        self.counters.count_request(self.code, seconds, self.response_length)
 
     # -- what a kind of application does
 
@@ -297,9 +300,14 @@ cdef class Exchange:
 
     cdef refuse(self, error):
         """Answer a malformed request with the status of *error*, a BadRequest."""
+        began = self.time_start
         self.forget_response()
+        self.time_start = began
         self.close_connection = True
         self.answer(error.status)
+        self.time_finish = now() / 1e9
+        if self.counters is not None:
+            self.count()
         self.log_request()
 
     cdef answer(self, status):

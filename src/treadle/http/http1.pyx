@@ -192,6 +192,8 @@ cdef class Handler(WSGIExchange):
                     reader.error = BadRequest("408 Request Timeout", "the head took too long")
             if not reader.ready:
                 if reader.error is not None:
+                    self.request = reader.request if reader.in_head else NO_REQUEST
+                    self.time_start = now() / 1e9
                     self.refuse(reader.error)
                 return None
         request = reader.ready[0]
