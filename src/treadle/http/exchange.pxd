@@ -51,6 +51,7 @@ cdef class Exchange:
 
     # Each kind of application implements these.
     cdef begin(self)
+    cdef leave(self)
     cpdef run_application(self)
 
     # Each protocol implements these.

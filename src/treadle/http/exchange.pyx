@@ -103,6 +103,10 @@ cdef class Exchange:
         """Prepare what the application gets of the request."""
         raise NotImplementedError
 
+    cdef leave(self):
+        """Take from the application what it got of the request; the response has ended."""
+        raise NotImplementedError
+
     cpdef run_application(self):
         """Call the application and send its response."""
         raise NotImplementedError
@@ -157,6 +161,7 @@ cdef class Exchange:
                 else:
                     self.answer_client_error()
         finally:
+            self.leave()
             self.time_finish = now() / 1e9
             self.log_request()
 
@@ -175,6 +180,7 @@ cdef class Exchange:
                 data = data[: self.left]
             self.left -= len(data)
         elif framing is NONE:
+            self.response_length -= len(data)
             data = b""
         self.send_both(head, data, False)
 
@@ -186,10 +192,10 @@ cdef class Exchange:
             self.check_forbidden(data)
         cdef bytes body = data if type(data) is bytes else as_bytes(data)
         head = self.head(len(body))
-        self.response_length = len(body)
         if self.framing is NONE:
             body = b""
-        elif self.left != len(body):
+        self.response_length = len(body)
+        if self.framing is not NONE and self.left != len(body):
             self.report_length(len(body))
             body = body[: self.left]
         self.send_both(head, body, self.framing is NONE or self.left == len(body))

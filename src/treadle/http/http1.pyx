@@ -296,7 +296,7 @@ cdef class Handler(WSGIExchange):
             self.socket.settimeout(seconds)
 
     cdef end(self):
-        self.methods = None
+        self.methods = self.steps = None
         sock, self.socket = self.socket, None
         if sock is None or self.preface:  # the socket was taken over
             return

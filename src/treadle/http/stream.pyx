@@ -136,7 +136,7 @@ cdef class Stream(WSGIExchange):
                 self.serve()
                 self.connection.base_environ = self.base_environ
         finally:
-            self.methods = None
+            self.methods = self.steps = None
             self.connection.finish(self)
 
     def pause(self, seconds):
