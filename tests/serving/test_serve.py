@@ -18,7 +18,7 @@ import pytest
 
 import treadle
 from treadle import socket as treadle_socket
-from treadle.serve.settings import SettingsError, from_environment
+from treadle.serve.settings import SettingsError, from_environment, parse
 
 #: Run everything, as the tests in tests/proof do; otherwise run a part.
 FULL = os.environ.get("PROOF_FULL") == "1"
@@ -41,6 +41,13 @@ def make():
     return app
 
 not_callable = 5
+
+async def asgi(scope, receive, send):
+    pass
+
+class Asgi:
+    async def __call__(self, scope, receive, send):
+        pass
 """
 
 
@@ -469,6 +476,13 @@ class TestSettings:
             ([], "no_such_module:app", "there is no module 'no_such_module'"),
             ([], "site_app:missing", "site_app has no 'missing'"),
             ([], "site_app:not_callable", "not callable"),
+            ([], "site_app:asgi", "site_app:asgi is an ASGI application"),
+            ([], "site_app:Asgi()", "site_app:Asgi() is an ASGI application"),
+            ([], ":app", "MODULE:APPLICATION"),
+            ([], "..site_app:app", "MODULE:APPLICATION"),
+            (["--bind", "unix:"], "site_app:app", "bind: there is no path in 'unix:'"),
+            (["--timeout", "nan"], "site_app:app", "timeout cannot be nan"),
+            (["--max-requests", "9" * 20], "site_app:app", "max_requests cannot be 999"),
         ],
     )
     def test_errors_name_the_setting(
@@ -489,6 +503,24 @@ class TestSettings:
         assert "Traceback" not in ended.stderr
         if ended.returncode == 2 and "usage" not in ended.stderr:
             assert len(ended.stderr.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("tool = 5", "there is no setting 'tool'"),
+            ("[tool.treadle]\nserve = 5", "there is no setting 'tool'"),
+            ("bind = [5]", "bind must be a list of str"),
+            ("timeout = 1" + "0" * 400, "timeout cannot be 1000"),
+            ("app = 'a:b'\nsni = {a = 'x'}", "sni: 'a' must be"),
+            ("app = 'a:b'\nsni = {a = []}", "sni: 'a' must be"),
+            ("app = '\xff'", "can't decode byte"),
+        ],
+    )
+    def test_mistakes_in_a_file(self, tmp_path: Path, text: str, said: str) -> None:
+        path = tmp_path / "serve.toml"
+        path.write_text(text, encoding="latin-1")
+        with pytest.raises(SettingsError, match=re.escape(said)):
+            parse(["--config", str(path)])
 
     def test_an_unknown_variable(self) -> None:
         with pytest.raises(SettingsError, match="TREADLE_SERVE_WORKER: there is no setting"):

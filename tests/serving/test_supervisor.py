@@ -1,6 +1,7 @@
 """The supervisor of ``treadle serve`` at moments that tests of whole servers do not hit."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -112,3 +113,19 @@ def test_a_worker_is_told_to_stop_before_it_has_begun(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 10  # and not the graceful timeout
+
+
+def test_a_hang_up_of_the_terminal_costs_no_request(
+    serve: Serve,  # noqa: F811
+) -> None:
+    here = serve("--workers", "2").wait_ready()
+    old = here.workers()
+    with here.connect() as sock:
+        sock.sendall(b"GET /wait/0.3 HTTP/1.0\r\n\r\n")
+        time.sleep(0.1)
+        for pid in (*old, here.process.pid):
+            os.kill(pid, signal.SIGHUP)
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+    here.wait_for_error("the workers were replaced")
+    assert "killed by" not in here.errors.read_text()
+    assert not here.workers() & old

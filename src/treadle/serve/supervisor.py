@@ -174,6 +174,8 @@ class Supervisor:
             family, address = parse_address(text)
         except (TypeError, ValueError) as exc:
             raise SettingsError(f"{setting}: {exc}") from None
+        if not address:
+            raise SettingsError(f"{setting}: there is no path in {text!r}")
         found = []
         for _ in range(count if family in (AF_INET, AF_INET6) else 1):
             listener = socket.socket(family)
@@ -228,9 +230,11 @@ class Supervisor:
         status = 1
         try:
             self.errors = _open_log(self.settings.error_log)  # with nothing of the supervisor's
-            for number in (signal.SIGHUP, signal.SIGQUIT):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+            for number in (signal.SIGHUP, signal.SIGINT):
+                # A terminal sends these to all, and the supervisor acts on them. They are not
+                # ignored, because programs that the application starts would inherit that.
+                signal.signal(number, lambda number, frame: None)
             for listener in self._admin:
                 listener.close()  # its file must not seem to be served when the supervisor is not
             listeners = [each[place.at % len(each)] for each in self._sockets]

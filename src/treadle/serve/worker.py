@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from inspect import iscoroutinefunction
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
@@ -42,7 +43,8 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: c
 def load_application(text: str) -> Any:
     """Return the application ``module:name``, or what ``module:name()`` returns.
 
-    Raises SettingsError if the module or the name does not exist or the result is not callable.
+    Raises SettingsError if the module or the name does not exist or the result is no WSGI
+    application.
     """
     module_name, _, name = text.partition(":")
     called = name.endswith("()")
@@ -63,6 +65,8 @@ def load_application(text: str) -> Any:
         found = found()
     if not callable(found):
         raise SettingsError(f"{text} is not callable, so it is no WSGI application: {found!r}")
+    if iscoroutinefunction(found) or iscoroutinefunction(type(found).__call__):
+        raise SettingsError(f"{text} is an ASGI application; WSGI applications are served")
     return found
 
 
