@@ -429,7 +429,8 @@ STATICS = {
     "_core/watchers.pyx": {"left_by_forks": CHANGED_IN_PLACE},
     "http/h1.pyx": {
         "IN_HOST": SET_ONCE,
-        "METHODS": A_CACHE,
+        "IN_METHOD": SET_ONCE,
+        "METHODS": SET_ONCE,
         "SETTINGS": SET_ONCE,
         "VARIABLES": A_CACHE,
     },

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from treadle.baseserver import Listener, Spawn
 from treadle.greenlet import GreenletExit
 from treadle.http.body import Input as _Input
-from treadle.http.connection import serve
+from treadle.http.connection import http2_connection, serve
 from treadle.http.h1 import Request, RequestReader
 from treadle.http.http1 import Handler
 from treadle.http.limits import UNBOUNDED, Limits
@@ -351,6 +351,8 @@ class WSGIServer(StreamServer):
     shared_environ: dict[str, Any] | None = None
     #: Whether each connection ends after its current response.
     stopping = False
+    #: Whether the error log says that WebSockets are asked for and wsproto is missing.
+    told_of_websockets = False
 
     base_env: ClassVar[dict[str, Any]] = {
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -414,7 +416,12 @@ class WSGIServer(StreamServer):
         return self.environ_class(self.environ)
 
     def init_socket(self) -> None:
-        """Make the listening socket and set its address in the base environment."""
+        """Make the listening socket and set its address in the base environment.
+
+        Raises ImportError if ``http2`` is true and h2 is missing.
+        """
+        if self.http2:
+            http2_connection()
         super().init_socket()
         self.address: Any = self.socket.getsockname()
         if self.proxies is not None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import ssl as native_ssl
 import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -284,6 +285,12 @@ class TestAnswers:
 
         with Client(http2(application)) as client:
             assert client.answer(client.ask())[2] == b"x" * 200_000
+
+    def test_limits_that_are_turned_off(self, http2: Start) -> None:
+        limits = Limits(header_size=sys.maxsize, header_count=sys.maxsize)
+        with Client(http2(answering(b"hello"), limits)) as client:
+            headers = head("GET", "/", *((f"x-{number}", "1" * 100) for number in range(300)))
+            assert client.answer(client.ask(headers))[2] == b"hello"
 
     def test_trailers_of_a_request(self, http2: Start) -> None:
         trailers: list[Any] = []
@@ -852,6 +859,13 @@ def test_http1_goes_on(http2: Start) -> None:
             sock.sendall(bytes([byte]))
             treadle.sleep(0)
         assert received(sock).endswith(b"\r\n\r\nabc")
+
+
+def test_a_server_without_h2_does_not_start(http2: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h2", None)
+    monkeypatch.delitem(sys.modules, "treadle.http.http2")
+    with pytest.raises(ImportError, match="HTTP/2 needs h2"):
+        http2(answering(b"hello"))
 
 
 def test_without_it_there_is_none(site: Start) -> None:

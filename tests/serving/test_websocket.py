@@ -3,6 +3,7 @@
 import os
 import random
 import struct
+import sys
 import time
 import zlib
 from base64 import b64encode
@@ -873,3 +874,26 @@ class TestClient:
             return refused.value.response.status_code, end.value.rcvd.code, end.value.rcvd.reason
 
         assert treadle.get_hub().threadpool.apply(converse) == (403, 4001, "enough")
+
+
+def test_without_wsproto_the_request_is_an_ordinary_one(
+    site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "wsproto"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("treadle.websocket", "treadle.http.websocket"):
+        monkeypatch.delitem(sys.modules, name)
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("X-Offered", str("wsgi.websocket" in environ))])
+        return [b"hello"]
+
+    here = site(application)
+    request = (
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    last = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answers = here.exchange(request + request + last)
+    assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"X-Offered: False") == 3
+    assert here.errors == ["WebSockets need wsproto: pip install 'treadle[serve]'\n"]

@@ -352,8 +352,15 @@ cdef class Handler(WSGIExchange):
                 environ["wsgi.input"] = self.rfile
         if self.request.upgrade != "websocket" or self.reader.rest is None:
             return
-        from treadle.websocket import of_request
-
+        if getattr(self.server, "told_of_websockets", False):
+            return
+        try:
+            from treadle.websocket import of_request
+        except ImportError as exc:
+            # To the application it is an ordinary request then.
+            self.server.told_of_websockets = True
+            self.report(str(exc))
+            return
         self.websocket = of_request(self, environ)
         if self.websocket is not None:
             environ["wsgi.websocket"] = self.websocket

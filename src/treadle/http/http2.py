@@ -43,6 +43,8 @@ _LINGER_TIME = 2.0
 _CREDIT = 1024
 #: The most bytes of the table in which sent headers are kept, whatever the client allows.
 _MOST_TABLE = 65536
+#: The largest value of a setting (RFC 9113, 6.5.1).
+_MOST_SETTING = (1 << 32) - 1
 
 
 class _Budget:
@@ -109,7 +111,7 @@ class Connection:
         self._resets = _Budget(burst=200, rate=20)
         self._h2 = _Rules(H2Configuration(client_side=False, header_encoding=False))
         limits = self._limits
-        header_list = 2 * (limits.header_size + 32 * limits.header_count)
+        header_list = min(2 * (limits.header_size + 32 * limits.header_count), _MOST_SETTING)
         self._h2.local_settings = Settings(
             client=False,
             initial_values={

@@ -11,6 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Settings:
         default_factory=list,
         metadata={"help": "an address or network whose PROXY protocol is believed; or unix, or *"},
     )
-    http2: bool = _setting(True, "speak HTTP/2 to clients that choose it")
+    http2: bool = _setting(True, "speak HTTP/2 to clients that choose it, if h2 is installed")
 
     timeout: float = _setting(30.0, "how long a worker may hang before it is killed")
     graceful_timeout: float = _setting(30.0, "how long a worker that is told to stop may take")
@@ -245,6 +246,10 @@ def read_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.e
     for name, value in vars(options).items():
         if name in FIELDS and value is not None:
             found[name] = _converted(name, value, f"--{name.replace('_', '-')}")
+    if find_spec("h2") is None:
+        if found.get("http2"):
+            raise SettingsError("http2 needs h2: pip install 'treadle[serve]'")
+        found["http2"] = False
     settings = Settings(**found)
     _check(settings)
     return settings
