@@ -608,6 +608,9 @@ def test_admin(serve: Callable[..., Served]) -> None:
         port = probe.getsockname()[1]
     flags = ("--header-timeout", "1", "--workers", "2", "--admin", f"127.0.0.1:{port}")
     here = serve(*flags).wait_ready()
+    with here.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")  # without a Host
+        assert sock.recv(1000).startswith(b"HTTP/1.1 400")
     for _ in range(9):
         here.ask()
 
@@ -625,9 +628,6 @@ def test_admin(serve: Callable[..., Served]) -> None:
     assert "200 OK" in admin("/livez")
     assert "2 workers serve" in admin("/readyz")
     assert "404 Not Found" in admin("/other")
-    with here.connect() as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")  # without a Host
-        assert sock.recv(1000).startswith(b"HTTP/1.1 400")
     metrics = exposed(admin("/metrics").partition("\r\n\r\n")[2])
     assert metrics['treadle_requests_total{code="4xx"}'] == "1"
     assert metrics['treadle_requests_total{code="2xx"}'] == "10"  # one is wait_ready()'s
