@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -129,3 +130,33 @@ def test_a_hang_up_of_the_terminal_costs_no_request(
     here.wait_for_error("the workers were replaced")
     assert "killed by" not in here.errors.read_text()
     assert not here.workers() & old
+
+
+def test_a_worker_that_cannot_load_again_is_tried_on(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    here = serve().wait_ready()
+    (worker,) = here.workers()
+    (tmp_path / "site_app.py").write_text("def half(")
+    os.kill(worker, signal.SIGKILL)
+    here.wait_for_error("SyntaxError")
+    (tmp_path / "site_app.py").write_text(APPLICATION)
+    wait_until(here.answers)
+
+
+def test_a_worker_keeps_no_connection_of_the_admin_server(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "admin")
+    here = serve("--admin", f"unix:{path}", "--keep-alive", "1").wait_ready()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(path)
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+        (worker,) = here.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: here.workers() - {worker} and here.answers())
+        assert sock.recv(1000) == b""  # at the end of the idle time, and not of the worker

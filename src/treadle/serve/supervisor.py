@@ -71,6 +71,7 @@ class Supervisor:
         self._reloads = 0  # requested and not done
         self._sockets: list[list[Any]] = []  # per address: one, or one per place
         self._admin: list[Any] = []
+        self._admin_server: AdminServer | None = None
         self._pid_file: PidFile | None = None
         self._fast = False
         self._spent_read, self._spent_write = os.pipe()
@@ -105,7 +106,9 @@ class Supervisor:
             (signal.SIGUSR1, self._on_reopen),
         ):
             signal.signal(number, action)
-        admin = AdminServer(self, self._admin[0]) if self._admin else None
+        if self._admin:
+            self._admin_server = AdminServer(self, self._admin[0])
+        admin = self._admin_server
         try:
             if admin is not None:
                 admin.start()
@@ -235,8 +238,8 @@ class Supervisor:
                 # A terminal sends these to all, and the supervisor acts on them. They are not
                 # ignored, because programs that the application starts would inherit that.
                 signal.signal(number, lambda number, frame: None)
-            for listener in self._admin:
-                listener.close()  # its file must not seem to be served when the supervisor is not
+            if self._admin_server is not None:
+                self._admin_server.abandon()
             listeners = [each[place.at % len(each)] for each in self._sockets]
             spent = partial(self._say_spent, slot)
             worker = Worker(self.settings, listeners, slot, spent, self.pid)
@@ -277,9 +280,13 @@ class Supervisor:
         place.wake()
 
     def worker_failed(self, child: Child) -> None:
-        """Say that *child* has ended unasked; stop if no worker can ever serve."""
-        others_serve = any(each.serves for each in self.children.values())
-        if child.status == CANNOT_LOAD and not self.settings.reload and not others_serve:
+        """Say that *child* has ended unasked; stop if no worker can ever serve.
+
+        An application that was served once will be served again, once what is wrong has passed: a
+        deployment that is half done, or a lack of descriptors.
+        """
+        served = any(place.ready.is_set() for place in self.places)
+        if child.status == CANNOT_LOAD and not self.settings.reload and not served:
             self.status = CANNOT_LOAD
             self._on_stop(signal.SIGTERM, None)
             return
