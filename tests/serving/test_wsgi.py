@@ -195,6 +195,25 @@ class TestAnswers:
         assert body == content[1_000_000:]
         assert opened[0].closed
 
+    def test_a_file_that_becomes_shorter_is_logged_with_what_was_sent(
+        self, site: Start, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "film"
+        path.write_bytes(b"x" * 8_000_000)  # more than the system's buffers take
+
+        def application(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [])
+            return environ["wsgi.file_wrapper"](path.open("rb"))
+
+        here = site(application)
+        with here.connect() as sock:
+            sock.sendall(get("/"))
+            head = sock.recv(100)
+            os.truncate(path, 1)
+            _head, _, body = (head + received(sock)).partition(b"\r\n\r\n")
+        assert f'" 200 {len(body)} ' in here.log[0]
+        assert f"lacks {8_000_000 - len(body)} bytes" in here.errors[0]
+
     def test_a_compressed_file_is_sent_as_its_read_gives_it(
         self, site: Start, tmp_path: Path
     ) -> None:

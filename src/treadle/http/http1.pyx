@@ -437,9 +437,8 @@ cdef class Handler(WSGIExchange):
         at, size = place
         head = self.head(size)
         if self.framing is LENGTH:
-            self.response_length = min(size, self.left)
+            end = at + min(size, self.left)
             self.send(head)
-            end = at + self.response_length
             try:
                 while at < end:
                     self.wait_at_most(self.write_time)
@@ -447,10 +446,11 @@ cdef class Handler(WSGIExchange):
                     if not sent:
                         break  # the file has become shorter
                     at += sent
+                    self.response_length += sent
             except BaseException as exc:
                 self.note_cut(exc)
                 raise
-            self.left -= self.response_length - (end - at)
+            self.left -= self.response_length
             self.finish()
         else:
             self.send(head)
