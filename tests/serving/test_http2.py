@@ -665,6 +665,14 @@ class TestAbuse:
         found = self.ended(http2(echo), PriorityFrame(1, depends_on=3), times=10_000)
         assert found == ErrorCodes.ENHANCE_YOUR_CALM
 
+    def test_resets_of_a_closed_stream(self, http2: Start) -> None:
+        with Client(http2(answering(b"abc"))) as client:
+            id = client.ask()
+            client.answer(id)
+            client.send(*[RstStreamFrame(id)] * 10_000)
+            client.until(lambda: client.closed)
+            assert client.goaway == ErrorCodes.ENHANCE_YOUR_CALM
+
     def test_empty_data(self, http2: Start) -> None:
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             with contextlib.suppress(OSError):

@@ -69,8 +69,17 @@ class _Budget:
 class _Rules(H2Connection):
     """h2's connection, except that open streams are still answered after the client's GOAWAY.
 
-    RFC 9113, 6.8, requires that.
+    RFC 9113, 6.8, requires that. It also counts the frames that are no event, such as those on
+    streams that are closed.
     """
+
+    silent = 0
+
+    def _receive_frame(self, frame: Any) -> Any:
+        events = super()._receive_frame(frame)
+        if not events:
+            self.silent += 1
+        return events
 
     def _receive_goaway_frame(self, frame: Any) -> Any:
         event = h2_events.ConnectionTerminated()
@@ -183,6 +192,9 @@ class Connection:
         """Handle *data* that the client sent; return whether to receive more."""
         try:
             good = all(self._hear(event) for event in self._h2.receive_data(data))
+            while good and self._h2.silent:
+                self._h2.silent -= 1
+                good = self._afford(self._control)
             if self._h2.overlong:
                 self._h2.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
                 raise ProtocolError("a frame longer than was agreed")
