@@ -1,5 +1,6 @@
 """The supervisor of ``treadle serve`` at moments that tests of whole servers do not hit."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -89,10 +90,10 @@ from treadle.serve import supervisor
 from treadle.serve.settings import parse
 
 class Worker(supervisor.Worker):
-    def __init__(self, *args):
+    def __init__(self, *args, **options):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(args[-1], signal.SIGTERM)
-        super().__init__(*args)
+        super().__init__(*args, **options)
 
 supervisor.Worker = Worker
 monkey.patch_all()
@@ -160,3 +161,54 @@ def test_a_worker_keeps_no_connection_of_the_admin_server(
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: here.workers() - {worker} and here.answers())
         assert sock.recv(1000) == b""  # at the end of the idle time, and not of the worker
+
+
+class TestUnixSockets:
+    def test_that_of_another_server_stays(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        path = tmp_path / "socket"
+        here = serve("--bind", f"unix:{path}").wait_serving()
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            assert here.end() == 0
+            assert path.exists()
+
+    def test_one_whose_queue_is_full_is_in_use(self, tmp_path: Path) -> None:
+        path = tmp_path / "socket"
+        with socket.socket(socket.AF_UNIX) as other, contextlib.ExitStack() as stack:
+            other.bind(str(path))
+            other.listen(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    client.setblocking(False)
+                    client.connect(str(path))
+            command = [sys.executable, "-m", "treadle", "serve", "-b", f"unix:{path}", "a:b"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            assert done.returncode == 2
+            assert "Address already in use" in done.stderr
+            assert path.exists()
+
+
+def test_a_worker_serves_though_its_logs_cannot_be_opened(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    access = tmp_path / "access"
+    here = serve("--access-log", str(access)).wait_ready()
+    (worker,) = here.workers()
+    for path in (access, here.errors):
+        path.rename(path.with_suffix(".old"))
+        path.mkdir()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: here.workers() - {worker} and here.answers())
+    for path in (access, here.errors):
+        path.rmdir()
+    here.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: access.exists() and here.errors.exists())
+    wait_until(lambda: here.answers() and access.read_text())
+    here.wait_for_error("writes to")

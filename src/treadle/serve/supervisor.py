@@ -10,8 +10,10 @@ import stat
 import struct
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from socket import (
     AF_INET,
     AF_INET6,
@@ -70,6 +72,7 @@ class Supervisor:
         self._wake = Event()
         self._reloads = 0  # requested and not done
         self._sockets: list[list[Any]] = []  # per address: one, or one per place
+        self._files: dict[Any, tuple[str, os.stat_result]] = {}  # of Unix sockets
         self._admin: list[Any] = []
         self._admin_server: AdminServer | None = None
         self._pid_file: PidFile | None = None
@@ -95,7 +98,7 @@ class Supervisor:
             if settings.pid:
                 self._pid_file = PidFile(settings.pid)
         except SettingsError:
-            _close(self._admin)
+            self._close(self._admin)
             self._clean_up()
             raise
         for number, action in (
@@ -120,7 +123,7 @@ class Supervisor:
         finally:
             if admin is not None:
                 admin.stop_accepting()
-                _close(self._admin)
+                self._close(self._admin)
                 admin.stop()
             self._clean_up()
         return self.status
@@ -194,17 +197,27 @@ class Supervisor:
                 listener.listen(self.settings.backlog)
             except (OSError, OverflowError) as exc:
                 raise SettingsError(f"{setting}: cannot listen on {text}: {exc}") from exc
+            if family == AF_UNIX and not address.startswith("\0"):
+                self._files[listener] = os.path.abspath(address), os.stat(address)
             address = listener.getsockname()  # after port 0: the other sockets share this port
             found.append(listener)
         return found
 
     def _clean_up(self) -> None:
         everything, self._sockets = self._sockets, []
-        for sockets in everything:
-            _close(sockets)
+        self._close(chain(*everything))
         mine, self._pid_file = self._pid_file, None
         if mine is not None:
             mine.remove()
+
+    def _close(self, listeners: Iterable[Any]) -> None:
+        """Close *listeners*, and remove the files of Unix sockets."""
+        for listener in listeners:
+            listener.close()
+            path, status = self._files.pop(listener, ("", None))
+            with suppress(OSError):
+                if status is not None and os.path.samestat(status, os.stat(path)):
+                    os.unlink(path)  # else it is another server's by now
 
     # -- workers
 
@@ -232,7 +245,8 @@ class Supervisor:
         """Run the worker in the forked child process; never return."""
         status = 1
         try:
-            self.errors = _open_log(self.settings.error_log)  # with nothing of the supervisor's
+            first = not self._has_served()
+            self.errors = _open_log(self.settings.error_log, first)  # with nothing of the parent's
             signal.signal(signal.SIGQUIT, signal.SIG_DFL)
             for number in (signal.SIGHUP, signal.SIGINT):
                 # A terminal sends these to all, and the supervisor acts on them. They are not
@@ -242,7 +256,7 @@ class Supervisor:
                 self._admin_server.abandon()
             listeners = [each[place.at % len(each)] for each in self._sockets]
             spent = partial(self._say_spent, slot)
-            worker = Worker(self.settings, listeners, slot, spent, self.pid)
+            worker = Worker(self.settings, listeners, slot, spent, self.pid, first=first)
             signal.signal(signal.SIGTERM, lambda number, frame: worker.stop_event.set())
             signal.signal(signal.SIGUSR1, lambda number, frame: worker.reopen_logs())
             if self.stopping:  # by a SIGTERM that came before
@@ -285,12 +299,15 @@ class Supervisor:
         An application that was served once will be served again, once what is wrong has passed: a
         deployment that is half done, or a lack of descriptors.
         """
-        served = any(place.ready.is_set() for place in self.places)
-        if child.status == CANNOT_LOAD and not self.settings.reload and not served:
+        fatal = child.status == CANNOT_LOAD and not self.settings.reload
+        if fatal and not self._has_served():
             self.status = CANNOT_LOAD
             self._on_stop(signal.SIGTERM, None)
             return
         self.tell(f"worker {child.pid} ended: {child.reason()}; another is started")
+
+    def _has_served(self) -> bool:
+        return any(place.ready.is_set() for place in self.places)
 
     def _say_spent(self, slot: Slot) -> None:
         """Run in a worker: tell the supervisor that ``max_requests`` are served."""
@@ -343,9 +360,9 @@ class Supervisor:
             sleep(0.02)
 
 
-def _open_log(path: str) -> LogFile:
+def _open_log(path: str, needed: bool = True) -> LogFile:
     try:
-        return LogFile(path, 2)
+        return LogFile(path, 2, needed=needed)
     except OSError as exc:
         raise SettingsError(f"error_log: {exc}") from exc
 
@@ -381,16 +398,6 @@ def _refuse(listener: Any) -> None:
         listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-def _close(listeners: list[Any]) -> None:
-    """Close *listeners*, and remove the files of Unix sockets."""
-    for listener in listeners:
-        name = listener.getsockname()
-        listener.close()
-        if isinstance(name, str) and name:
-            with suppress(OSError):
-                os.unlink(name)
-
-
 def _remove_stale(path: str) -> None:
     """Remove the Unix socket at *path* if no process listens on it."""
     try:
@@ -399,8 +406,11 @@ def _remove_stale(path: str) -> None:
     except OSError:
         return
     with socket.socket(AF_UNIX) as probe:
+        probe.settimeout(0)  # a server whose queue is full may let nobody in for long
         try:
             probe.connect(path)
+        except BlockingIOError:
+            return
         except ConnectionRefusedError:
             os.unlink(path)
 

@@ -236,7 +236,8 @@ class Worker:
     """Serves *listeners* with the application until :attr:`stop_event` is set.
 
     *spent* is called when ``max_requests`` are served; the worker serves on until it is told to
-    stop, or until *supervisor* is not the id of its parent process.
+    stop, or until *supervisor* is not the id of its parent process. Raises SettingsError if a log
+    cannot be opened and *first* is true. Otherwise it serves nevertheless, as the workers before.
     """
 
     def __init__(
@@ -246,6 +247,8 @@ class Worker:
         slot: Slot,
         spent: Callable[[], object],
         supervisor: int,
+        *,
+        first: bool,
     ) -> None:
         self.settings: Settings = settings
         self.supervisor: int = supervisor
@@ -258,11 +261,12 @@ class Worker:
         self.counters.enough = spent
         limit = settings.limit_concurrency
         self.gate: Semaphore | None = Semaphore(limit) if limit else None
-        self.errors: LogFile = LogFile(settings.error_log, 2, self._count_loss)
+        lost = self._count_loss
+        self.errors: LogFile = LogFile(settings.error_log, 2, lost, needed=first)
         self.access: Any = SILENCE
         if settings.access_log:
             try:
-                self.access = LogFile(settings.access_log, 1, self._count_loss, self.errors)
+                self.access = LogFile(settings.access_log, 1, lost, self.errors, needed=first)
             except OSError as exc:
                 raise SettingsError(f"access_log: {exc}") from exc
         self._listeners = listeners
