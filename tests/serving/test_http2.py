@@ -899,6 +899,28 @@ def secure(http2: Start, authority: trustme.CA) -> Callable[[Any], Site]:
     return start
 
 
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+def test_tls_ends_with_a_notification(
+    secure: Callable[[Any], Site], authority: trustme.CA, protocol: str
+) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"abc"
+
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.set_alpn_protocols([protocol])
+    here = secure(application)
+    first = b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n and more"
+    for data in first if protocol == "http/1.1" else [b"no preface" * 10]:
+        with context.wrap_socket(
+            here.connect(), server_hostname="127.0.0.1", suppress_ragged_eofs=False
+        ) as sock:
+            sock.sendall(data)
+            answer = received(sock)  # SSLEOFError if it ends without
+            assert answer.endswith(b"abc") == (protocol == "http/1.1")
+
+
 class TestClients:
     def test_httpx(self, secure: Callable[[Any], Site], authority: trustme.CA) -> None:
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:

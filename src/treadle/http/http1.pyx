@@ -12,6 +12,7 @@ from errno import EPIPE as _EPIPE
 from io import BufferedReader
 
 from treadle.http.body import Received
+from treadle.http.ending import notify_close
 from treadle.http.h1 import BadRequest
 from treadle.socket import socket as treadle_socket
 
@@ -304,7 +305,9 @@ cdef class Handler(WSGIExchange):
             if self.cut:
                 # A reset, so that no client takes the part that it got for the whole.
                 sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
-            elif (self.close_connection or self.reader.ready
+                return
+            notify_close(sock)
+            if (self.close_connection or self.reader.ready
                     or self.reader.error is not None or not self.request.complete):
                 # What the client has sent, or still sends, would reset the connection.
                 self.linger(sock)

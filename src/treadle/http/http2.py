@@ -8,6 +8,7 @@ from typing import Any
 
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
+from treadle.http.ending import notify_close
 from treadle.http.stream import Stream
 from treadle.lock import Semaphore
 from treadle.pool import Group
@@ -301,6 +302,7 @@ class Connection:
 
     def _close(self) -> None:
         try:
+            notify_close(self.socket)
             socket.shutdown(self.socket, SHUT_WR)
             deadline, size = monotonic() + _LINGER_TIME, 0
             while size < _LINGER_SIZE and (left := deadline - monotonic()) > 0:
