@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -212,3 +213,19 @@ def test_a_worker_serves_though_its_logs_cannot_be_opened(
     wait_until(lambda: access.exists() and here.errors.exists())
     wait_until(lambda: here.answers() and access.read_text())
     here.wait_for_error("writes to")
+
+
+def test_a_lack_of_descriptors_is_said_in_a_line_and_passes(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    here = serve("--workers", "1").wait_ready()
+    (worker,) = here.workers()
+    used = max(map(int, os.listdir(f"/proc/{worker}/fd"))) + 4
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (used, used))
+    kept = [here.connect() for _ in range(8)]
+    here.wait_for_error("cannot accept a connection: [Errno 24] Too many open files")
+    for sock in kept:
+        sock.close()
+    assert here.ask().isdigit()
+    assert "Traceback" not in here.errors.read_text()

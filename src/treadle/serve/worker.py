@@ -158,6 +158,12 @@ class WorkerServer(WSGIServer):
         limit = self.limits.connections
         return limit is not None and self.worker.connections >= limit
 
+    def _report(self, context: object, exc: Exception) -> None:
+        if isinstance(exc, OSError):  # mostly a lack of descriptors, which may last
+            self.worker.errors.write(f"treadle serve: cannot accept a connection: {exc}\n")
+        else:
+            super()._report(context, exc)
+
     def do_handle(self, *args: Any) -> None:
         """Serve a connection in a greenlet; answer 503 if its address has too many."""
         sock, address = args
