@@ -434,7 +434,8 @@ STATICS = {
     "http/frames.pyx": {"utf8_decoder": SET_ONCE},
     "http/h1.pyx": {
         "IN_HOST": SET_ONCE,
-        "METHODS": A_CACHE,
+        "IN_METHOD": SET_ONCE,
+        "METHODS": SET_ONCE,
         "SETTINGS": SET_ONCE,
         "VARIABLES": A_CACHE,
     },

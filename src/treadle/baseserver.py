@@ -309,7 +309,7 @@ class BaseServer:
         """Report *exc* to the hub and pause; return False if the server has ended."""
         if self.closed:
             return False
-        get_hub().handle_error(context, type(exc), exc, exc.__traceback__)
+        self._report(context, exc)
         if context is self and self.is_fatal_error(exc):
             self.close()
             if sys.stderr is not None:
@@ -319,6 +319,10 @@ class BaseServer:
             delay, self.delay = self.delay, min(self.max_delay, self.delay * 2)
             sleep(delay)
         return True
+
+    def _report(self, context: object, exc: Exception) -> None:
+        """Report *exc*, because of which a connection is not accepted or not served."""
+        get_hub().handle_error(context, type(exc), exc, exc.__traceback__)
 
     def __enter__(self) -> Self:
         if not self.started:

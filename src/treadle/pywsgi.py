@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from treadle.baseserver import Listener, Spawn
 from treadle.greenlet import GreenletExit
 from treadle.http.body import Input as _Input
-from treadle.http.connection import serve
+from treadle.http.connection import http2_connection, serve
 from treadle.http.forwarded import Forwarded
 from treadle.http.h1 import Request, RequestReader
 from treadle.http.http1 import Handler
 from treadle.http.limits import UNBOUNDED, Limits
-from treadle.http.log import SILENCE
+from treadle.http.log import SILENCE, request_line
 from treadle.http.policy import LIKE_GEVENT, Policy
 from treadle.http.proxy import Proxies, receive
 from treadle.http.stream import Stream
@@ -103,12 +103,8 @@ class _Named(WSGIExchange):
 
     @property
     def requestline(self) -> str:
-        """The first line of the request; empty if the request could not be read."""
-        request = self.request
-        if not request.version:
-            return ""
-        target = request.target.decode("latin-1")
-        return f"{request.method} {target} HTTP/{request.version}"
+        """The first line of the request; of one that was refused, what was read of it."""
+        return request_line(self.request)
 
     @property
     def headers(self) -> Message:
@@ -424,7 +420,12 @@ class WSGIServer(StreamServer):
         return self.environ_class(self.environ)
 
     def init_socket(self) -> None:
-        """Make the listening socket and set its address in the base environment."""
+        """Make the listening socket and set its address in the base environment.
+
+        Raises ImportError if ``http2`` is true and h2 is missing.
+        """
+        if self.http2:
+            http2_connection()
         super().init_socket()
         self.address: Any = self.socket.getsockname()
         if self.proxies is not None:

@@ -35,6 +35,7 @@ from treadle.http.frames import (
     frame,
 )
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
+from treadle.hub import sleep
 from treadle.lock import Semaphore
 
 __all__ = ["WebSocket", "WebSocketError", "application"]
@@ -46,6 +47,8 @@ _CHUNK = 16384
 _FRAGMENT = 262144
 #: Codes of a close (RFC 6455, 7.4.1).
 _NORMAL, _GOING_AWAY, _NO_STATUS, _ABNORMAL, _INTERNAL_ERROR = 1000, 1001, 1005, 1006, 1011
+#: How many steps to take before other greenlets have their turn.
+_TURN = 64
 #: How long to wait for the client's answer to a close, in seconds.
 _CLOSE_TIME = 2.0
 
@@ -86,6 +89,7 @@ class WebSocket:
         self._receiving = Semaphore(1)
         self._pinged = False
         self._close_sent = False
+        self._taken = 0  # steps: frames may come faster than they are taken
         self._over = False  # no more messages are received
         self._deadline = 0.0  # for the client's answer to a close
         self._ender: Greenlet[None] | None = None  # ends the receive() that a close() found
@@ -178,6 +182,9 @@ class WebSocket:
         reader = self._reader
         assert reader is not None
         while not self._over:
+            self._taken += 1
+            if self._taken % _TURN == 0:
+                sleep(0)
             try:
                 event = reader.read()
             except ProtocolError as exc:

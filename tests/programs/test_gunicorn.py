@@ -183,6 +183,14 @@ def test_untrusted_clients_cannot_set_the_scheme(
     assert site.end() == ""
 
 
+@pytest.mark.parametrize("command", [WORKER, GEVENT])
+def test_blanks_after_a_forwarded_value(gunicorn: Gunicorn, command: tuple[str, ...]) -> None:
+    site = gunicorn(command=command)
+    environ = json.loads(site.get("/environ", **{"X-Forwarded-Proto": "https \t"}))
+    assert environ["wsgi.url_scheme"] == "https"
+    assert site.end() == ""
+
+
 BAD = {
     "a long line": (b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "414"),
     "many headers": (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 30 + b"\r\n", "431"),

@@ -107,8 +107,11 @@ TABLE: dict[str, tuple[bytes, int]] = {
     "half a version": (b"GET / HTTP/1\r\nHost: a\r\n\r\n", 400),
     "version in small letters": (b"GET / http/1.1\r\nHost: a\r\n\r\n", 400),
     "something after the version": (b"GET / HTTP/1.1 x\r\nHost: a\r\n\r\n", 400),
-    "method in small letters": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "unknown method": (b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "method with a parenthesis": (b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "method not ASCII": (b"G\xc4T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "no method": (b" / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "method beyond the limit": (b"F" * 2001 + b" / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "method alone": (b"FOO\r\n\r\n", 400),
     "tabs": (b"GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "CONNECT": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     "relative target": (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -189,3 +192,60 @@ def test_a_truncated_head_is_not_passed_on(site: Callable[..., Site], cut: int) 
     here = site(hello)
     assert here.exchange(get(b"X: y")[:cut], end=True) == b""
     assert here.requests == []
+
+
+def tell(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"<{environ['REQUEST_METHOD']} {environ['PATH_INFO']} ".encode() + body + b">"]
+
+
+def test_any_token_is_a_method(site: Callable[..., Site]) -> None:
+    methods = ["FOO", "get", "GETX", "GE", "G", "POSTAL", "PUT", "DESCRIBE", "QUERY", "PRIX", "-1~"]
+    methods += ["GET", "M-SEARCH", "X" * 300, "!#$%&'*+-.^_`|~", "POST", "foo"]
+    data, expected = b"", []
+    for at, method in enumerate(methods):
+        head = f"{method} /{at} HTTP/1.1\r\nHost: a\r\n"
+        chunked = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        data += (head + ("Content-Length: 3\r\n\r\nabc" if at % 2 else chunked)).encode()
+        expected.append(f"<{method} /{at} abc>".encode())
+    here = site(tell)
+    for answers in (here.exchange(data, end=True), in_pieces(here, data)):
+        found = [line[: line.index(b">") + 1] for line in answers.split(b"\r\n\r\n")[1:]]
+        assert found == expected
+    assert [environ["REQUEST_METHOD"] for environ in here.requests] == 2 * methods
+
+
+def test_a_token_that_grows_for_ever_is_refused(site: Callable[..., Site]) -> None:
+    here = site(hello, LIMITS)
+    assert here.exchange(b"F" * 100_000).startswith(b"HTTP/1.1 501")
+    here = site(hello, Limits(header_time=0.1))
+    with here.connect() as sock:
+        sock.sendall(b"FO")
+        assert received(sock).startswith(b"HTTP/1.1 408")
+    assert '"FO" 408' in here.log[-1]
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (get(b"Content-Length: 10001"), "GET / HTTP/1.1"),
+        (b"FOO /a HTTP/1.1\r\nX: " + b"a" * 4000 + b"\r\n\r\n", "FOO /a HTTP/1.1"),
+        (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "GET /" + "a" * 2000),
+        (b"GET /a HTTP/1.1\r\n\r\n", "GET /a HTTP/1.1"),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT a:80 HTTP/1.1"),
+        (b"G\x01T / HTTP/1.1\r\nHost: a\r\n\r\n", "G"),
+        (b"\x16\x03\x01\x02\x00\x01", ""),
+    ],
+)
+def test_a_refusal_is_logged_and_answered_for_its_own_request(
+    site: Callable[..., Site], data: bytes, line: str
+) -> None:
+    here = site(hello, LIMITS)
+    answer = here.exchange(b"HEAD /before HTTP/1.1\r\nHost: a\r\n\r\n" + data)
+    head, _, body = answer.partition(b"\r\n\r\n")[2].partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}\r\n".encode() in head
+    assert body  # though the request before was a HEAD
+    before, refused = here.log
+    assert '"HEAD /before HTTP/1.1" 200' in before
+    assert f'"{line}" {head[9:12].decode()} {len(body)} 0.' in refused

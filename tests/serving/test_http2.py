@@ -6,6 +6,7 @@ import os
 import shutil
 import ssl as native_ssl
 import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -286,6 +287,12 @@ class TestAnswers:
 
         with Client(http2(application)) as client:
             assert client.answer(client.ask())[2] == b"x" * 200_000
+
+    def test_limits_that_are_turned_off(self, http2: Start) -> None:
+        limits = Limits(header_size=sys.maxsize, header_count=sys.maxsize)
+        with Client(http2(answering(b"hello"), limits)) as client:
+            headers = head("GET", "/", *((f"x-{number}", "1" * 100) for number in range(300)))
+            assert client.answer(client.ask(headers))[2] == b"hello"
 
     def test_trailers_of_a_request(self, http2: Start) -> None:
         trailers: list[Any] = []
@@ -660,6 +667,14 @@ class TestAbuse:
         found = self.ended(http2(echo), PriorityFrame(1, depends_on=3), times=10_000)
         assert found == ErrorCodes.ENHANCE_YOUR_CALM
 
+    def test_resets_of_a_closed_stream(self, http2: Start) -> None:
+        with Client(http2(answering(b"abc"))) as client:
+            id = client.ask()
+            client.answer(id)
+            client.send(*[RstStreamFrame(id)] * 10_000)
+            client.until(lambda: client.closed)
+            assert client.goaway == ErrorCodes.ENHANCE_YOUR_CALM
+
     def test_empty_data(self, http2: Start) -> None:
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
             with contextlib.suppress(OSError):
@@ -904,6 +919,13 @@ def test_http1_goes_on(http2: Start) -> None:
         assert received(sock).endswith(b"\r\n\r\nabc")
 
 
+def test_a_server_without_h2_does_not_start(http2: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h2", None)
+    monkeypatch.delitem(sys.modules, "treadle.http.http2")
+    with pytest.raises(ImportError, match="HTTP/2 needs h2"):
+        http2(answering(b"hello"))
+
+
 def test_without_it_there_is_none(site: Start) -> None:
     here = site(answering(b"abc"))
     assert here.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").startswith(b"HTTP/1.1 400 ")
@@ -925,6 +947,28 @@ def secure(http2: Start, authority: trustme.CA) -> Callable[[Any], Site]:
         return http2(application, ssl_context=context)
 
     return start
+
+
+@pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
+def test_tls_ends_with_a_notification(
+    secure: Callable[[Any], Site], authority: trustme.CA, protocol: str
+) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"abc"
+
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.set_alpn_protocols([protocol])
+    here = secure(application)
+    first = b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n and more"
+    for data in first if protocol == "http/1.1" else [b"no preface" * 10]:
+        with context.wrap_socket(
+            here.connect(), server_hostname="127.0.0.1", suppress_ragged_eofs=False
+        ) as sock:
+            sock.sendall(data)
+            answer = received(sock)  # SSLEOFError if it ends without
+            assert answer.endswith(b"abc") == (protocol == "http/1.1")
 
 
 class TestClients:

@@ -37,6 +37,10 @@ def second(command: int, transport: int, rest: bytes, size: int | None = None) -
 GOOD: dict[str, tuple[bytes, Any]] = {
     "1, IPv4": (b"PROXY TCP4 192.0.2.1 198.51.100.1 4321 80\r\n", V4),
     "1, IPv6": (b"PROXY TCP6 2001:db8::1 ::1 4321 80\r\n", V6),
+    "1, IPv4 as IPv6": (
+        b"PROXY TCP6 ::ffff:192.0.2.1 ::1 4321 80\r\n",
+        ("::ffff:192.0.2.1", 4321, 0, 0),
+    ),
     "1, port 0": (b"PROXY TCP4 192.0.2.1 198.51.100.1 0 65535\r\n", ("192.0.2.1", 0)),
     "1, the longest": (
         b"PROXY UNKNOWN " + b" ".join([b"f" * 39, b"f" * 39, b"65535", b"65535"]) + b"\r\n",

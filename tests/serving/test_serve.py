@@ -18,7 +18,7 @@ import pytest
 
 import treadle
 from treadle import socket as treadle_socket
-from treadle.serve.settings import SettingsError, from_environment
+from treadle.serve.settings import SettingsError, from_environment, parse
 
 #: Run everything, as the tests in tests/proof do; otherwise run a part.
 FULL = os.environ.get("PROOF_FULL") == "1"
@@ -44,6 +44,13 @@ def make():
     return app
 
 not_callable = 5
+
+async def asgi(scope, receive, send):
+    pass
+
+class Asgi:
+    async def __call__(self, scope, receive, send):
+        pass
 """
 
 
@@ -500,6 +507,13 @@ class TestSettings:
             ([], "no_such_module:app", "there is no module 'no_such_module'"),
             ([], "site_app:missing", "site_app has no 'missing'"),
             ([], "site_app:not_callable", "not callable"),
+            ([], "site_app:asgi", "site_app:asgi is an ASGI application"),
+            ([], "site_app:Asgi()", "site_app:Asgi() is an ASGI application"),
+            ([], ":app", "MODULE:APPLICATION"),
+            ([], "..site_app:app", "MODULE:APPLICATION"),
+            (["--bind", "unix:"], "site_app:app", "bind: there is no path in 'unix:'"),
+            (["--timeout", "nan"], "site_app:app", "timeout cannot be nan"),
+            (["--max-requests", "9" * 20], "site_app:app", "max_requests cannot be 999"),
         ],
     )
     def test_errors_name_the_setting(
@@ -520,6 +534,36 @@ class TestSettings:
         assert "Traceback" not in ended.stderr
         if ended.returncode == 2 and "usage" not in ended.stderr:
             assert len(ended.stderr.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("tool = 5", "there is no setting 'tool'"),
+            ("[tool.treadle]\nserve = 5", "there is no setting 'tool'"),
+            ("bind = [5]", "bind must be a list of str"),
+            ("timeout = 1" + "0" * 400, "timeout cannot be 1000"),
+            ("app = 'a:b'\nsni = {a = 'x'}", "sni: 'a' must be"),
+            ("app = 'a:b'\nsni = {a = []}", "sni: 'a' must be"),
+            ("app = '\xff'", "can't decode byte"),
+        ],
+    )
+    def test_mistakes_in_a_file(self, tmp_path: Path, text: str, said: str) -> None:
+        path = tmp_path / "serve.toml"
+        path.write_text(text, encoding="latin-1")
+        with pytest.raises(SettingsError, match=re.escape(said)):
+            parse(["--config", str(path)])
+
+    @pytest.mark.parametrize("flags", [["--http2"], []])
+    def test_without_h2_there_is_no_http2(
+        self, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+    ) -> None:
+        assert parse(["a:b"]).http2
+        monkeypatch.setitem(sys.modules, "h2", None)
+        if flags:
+            with pytest.raises(SettingsError, match="http2 needs h2"):
+                parse([*flags, "a:b"])
+        else:
+            assert not parse(["a:b"]).http2
 
     def test_an_unknown_variable(self) -> None:
         with pytest.raises(SettingsError, match="TREADLE_SERVE_WORKER: there is no setting"):
@@ -549,12 +593,55 @@ def test_the_admin_server_s_socket_is_removed(serve: Callable[..., Served], tmp_
     assert not path.exists()
 
 
+def exposed(text: str) -> dict[str, str]:
+    """Return the samples of metrics in Prometheus's text format; check its rules.
+
+    Each metric has HELP, TYPE and samples, in this order and together, and no sample comes twice. A
+    histogram has growing buckets, the last of which is its count, and a sum.
+    """
+    assert text.endswith("\n")
+    found: dict[str, str] = {}
+    name = kind = ""
+    named: set[str] = set()
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.startswith("# HELP "):
+            name = line.split(" ", 3)[2]
+            assert name not in named
+            assert line.split(" ", 3)[3]
+            named.add(name)
+            said, kind = next(lines).rsplit(" ", 1)
+            assert said == f"# TYPE {name}"
+            assert kind in ("counter", "gauge", "histogram")
+            assert (kind == "counter") == name.endswith("_total")
+            continue
+        sample, labels, value = re.fullmatch(
+            r'([a-z_]+)(\{[a-z]+="[^"\\]+"\})? ([0-9.]+)', line
+        ).groups()  # type: ignore[union-attr]
+        ends = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        assert sample in {name + end for end in ends}
+        assert sample + (labels or "") not in found
+        found[sample + (labels or "")] = value
+    for name in named:
+        buckets = [value for each, value in found.items() if each.startswith(f"{name}_bucket")]
+        if buckets:
+            assert buckets == sorted(buckets, key=int)
+            assert buckets[-1] == found[f"{name}_count"]
+            assert f"{name}_sum" in found
+        else:
+            assert any(each.partition("{")[0] == name for each in found)
+    return found
+
+
 def test_admin(serve: Callable[..., Served]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     flags = ("--header-timeout", "1", "--workers", "2", "--admin", f"127.0.0.1:{port}")
     here = serve(*flags).wait_ready()
+    with here.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")  # without a Host
+        assert sock.recv(1000).startswith(b"HTTP/1.1 400")
     for _ in range(9):
         here.ask()
 
@@ -572,11 +659,8 @@ def test_admin(serve: Callable[..., Served]) -> None:
     assert "200 OK" in admin("/livez")
     assert "2 workers serve" in admin("/readyz")
     assert "404 Not Found" in admin("/other")
-    metrics = dict(
-        line.rsplit(" ", 1)
-        for line in admin("/metrics").splitlines()
-        if line.startswith("treadle_")
-    )
+    metrics = exposed(admin("/metrics").partition("\r\n\r\n")[2])
+    assert metrics['treadle_requests_total{code="4xx"}'] == "1"
     assert metrics['treadle_requests_total{code="2xx"}'] == "10"  # one is wait_ready()'s
-    assert metrics['treadle_request_seconds_bucket{le="+Inf"}'] == "10"
+    assert metrics['treadle_request_seconds_bucket{le="+Inf"}'] == "11"
     assert metrics["treadle_workers"] == "2"

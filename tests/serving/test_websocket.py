@@ -3,6 +3,7 @@
 import os
 import random
 import struct
+import sys
 import time
 import zlib
 from base64 import b64encode
@@ -593,6 +594,33 @@ class TestLimits:
             go.set()
         assert done.wait(10)
         treadle.sleep(0.01)
+
+    def test_tiny_frames_leave_others_their_turn(self, site: Start) -> None:
+        turns: list[int] = []
+        ticks = 0
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            ws = environ["wsgi.websocket"]
+            while ws.receive() is not None:
+                turns.append(ticks)
+            return []
+
+        def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                treadle.sleep(0)
+
+        here = site(application)
+        many = frame(TEXT, b"a") + frame(TEXT, fin=False) + frame(0, fin=False) * 6000
+        with here.connect() as sock:
+            sock.sendall(handshake())
+            upgraded(sock)
+            ticker = treadle.spawn(tick)
+            sock.sendall(many + frame(0, b"b") + BYE)
+            received(sock)
+            ticker.kill()
+        assert turns[1] - turns[0] > 80
 
 
 class TestUse:

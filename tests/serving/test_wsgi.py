@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
@@ -193,6 +194,25 @@ class TestAnswers:
         assert headers["Content-Length"] == "2000000"
         assert body == content[1_000_000:]
         assert opened[0].closed
+
+    def test_a_file_that_becomes_shorter_is_logged_with_what_was_sent(
+        self, site: Start, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "film"
+        path.write_bytes(b"x" * 8_000_000)  # more than the system's buffers take
+
+        def application(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [])
+            return environ["wsgi.file_wrapper"](path.open("rb"))
+
+        here = site(application)
+        with here.connect() as sock:
+            sock.sendall(get("/"))
+            head = sock.recv(100)
+            os.truncate(path, 1)
+            _head, _, body = (head + received(sock)).partition(b"\r\n\r\n")
+        assert f'" 200 {len(body)} ' in here.log[0]
+        assert f"lacks {8_000_000 - len(body)} bytes" in here.errors[0]
 
     def test_a_compressed_file_is_sent_as_its_read_gives_it(
         self, site: Start, tmp_path: Path
@@ -774,3 +794,65 @@ def test_the_log(site: Start) -> None:
     (line,) = here.log
     pattern = r'127.0.0.1 - - \[\d{4}-\d\d-\d\d [\d:]{8}\] "GET /x\?y HTTP/1.1" 200 3 \d\.\d{6}\n'
     assert re.fullmatch(pattern, line)
+
+
+def test_what_is_kept_of_a_finished_request_is_dead(site: Callable[..., Site]) -> None:
+    kept: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        errors: list[str] = []
+        if environ["PATH_INFO"] == "/2":
+            for step in (
+                partial(kept[0], "200 OK", []),
+                partial(kept[1], b"evil"),
+                kept[2].read,
+                partial(kept[3], [("Link", "evil")]),
+            ):
+                try:
+                    step()
+                except (AssertionError, OSError) as exc:
+                    errors.append(str(exc))
+        else:
+            kept.extend([start_response, write])
+            kept.extend([environ["wsgi.input"], environ["wsgi.early_hints"]])
+        yield b"<"
+        yield str(errors).encode()
+        yield b">"
+
+    here = site(app)
+    first = b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    second = b"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    third = b"GET /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answers = here.exchange(first + second + third)
+    assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"HTTP/1.1") == 3
+    assert answers.count(b"the request is over") == 3
+    assert b"evil" not in answers
+    with pytest.raises(AssertionError, match="the request is over"):
+        kept[1](b"evil")
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_an_interim_status_is_no_response(site: Callable[..., Site], status: str) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response(status, [])
+        return [b""]
+
+    here = site(app)
+    answer = here.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 500") == answer.count(b"HTTP/1.1") == 1
+    assert "interim" in "".join(here.errors)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_body_that_is_not_sent_has_no_length_in_the_log(
+    site: Callable[..., Site], parts: int
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response(f"{environ['QUERY_STRING'] or 200} X", [])
+        return [b"body"] if parts == 1 else iter([b"bo", b"dy"])
+
+    here = site(app)
+    for line in ("HEAD / ", "GET /?304 ", "GET /?204 ", "GET / "):
+        here.exchange(f"{line}HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    assert [line.split('" ')[1].split()[1] for line in here.log] == ["-", "-", "-", "4"]

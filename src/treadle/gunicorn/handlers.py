@@ -39,23 +39,25 @@ class Forwarding:
         self, environ: dict[str, Any], headers: Iterable[tuple[bytes, bytes]]
     ) -> BadRequest | None:
         """Update *environ* from *headers*; return the error in the headers, or None."""
+        # llhttp leaves the blanks after a value.
+        trimmed = [(raw, value.decode("latin-1").rstrip(" \t")) for raw, value in headers]
         if not self._variables.isdisjoint(environ):
             schemes = {
-                "https" if value.decode("latin-1") == self._schemes[name] else "http"
-                for raw, value in headers
+                "https" if value == self._schemes[name] else "http"
+                for raw, value in trimmed
                 if (name := raw.decode("latin-1").upper()) in self._schemes
             }
             if len(schemes) > 1:
                 return BadRequest("400 Bad Request", "headers that contradict each other")
             (environ["wsgi.url_scheme"],) = schemes
-        for raw, value in headers:
+        for raw, value in trimmed:
             if b"_" not in raw:  # it is in the environment already
                 continue
             name = raw.decode("latin-1").upper()
             if name in self._names or "*" in self._names:
-                environ[f"HTTP_{name.replace('-', '_')}"] = value.decode("latin-1")
+                environ[f"HTTP_{name.replace('-', '_')}"] = value
                 if name == "SCRIPT_NAME":
-                    environ[name] = value.decode("latin-1")
+                    environ[name] = value
         return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from treadle._core.clock import seconds as monotonic
 from treadle.hub import sleep
 
-__all__ = ["PATIENT", "URGENT", "end_connections", "serve"]
+__all__ = ["PATIENT", "URGENT", "end_connections", "http2_connection", "serve"]
 
 #: How long the connections of a server that stops have to end by themselves, in seconds: if the
 #: end is urgent, and if active clients are to use them once more.
@@ -42,9 +42,14 @@ def _chosen(sock: Any) -> str | None:
 
 def serve_http2(sock: Any, address: Any, server: Any, first: bytes = b"") -> None:
     """Serve an HTTP/2 connection; *first* are the bytes that were received already."""
+    _handle(http2_connection()(sock, address, server, first), server)
+
+
+def http2_connection() -> type[Any]:
+    """Return the class of HTTP/2 connections; raise ImportError if h2 is missing."""
     from treadle.http.http2 import Connection
 
-    _handle(Connection(sock, address, server, first), server)
+    return Connection
 
 
 def _handle(connection: Any, server: Any) -> None:

@@ -8,7 +8,7 @@ cdef class Counters:
     Counts requests in *values*, an array of doubles that may be shared with another process.
 
     The other arguments are indexes in it. *codes* is the first of five counts of requests, those
-    answered with 1xx to 5xx. *seconds* is the sum of the requests' times, and *sent* the sum of
+    answered with 1xx to 5xx; the last one has those with 6xx to 9xx too. *seconds* is the sum of the requests' times, and *sent* the sum of
     the bytes of their responses' bodies. *buckets* is the first bucket of a histogram of the
     times, whose upper bounds are *bounds*.
     """
@@ -20,14 +20,14 @@ cdef class Counters:
 
     cdef count_request(self, int code, double seconds, long long sent):
         cdef int at
-        if 100 <= code < 600:
-            self.values[self.codes + code // 100 - 1] += 1
-        self.values[self.seconds] += seconds
         self.values[self.sent] += sent
-        for at in range(len(self.bounds)):
-            if seconds <= <double>self.bounds[at]:
-                self.values[self.buckets + at] += 1
-                break
+        if code >= 100:  # else it has no answer
+            self.values[self.codes + min(code // 100, 5) - 1] += 1
+            self.values[self.seconds] += seconds
+            for at in range(len(self.bounds)):
+                if seconds <= <double>self.bounds[at]:
+                    self.values[self.buckets + at] += 1
+                    break
         if self.left:
             self.left -= 1
             if not self.left:

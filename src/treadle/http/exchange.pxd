@@ -36,6 +36,7 @@ cdef class Exchange:
     cdef forget_response(self)
     cdef serve(self)
     cdef handle_counted(self)
+    cdef count(self)
     cpdef handle_one_response(self)
     cpdef log_request(self)
     cdef send_part(self, bytes data)
@@ -51,6 +52,7 @@ cdef class Exchange:
 
     # Each kind of application implements these.
     cdef begin(self)
+    cdef leave(self)
     cpdef run_application(self)
 
     # Each protocol implements these.

@@ -93,13 +93,20 @@ cdef class Exchange:
             self.handle_one_response()
         finally:
             self.counters.active -= 1
-            seconds = self.time_finish - self.time_start
-            self.counters.count_request(self.code, seconds, self.response_length)
+            self.count()
+
+    cdef count(self):
+        seconds = self.time_finish - self.time_start
+        self.counters.count_request(self.code, seconds, self.response_length)
 
     # -- what a kind of application does
 
     cdef begin(self):
         """Prepare what the application gets of the request."""
+        raise NotImplementedError
+
+    cdef leave(self):
+        """Take from the application what it got of the request; the response has ended."""
         raise NotImplementedError
 
     cpdef run_application(self):
@@ -156,6 +163,7 @@ cdef class Exchange:
                 else:
                     self.answer_client_error()
         finally:
+            self.leave()
             self.time_finish = now() / 1e9
             self.log_request()
 
@@ -174,6 +182,7 @@ cdef class Exchange:
                 data = data[: self.left]
             self.left -= len(data)
         elif framing is NONE:
+            self.response_length -= len(data)
             data = b""
         self.send_both(head, data, False)
 
@@ -185,10 +194,10 @@ cdef class Exchange:
             self.check_forbidden(data)
         cdef bytes body = data if type(data) is bytes else as_bytes(data)
         head = self.head(len(body))
-        self.response_length = len(body)
         if self.framing is NONE:
             body = b""
-        elif self.left != len(body):
+        self.response_length = len(body)
+        if self.framing is not NONE and self.left != len(body):
             self.report_length(len(body))
             body = body[: self.left]
         self.send_both(head, body, self.framing is NONE or self.left == len(body))
@@ -299,9 +308,14 @@ cdef class Exchange:
 
     cdef refuse(self, error):
         """Answer a malformed request with the status of *error*, a BadRequest."""
+        began = self.time_start
         self.forget_response()
+        self.time_start = began
         self.close_connection = True
         self.answer(error.status)
+        self.time_finish = now() / 1e9
+        if self.counters is not None:
+            self.count()
         self.log_request()
 
     cdef answer(self, status):

@@ -7,11 +7,11 @@ cdef extern from "llhttp/llhttp.h":
         uint8_t method, http_major, http_minor, upgrade
         void *data
     enum:
-        HTTP_REQUEST, HPE_OK, HPE_PAUSED_UPGRADE
+        HTTP_REQUEST, HPE_OK, HPE_PAUSED, HPE_PAUSED_UPGRADE
     ctypedef int (*llhttp_data_cb)(llhttp_t *parser, const char *at, size_t size) except -1
     ctypedef int (*llhttp_cb)(llhttp_t *parser) except -1
     ctypedef struct llhttp_settings_t:
-        llhttp_cb on_message_begin, on_headers_complete, on_message_complete
+        llhttp_cb on_headers_complete, on_message_complete
         llhttp_cb on_header_value_complete, on_chunk_header
         llhttp_data_cb on_url, on_header_field, on_header_value, on_body
         llhttp_data_cb on_chunk_extension_name, on_chunk_extension_value
@@ -19,6 +19,7 @@ cdef extern from "llhttp/llhttp.h":
     void llhttp_init(llhttp_t *parser, int kind, const llhttp_settings_t *settings)
     int llhttp_execute(llhttp_t *parser, const char *data, size_t size) except *
     int llhttp_should_keep_alive(const llhttp_t *parser)
+    void llhttp_resume(llhttp_t *parser)
     void llhttp_resume_after_upgrade(llhttp_t *parser)
     const char *llhttp_get_error_reason(const llhttp_t *parser)
     const char *llhttp_get_error_pos(const llhttp_t *parser)
@@ -65,6 +66,8 @@ cdef class Request:
 cdef int add_field(Request request, bytes name, bytes value) except -1
 # Return the host, with the port, of an absolute target; "" for another one.
 cdef str host_of_target(bytes target)
+# Return whether the text is one of the methods that HTTP allows.
+cdef bint is_method(str method) except -1
 # Return a BadRequest if the request's head is invalid, or None.
 cdef object fault_of(Request request, bint host_required)
 
@@ -81,7 +84,10 @@ cdef class RequestReader:
     cdef readonly bint in_head
     # The bytes after a request that asks for another protocol; None if no request does.
     cdef readonly bytes rest
-    cdef Request request             # the request that is being read, or the last one
+    # The request that is being read, or the last one. Of one that is refused, it has what was read.
+    cdef readonly Request request
+    cdef bint between                # no request has begun, or its method is incomplete
+    cdef bytes method                # what there is of that
     cdef bint resuming
     cdef Py_ssize_t head_size        # bytes of the head, or trailers, that were parsed
     cdef Py_ssize_t fed              # bytes fed since the incomplete head began
@@ -96,6 +102,9 @@ cdef class RequestReader:
     cdef bytes name, value           # of the header that is being parsed
     cdef void begin(self) noexcept
     cpdef feed(self, bytes data)
+    cdef const char *read_method(self, const char *at, const char *end) except NULL
+    cdef int parse(self, bytes data) except -1
+    cdef int check(self, int result) except -1
     cdef int head_begins(self) except -1
     cdef int add_target(self, bytes part) except -1
     cdef int header_ends(self) except -1

@@ -2,6 +2,9 @@
 
 llhttp parses strictly: it rejects bare line feeds, folded lines, control characters, conflicting
 or odd lengths and bad chunks. fault_of() rejects what llhttp accepts and a server must not.
+
+llhttp knows a list of methods, and HTTP does not: the reader itself reads the method of each
+request, and llhttp, which stops after each request, gets PUT for one that it does not know.
 """
 
 from collections import deque
@@ -9,7 +12,7 @@ from collections import deque
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.string cimport memchr
+from libc.string cimport memchr, memcmp
 
 from treadle.http.policy import STRICT
 
@@ -18,16 +21,33 @@ cdef extern from "Python.h":
 
 __all__ = ["BadRequest", "Request", "RequestReader", "is_host", "variable"]
 
-# Methods that llhttp accepts, but that are for proxies and for other versions of HTTP.
+# Methods that are for proxies and for other versions of HTTP.
 cdef frozenset NOT_SERVED = frozenset({"CONNECT", "PRI"})
+
+# The methods by which llhttp parses requests: its numbers 0 to 34, and QUERY. The others that it
+# knows are of RTSP.
+cdef dict METHODS = {
+    (<bytes>llhttp_method_name(_at)): (<bytes>llhttp_method_name(_at)).decode("ascii")
+    for _at in (*range(35), 46)
+}
 
 cdef enum:
     SMALL = 2048  # bytes of a body
+
+# The characters of a method (RFC 9110, 5.6.2).
+cdef bint[256] IN_METHOD
+for _at in range(256):
+    IN_METHOD[_at] = _at < 128 and (chr(_at).isalnum() or chr(_at) in "!#$%&'*+-.^_`|~")
 
 # RFC 3986's characters of a host and a port, without the comma, which would separate two hosts.
 cdef bint[128] IN_HOST
 for _at in range(128):
     IN_HOST[_at] = chr(_at).isalnum() or chr(_at) in "-._~!$&'()*+;=%:[]"
+
+
+cdef object item(dict table, object key):
+    cdef PyObject *found = borrowed_item(table, key)
+    return None if found == NULL else <object>found
 
 
 class BadRequest(Exception):
@@ -123,11 +143,6 @@ cdef str host_of_target(bytes target):
     return rest[:end].decode("latin-1")
 
 
-cdef object item(dict fields, str name):
-    cdef PyObject *found = borrowed_item(fields, name)
-    return None if found == NULL else <object>found
-
-
 cpdef bint is_host(str host) except -1:
     """Return whether *host* consists of the characters of a host and a port (RFC 3986, 3.2)."""
     cdef Py_UCS4 character
@@ -137,15 +152,12 @@ cpdef bint is_host(str host) except -1:
     return True
 
 
-# Cache of method names by llhttp's numbers.
-cdef dict METHODS = {}
-
-
-cdef str method_of(int number):
-    name = METHODS.get(number)
-    if name is None:
-        name = METHODS[number] = (<bytes>llhttp_method_name(number)).decode("ascii")
-    return name
+cdef bint is_method(str method) except -1:
+    cdef Py_UCS4 character
+    for character in method:
+        if character >= 256 or not IN_METHOD[character]:
+            return False
+    return bool(method)
 
 
 cdef str version_of(llhttp_t *parser):
@@ -223,6 +235,7 @@ cdef class RequestReader:
     cdef void begin(self) noexcept:
         llhttp_init(&self.parser, HTTP_REQUEST, &SETTINGS)
         self.parser.data = <void *>self
+        self.between = True
 
     cpdef feed(self, bytes data):
         """Parse *data*, the next bytes that the client sent."""
@@ -234,17 +247,81 @@ cdef class RequestReader:
         if self.in_head:
             self.fed += len(data)
         try:
-            result = llhttp_execute(&self.parser, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-            if result == HPE_PAUSED_UPGRADE:
-                self.rest = data[llhttp_get_error_pos(&self.parser) - PyBytes_AS_STRING(data):]
-                llhttp_resume_after_upgrade(&self.parser)
-            elif result != HPE_OK:
-                reason = <bytes>llhttp_get_error_reason(&self.parser)
-                self.error = BadRequest("400 Bad Request", reason.decode("latin-1"))
+            self.parse(data)
         except BadRequest as exc:
             self.error = exc
         if self.error is None and self.in_head and self.fed > self.most_in_head:
             self.error = too_large()
+        if self.error is not None and self.in_head and self.head_size:
+            self.request.version = version_of(&self.parser)
+
+    cdef int parse(self, bytes data) except -1:
+        cdef const char *at = PyBytes_AS_STRING(data)
+        cdef const char *end = at + PyBytes_GET_SIZE(data)
+        while at < end:
+            if self.between:
+                at = self.read_method(at, end)
+                if self.between:
+                    break
+            result = llhttp_execute(&self.parser, at, end - at)
+            if result == HPE_PAUSED:
+                at = llhttp_get_error_pos(&self.parser)
+                llhttp_resume(&self.parser)
+            elif result == HPE_PAUSED_UPGRADE:
+                self.rest = data[llhttp_get_error_pos(&self.parser) - PyBytes_AS_STRING(data):]
+                llhttp_resume_after_upgrade(&self.parser)
+                break
+            else:
+                self.check(result)
+                break
+        return 0
+
+    cdef int check(self, int result) except -1:
+        if result != HPE_OK:
+            reason = <bytes>llhttp_get_error_reason(&self.parser)
+            raise BadRequest("400 Bad Request", reason.decode("latin-1"))
+        return 0
+
+    cdef const char *read_method(self, const char *at, const char *end) except NULL:
+        """Read the method of a request up to *end*; return the place where llhttp goes on.
+
+        If the method is complete then, no request is *between*.
+        """
+        cdef const char *start
+        if self.method is None:
+            while at < end and (at[0] == c"\r" or at[0] == c"\n"):
+                at += 1
+            if at == end:
+                return at
+            self.head_begins()
+        start = at
+        while at < end and IN_METHOD[<unsigned char>at[0]]:
+            at += 1
+        if self.method is None and at - start == 3 and at < end and memcmp(start, b"GET ", 4) == 0:
+            # The most usual one, without the objects that others cost.
+            if not self.resuming:
+                self.request.method = "GET"
+            self.between = False
+            return start
+        part = PyBytes_FromStringAndSize(start, at - start)
+        method = part if self.method is None else self.method + part
+        known = item(METHODS, method)
+        if not self.resuming:
+            self.request.method = method.decode("ascii") if known is None else known
+        if len(method) > self.most_in_line:
+            raise BadRequest("501 Not Implemented", f"longer than {self.most_in_line} bytes")
+        if at == end:
+            self.method = method
+            return at
+        split, self.method = self.method is not None, None
+        if at[0] != c" " or not method:
+            raise BadRequest("400 Bad Request", "a method that is none")
+        self.between = False
+        if known is not None and not split:
+            return start
+        first = (b"PUT" if known is None else method) + b" "
+        self.check(llhttp_execute(&self.parser, first, len(first)))
+        return at + 1
 
     def resume(self):
         """Stay with HTTP/1.1 after a request for another protocol, and read the request's body.
@@ -313,7 +390,6 @@ cdef class RequestReader:
         if self.resuming:
             self.resuming = False
             return 0
-        request.method = method_of(self.parser.method)
         request.version = version_of(&self.parser)
         fault = fault_of(request, self.host_required)
         if fault is not None:
@@ -373,10 +449,6 @@ cdef bytes longer(bytes before, const char *at, size_t size):
     return part if before is None else before + part
 
 
-cdef int on_message_begin(llhttp_t *parser) except -1:
-    return reader_of(parser).head_begins()
-
-
 cdef int on_url(llhttp_t *parser, const char *at, size_t size) except -1:
     return reader_of(parser).add_target(PyBytes_FromStringAndSize(at, size))
 
@@ -417,13 +489,13 @@ cdef int on_body(llhttp_t *parser, const char *at, size_t size) except -1:
 
 
 cdef int on_message_complete(llhttp_t *parser) except -1:
-    reader_of(parser).request.complete = True
-    return 0
+    reader = reader_of(parser)
+    reader.request.complete = reader.between = True
+    return 0 if parser.upgrade else HPE_PAUSED
 
 
 cdef llhttp_settings_t SETTINGS
 llhttp_settings_init(&SETTINGS)
-SETTINGS.on_message_begin = on_message_begin
 SETTINGS.on_url = on_url
 SETTINGS.on_header_field = on_header_field
 SETTINGS.on_header_value = on_header_value

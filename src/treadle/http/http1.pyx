@@ -12,6 +12,7 @@ from errno import EPIPE as _EPIPE
 from io import BufferedReader
 
 from treadle.http.body import Received
+from treadle.http.ending import notify_close
 from treadle.http.h1 import BadRequest
 from treadle.socket import socket as treadle_socket
 
@@ -195,6 +196,8 @@ cdef class Handler(WSGIExchange):
                     reader.error = BadRequest("408 Request Timeout", "the head took too long")
             if not reader.ready:
                 if reader.error is not None:
+                    self.request = reader.request if reader.in_head else NO_REQUEST
+                    self.time_start = now() / 1e9
                     self.refuse(reader.error)
                 return None
         request = reader.ready[0]
@@ -297,7 +300,7 @@ cdef class Handler(WSGIExchange):
             self.socket.settimeout(seconds)
 
     cdef end(self):
-        self.methods = None
+        self.methods = self.steps = None
         sock, self.socket = self.socket, None
         if sock is None or self.preface:  # the socket was taken over
             return
@@ -305,7 +308,9 @@ cdef class Handler(WSGIExchange):
             if self.cut:
                 # A reset, so that no client takes the part that it got for the whole.
                 sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
-            elif (self.close_connection or self.reader.ready
+                return
+            notify_close(sock)
+            if (self.close_connection or self.reader.ready
                     or self.reader.error is not None or not self.request.complete):
                 # What the client has sent, or still sends, would reset the connection.
                 self.linger(sock)
@@ -431,9 +436,8 @@ cdef class Handler(WSGIExchange):
         at, size = place
         head = self.head(size)
         if self.framing is LENGTH:
-            self.response_length = min(size, self.left)
+            end = at + min(size, self.left)
             self.send(head)
-            end = at + self.response_length
             try:
                 while at < end:
                     self.wait_at_most(self.write_time)
@@ -441,10 +445,11 @@ cdef class Handler(WSGIExchange):
                     if not sent:
                         break  # the file has become shorter
                     at += sent
+                    self.response_length += sent
             except BaseException as exc:
                 self.note_cut(exc)
                 raise
-            self.left -= self.response_length - (end - at)
+            self.left -= self.response_length
             self.finish()
         else:
             self.send(head)

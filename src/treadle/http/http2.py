@@ -8,6 +8,7 @@ from typing import Any
 
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
+from treadle.http.ending import notify_close
 from treadle.http.stream import Stream
 from treadle.lock import Semaphore
 from treadle.pool import Group
@@ -45,6 +46,8 @@ _CREDIT = 1024
 _MOST_TABLE = 65536
 #: As the last stream in GOAWAY: all that are on their way.
 _ANY_STREAM = (1 << 31) - 1
+#: The largest value of a setting (RFC 9113, 6.5.1).
+_MOST_SETTING = (1 << 32) - 1
 
 
 class _Budget:
@@ -69,8 +72,17 @@ class _Budget:
 class _Rules(H2Connection):
     """h2's connection, except that open streams are still answered after the client's GOAWAY.
 
-    RFC 9113, 6.8, requires that.
+    RFC 9113, 6.8, requires that. It also counts the frames that are no event, such as those on
+    streams that are closed.
     """
+
+    silent = 0
+
+    def _receive_frame(self, frame: Any) -> Any:
+        events = super()._receive_frame(frame)
+        if not events:
+            self.silent += 1
+        return events
 
     def _receive_goaway_frame(self, frame: Any) -> Any:
         event = h2_events.ConnectionTerminated()
@@ -112,7 +124,7 @@ class Connection:
         self._resets = _Budget(burst=200, rate=20)
         self._h2 = _Rules(H2Configuration(client_side=False, header_encoding=False))
         limits = self._limits
-        header_list = 2 * (limits.header_size + 32 * limits.header_count)
+        header_list = min(2 * (limits.header_size + 32 * limits.header_count), _MOST_SETTING)
         self._h2.local_settings = Settings(
             client=False,
             initial_values={
@@ -184,6 +196,9 @@ class Connection:
         """Handle *data* that the client sent; return whether to receive more."""
         try:
             good = all(self._hear(event) for event in self._h2.receive_data(data))
+            while good and self._h2.silent:
+                self._h2.silent -= 1
+                good = self._afford(self._control)
             if self._h2.overlong:
                 self._h2.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
                 raise ProtocolError("a frame longer than was agreed")
@@ -303,6 +318,7 @@ class Connection:
 
     def _close(self) -> None:
         try:
+            notify_close(self.socket)
             socket.shutdown(self.socket, SHUT_WR)
             deadline, size = monotonic() + _LINGER_TIME, 0
             while size < _LINGER_SIZE and (left := deadline - monotonic()) > 0:

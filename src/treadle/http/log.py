@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import localtime, strftime, time
 from typing import Any
 
-__all__ = ["FORMATS", "SILENCE"]
+__all__ = ["FORMATS", "SILENCE", "request_line"]
 
 
 class _Silence:
@@ -36,10 +36,12 @@ def _quoted(value: str | None) -> str:
     return f'"{value.translate(_ESCAPED)}"' if value else '"-"'
 
 
-def _request_line(handler: Any) -> str:
-    request = handler.request
+def request_line(request: Any) -> str:
+    """Return the first line of *request*, or what was read of it before it was refused."""
     target = request.target.decode("latin-1")
-    return f"{request.method} {target} HTTP/{request.version}" if request.version else ""
+    if request.version:
+        return f"{request.method} {target} HTTP/{request.version}"
+    return f"{request.method} {target}".rstrip(" ")
 
 
 _stamp = (0, "")
@@ -65,7 +67,7 @@ def _host(handler: Any) -> str:
 def common(handler: Any) -> str:
     """Return the request's line in NCSA's common log format."""
     user = str(handler.environ.get("REMOTE_USER") or "-").translate(_ESCAPED_WORD)
-    line = _quoted(_request_line(handler))
+    line = _quoted(request_line(handler.request))
     size = handler.response_length or "-"
     return f"{_host(handler)} - {user} [{_now()}] {line} {handler.code} {size}"
 
@@ -87,7 +89,7 @@ def as_json(handler: Any) -> str:
             "remote_addr": _host(handler),
             "method": request.method,
             "target": request.target.decode("latin-1"),
-            "protocol": f"HTTP/{request.version}",
+            "protocol": f"HTTP/{request.version}" if request.version else None,
             "host": fields.get("HTTP_HOST"),
             "status": handler.code,
             "bytes": handler.response_length,

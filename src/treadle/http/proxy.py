@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
 from treadle._core.clock import seconds as monotonic
@@ -158,4 +159,6 @@ def _check_extensions(data: bytes) -> None:
 
 
 def _address(host: IPv4Address | IPv6Address, port: int) -> Address:
-    return (str(host), port) if host.version == 4 else (str(host), port, 0, 0)
+    # As the system writes it: "::ffff:10.0.0.1", where ipaddress writes "::ffff:a00:1".
+    name = inet_ntop(AF_INET if host.version == 4 else AF_INET6, host.packed)
+    return (name, port) if host.version == 4 else (name, port, 0, 0)

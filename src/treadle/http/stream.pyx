@@ -4,16 +4,11 @@ from treadle.event import Event
 from treadle.http.h1 import BadRequest
 
 from treadle._core.clock cimport now
-from treadle.http.h1 cimport Request, add_field, fault_of
+from treadle.http.h1 cimport Request, add_field, fault_of, is_method
 from treadle.http.response cimport HeaderLines
 from treadle.http.wsgi cimport WSGIExchange
 
 __all__ = ["Stream"]
-
-# The characters that a method consists of (RFC 9110, 5.6.2).
-cdef frozenset TOKEN = frozenset(
-    b"!#$%&'*+-.^_`|~0123456789" + bytes(range(65, 91)) + bytes(range(97, 123))
-)
 
 
 cdef class Stream(WSGIExchange):
@@ -74,7 +69,7 @@ cdef class Stream(WSGIExchange):
         fault = fault_of(request, True)
         if fault is not None:
             return fault
-        if not TOKEN.issuperset(request.method.encode("latin-1")):
+        if not is_method(request.method):
             return BadRequest("400 Bad Request", "a method that is none")
         if request.target[:1] != b"/" and (request.target, request.method) != (b"*", "OPTIONS"):
             return BadRequest("400 Bad Request", "a path that is none")
@@ -141,7 +136,7 @@ cdef class Stream(WSGIExchange):
                 self.serve()
                 self.connection.base_environ = self.base_environ
         finally:
-            self.methods = None
+            self.methods = self.steps = None
             self.connection.finish(self)
 
     def pause(self, seconds):

@@ -4,10 +4,11 @@ from treadle.http.exchange cimport Exchange
 cdef class WSGIExchange(Exchange):
 
     cdef public object environ, result, wsgi_input
-    # The bound methods start_response, write, _receive_body and _early_hints, which bound() makes
-    # once and not for each request. None before the first request and after the last: they refer
-    # to this object, which is a reference cycle.
+    # The methods of a Steps that the application gets, which bound() makes once and not for each
+    # request. None before the first request and after the last: they refer to this object, which is
+    # a reference cycle.
     cdef tuple methods
+    cdef object steps
     cdef object base_environ          # what the environments of all requests contain
     cdef bint input_is_body           # the policy's
 

@@ -6,12 +6,17 @@ from treadle.http.body import FileWrapper, Input
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_Copy, PyDict_Update
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr
 
 from treadle.http.exchange cimport Exchange, as_bytes
 from treadle.http.h1 cimport host_of_target
 from treadle.http.response cimport header_lines, status_of
+
+cdef extern from "Python.h":
+    PyObject *borrowed_at "PyTuple_GET_ITEM"(object items, Py_ssize_t at)
+    Py_ssize_t references_to "Py_REFCNT"(PyObject *what)
 
 __all__ = ["WSGIExchange"]
 
@@ -21,6 +26,54 @@ cdef tuple OF_REQUESTS = (
     "RAW_URI", "SERVER_PROTOCOL", "wsgi.input", "wsgi.early_hints",
 )
 cdef dict PROTOCOLS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0", "2": "HTTP/2"}
+
+
+cdef class Steps:
+    """Steps()\n--\n
+    What an application may do while its request is served: later, each step raises an error.
+    """
+
+    cdef WSGIExchange exchange
+    cdef bint over
+
+    def start_response(self, status, headers, exc_info=None):
+        """Set the status and the headers; return :meth:`write` (PEP 3333)."""
+        self.check()
+        return self.exchange.start_response(status, headers, exc_info)
+
+    def write(self, data):
+        """Send *data* as part of the body."""
+        self.check()
+        return self.exchange.write(data)
+
+    def receive_body(self, request):
+        """Wait for more of the body of *request*."""
+        if self.over:
+            raise ConnectionAbortedError("the request is over")
+        return self.exchange._receive_body(request)
+
+    def early_hints(self, headers):
+        """``wsgi.early_hints``: send *headers*, mostly Link, before the response (RFC 8297)."""
+        self.check()
+        return self.exchange._early_hints(headers)
+
+    def __getattr__(self, name):
+        # Programs find gevent's handler by ``start_response.__self__``.
+        return getattr(self.exchange, name)
+
+    cdef int check(self) except -1:
+        if self.over:
+            raise self.exchange.ApplicationError("the request is over")
+        return 0
+
+
+cdef bint are_kept(tuple methods):
+    """Return whether anything but *methods* refers to one of them."""
+    cdef Py_ssize_t at
+    for at in range(len(methods)):
+        if references_to(borrowed_at(methods, at)) > 1:
+            return True
+    return False
 
 
 cdef class WSGIExchange(Exchange):
@@ -40,11 +93,27 @@ cdef class WSGIExchange(Exchange):
         self.wsgi_input = None
 
     cdef begin(self):
+        cdef Steps steps
+        if self.methods is not None and are_kept(self.methods):
+            self.methods = None  # the next request gets others, so that these remain dead
+        self.bound()
+        steps = self.steps
+        steps.over = False
         self.environ = self.get_environ()
 
+    cdef leave(self):
+        cdef Steps steps = self.steps
+        if steps is not None:
+            steps.over = True
+
     cdef tuple bound(self):
+        cdef Steps steps
         if self.methods is None:
-            self.methods = self.start_response, self.write, self._receive_body, self._early_hints
+            self.steps = steps = Steps()
+            steps.exchange = self
+            self.methods = (
+                steps.start_response, steps.write, steps.receive_body, steps.early_hints
+            )
         return self.methods
 
     # -- the request
@@ -137,6 +206,8 @@ cdef class WSGIExchange(Exchange):
                 return self.bound()[1]  # a framework answers after a WebSocket too: ignored
             raise self.ApplicationError("start_response() was called already")
         code = status_of(status).code
+        if code < 200 and code != 101:
+            raise ValueError(f"a response cannot have the status {status!r}: it is an interim one")
         self.lines = header_lines(headers, code)
         self.status, self.code = status, code
         self.response_headers = headers

@@ -10,6 +10,10 @@ from treadle.pywsgi import WSGIServer
 __all__ = ["AdminServer"]
 
 
+#: The most connections at once. They use descriptors that the supervisor needs for its workers.
+_CONNECTIONS = 256
+
+
 class AdminServer(WSGIServer):
     """Answers /livez, /readyz and /metrics in the supervisor's process."""
 
@@ -17,8 +21,31 @@ class AdminServer(WSGIServer):
 
     def __init__(self, supervisor: Any, listener: Any) -> None:
         self._supervisor = supervisor
+        self._open: set[Any] = set()
         self.limits = supervisor.settings.limits()
-        super().__init__(listener, self._answer, log=None, error_log=supervisor.errors)
+        super().__init__(
+            listener, self._answer, spawn=_CONNECTIONS, log=None, error_log=supervisor.errors
+        )
+
+    def do_handle(self, *args: Any) -> None:
+        """Serve a connection in a greenlet."""
+        self._open.add(args[0])
+        super().do_handle(*args)
+
+    def do_close(self, *args: Any) -> None:
+        """Close a connection."""
+        self._open.discard(args[0])
+        super().do_close(*args)
+
+    def abandon(self) -> None:
+        """Run in a forked worker: close what is the supervisor's.
+
+        Otherwise a connection would not end before the worker, and the file of a Unix socket would
+        seem to be served when the supervisor is not.
+        """
+        self.socket.close()
+        for sock in self._open:
+            sock.close()
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         kind = "text/plain; charset=utf-8"

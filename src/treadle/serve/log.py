@@ -35,6 +35,9 @@ class LogFile:
     The path "-" stands for the file descriptor *standard*. What cannot be written (the disk is
     full, the reader of a pipe has gone or does not read) is lost: *on_loss* is called for each.
     Once the log works again, a line in the log *reports* (None: in this one) says how many.
+
+    Raises OSError if the file cannot be opened and is *needed*; if it is not, all is lost until
+    :meth:`reopen` opens it.
     """
 
     def __init__(
@@ -43,14 +46,21 @@ class LogFile:
         standard: int,
         on_loss: Callable[[], object] = lambda: None,
         reports: LogFile | None = None,
+        *,
+        needed: bool = True,
     ) -> None:
         self._path, self._standard = path, standard
+        self._write = _write
         self._on_loss, self._reports = on_loss, reports or self
         self._fd = -1
         self._waiting: deque[bytes] = deque()
         self._size = 0  # of what waits
         self._lost, self._why = 0, ""
-        self.reopen()
+        try:
+            self.reopen()
+        except OSError:
+            if needed:
+                raise
 
     def reopen(self) -> None:
         """Open the file again, for example after it was renamed.

@@ -137,6 +137,8 @@ class Place:
         """Start a successor; once it serves, tell *old* to leave."""
         new = self._start(replacing=True)
         if new is None or not self._await_ready(new, READY_TIMEOUT):
+            if self._supervisor.stopping:
+                return  # it may serve by now: like all others, it is told to stop
             if new is not None:
                 new.signal(signal.SIGKILL)
                 new.ended.wait()

@@ -6,10 +6,12 @@ Each of these sources overrides those before it.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ ACCESS_FORMATS = ("common", "combined", "json")
 _VARIABLE = "TREADLE_SERVE_"
 #: Of sizes and counts that the reader of requests keeps as C integers.
 _NO_LIMIT = 0x7FFFFFFF
+#: The largest number that a setting may be; C integers hold it and sums of such numbers.
+_LARGEST = 1 << 60
 
 
 class SettingsError(Exception):
@@ -75,7 +79,7 @@ class Settings:
         default_factory=lambda: list(HEADERS),
         metadata={"help": "the headers that are believed: those that the proxy writes or removes"},
     )
-    http2: bool = _setting(True, "speak HTTP/2 to clients that choose it")
+    http2: bool = _setting(True, "speak HTTP/2 to clients that choose it, if h2 is installed")
 
     timeout: float = _setting(30.0, "how long a worker may hang before it is killed")
     graceful_timeout: float = _setting(30.0, "how long a worker that is told to stop may take")
@@ -153,13 +157,22 @@ def _converted(name: str, value: Any, where: str) -> Any:
         if kind is list and name != "bind":  # a path may have a comma
             value = [part.strip() for each in value for part in str(each).split(",")]
             value = [part for part in value if part]
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise SettingsError(f"{where}: {name} cannot be {value!r}: {exc}") from None
     if type(value) is not kind:
         raise SettingsError(f"{where}: {name} must be {kind.__name__}, not {value!r}")
-    if isinstance(value, int | float) and value < 0:
-        raise SettingsError(f"{where}: {name} must not be negative, and is {value!r}")
+    if isinstance(value, list) and not all(isinstance(each, str) for each in value):
+        raise SettingsError(f"{where}: {name} must be a list of str, not {value!r}")
+    if isinstance(value, int | float):
+        _check_number(name, value, where)
     return value
+
+
+def _check_number(name: str, value: float, where: str) -> None:
+    if value < 0:
+        raise SettingsError(f"{where}: {name} must not be negative, and is {value!r}")
+    if math.isnan(value) or (isinstance(value, int) and value > _LARGEST):
+        raise SettingsError(f"{where}: {name} cannot be {value!r}: 0 or the largest is {_LARGEST}")
 
 
 def _from_text(kind: type, text: str) -> Any:
@@ -180,9 +193,13 @@ def from_file(path: str) -> dict[str, Any]:
     try:
         with Path(path).open("rb") as file:
             table: dict[str, Any] = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, ValueError) as exc:  # ValueError includes TOMLDecodeError
         raise SettingsError(f"{path}: {exc}") from None
-    table = table.get("tool", {}).get("treadle", {}).get("serve", table)
+    within: Any = table
+    for name in ("tool", "treadle", "serve"):
+        within = within.get(name) if isinstance(within, dict) else None
+    if isinstance(within, dict):
+        table = within
     found = {}
     for key, value in table.items():
         name = key.replace("-", "_")
@@ -259,13 +276,18 @@ def read_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.e
     for name, value in vars(options).items():
         if name in FIELDS and value is not None:
             found[name] = _converted(name, value, f"--{name.replace('_', '-')}")
+    if find_spec("h2") is None:
+        if found.get("http2"):
+            raise SettingsError("http2 needs h2: pip install 'treadle[serve]'")
+        found["http2"] = False
     settings = Settings(**found)
     _check(settings)
     return settings
 
 
 def _check(settings: Settings) -> None:
-    if ":" not in settings.app:
+    module, _, name = settings.app.partition(":")
+    if not module or module.startswith(".") or not name:
         raise SettingsError(f"which application? write MODULE:APPLICATION, not {settings.app!r}")
     if settings.workers < 1:
         raise SettingsError("workers must be 1 or more")
@@ -273,6 +295,10 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"access_log_format must be one of {', '.join(ACCESS_FORMATS)}")
     if settings.keyfile and not settings.certfile:
         raise SettingsError("keyfile needs a certfile")
+    for host, files in settings.sni.items():
+        good = isinstance(files, list) and all(isinstance(each, str) for each in files)
+        if not good or len(files) not in (1, 2):
+            raise SettingsError(f"sni: {host!r} must be [certfile] or [certfile, keyfile]")
     try:
         Proxies(settings.proxy_protocol)
     except ValueError as exc:

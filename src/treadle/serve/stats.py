@@ -36,6 +36,21 @@ _NAMES = (
     "log_lost_total",  # writes to the logs that were lost
     *(f"le_{bucket}" for bucket in BUCKETS),
 )
+#: The names of the metrics without their prefix, their types, and their help.
+METRICS = (
+    ("workers", "gauge", "Workers that serve."),
+    ("connections", "gauge", "Open connections."),
+    ("connections_total", "counter", "Connections that were accepted."),
+    ("refused_total", "counter", "Connections and requests over a limit, and failed handshakes."),
+    ("requests_active", "gauge", "Requests that are being answered."),
+    ("queued", "gauge", "Requests that wait for the application."),
+    ("queued_total", "counter", "Requests that have waited for the application."),
+    ("sent_bytes_total", "counter", "Bytes of bodies that were sent."),
+    ("log_lost_total", "counter", "Writes to the logs that were lost."),
+    ("requests_total", "counter", "Requests that were answered, by the class of their status."),
+    ("request_seconds", "histogram", "Time from a request's head to the end of its response."),
+    ("queue_seconds_total", "counter", "Time that requests have waited for the application."),
+)
 _AT = {name: at for at, name in enumerate(_NAMES)}
 _SIZE = len(_NAMES)
 _COUNTED = ("requests_1xx", "seconds_sum", "sent_bytes_total", f"le_{BUCKETS[0]}")
@@ -101,31 +116,28 @@ class Board:
 
     def prometheus(self) -> Iterator[str]:
         """Yield the metrics as lines of Prometheus's text format, version 0.0.4."""
-        yield "# TYPE treadle_workers gauge"
-        yield f"treadle_workers {self.ready()}"
-        for name, kind in (
-            ("connections", "gauge"),
-            ("connections_total", "counter"),
-            ("refused_total", "counter"),
-            ("requests_active", "gauge"),
-            ("queued", "gauge"),
-            ("queued_total", "counter"),
-            ("sent_bytes_total", "counter"),
-            ("log_lost_total", "counter"),
-        ):
+        for name, kind, text in METRICS:
+            yield f"# HELP treadle_{name} {text}"
             yield f"# TYPE treadle_{name} {kind}"
-            yield f"treadle_{name} {self.total(name):.0f}"
-        yield "# TYPE treadle_requests_total counter"
-        for code in ("1xx", "2xx", "3xx", "4xx", "5xx"):
-            yield f'treadle_requests_total{{code="{code}"}} {self.total(f"requests_{code}"):.0f}'
+            yield from self._samples(name)
+
+    def _samples(self, name: str) -> Iterator[str]:
         count = sum(self.total(f"requests_{code}xx") for code in range(1, 6))
-        yield "# TYPE treadle_request_seconds histogram"
-        within = 0.0
-        for bucket in BUCKETS:
-            within += self.total(f"le_{bucket}")
-            yield f'treadle_request_seconds_bucket{{le="{bucket}"}} {within:.0f}'
-        yield f'treadle_request_seconds_bucket{{le="+Inf"}} {count:.0f}'
-        yield f"treadle_request_seconds_sum {self.total('seconds_sum'):.6f}"
-        yield f"treadle_request_seconds_count {count:.0f}"
-        yield "# TYPE treadle_queue_seconds_total counter"
-        yield f"treadle_queue_seconds_total {self.total('queue_seconds_sum'):.6f}"
+        if name == "workers":
+            yield f"treadle_workers {self.ready()}"
+        elif name == "requests_total":
+            for code in range(1, 6):
+                number = self.total(f"requests_{code}xx")
+                yield f'treadle_requests_total{{code="{code}xx"}} {number:.0f}'
+        elif name == "request_seconds":
+            within = 0.0
+            for bucket in BUCKETS:
+                within += self.total(f"le_{bucket}")
+                yield f'treadle_request_seconds_bucket{{le="{bucket}"}} {within:.0f}'
+            yield f'treadle_request_seconds_bucket{{le="+Inf"}} {count:.0f}'
+            yield f"treadle_request_seconds_sum {self.total('seconds_sum'):.6f}"
+            yield f"treadle_request_seconds_count {count:.0f}"
+        elif name == "queue_seconds_total":
+            yield f"treadle_queue_seconds_total {self.total('queue_seconds_sum'):.6f}"
+        else:
+            yield f"treadle_{name} {self.total(name):.0f}"

@@ -10,8 +10,10 @@ import stat
 import struct
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
+from itertools import chain
 from socket import (
     AF_INET,
     AF_INET6,
@@ -33,6 +35,7 @@ from treadle.greenlet import spawn
 from treadle.hub import sleep
 from treadle.serve.admin import AdminServer
 from treadle.serve.log import LogFile
+from treadle.serve.pidfile import PidFile
 from treadle.serve.place import CANNOT_LOAD, Child, Place
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Board, Slot
@@ -65,10 +68,14 @@ class Supervisor:
         self.stopping = False
         self.errors: LogFile = _open_log(settings.error_log)
         self.status = 0
+        self.pid = os.getpid()
         self._wake = Event()
         self._reloads = 0  # requested and not done
         self._sockets: list[list[Any]] = []  # per address: one, or one per place
+        self._files: dict[Any, tuple[str, os.stat_result]] = {}  # of Unix sockets
         self._admin: list[Any] = []
+        self._admin_server: AdminServer | None = None
+        self._pid_file: PidFile | None = None
         self._fast = False
         self._spent_read, self._spent_write = os.pipe()
         os.set_blocking(self._spent_write, False)
@@ -89,9 +96,9 @@ class Supervisor:
             if settings.admin:
                 self._admin = self._listen("admin", settings.admin, 1)
             if settings.pid:
-                self._write_pid(settings.pid)
+                self._pid_file = PidFile(settings.pid)
         except SettingsError:
-            _close(self._admin)
+            self._close(self._admin)
             self._clean_up()
             raise
         for number, action in (
@@ -102,7 +109,9 @@ class Supervisor:
             (signal.SIGUSR1, self._on_reopen),
         ):
             signal.signal(number, action)
-        admin = AdminServer(self, self._admin[0]) if self._admin else None
+        if self._admin:
+            self._admin_server = AdminServer(self, self._admin[0])
+        admin = self._admin_server
         try:
             if admin is not None:
                 admin.start()
@@ -114,7 +123,7 @@ class Supervisor:
         finally:
             if admin is not None:
                 admin.stop_accepting()
-                _close(self._admin)
+                self._close(self._admin)
                 admin.stop()
             self._clean_up()
         return self.status
@@ -171,6 +180,8 @@ class Supervisor:
             family, address = parse_address(text)
         except (TypeError, ValueError) as exc:
             raise SettingsError(f"{setting}: {exc}") from None
+        if not address:
+            raise SettingsError(f"{setting}: there is no path in {text!r}")
         found = []
         for _ in range(count if family in (AF_INET, AF_INET6) else 1):
             listener = socket.socket(family)
@@ -186,23 +197,27 @@ class Supervisor:
                 listener.listen(self.settings.backlog)
             except (OSError, OverflowError) as exc:
                 raise SettingsError(f"{setting}: cannot listen on {text}: {exc}") from exc
+            if family == AF_UNIX and not address.startswith("\0"):
+                self._files[listener] = os.path.abspath(address), os.stat(address)
             address = listener.getsockname()  # after port 0: the other sockets share this port
             found.append(listener)
         return found
 
-    def _write_pid(self, path: str) -> None:
-        try:
-            Path(path).write_text(f"{os.getpid()}\n")
-        except OSError as exc:
-            raise SettingsError(f"pid: {exc}") from exc
-
     def _clean_up(self) -> None:
         everything, self._sockets = self._sockets, []
-        for sockets in everything:
-            _close(sockets)
-        if self.settings.pid:
+        self._close(chain(*everything))
+        mine, self._pid_file = self._pid_file, None
+        if mine is not None:
+            mine.remove()
+
+    def _close(self, listeners: Iterable[Any]) -> None:
+        """Close *listeners*, and remove the files of Unix sockets."""
+        for listener in listeners:
+            listener.close()
+            path, status = self._files.pop(listener, ("", None))
             with suppress(OSError):
-                os.unlink(self.settings.pid)
+                if status is not None and os.path.samestat(status, os.stat(path)):
+                    os.unlink(path)  # else it is another server's by now
 
     # -- workers
 
@@ -230,18 +245,24 @@ class Supervisor:
         """Run the worker in the forked child process; never return."""
         status = 1
         try:
-            self.errors = _open_log(self.settings.error_log)  # with nothing of the supervisor's
-            for number in (signal.SIGHUP, signal.SIGQUIT):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
-            for listener in self._admin:
-                listener.close()  # its file must not seem to be served when the supervisor is not
+            first = not self._has_served()
+            self.errors = _open_log(self.settings.error_log, first)  # with nothing of the parent's
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+            for number in (signal.SIGHUP, signal.SIGINT):
+                # A terminal sends these to all, and the supervisor acts on them. They are not
+                # ignored, because programs that the application starts would inherit that.
+                signal.signal(number, lambda number, frame: None)
+            if self._admin_server is not None:
+                self._admin_server.abandon()
             listeners = [each[place.at % len(each)] for each in self._sockets]
-            worker = Worker(self.settings, listeners, slot, lambda: self._say_spent(slot))
+            spent = partial(self._say_spent, slot)
+            worker = Worker(self.settings, listeners, slot, spent, self.pid, first=first)
             signal.signal(signal.SIGTERM, lambda number, frame: worker.stop_event.set())
             signal.signal(signal.SIGUSR1, lambda number, frame: worker.reopen_logs())
+            if self.stopping:  # by a SIGTERM that came before
+                worker.stop_event.set()
             if self.settings.reload and place.at == 0:
-                spawn(_watch_sources, os.getppid())
+                spawn(_watch_sources, self.pid)
             worker.run()
             status = 0
         except SettingsError as exc:
@@ -273,13 +294,20 @@ class Supervisor:
         place.wake()
 
     def worker_failed(self, child: Child) -> None:
-        """Say that *child* has ended unasked; stop if no worker can ever serve."""
-        others_serve = any(each.serves for each in self.children.values())
-        if child.status == CANNOT_LOAD and not self.settings.reload and not others_serve:
+        """Say that *child* has ended unasked; stop if no worker can ever serve.
+
+        An application that was served once will be served again, once what is wrong has passed: a
+        deployment that is half done, or a lack of descriptors.
+        """
+        fatal = child.status == CANNOT_LOAD and not self.settings.reload
+        if fatal and not self._has_served():
             self.status = CANNOT_LOAD
             self._on_stop(signal.SIGTERM, None)
             return
         self.tell(f"worker {child.pid} ended: {child.reason()}; another is started")
+
+    def _has_served(self) -> bool:
+        return any(place.ready.is_set() for place in self.places)
 
     def _say_spent(self, slot: Slot) -> None:
         """Run in a worker: tell the supervisor that ``max_requests`` are served."""
@@ -332,9 +360,9 @@ class Supervisor:
             sleep(0.02)
 
 
-def _open_log(path: str) -> LogFile:
+def _open_log(path: str, needed: bool = True) -> LogFile:
     try:
-        return LogFile(path, 2)
+        return LogFile(path, 2, needed=needed)
     except OSError as exc:
         raise SettingsError(f"error_log: {exc}") from exc
 
@@ -370,16 +398,6 @@ def _refuse(listener: Any) -> None:
         listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
-def _close(listeners: list[Any]) -> None:
-    """Close *listeners*, and remove the files of Unix sockets."""
-    for listener in listeners:
-        name = listener.getsockname()
-        listener.close()
-        if isinstance(name, str) and name:
-            with suppress(OSError):
-                os.unlink(name)
-
-
 def _remove_stale(path: str) -> None:
     """Remove the Unix socket at *path* if no process listens on it."""
     try:
@@ -388,8 +406,11 @@ def _remove_stale(path: str) -> None:
     except OSError:
         return
     with socket.socket(AF_UNIX) as probe:
+        probe.settimeout(0)  # a server whose queue is full may let nobody in for long
         try:
             probe.connect(path)
+        except BlockingIOError:
+            return
         except ConnectionRefusedError:
             os.unlink(path)
 
@@ -400,7 +421,7 @@ def _watch_sources(supervisor: int) -> None:
     The worker watches on, since the replacement fails if the source has an error.
     """
     known = source_files()
-    while True:
+    while os.getppid() == supervisor:
         sleep(RELOAD_INTERVAL)
         now = source_files()
         if any(known.get(path, changed) != changed for path, changed in now.items()):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
+from inspect import iscoroutinefunction
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
@@ -44,7 +45,8 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: c
 def load_application(text: str) -> Any:
     """Return the application ``module:name``, or what ``module:name()`` returns.
 
-    Raises SettingsError if the module or the name does not exist or the result is not callable.
+    Raises SettingsError if the module or the name does not exist or the result is no WSGI
+    application.
     """
     module_name, _, name = text.partition(":")
     called = name.endswith("()")
@@ -65,6 +67,8 @@ def load_application(text: str) -> Any:
         found = found()
     if not callable(found):
         raise SettingsError(f"{text} is not callable, so it is no WSGI application: {found!r}")
+    if iscoroutinefunction(found) or iscoroutinefunction(type(found).__call__):
+        raise SettingsError(f"{text} is an ASGI application; WSGI applications are served")
     return found
 
 
@@ -157,6 +161,12 @@ class WorkerServer(WSGIServer):
         limit = self.limits.connections
         return limit is not None and self.worker.connections >= limit
 
+    def _report(self, context: object, exc: Exception) -> None:
+        if isinstance(exc, OSError):  # mostly a lack of descriptors, which may last
+            self.worker.errors.write(f"treadle serve: cannot accept a connection: {exc}\n")
+        else:
+            super()._report(context, exc)
+
     def do_handle(self, *args: Any) -> None:
         """Serve a connection in a greenlet; answer 503 if its address has too many."""
         sock, address = args
@@ -239,7 +249,8 @@ class Worker:
     """Serves *listeners* with the application until :attr:`stop_event` is set.
 
     *spent* is called when ``max_requests`` are served; the worker serves on until it is told to
-    stop.
+    stop, or until *supervisor* is not the id of its parent process. Raises SettingsError if a log
+    cannot be opened and *first* is true. Otherwise it serves nevertheless, as the workers before.
     """
 
     def __init__(
@@ -247,9 +258,13 @@ class Worker:
         settings: Settings,
         listeners: list[Any],
         slot: Slot,
-        spent: Callable[[], object] = lambda: None,
+        spent: Callable[[], object],
+        supervisor: int,
+        *,
+        first: bool,
     ) -> None:
         self.settings: Settings = settings
+        self.supervisor: int = supervisor
         self.slot: Slot = slot
         self.application: Any = None
         self.stop_event: Event = Event()
@@ -259,11 +274,12 @@ class Worker:
         self.counters.enough = spent
         limit = settings.limit_concurrency
         self.gate: Semaphore | None = Semaphore(limit) if limit else None
-        self.errors: LogFile = LogFile(settings.error_log, 2, self._count_loss)
+        lost = self._count_loss
+        self.errors: LogFile = LogFile(settings.error_log, 2, lost, needed=first)
         self.access: Any = SILENCE
         if settings.access_log:
             try:
-                self.access = LogFile(settings.access_log, 1, self._count_loss, self.errors)
+                self.access = LogFile(settings.access_log, 1, lost, self.errors, needed=first)
             except OSError as exc:
                 raise SettingsError(f"access_log: {exc}") from exc
         self._listeners = listeners
@@ -304,13 +320,13 @@ class Worker:
                 self.errors.write(f"treadle serve: cannot reopen a log: {exc}\n")
 
     def _beat(self) -> None:
-        slot, supervisor = self.slot, os.getppid()
+        slot = self.slot
         while True:
             slot["beat"] = monotonic()
             slot["connections"] = self.connections
             slot["queued"] = self.queued
             slot["requests_active"] = self.counters.active
-            if os.getppid() != supervisor:
+            if os.getppid() != self.supervisor:
                 self.stop_event.set()  # the supervisor has ended
             sleep(BEAT)
 

@@ -1,0 +1,231 @@
+"""The supervisor of ``treadle serve`` at moments that tests of whole servers do not hit."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .test_serve import APPLICATION, Served, serve, wait_until  # noqa: F401
+
+Serve = Callable[..., Served]
+
+
+def runs(pid: int) -> bool:
+    """Return whether the process *pid* runs."""
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+class TestPidFile:
+    def test_a_server_that_cannot_start_leaves_that_of_another(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        pid = tmp_path / "pid"
+        here = serve("--pid", str(pid)).wait_ready()
+        assert pid.read_text() == f"{here.process.pid}\n"
+        for bind, said in (
+            (here.addresses[0], "Address already in use"),
+            ("127.0.0.1:0", f"pid: {pid} is the file of a server that runs"),
+        ):
+            command = [sys.executable, "-m", "treadle", "serve", "--pid", str(pid), "-b", bind]
+            done = subprocess.run(
+                [*command, "site_app:app"],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+            assert said in done.stderr
+            assert pid.read_text() == f"{here.process.pid}\n"
+        assert here.end() == 0
+        assert not pid.exists()
+
+    def test_one_that_was_left_behind_or_replaced(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        pid = tmp_path / "pid"
+        pid.write_text(f"{os.getpid()}, of a process that is no server\n")
+        here = serve("--pid", str(pid)).wait_ready()
+        assert pid.read_text() == f"{here.process.pid}\n"
+        pid.unlink()
+        pid.write_text("another one's\n")
+        assert here.end() == 0
+        assert pid.read_text() == "another one's\n"
+
+
+def test_a_worker_whose_supervisor_ends_while_it_loads_ends_too(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    slow = tmp_path / "slow_app.py"
+    slow.write_text("from pathlib import Path\nimport time\nPath('loads').touch()\ntime.sleep(1)\n")
+    with slow.open("a") as file:
+        file.write(APPLICATION)
+    here = serve(app="slow_app:app")
+    wait_until((tmp_path / "loads").exists)
+    (worker,) = here.workers()
+    here.process.kill()
+    here.wait()
+    wait_until(lambda: not runs(worker), seconds=10)
+
+
+#: Sends a worker SIGTERM before it has set its handler.
+EARLY_TERM = """
+import os, signal, sys
+from treadle import monkey
+from treadle.serve import supervisor
+from treadle.serve.settings import parse
+
+class Worker(supervisor.Worker):
+    def __init__(self, *args, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(args[-1], signal.SIGTERM)
+        super().__init__(*args, **options)
+
+supervisor.Worker = Worker
+monkey.patch_all()
+sys.path.insert(0, "")
+sys.exit(supervisor.Supervisor(parse(["-b", "127.0.0.1:0", "site_app:app"])).run())
+"""
+
+
+def test_a_worker_is_told_to_stop_before_it_has_begun(tmp_path: Path) -> None:
+    (tmp_path / "site_app.py").write_text(APPLICATION)
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY_TERM],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 10  # and not the graceful timeout
+
+
+def test_a_hang_up_of_the_terminal_costs_no_request(
+    serve: Serve,  # noqa: F811
+) -> None:
+    here = serve("--workers", "2").wait_ready()
+    old = here.workers()
+    with here.connect() as sock:
+        sock.sendall(b"GET /wait/0.3 HTTP/1.0\r\n\r\n")
+        time.sleep(0.1)
+        for pid in (*old, here.process.pid):
+            os.kill(pid, signal.SIGHUP)
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+    here.wait_for_error("the workers were replaced")
+    assert "killed by" not in here.errors.read_text()
+    assert not here.workers() & old
+
+
+def test_a_worker_that_cannot_load_again_is_tried_on(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    here = serve().wait_ready()
+    (worker,) = here.workers()
+    (tmp_path / "site_app.py").write_text("def half(")
+    os.kill(worker, signal.SIGKILL)
+    here.wait_for_error("SyntaxError")
+    (tmp_path / "site_app.py").write_text(APPLICATION)
+    wait_until(here.answers)
+
+
+def test_a_worker_keeps_no_connection_of_the_admin_server(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    path = str(tmp_path / "admin")
+    here = serve("--admin", f"unix:{path}", "--keep-alive", "1").wait_ready()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(path)
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+        (worker,) = here.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: here.workers() - {worker} and here.answers())
+        assert sock.recv(1000) == b""  # at the end of the idle time, and not of the worker
+
+
+class TestUnixSockets:
+    def test_that_of_another_server_stays(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        path = tmp_path / "socket"
+        here = serve("--bind", f"unix:{path}").wait_serving()
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            assert here.end() == 0
+            assert path.exists()
+
+    def test_one_whose_queue_is_full_is_in_use(self, tmp_path: Path) -> None:
+        path = tmp_path / "socket"
+        with socket.socket(socket.AF_UNIX) as other, contextlib.ExitStack() as stack:
+            other.bind(str(path))
+            other.listen(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    client.setblocking(False)
+                    client.connect(str(path))
+            command = [sys.executable, "-m", "treadle", "serve", "-b", f"unix:{path}", "a:b"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            assert done.returncode == 2
+            assert "Address already in use" in done.stderr
+            assert path.exists()
+
+
+def test_a_worker_serves_though_its_logs_cannot_be_opened(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    access = tmp_path / "access"
+    here = serve("--access-log", str(access)).wait_ready()
+    (worker,) = here.workers()
+    for path in (access, here.errors):
+        path.rename(path.with_suffix(".old"))
+        path.mkdir()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: here.workers() - {worker} and here.answers())
+    for path in (access, here.errors):
+        path.rmdir()
+    here.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: access.exists() and here.errors.exists())
+    wait_until(lambda: here.answers() and access.read_text())
+    here.wait_for_error("writes to")
+
+
+def test_a_lack_of_descriptors_is_said_in_a_line_and_passes(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    here = serve("--workers", "1").wait_ready()
+    (worker,) = here.workers()
+    used = max(map(int, os.listdir(f"/proc/{worker}/fd"))) + 4
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (used, used))
+    kept = [here.connect() for _ in range(8)]
+    here.wait_for_error("cannot accept a connection: [Errno 24] Too many open files")
+    for sock in kept:
+        sock.close()
+    assert here.ask().isdigit()
+    assert "Traceback" not in here.errors.read_text()
