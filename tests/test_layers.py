@@ -394,6 +394,7 @@ STATICS = {
     },
     "_core/local.pyx": {"last_key": ONE_STEP},
     "_core/locks.pyx": {
+        "CHECKS_BLOCKING": SET_ONCE,
         "PREEMPTION": SET_ONCE,
         "own_locks": CHANGED_IN_PLACE,
         "retaking": CHANGED_IN_PLACE,
