@@ -3,7 +3,6 @@
 import os
 import random
 import struct
-import sys
 import time
 import zlib
 from base64 import b64encode
