@@ -352,6 +352,12 @@ def _handle_and_close(
     handle: Callable[..., object], close: Callable[..., object], args: tuple[Any, ...]
 ) -> None:
     try:
-        handle(*args)
+        if len(args) == 2:
+            # For a starred call of a method the interpreter enters itself again, on the C stack:
+            # every connection would hold up to 1 KiB more while it waits.
+            first, second = args
+            handle(first, second)
+        else:
+            handle(*args)
     finally:
         close(*args)
