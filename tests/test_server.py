@@ -66,6 +66,29 @@ def test_a_subclass_has_its_handler() -> None:
         StreamServer(("127.0.0.1", 0))
 
 
+def test_a_connection_that_waits_keeps_little_of_the_c_stack() -> None:
+    class Patient(StreamServer):
+        def handle(self, connection: Any, _address: Any) -> None:
+            handlers.append(treadle.getcurrent())
+            connection.recv(1)
+
+    handlers: list[Any] = []
+    left, right = socket.socketpair()
+    other = treadle.spawn(lambda: left.recv(1))
+    with (
+        left,
+        right,
+        Patient(("127.0.0.1", 0)) as server,
+        socket.create_connection(("127.0.0.1", server.server_port)),
+    ):
+        while not handlers:
+            treadle.sleep(0.001)
+        treadle.sleep(0.001)
+        assert handlers[0]._stack_saved <= other._stack_saved + 200
+        right.sendall(b"x")
+        other.join()
+
+
 def test_the_handler_may_be_changed(server: StreamServer) -> None:
     server.set_handle(lambda connection, _: connection.sendall(b"bye"))
     server._handle = server.handle
