@@ -85,7 +85,8 @@ for wait in [lambda: time.sleep(0.2) or 1, lambda: left.recv(1) == b"x"]:
     children = []
     def fork(*_):
         children.append(os.fork())
-        treadle.spawn_later(0.1, right.send, b"x")
+        if children[0]:
+            treadle.spawn_later(0.1, right.send, b"xx")  # a byte for each of the two
     signal.signal(signal.SIGALRM, fork)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     hub = treadle.get_hub()
