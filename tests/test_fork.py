@@ -360,8 +360,9 @@ file = os.fdopen(reader, "rb")
 children = []
 def fork(*_):
     children.append(os.fork())
-    if children[0] == 0:
-        os.write(writer, b"late")
+    if children[0]:  # the two share the pipe: nothing runs here until the child has read
+        children.append(native_waitpid(children[0], 0)[1])
+    os.write(writer, b"late")
     time.sleep(0.01)
 signal.signal(signal.SIGALRM, fork)
 os.write(writer, b"early")
@@ -369,7 +370,7 @@ signal.setitimer(signal.ITIMER_REAL, 0.05)
 data = file.read(9)
 if children[0] == 0:
     os._exit(data != b"earlylate")
-os.write(writer, b"late")
+assert (data, children[1]) == (b"earlylate", 0), (data, children)
 """,
     "what a greenlet was given and has not taken is free in a child that has it not": """
 import queue
