@@ -557,7 +557,8 @@ class TestCommandLine:
         if way == "hook":
             text = (
                 "import sys, traceback\n"
-                "sys.excepthook = lambda *exc: print(traceback.format_exception(*exc), 'hooked')\n"
+                "sys.excepthook = lambda kind, value, tb: print(\n"
+                "    kind, value, [at.f_code.co_name for at, _ in traceback.walk_tb(tb)], 'hooked')\n"
             ) + text
         elif way == "syntax":
             text += "("

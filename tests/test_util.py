@@ -98,6 +98,28 @@ def test_run_info_while_threading_is_being_imported(monkeypatch: pytest.MonkeyPa
     assert f"Thread {get_ident():#x}" in "".join(util.format_run_info())
 
 
+def test_greenlets_are_found_while_another_thread_makes_a_tuple() -> None:
+    """Without the care that it takes, tuple() failed there about a hundred times a second."""
+    before = sys.getswitchinterval()
+    made, ended = [], False
+
+    def make() -> None:
+        while not ended:
+            made.append(len(tuple(each for each in range(200))))
+
+    sys.setswitchinterval(1e-5)
+    try:
+        maker = treadle.get_hub().threadpool.spawn(make)
+        deadline = time.monotonic() + 0.4
+        while time.monotonic() < deadline:
+            util.GreenletTree.forest()
+    finally:
+        ended = True
+        sys.setswitchinterval(before)
+    maker.get(timeout=10)
+    assert set(made) == {200}
+
+
 class TestAssertSwitches:
     def test_who_lets_nobody_run(self) -> None:
         with pytest.raises(AssertionError, match="To any greenlet in"), util.assert_switches():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import linecache
 import os
 import pkgutil
 import platform
@@ -197,7 +198,11 @@ def run_text(source: str | bytes, filename: str, argv: list[str], **names: Any) 
     sys.argv = argv
     sys.path.insert(0, "")
     # Without this module's __future__ statements.
-    run_code(compile(source, filename, "exec", dont_inherit=True), **names)
+    code = compile(source, filename, "exec", dont_inherit=True)
+    if isinstance(source, str) and sys.version_info >= (3, 13):
+        # From this version on, tracebacks show lines of -c.
+        linecache._register_code(code, source, filename)  # type: ignore[attr-defined]
+    run_code(code, **names)
 
 
 def run_script(path: str) -> None:

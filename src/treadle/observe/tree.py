@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import pprint
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
+from treadle._core.greenlet import all_greenlets
 from treadle._core.local import dictionaries_of
 from treadle.observe.text import safe_repr
 
@@ -85,8 +85,8 @@ class GreenletTree:
         trees: dict[Any, GreenletTree] = {main: cls(main)}
         trees[main].is_current_tree = True
         roots = {main: trees[main]}
-        for each in gc.get_objects():
-            if not isinstance(each, greenlet) or getattr(each, "greenlet_tree_is_ignored", False):
+        for each in all_greenlets():
+            if getattr(each, "greenlet_tree_is_ignored", False):
                 continue
             spawner = _spawner_of(each)
             # No spawner: a plain greenlet, or tracking is off, or the spawner is gone.

@@ -1,10 +1,9 @@
 """``gevent._greenlet_primitives`` under the alias."""
 
-import gc
-
 from greenlet import getcurrent, greenlet
 
 from treadle._core.greenlet import RawGreenlet as TrackedRawGreenlet
+from treadle._core.greenlet import all_greenlets
 from treadle.exceptions import BlockingSwitchOutError
 
 get_memory = memoryview
@@ -16,7 +15,5 @@ def get_reachable_greenlets():
     Greenlets with a true attribute ``greenlet_tree_is_ignored`` are left out.
     """
     return [
-        found
-        for found in gc.get_objects()
-        if isinstance(found, greenlet) and not getattr(found, "greenlet_tree_is_ignored", False)
+        found for found in all_greenlets() if not getattr(found, "greenlet_tree_is_ignored", False)
     ]
