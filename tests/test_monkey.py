@@ -558,7 +558,7 @@ class TestCommandLine:
             text = (
                 "import sys, traceback\n"
                 "sys.excepthook = lambda kind, value, tb: print(\n"
-                "    kind, value, [at.f_code.co_name for at, _ in traceback.walk_tb(tb)], 'hooked')\n"
+                "    kind, value, [at.f_lineno for at, _ in traceback.walk_tb(tb)], 'hooked')\n"
             ) + text
         elif way == "syntax":
             text += "("

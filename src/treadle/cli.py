@@ -201,7 +201,7 @@ def run_text(source: str | bytes, filename: str, argv: list[str], **names: Any) 
     code = compile(source, filename, "exec", dont_inherit=True)
     if isinstance(source, str) and sys.version_info >= (3, 13):
         # From this version on, tracebacks show lines of -c.
-        linecache._register_code(code, source, filename)  # type: ignore[attr-defined]
+        linecache.cache[filename] = len(source), None, source.splitlines(True), filename
     run_code(code, **names)
 
 
