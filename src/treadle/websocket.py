@@ -33,6 +33,7 @@ from treadle.http.frames import (
     FrameReader,
     ProtocolError,
     frame,
+    is_close_code,
 )
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
 from treadle.hub import sleep
@@ -298,7 +299,7 @@ class WebSocket:
         otherwise ValueError is raised.
         """
         text = reason.decode() if isinstance(reason, bytes) else reason
-        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+        if not is_close_code(code):
             raise ValueError(f"{code} cannot be sent as the code of a close")
         if len(text.encode()) > 123:
             raise ValueError("the reason of a close has 123 bytes at most")

@@ -8,9 +8,9 @@ cdef class Counters:
     Counts requests in *values*, an array of doubles that may be shared with another process.
 
     The other arguments are indexes in it. *codes* is the first of five counts of requests, those
-    answered with 1xx to 5xx; the last one has those with 6xx to 9xx too. *seconds* is the sum of the requests' times, and *sent* the sum of
-    the bytes of their responses' bodies. *buckets* is the first bucket of a histogram of the
-    times, whose upper bounds are *bounds*.
+    answered with 1xx to 5xx; the last one has those with 6xx to 9xx too. *seconds* is the sum of
+    the requests' times, and *sent* the sum of the bytes of their responses' bodies. *buckets* is
+    the first bucket of a histogram of the times, whose upper bounds are *bounds*.
     """
 
     def __init__(self, values, int codes, int seconds, int sent, int buckets, bounds):

@@ -10,6 +10,7 @@ __all__ = [
     "FrameReader",
     "ProtocolError",
     "frame",
+    "is_close_code",
 ]
 
 CONTINUATION: int
@@ -34,3 +35,4 @@ class FrameReader:
     def read(self) -> tuple[int, str | bytes | tuple[int, str]] | None: ...
 
 def frame(opcode: int, payload: str | bytes, fin: bool = True, rsv1: bool = False) -> bytes: ...
+def is_close_code(code: int) -> bool: ...

@@ -7,7 +7,10 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-__all__ = ["BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT", "FrameReader", "ProtocolError", "frame"]
+__all__ = [
+    "BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT",
+    "FrameReader", "ProtocolError", "frame", "is_close_code",
+]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
@@ -197,7 +200,7 @@ cdef class FrameReader:
         if not data:
             return CLOSE, (1005, "")
         code = int.from_bytes(data[:2], "big")
-        if len(data) == 1 or not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+        if len(data) == 1 or not is_close_code(code):
             raise ProtocolError(1002, "a code of a close that is none")
         try:
             return CLOSE, (code, data[2:].decode())
@@ -245,6 +248,11 @@ cdef class FrameReader:
             return PyUnicode_DecodeUTF8(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), NULL)
         except UnicodeDecodeError:
             raise ProtocolError(1007, "text that is not UTF-8") from None
+
+
+def is_close_code(code):
+    """Return whether *code* may be sent in a close (RFC 6455, 7.4)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 cdef void unmask(
