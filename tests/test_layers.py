@@ -374,7 +374,7 @@ STATICS = {
         "budget": ONE_STEP,
     },
     "_core/epoll.h": {"no_pwait2": ONE_STEP, "treadle_forks": "only a fork changes it"},
-    "_core/event.pyx": {"PREEMPTION": SET_ONCE},
+    "_core/event.pyx": {"PREEMPTION": ONE_STEP},
     "_core/greenlet.pyx": {
         "GETS": SET_ONCE,
         "report_awaited": ONE_STEP,
@@ -395,14 +395,15 @@ STATICS = {
     "_core/local.pyx": {"last_key": ONE_STEP},
     "_core/locks.pyx": {
         "CHECKS_BLOCKING": SET_ONCE,
-        "PREEMPTION": SET_ONCE,
+        "PREEMPTION": ONE_STEP,
         "own_locks": CHANGED_IN_PLACE,
         "retaking": CHANGED_IN_PLACE,
     },
     "_core/poller.pyx": {"last_serial": ONE_STEP},
-    "_core/probe.pyx": {"preemption": ONE_STEP},
+    "_core/probe.pyx": {"preemptions": SET_ONCE},
     "_core/queues.pyx": {
-        **dict.fromkeys(["NOTHING", "PEEK", "PREEMPTION", "ZERO"], SET_ONCE),
+        "PREEMPTION": ONE_STEP,
+        **dict.fromkeys(["NOTHING", "PEEK", "ZERO"], SET_ONCE),
         **dict.fromkeys(["deque_append", "deque_popleft", "creators"], SET_ONCE),
         **dict.fromkeys(["simple_init", "simple_qsize", "simple_put", "simple_get"], SET_ONCE),
         "simple_peek": SET_ONCE,

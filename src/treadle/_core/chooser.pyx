@@ -27,7 +27,7 @@ from treadle._core.hub cimport (
     unpark,
     unpark_with,
 )
-from treadle._core.probe cimport Probe, the_preemption
+from treadle._core.probe cimport Probe, switch_preemption
 from treadle._core.ring cimport ring_at, ring_promote, treadle_entry
 from treadle._core.timers cimport timers_next, timers_promote, timers_ties
 
@@ -421,10 +421,7 @@ def preempt(bint on):
 
     Return whether it was on.
     """
-    cdef bint before = the_preemption().on
-    the_preemption().give_way = ask_chooser
-    the_preemption().on = on
-    return before
+    return switch_preemption(on, ask_chooser)
 
 
 cdef int ask_chooser() except -1:

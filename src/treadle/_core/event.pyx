@@ -7,13 +7,14 @@ from treadle._core.sleep import sleep
 from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport ON_EVENT, ON_RESULT, Hub, current_greenlet, get_hub_if_exists
 from treadle._core.linkable cimport Linkable
-from treadle._core.probe cimport Preemption, operation, the_preemption
+from treadle._core.probe cimport Preemption, add_preemption, operation
 from treadle._core.timeout cimport timeout_error
 
 
 PyGreenlet_Import()
 
-cdef Preemption *PREEMPTION = the_preemption()
+cdef Preemption PREEMPTION
+add_preemption(&PREEMPTION)
 
 
 cdef class Event(Linkable):
@@ -36,7 +37,7 @@ cdef class Event(Linkable):
 
     def set(self):
         """Set the flag and wake all waiters."""
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.raise_flag()
 
     cdef int raise_flag(self) except -1:
@@ -51,7 +52,7 @@ cdef class Event(Linkable):
 
     def clear(self):
         """Clear the flag."""
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.flag = False
 
     def wait(self, timeout=None):
@@ -61,7 +62,7 @@ cdef class Event(Linkable):
         that :meth:`set` woke in the same turn run first, as with gevent: a loop that calls both
         methods lets other greenlets run.
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if not self.flag:
             return self.wait_in(self.waiters, ON_EVENT, timeout)
         if self.waker != NULL and timeout != 0 and self.woke_others_just_now():
@@ -117,7 +118,7 @@ cdef class AsyncResult(Linkable):
 
     def set(self, value=None):
         """Store *value* and wake all waiters."""
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.settle(VALUE, value)
 
     set_result = set
@@ -128,7 +129,7 @@ cdef class AsyncResult(Linkable):
         *exc_info*, a triple like that of ``sys.exc_info()``, gives the exception and its traceback
         instead. Raises TypeError if there is no exception in the arguments.
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if exc_info is not None and exc_info[1] is not None:
             exception = exc_info[1].with_traceback(exc_info[2])
         elif isinstance(exception, type):
@@ -162,7 +163,7 @@ cdef class AsyncResult(Linkable):
         Raises :class:`~treadle.Timeout` after *timeout* seconds (None: no limit), or at once if
         *block* is false.
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.outcome == UNSET:
             if not block or not self.wait_in(self.waiters, ON_RESULT, timeout):
                 raise timeout_error(timeout if block else None)
@@ -189,7 +190,7 @@ cdef class AsyncResult(Linkable):
 
         Return the value, or None if there is none.
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.outcome == UNSET:
             self.wait_in(self.waiters, ON_RESULT, timeout)
         return self.value

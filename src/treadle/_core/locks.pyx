@@ -29,7 +29,7 @@ from treadle._core.hub cimport (
 )
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
-from treadle._core.probe cimport Preemption, operation, the_preemption
+from treadle._core.probe cimport Preemption, add_preemption, operation
 from treadle._core.thread_hub cimport goes_on, grants_pass_on
 from treadle._core.timeout cimport Timeout, release_held
 from treadle._core.wait_queue cimport WaitQueue
@@ -43,7 +43,8 @@ from treadle.exceptions import LoopExit
 
 PyGreenlet_Import()
 
-cdef Preemption *PREEMPTION = the_preemption()
+cdef Preemption PREEMPTION
+add_preemption(&PREEMPTION)
 
 # A greenlet that fails this many times in a row to acquire without blocking is spinning. It yields,
 # as it could spin for ever otherwise. It does not yield at the first failure, because non-blocking
@@ -209,7 +210,7 @@ cdef class Semaphore(Linkable):
         """
         if not is_a(self, Semaphore):
             raise foreign(self, "Semaphore")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         return self.take_free() or self.take(blocking, timeout)
 
     @cython.binding(True)
@@ -217,7 +218,7 @@ cdef class Semaphore(Linkable):
         """Release a permit, to the first waiter if there is one; return the counter."""
         if not is_a(self, Semaphore):
             raise foreign(self, "Semaphore")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.give()
         return self.counter
 
@@ -226,7 +227,7 @@ cdef class Semaphore(Linkable):
 
         Waits at most *timeout* seconds (None: no limit).
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.counter <= 0:
             if self.watchers is None:
                 self.watchers = WaitQueue()
@@ -242,7 +243,7 @@ cdef class Semaphore(Linkable):
         return self.counter > 0
 
     def __enter__(self):
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.take(True, None)
 
     def __exit__(self, typ, value, tb):
@@ -288,7 +289,7 @@ cdef class BoundedSemaphore(Semaphore):
 
         Raises ValueError if that would raise the counter above its initial value.
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.counter >= self.initial:
             raise ValueError("Semaphore released too many times")
         self.give()
@@ -340,7 +341,7 @@ cdef class Lock(Semaphore):
         """
         if not is_a(self, Lock):
             raise foreign(self, "Lock")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         return take_with_thread_arguments(self, blocking, timeout)
 
     @cython.binding(True)
@@ -348,13 +349,13 @@ cdef class Lock(Semaphore):
         """Release the lock; any greenlet may do so. Raises RuntimeError if it is not locked."""
         if not is_a(self, Lock):
             raise foreign(self, "Lock")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.counter > 0:
             raise RuntimeError("release unlocked lock")
         self.give()
 
     def __enter__(self):
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         return self.take(True, None)
 
     acquire_lock = acquire
@@ -455,7 +456,7 @@ cdef class RLock:
         """
         if not is_a(self, RLock):
             raise foreign(self, "RLock")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         return self.take(1, blocking, checked_timeout(blocking, timeout))
 
     @cython.binding(True)
@@ -463,7 +464,7 @@ cdef class RLock:
         """Undo one acquire(). Raises RuntimeError if the caller does not own the lock."""
         if not is_a(self, RLock):
             raise foreign(self, "RLock")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if not self.owned():
             raise RuntimeError("cannot release un-acquired lock")
         self.give_once()
@@ -473,7 +474,7 @@ cdef class RLock:
         return self.count > 0
 
     def __enter__(self):
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         return self.take(1, True, None)
 
     def __exit__(self, typ, value, tb):
@@ -639,7 +640,7 @@ cdef class Condition:
         lock.
         """
         cdef Wait wait
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.check_owned("wait")
         wait = new_wait(ON_CONDITION, self)
         self.waiters.append(wait)
@@ -723,7 +724,7 @@ cdef class Condition:
 
     def notify(self, n=1):
         """Wake at most *n* waiters. Raises RuntimeError if the caller does not hold the lock."""
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.wake(n)
 
     cdef int wake(self, Py_ssize_t n) except -1:
@@ -733,7 +734,7 @@ cdef class Condition:
 
     def notify_all(self):
         """Wake all waiters. Raises RuntimeError if the caller does not hold the lock."""
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.wake(self.waiters.count)
 
     def _is_owned(self):

@@ -15,14 +15,18 @@ cdef class Probe:
     cdef bint awaits_others(self, object hub) except -1
 
 
-# What an operation on a primitive asks first, so that tests can have a switch there.
+# What an operation on a primitive asks first, so that tests can have a switch there. Each module of
+# primitives has one of its own: a flag at an address that the compiler knows costs least to look at.
 ctypedef int (*give_way_function)() except -1
 cdef struct Preemption:
     bint on
     give_way_function give_way
+    Preemption *next
 
-# The only one there is.
-cdef Preemption *the_preemption() noexcept
+# Join *preemption*, which lives as long as the process, to those that switch_preemption() sets.
+cdef void add_preemption(Preemption *preemption) noexcept
+# Set all. Returns whether they were on.
+cdef bint switch_preemption(bint on, give_way_function give_way) noexcept
 
 cdef inline int operation(Preemption *preemption) except -1:
     """Begin an operation that might as well have been interrupted here; may switch."""

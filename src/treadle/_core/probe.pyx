@@ -13,8 +13,20 @@ cdef class Probe:
         return False
 
 
-cdef Preemption preemption
+cdef Preemption *preemptions = NULL
 
 
-cdef Preemption *the_preemption() noexcept:
-    return &preemption
+cdef void add_preemption(Preemption *preemption) noexcept:
+    global preemptions
+    preemption.next = preemptions
+    preemptions = preemption
+
+
+cdef bint switch_preemption(bint on, give_way_function give_way) noexcept:
+    cdef bint before = preemptions.on
+    cdef Preemption *preemption = preemptions
+    while preemption != NULL:
+        preemption.give_way = give_way
+        preemption.on = on
+        preemption = preemption.next
+    return before

@@ -46,12 +46,13 @@ from treadle._core.hub cimport (
 from treadle._core.heap cimport heap_pop, heap_push
 from treadle._core.locks cimport own_lock
 from treadle._core.methods cimport foreign, is_a
-from treadle._core.probe cimport Preemption, operation, the_preemption
+from treadle._core.probe cimport Preemption, add_preemption, operation
 from treadle._core.thread_hub cimport grants_pass_on
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue
 
-cdef Preemption *PREEMPTION = the_preemption()
+cdef Preemption PREEMPTION
+add_preemption(&PREEMPTION)
 
 # treadle.queue sets these to the standard library's classes, whose module loads threading.
 full_class = Exception
@@ -260,7 +261,7 @@ cdef class SimpleQueue:
         cdef bint woken = False
         if not is_a(self, SimpleQueue):
             raise foreign(self, "SimpleQueue")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.is_shutdown:
             raise shutdown_class
         if timeout is not None and self.limit >= 0:
@@ -305,7 +306,7 @@ cdef class SimpleQueue:
         """
         if not is_a(self, SimpleQueue):
             raise foreign(self, "SimpleQueue")
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.mutex is not None:
             return self.get_or_peek(False, block, timeout)
         if self.is_shutdown and self.size() <= self.promised:
@@ -437,7 +438,7 @@ cdef class SimpleQueue:
         """
         cdef int64_t deadline = 0
         cdef object left = timeout
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.mutex is not None:
             return self.get_or_peek(True, block, timeout)
         check_timeout(block, timeout)
@@ -575,7 +576,7 @@ cdef class Queue(SimpleQueue):
 
         Raises ValueError if called more often than items were put.
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.unfinished <= 0:
             raise ValueError(f"task_done() was called too many times on {self!r}")
         self.unfinished -= 1
@@ -589,7 +590,7 @@ cdef class Queue(SimpleQueue):
         """
         cdef int64_t ns
         cdef Wait wait
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if self.unfinished == 0 or made_hub() and self.unfinished == 0:
             return True
         ns = nanoseconds(timeout)
@@ -606,7 +607,7 @@ cdef class Queue(SimpleQueue):
 
         With *immediate* the remaining items are dropped and count as done.
         """
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         self.is_shutdown = True
         if immediate:
             if self.mutex is None:
@@ -739,7 +740,7 @@ cdef class Channel:
         """
         cdef Wait wait
         cdef int64_t ns
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if not block:
             if self.getting.grant() is None:
                 raise full_class
@@ -771,7 +772,7 @@ cdef class Channel:
         cdef Wait putter
         cdef int64_t deadline = 0
         cdef object left = timeout
-        operation(PREEMPTION)
+        operation(&PREEMPTION)
         if timeout is not None:
             deadline = now() + nanoseconds(timeout)
         while True:
