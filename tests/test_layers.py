@@ -75,7 +75,7 @@ LATE = {
     },
     ("treadle.events", "importlib.metadata"): "imports much, for whoever patches only",
     ("treadle.http.connection", "treadle.http.http2"): "only who serves HTTP/2 needs h2",
-    ("treadle.http.http1", "treadle.websocket"): "it is loaded when a client asks for a WebSocket",
+    ("treadle.http.wsgi", "treadle.websocket"): "it is loaded when a client asks for a WebSocket",
     ("treadle.hub", "treadle.observe.monitor"): "only who monitors pays for it",
     **{
         ("treadle.monkey._modules", f"treadle.{name}"): WHEN_PATCHED
@@ -449,6 +449,7 @@ STATICS = {
         "dated": "set after dated_line, which is made anew if it is of another second",
         "dated_line": "set before dated",
     },
+    "http/stream.pyx": {"NO_BODY": SET_ONCE},
     "http/wsgi.pyx": {"PROTOCOLS": SET_ONCE},
 }
 

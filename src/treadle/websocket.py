@@ -72,7 +72,10 @@ class WebSocket:
     """
 
     def __init__(self, handler: Any, environ: dict[str, Any]) -> None:
-        """*handler* is the :class:`treadle.http.http1.Handler` that serves the request."""
+        """*handler* is what serves the request.
+
+        It is a :class:`treadle.http.http1.Handler` or a :class:`treadle.http.stream.Stream`.
+        """
         #: The WSGI environment of the request.
         self.environ = environ
         #: The accepted one of :attr:`subprotocols`, or None.
@@ -92,6 +95,7 @@ class WebSocket:
         self._close_sent = False
         self._taken = 0  # steps: frames may come faster than they are taken
         self._over = False  # no more messages are received
+        self._leaving = False  # the server stops
         self._deadline = 0.0  # for the client's answer to a close
         self._ender: Greenlet[None] | None = None  # ends the receive() that a close() found
 
@@ -155,6 +159,8 @@ class WebSocket:
         self._deflate = deflate
         self._reader = FrameReader(most, deflate)
         self._reader.feed(rest)
+        if self._leaving:
+            self.leave()
 
     # -- receiving
 
@@ -374,6 +380,7 @@ class WebSocket:
 
     def leave(self) -> None:
         """Close the WebSocket with 1001 because the server stops; do not wait for that."""
+        self._leaving = True  # accept() may come later
         if self._reader is not None and not self.closed:
             spawn(self.close, _GOING_AWAY)
 

@@ -75,7 +75,6 @@ cdef class Handler(WSGIExchange):
     cdef SocketState state            # of the socket, if it is a plain socket of treadle's
     cdef object timeout               # the socket's timeout, as set last
     cdef object idle_time, write_time # limits
-    cdef object websocket             # the WebSocket that the request asks for, or None
     cdef bint cut                     # a part of a response was not sent: nothing may follow
     cdef bint fresh                   # nothing was received yet
     cdef bint http2                   # whether the server supports HTTP/2
@@ -103,10 +102,6 @@ cdef class Handler(WSGIExchange):
         self.preface = b""
         self.timeout = -1.0
         self.by_lines = self.reads_requestlines
-
-    cdef forget_response(self):
-        WSGIExchange.forget_response(self)
-        self.websocket = None
 
     # -- the connection
 
@@ -176,10 +171,6 @@ cdef class Handler(WSGIExchange):
             with suppress(OSError):  # the connection may have just ended
                 # The shutdown() of a TLS socket would drop TLS.
                 _system_socket.shutdown(self.socket, _SHUT_RD)
-
-    def blame_client(self, error):
-        """Do not report *error*, which the client caused, if the application raises it."""
-        self.client_error = error
 
     cdef Request next_request(self):
         reader = self.reader
@@ -356,14 +347,8 @@ cdef class Handler(WSGIExchange):
             environ["wsgi.input_terminated"] = False
             if self.reader.rest is not None:
                 environ["wsgi.input"] = self.rfile
-        if self.request.upgrade != "websocket" or self.reader.rest is None:
-            return
-        from treadle.websocket import of_request
-
-        self.websocket = of_request(self, environ)
-        if self.websocket is not None:
-            environ["wsgi.websocket"] = self.websocket
-            environ["wsgi.websocket_version"] = "13"
+        if self.request.upgrade == "websocket" and self.reader.rest is not None:
+            self.offer_websocket(environ)
 
     cdef bytes head(self, long long known):
         self.delimit(known)
@@ -373,7 +358,7 @@ cdef class Handler(WSGIExchange):
         elif not self.may_skip_body(self.request):
             self.close_connection = True
         if self.code == 101:
-            self.close_connection = True
+            self.switched = self.close_connection = True
             self.wait_at_most(None)  # the other protocol sets its own timeouts
         elif self.close_connection:
             lines.add(b"Connection: close\r\n", 19)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from errno import ECONNRESET
 from socket import SHUT_RD, SHUT_WR
 from typing import Any
 
@@ -130,7 +131,8 @@ class Connection:
             initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: limits.streams,
                 SettingCodes.MAX_HEADER_LIST_SIZE: header_list,
-                SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
+                # WebSockets over HTTP/2 (RFC 8441) have no socket that a program could take.
+                SettingCodes.ENABLE_CONNECT_PROTOCOL: int(server.policy.input_is_body),
             },
         )
         self._h2.decoder.max_header_list_size = header_list
@@ -154,7 +156,7 @@ class Connection:
             self._greenlets.kill(block=False)
             raise
         finally:
-            self._lose(ConnectionResetError("the connection has ended"))
+            self._lose(ConnectionResetError(ECONNRESET, "the connection has ended"))
             self._close()
         self._greenlets.join()
 
@@ -167,7 +169,7 @@ class Connection:
             data = self._read()
         if self.server.stopping:
             self.stop()
-        self._no_more = ConnectionResetError("the client ended the connection")
+        self._no_more = ConnectionResetError(ECONNRESET, "the client ended the connection")
         for stream in self._streams.values():
             if not stream.request.complete:
                 stream.fail(self._no_more)
@@ -203,7 +205,7 @@ class Connection:
                 self._h2.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
                 raise ProtocolError("a frame longer than was agreed")
         except ProtocolError as exc:
-            self._lose(ConnectionResetError(f"the client broke HTTP/2's rules: {exc}"))
+            self._lose(ConnectionResetError(ECONNRESET, f"the client broke HTTP/2's rules: {exc}"))
             good = False
         self._flush(always=True)
         return good
@@ -222,7 +224,9 @@ class Connection:
                 self._streams[event.stream_id].add_trailers(event.headers)
         elif isinstance(event, h2_events.StreamReset):
             if event.stream_id in self._streams:
-                error = ConnectionResetError(f"the client reset the stream: {event.error_code}")
+                error = ConnectionResetError(
+                    ECONNRESET, f"the client reset the stream: {event.error_code}"
+                )
                 self._streams[event.stream_id].fail(error)
             return self._afford(self._resets)
         else:
@@ -270,7 +274,9 @@ class Connection:
         if budget.spend():
             return True
         self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-        self._lose(ConnectionResetError("the client keeps the server busy with nothing"))
+        self._lose(
+            ConnectionResetError(ECONNRESET, "the client keeps the server busy with nothing")
+        )
         return False
 
     def warn(self, at_once: bool) -> None:
@@ -290,6 +296,8 @@ class Connection:
             self._go_away(self._h2.highest_inbound_stream_id)
         elif not self._streams:
             self._end_reading()
+        for stream in self._streams.values():
+            stream.leave()
 
     def _go_away(self, last: int) -> None:
         # After close_connection() of h2 the open streams could not be answered.
@@ -347,16 +355,18 @@ class Connection:
                 self._h2.increment_flow_control_window(more, stream.id)
             self._flush()
 
-    def send_headers(self, stream: Stream, fields: list[tuple[bytes, bytes]], end: bool) -> None:
+    def send_headers(
+        self, stream: Stream, fields: list[tuple[bytes, bytes]], end: bool, flush: bool = False
+    ) -> None:
         """Send a head; with *end* nothing follows it.
 
-        Without *end* the head of a final response is only queued: it is sent with the body's
-        first part.
+        Without *end* and *flush* the head of a final response is only queued: it is sent with the
+        body's first part.
         """
         self._check(stream)
         self._h2.send_headers(stream.id, fields, end_stream=end)
         stream.ended = end
-        if end or fields[0][1] < b"200":
+        if end or flush or fields[0][1] < b"200":
             self._flush()
 
     def send_data(self, stream: Stream, data: bytes, end: bool) -> None:
@@ -383,6 +393,15 @@ class Connection:
                 turn = 0
                 if self._h2.local_flow_control_window(stream.id) <= 0:
                     self._await_room(stream)
+
+    def cancel(self, stream: Stream, error: OSError) -> None:
+        """End *stream* at once, in both directions, with *error*."""
+        if stream.error is not None or self._lost is not None:
+            return
+        stream.fail(error)
+        with suppress(ProtocolError, OSError):  # it has ended, or the client is gone
+            self._h2.reset_stream(stream.id, ErrorCodes.CANCEL)
+            self._flush()
 
     def _await_room(self, stream: Stream) -> None:
         if self._no_more is not None:
@@ -428,6 +447,6 @@ class Connection:
                 self._lose(exc)
                 raise
             except BaseException:
-                self._lose(ConnectionResetError("a frame was cut short"))
+                self._lose(ConnectionResetError(ECONNRESET, "a frame was cut short"))
                 self._end_reading()
                 raise

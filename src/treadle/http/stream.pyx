@@ -1,7 +1,11 @@
 """One stream of an HTTP/2 connection: a request and its response."""
 
+from contextlib import suppress
+
 from treadle.event import Event
+from treadle.http.body import Input
 from treadle.http.h1 import BadRequest
+from treadle.http.tunnel import Tunnel
 
 from treadle._core.clock cimport now
 from treadle.http.h1 cimport Request, add_field, fault_of, is_method
@@ -9,6 +13,10 @@ from treadle.http.response cimport HeaderLines
 from treadle.http.wsgi cimport WSGIExchange
 
 __all__ = ["Stream"]
+
+# What a request for a tunnel has for a body: what the client sends is the tunnel's.
+cdef Request NO_BODY = Request()
+NO_BODY.complete = True
 
 
 cdef class Stream(WSGIExchange):
@@ -31,6 +39,7 @@ cdef class Stream(WSGIExchange):
     cdef object changed               # Event: more arrived, more may be sent, or an error
     cdef object fault                 # the BadRequest for an invalid body, or None
     cdef list fields                  # of a head that is to be sent
+    cdef bint tunnel                  # the client asks for a tunnel (RFC 8441)
 
     def __init__(self, connection, int id, list headers):
         """*headers* are the request's headers, pairs of bytes; h2 has checked their names."""
@@ -47,7 +56,7 @@ cdef class Stream(WSGIExchange):
         """Fill the request from *headers*; return a BadRequest if it is invalid, or None."""
         request, limits = self.request, self.limits
         request.version, request.keep_alive = "2", True
-        authority = None
+        authority = protocol = None
         size = 0
         for name, value in headers:
             size += len(name) + len(value) + 4
@@ -57,6 +66,8 @@ cdef class Stream(WSGIExchange):
                 request.target = value
             elif name == b":authority":
                 authority = value
+            elif name == b":protocol":
+                protocol = value
             elif name[:1] != b":":
                 request.headers.append((name, value))
                 add_field(request, name, value)
@@ -66,6 +77,11 @@ cdef class Stream(WSGIExchange):
             return BadRequest("431 Request Header Fields Too Large", "too many, or too long ones")
         if len(request.target) > limits.request_line:
             return BadRequest("414 URI Too Long", f"longer than {limits.request_line} bytes")
+        if protocol == b"websocket" and self.input_is_body:
+            # The application sees what it would see over HTTP/1.1.
+            self.tunnel = True
+            request.method, request.upgrade = "GET", "websocket"
+            request.fields["HTTP_CONNECTION"], request.fields["HTTP_UPGRADE"] = "Upgrade", "websocket"
         fault = fault_of(request, True)
         if fault is not None:
             return fault
@@ -92,7 +108,8 @@ cdef class Stream(WSGIExchange):
         request = self.request
         self.unread += size
         request.body_size += len(data)
-        self.fault = self.fault or self.too_long(request.body_size)
+        if not self.tunnel:
+            self.fault = self.fault or self.too_long(request.body_size)
         if self.fault is None and data:
             request.keep(data)
         self.changed.set()
@@ -118,6 +135,11 @@ cdef class Stream(WSGIExchange):
             self.error = error
             self.changed.set()
 
+    def leave(self):
+        """Close a WebSocket with 1001, because the server stops; other responses go on."""
+        if self.websocket is not None:
+            self.websocket.leave()
+
     def wake(self):
         """Wake the greenlet that waits to send, so that it checks again."""
         self.changed.set()
@@ -135,6 +157,8 @@ cdef class Stream(WSGIExchange):
             elif self.error is None:  # not reset at once
                 self.serve()
                 self.connection.base_environ = self.base_environ
+                if self.websocket is not None:
+                    self.end_websocket()
         finally:
             self.methods = self.steps = None
             self.connection.finish(self)
@@ -147,6 +171,29 @@ cdef class Stream(WSGIExchange):
         if self.error is not None:
             raise self.error
 
+    cdef end_websocket(self):
+        self.websocket.end(self.failed)
+        if self.switched and self.error is None:
+            with suppress(OSError):  # the client is gone
+                self.send_end()
+
+    cdef offer_upgrade(self, environ):
+        if self.tunnel:
+            environ["wsgi.input"] = self.wsgi_input = Input(NO_BODY, None)
+            self.offer_websocket(environ)
+
+    def switch_protocols(self, headers):
+        """Accept the tunnel with *headers*; return the end of it, and b"" for what came before.
+
+        What is returned has the methods of a socket that a WebSocket needs.
+        """
+        self.start_response("200 OK", headers)
+        self.switched = True
+        self.head(-1)
+        fields, self.fields = self.fields, None
+        self.connection.send_headers(self, fields, False, True)
+        return Tunnel(self), b""
+
     cdef await_body(self, Request request):
         size, left = request.body_size, self.body_time
         self.connection.give_credit(self)
@@ -157,6 +204,9 @@ cdef class Stream(WSGIExchange):
             self.pause(None if deadline is None else max(deadline - now() / 1e9, 0.0))
 
     cdef bytes head(self, long long known):
+        if self.tunnel and not self.switched and 200 <= self.code < 300:
+            # To the client this would mean that it has the tunnel (RFC 8441, 5).
+            self.status, self.code = "501 Not Implemented", 501
         self.delimit(known)
         if self.code < 200:
             raise ValueError(f"HTTP/2 cannot answer {self.status!r}")

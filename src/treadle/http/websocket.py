@@ -1,4 +1,4 @@
-"""The parts of WebSocket without I/O: the handshake (RFC 6455) and compression (RFC 7692)."""
+"""The parts of WebSocket without I/O: handshakes (RFC 6455, 8441) and compression (RFC 7692)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ def listed(value: str) -> list[str]:
 
 
 def is_handshake(environ: Mapping[str, Any]) -> bool:
-    """Return whether a request for a WebSocket is a valid handshake (RFC 6455, 4.2.1)."""
+    """Return whether a request for a WebSocket is a valid handshake.
+
+    Over HTTP/1.1 it is one of RFC 6455, 4.2.1; over HTTP/2, of RFC 8441, 5, which has no key.
+    """
+    if environ["SERVER_PROTOCOL"] == "HTTP/2":
+        return environ.get("HTTP_SEC_WEBSOCKET_VERSION") == VERSION
     try:
         key = b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", ""), validate=True)
     except (binascii.Error, ValueError):
@@ -40,6 +45,8 @@ def is_handshake(environ: Mapping[str, Any]) -> bool:
 
 def accept_headers(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the headers that the response to a handshake must have."""
+    if environ["SERVER_PROTOCOL"] == "HTTP/2":
+        return []
     key = environ["HTTP_SEC_WEBSOCKET_KEY"].encode("ascii")
     accept = b64encode(sha1(key + _GUID).digest()).decode("ascii")
     return [

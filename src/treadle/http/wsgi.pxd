@@ -11,8 +11,11 @@ cdef class WSGIExchange(Exchange):
     cdef object steps
     cdef object base_environ          # what the environments of all requests contain
     cdef bint input_is_body           # the policy's
+    cdef object websocket             # the WebSocket that the request asks for, or None
+    cdef bint switched                # another protocol follows the response's head
 
     cdef tuple bound(self)
+    cdef offer_websocket(self, environ)
     cpdef get_environ(self)
     cdef connection_environ(self)
     cpdef process_result(self)

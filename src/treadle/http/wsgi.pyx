@@ -91,6 +91,8 @@ cdef class WSGIExchange(Exchange):
         self.environ = {}
         self.result = None
         self.wsgi_input = None
+        self.websocket = None
+        self.switched = False
 
     cdef begin(self):
         cdef Steps steps
@@ -202,7 +204,7 @@ cdef class WSGIExchange(Exchange):
             finally:
                 exc_info = None
         elif self.status is not None:
-            if self.code == 101 and self.headers_sent:
+            if self.switched:
                 return self.bound()[1]  # a framework answers after a WebSocket too: ignored
             raise self.ApplicationError("start_response() was called already")
         code = status_of(status).code
@@ -222,7 +224,7 @@ cdef class WSGIExchange(Exchange):
     cpdef process_result(self):
         """Send the body that the application returned."""
         result = self.result
-        if self.code == 101 and self.headers_sent:
+        if self.switched:
             return
         if type(result) is list or type(result) is tuple:
             if not self.headers_sent:
@@ -239,6 +241,21 @@ cdef class WSGIExchange(Exchange):
         """``wsgi.early_hints``: send *headers*, mostly Link, before the response (RFC 8297)."""
         if self.request.version != "1.0" and not self.headers_sent:
             self.send_interim("103 Early Hints", header_lines(headers, 103))
+
+    # -- WebSockets
+
+    cdef offer_websocket(self, environ):
+        """Add ``wsgi.websocket`` to *environ* if the request is a WebSocket's valid handshake."""
+        from treadle.websocket import of_request
+
+        self.websocket = of_request(self, environ)
+        if self.websocket is not None:
+            environ["wsgi.websocket"] = self.websocket
+            environ["wsgi.websocket_version"] = "13"
+
+    def blame_client(self, error):
+        """Do not report *error*, which the client caused, if the application raises it."""
+        self.client_error = error
 
     # -- methods that a protocol may override
 
