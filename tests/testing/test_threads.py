@@ -198,6 +198,36 @@ def test_a_thread_with_the_ident_of_one_that_ended_is_seen() -> None:
         ended.acquire()
 
 
+def test_a_thread_that_is_about_to_end_is_no_leak() -> None:
+    over = _thread.allocate_lock()
+    over.acquire()
+
+    def end_soon() -> None:
+        over.release()
+        native_sleep(0.05)
+
+    def use() -> None:
+        _thread.start_new_thread(end_soon, ())
+        over.acquire()
+
+    run(use)
+
+
+def test_the_thread_of_an_inner_run_has_ended_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_slow(call: Callable[..., object], arguments: tuple[object, ...]) -> int:
+        def linger() -> None:
+            call(*arguments)
+            native_sleep(0.05)
+
+        return _thread.start_new_thread(linger, ())
+
+    monkeypatch.setattr(_threads, "start_new_thread", start_slow)
+    inner: list[int] = []
+    treadle.spawn(run, lambda: inner.append(_thread.get_ident())).get(timeout=5)
+    assert inner
+    assert inner[0] not in sys._current_frames()
+
+
 def test_a_thread_that_was_started_just_before_the_run_is_none_of_it() -> None:
     go, ended = _thread.allocate_lock(), _thread.allocate_lock()
     go.acquire()

@@ -63,7 +63,7 @@ class _Caller:
             except BaseException as exc:
                 self._failed = exc
             self._answered.release()
-        helper.wait(helper.over)
+        helper.join()
         return helper.result()
 
 

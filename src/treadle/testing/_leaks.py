@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from treadle._core.crew import all_workers
 from treadle._core.hub import Wait
+from treadle._core.native import nap
 from treadle._core.trial import list_threads, newest_thread
 from treadle.greenlet import getcurrent, kill, killall
 from treadle.hub import get_hub
@@ -25,6 +26,8 @@ from treadle.timeout import Timeout
 
 _DESCRIPTORS = "/proc/self/fd"
 _CHILDREN = "/proc/thread-self/children"
+#: How many milliseconds a thread may take to end after it has said that it will.
+_ENDING = 500
 #: Helpers that multiprocessing starts once, and where it notes their descriptors and processes.
 _OF_PROCESS = (
     ("multiprocessing.resource_tracker", "_resource_tracker"),
@@ -107,8 +110,6 @@ class Present(NamedTuple):
     descriptors: frozenset[str]
     #: The number of the native thread that was made last; later ones have greater numbers.
     newest: int
-    #: The idents of native threads, by their numbers.
-    threads: dict[int, int]
     #: Thread pools that have threads.
     pools: frozenset[Any]
     handlers: tuple[Any, ...]
@@ -116,15 +117,12 @@ class Present(NamedTuple):
 
     @classmethod
     def now(cls) -> Present:
-        workers = {worker.ident for worker in all_workers()}
-        live = sys._current_frames().keys() - workers
         own = get_hub().__dict__.get("_threadpool")
         kept = _of_process()
         return cls(
             Started.now(),
             _descriptors() - kept,
             newest_thread(),
-            {number: ident for number, ident in list_threads().items() if ident in live},
             frozenset(pool for pool in pools if pool is not own and _has_threads(pool)),
             tuple(map(getsignal, range(1, NSIG))),
             _children() - kept,
@@ -146,9 +144,7 @@ class Present(NamedTuple):
         for number in sorted(now.descriptors - self.descriptors, key=int):
             target = _target(number)
             found.append(f"descriptor {number} is open: {target}{opened_at(int(number), target)}")
-        for thread, ident in now.threads.items():
-            if thread <= self.newest:
-                continue
+        for ident in self._new_threads():
             frame = sys._current_frames().get(ident)
             where = "" if frame is None else f", at {_where(traceback.extract_stack(frame)[-1])}"
             found.append(f"native thread {ident:#x} runs{where}")
@@ -163,6 +159,18 @@ class Present(NamedTuple):
                 found.append(f"the handler of signal {signum} is {now_is}, no more {was}")
         for pid in sorted(now.children - self.children):
             found.append(f"child {pid} was not waited for{_command(pid)}")
+        return found
+
+    def _new_threads(self) -> list[int]:
+        """The idents of native threads that were made since, unless they are about to end."""
+        for _ in range(_ENDING):
+            workers = {worker.ident for worker in all_workers()}
+            live = sys._current_frames().keys() - workers
+            threads = sorted(list_threads().items())
+            found = [ident for number, ident in threads if number > self.newest and ident in live]
+            if not found:
+                break
+            nap()
         return found
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from treadle._core.context import copy_context
-from treadle._core.native import allocate_lock, get_ident, start_new_thread
-from treadle._core.trial import raise_in_thread
+from treadle._core.native import allocate_lock, get_ident, nap, start_new_thread
+from treadle._core.trial import list_threads, raise_in_thread
 from treadle.greenlet import GreenletExit, getcurrent
 from treadle.hub import Hub, get_hub
 
@@ -78,14 +78,15 @@ class Helper(Generic[T]):
         self._hub: Any = None
         self._begun = allocate_lock()
         self._begun.acquire()
-        #: Released when the run is over.
-        self.over = allocate_lock()
-        self.over.acquire()
+        self._number = 0
+        self._over = allocate_lock()
+        self._over.acquire()
         start_new_thread(copy_context().run, (self._main,))
         self._begun.acquire()
 
     def _main(self) -> None:
         thread = get_ident()
+        self._number = next(n for n, ident in list_threads().items() if ident == thread)
         _waiting[thread] = self._caller
         try:
             self._hub = get_hub()
@@ -97,7 +98,7 @@ class Helper(Generic[T]):
             del _waiting[thread]
             if self._hub is not None:
                 self._hub.destroy()  # its descriptors would be leaks of the caller's run
-            self.over.release()
+            self._over.release()
 
     def wait(self, lock: Any) -> None:
         """Acquire a native lock. What a signal handler raises meanwhile is raised here."""
@@ -108,6 +109,16 @@ class Helper(Generic[T]):
                 # The main greenlet gets the exception itself, once this greenlet has ended.
                 raise _EndedByMain(raised)
 
+    def join(self) -> None:
+        """Wait until the run is over. What a signal handler raises meanwhile is raised here."""
+        self.wait(self._over)
+        self._await_exit()
+
+    def _await_exit(self) -> None:
+        # The thread still runs for a moment, and the caller may be asked what threads it left.
+        while self._number in list_threads():
+            nap()
+
     def end(self, exc: BaseException) -> None:
         """End the run by an exception, and wait until it has ended, or a signal handler raises."""
         if isinstance(exc, _EndedByMain):
@@ -116,9 +127,10 @@ class Helper(Generic[T]):
         if loop is not None:
             with suppress(ValueError):  # the run has just ended
                 loop.run_callback_threadsafe(self._hub.interrupt_main, exc)
-        if not self.over.acquire(timeout=POLITE):
+        if not self._over.acquire(timeout=POLITE):
             raise_in_thread(self._hub.thread_ident, type(exc))
-            self.over.acquire()
+            self._over.acquire()
+        self._await_exit()
 
     def result(self) -> T:
         """What the call returned; raises what it raised."""
@@ -153,7 +165,7 @@ def in_main_greenlet(call: Callable[[], T]) -> T:
         return call()
     helper = Helper(call)
     try:
-        helper.wait(helper.over)
+        helper.join()
     except BaseException as exc:
         helper.end(exc)
         raise
