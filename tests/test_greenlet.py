@@ -759,35 +759,43 @@ def test_the_removal_of_a_link_without_hash_leaves_the_others() -> None:
 @pytest.mark.parametrize("kind", ["greenlet", "result"])
 @pytest.mark.parametrize("what", ["fire", "unlink", "join and time out"])
 def test_links_cost_time_in_proportion_to_their_number(kind: str, what: str) -> None:
-    def cost(count: int) -> float:
-        source = treadle.Greenlet(int) if kind == "greenlet" else AsyncResult()
+    count = 20_000
+
+    def cost(each: int) -> float:
+        """Return the time that *count* links or waiters take, *each* of them at one source."""
+        sources = [
+            treadle.Greenlet(int) if kind == "greenlet" else AsyncResult()
+            for _ in range(count // each)
+        ]
+        linked = [source for source in sources for _ in range(each)]
         links = [lambda _, i=i: seen.append(i) for i in range(count)]
         seen: list[int] = []
         waiters = []
         if what == "join and time out":
             waiters = [
-                treadle.spawn(source.wait if kind == "result" else source.join) for _ in links
+                treadle.spawn(source.wait if kind == "result" else source.join) for source in linked
             ]
             treadle.sleep(0)
         else:
-            for link in links:
+            for source, link in zip(linked, links, strict=True):
                 source.rawlink(link)
         began = time.process_time()
         if what == "unlink":
-            for link in reversed(links):
+            for source, link in zip(reversed(linked), reversed(links), strict=True):
                 source.unlink(link)
         elif waiters:
-            treadle.killall(waiters)
+            treadle.killall(waiters[::-1])
         else:
-            source.start() if isinstance(source, treadle.Greenlet) else source.set(1)
+            for source in sources:
+                source.start() if isinstance(source, treadle.Greenlet) else source.set(1)
             while len(seen) < count:
                 treadle.sleep(0)
         return time.process_time() - began
 
-    few, many = (min(cost(count) for _ in range(3)) for count in (500, 10_000))
-    # In proportion it is 20 times as much, and more where the processor's cache is too small for
-    # 10,000 stacks. It is 400 times as much if each looks at all.
-    assert many < 90 * few
+    # Both have the same number, thus as much memory: only what one costs the others differs.
+    rounds = [(cost(10), cost(count)) for _ in range(3)]
+    apart, together = map(min, zip(*rounds, strict=True))
+    assert together < 4 * apart  # 10 times as much and more if each looks at all
 
 
 def test_a_stack_limit_is_no_size_of_memory() -> None:

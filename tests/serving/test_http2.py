@@ -95,7 +95,7 @@ class Client:
         self.closed = False
         self.headers: dict[int, Headers] = {}
         self.interim: dict[int, list[Headers]] = defaultdict(list)
-        self.body: dict[int, bytes] = defaultdict(bytes)
+        self.body: dict[int, bytearray] = defaultdict(bytearray)
         self.ended: set[int] = set()
         self.reset: dict[int, int] = {}
         self.goaway: int | None = None
@@ -166,7 +166,7 @@ class Client:
         """Return the status, headers and body of a stream's response."""
         self.until(lambda: id in self.ended or id in self.reset)
         headers = dict(self.headers[id])
-        return headers.pop(":status"), headers, self.body[id]
+        return headers.pop(":status"), headers, bytes(self.body[id])
 
 
 class TestAnswers:
