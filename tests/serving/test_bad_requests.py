@@ -257,8 +257,13 @@ def test_a_refusal_is_logged_and_answered_for_its_own_request(
     assert f'"{line}" {head[9:12].decode()} {len(body)} 0.' in refused
 
 
+def no_content(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("204 No Content", [])
+    return []
+
+
 @pytest.mark.parametrize("host", [b"a", b"a:", b"a:80", b"[::1]", b"[::1]:80", b"[v1.a]", b"a_b"])
 def test_hosts_that_are_served(site: Callable[..., Site], host: bytes) -> None:
-    here = site(lambda environ, start_response: start_response("204 No Content", []) or [])
+    here = site(no_content)
     request = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
     assert here.exchange(request).startswith(b"HTTP/1.1 204 ")
