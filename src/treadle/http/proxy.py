@@ -8,7 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
@@ -45,7 +52,7 @@ class Proxies:
         words = set(allowed)
         self._everybody = "*" in words
         self._unix = self._everybody or "unix" in words
-        self._networks = [ip_network(word) for word in sorted(words - {"*", "unix"})]
+        self._networks = [_network(word) for word in sorted(words - {"*", "unix"})]
         # Each connection and request asks, mostly for the same few proxies.
         self._trusts: Callable[[str], bool] = lru_cache(_REMEMBERED)(self._is_in_networks)
 
@@ -61,6 +68,16 @@ class Proxies:
         if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
             host = host.ipv4_mapped
         return any(host in network for network in self._networks)
+
+
+def _network(word: str) -> IPv4Network | IPv6Network:
+    """Return the network *word*; that of IPv4 addresses in IPv6 as one of IPv4."""
+    network = ip_network(word)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        inner = network.network_address.ipv4_mapped
+        if inner is not None:
+            return IPv4Network((inner, network.prefixlen - 96))
+    return network
 
 
 def receive(sock: Any, seconds: float | None) -> Address | None:
