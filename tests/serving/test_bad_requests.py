@@ -100,6 +100,11 @@ TABLE: dict[str, tuple[bytes, int]] = {
     "host with a space": (get(host=b"Host: a b\r\n"), 400),
     "host with a path": (get(host=b"Host: a/b\r\n"), 400),
     "host with an at sign": (get(host=b"Host: b@a\r\n"), 400),
+    "host with a port that is none": (get(host=b"Host: a:b\r\n"), 400),
+    "host with two ports": (get(host=b"Host: a:1:2\r\n"), 400),
+    "host with a bracket": (get(host=b"Host: [::1\r\n"), 400),
+    "host with another after brackets": (get(host=b"Host: [::1]a\r\n"), 400),
+    "host with brackets within": (get(host=b"Host: a[b]\r\n"), 400),
     "HTTP/0.9": (b"GET /\r\n\r\n", 505),
     "HTTP/0.9 by name": (b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
     "HTTP/1.2": (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 400),
@@ -116,6 +121,7 @@ TABLE: dict[str, tuple[bytes, int]] = {
     "CONNECT": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     "relative target": (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "absolute target with two hosts": (b"GET http://a,b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "absolute target with two ports": (b"GET http://a:1:2/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "absolute target with a user": (b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "fragment": (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "target not ASCII": ("GET /\xe4 HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 400),
@@ -249,3 +255,15 @@ def test_a_refusal_is_logged_and_answered_for_its_own_request(
     before, refused = here.log
     assert '"HEAD /before HTTP/1.1" 200' in before
     assert f'"{line}" {head[9:12].decode()} {len(body)} 0.' in refused
+
+
+def no_content(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("204 No Content", [])
+    return []
+
+
+@pytest.mark.parametrize("host", [b"a", b"a:", b"a:80", b"[::1]", b"[::1]:80", b"[v1.a]", b"a_b"])
+def test_hosts_that_are_served(site: Callable[..., Site], host: bytes) -> None:
+    here = site(no_content)
+    request = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+    assert here.exchange(request).startswith(b"HTTP/1.1 204 ")

@@ -147,7 +147,28 @@ def test_the_host(value: str, host: str, name: str, port: str) -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["a b", "a/b", "a\x01", "\xe4", "a@b", "a?b", 'a"', "a#b"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a b",
+        "a/b",
+        "a\x01",
+        "\xe4",
+        "a@b",
+        "a?b",
+        'a"',
+        "a#b",
+        ":80",
+        "a:b",
+        "a:1:2",
+        "a:65536",
+        "[::1",
+        "::1]",
+        "[::1]a",
+        "[[::1]]",
+        "a[b]",
+    ],
+)
 def test_what_is_no_host(value: str) -> None:
     assert applied({"X-Forwarded-Host": value}, ["*"]) == {}
 
@@ -193,10 +214,44 @@ def test_what_is_no_prefix(value: str) -> None:
         ('for="192.0.2.1', {}),
         ("for=192.0.2.1 proto=https", {}),
         ('for="192.0.2.1, 10.0.0.1"', {}),
+        ("for=192.0.2.1;for=192.0.2.2", {}),
+        ("\xa0for=192.0.2.1", {}),
+        (";for=192.0.2.1;;,", {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "0"}),
+        ('for=192.0.2.1;a="b,c"', {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "0"}),
+        (f'a="{"b" * 3000}"', {}),
     ],
 )
 def test_forwarded(value: str, expected: dict[str, str]) -> None:
     assert applied({"Forwarded": value}, ["10.0.0.0/8"]) == expected
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["garbage", ",", 'for="', "for=203.0.113.9;", 'for="203.0.113.9, x', "a=b;a=b", '"', "\xe4"],
+)
+@pytest.mark.parametrize("between", [",", ", ", " ,\t"])
+def test_a_client_spoils_nothing_that_a_proxy_says(said: str, between: str) -> None:
+    found = applied({"Forwarded": f"{said}{between}for=192.0.2.1;proto=https"}, ["10.0.0.0/8"])
+    assert found["REMOTE_ADDR"] == "192.0.2.1"
+    assert found["wsgi.url_scheme"] == "https"
+
+
+def test_a_host_in_quotes_adds_no_entry() -> None:
+    # The client's Host, in which the proxy escapes quotes.
+    for host in (",for=203.0.113.9", r",for=203.0.113.9;a=\"", r",for=\"203.0.113.9", r"\\,a=b"):
+        found = applied({"Forwarded": f'for=192.0.2.1;host="{host}"'}, ["10.0.0.0/8"])
+        assert found == {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "0"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["," * 60000, "for=10.0.0.1," * 4000, 'a="' + r"\a" * 20000, "a=b;" * 10000, '",' * 9000],
+)
+def test_a_long_list_takes_no_long_time(value: str) -> None:
+    for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host"):
+        began = time.perf_counter()
+        applied({name: value}, ["*"])
+        assert time.perf_counter() - began < 0.015
 
 
 def test_one_kind_of_headers_is_read() -> None:

@@ -6,15 +6,19 @@ import gc
 import os
 import random
 import time
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import wsproto.connection
 import wsproto.events
 from websockets import frames as websockets_frames
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.protocol import Protocol, Side
 
 from treadle.http.frames import BINARY, CLOSE, PING, TEXT, FrameReader, ProtocolError, frame
+from treadle.http.websocket import Deflate
 
 from .test_fuzz_frames import mutated
 from .test_websocket import TABLE, closing
@@ -25,9 +29,11 @@ TOO_LONG = (1009, "longer than 10")
 SECONDS = float(os.environ.get("TREADLE_FUZZ_SECONDS", "3"))
 
 
-def by_treadle(pieces: list[bytes], most: int | None = None) -> list[Any]:
+def by_treadle(
+    pieces: list[bytes], most: int | None = None, deflate: Deflate | None = None
+) -> list[Any]:
     """Return the events; a violation is its code and the reason."""
-    reader, found = FrameReader(most), []
+    reader, found = FrameReader(most, deflate), []
     for piece in pieces:
         reader.feed(piece)
         try:
@@ -60,8 +66,10 @@ def by_wsproto(pieces: list[bytes]) -> list[Any]:
     return found
 
 
-def by_websockets(pieces: list[bytes]) -> list[Any]:
+def by_websockets(pieces: list[bytes], extension: PerMessageDeflate | None = None) -> list[Any]:
     protocol = Protocol(Side.SERVER, max_size=None)
+    if extension is not None:
+        protocol.extensions = [extension]
     found: list[Any] = []
     kind, parts = 0, b""
     for piece in pieces:
@@ -126,17 +134,23 @@ def random_text(rng: random.Random) -> bytes:
     return "".join(rng.choices(letters, k=rng.randrange(40))).encode()
 
 
-def session(rng: random.Random) -> bytes:
-    """Return the frames of some messages, pings and pongs, mostly valid ones."""
+def session(rng: random.Random, deflate: Callable[[bytes], bytes] | None = None) -> bytes:
+    """Return the frames of some messages, pings and pongs, mostly valid ones.
+
+    Some of the messages are compressed by *deflate*.
+    """
     found = b""
     for _ in range(rng.randint(1, 5)):
         kind = rng.choice([TEXT, BINARY])
         data = random_text(rng) if kind == TEXT else rng.randbytes(rng.choice([0, 3, 126, 70000]))
+        rsv = 4 if deflate is not None and rng.random() < 0.8 else 0
+        if deflate is not None and rsv:
+            data = deflate(data)
         at = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice([0, 0, 1, 3])))
         pieces = [data[i:j] for i, j in zip([0, *at], [*at, len(data)], strict=True)]
         for number, piece in enumerate(pieces):
             last = number == len(pieces) - 1
-            found += from_client(0 if number else kind, piece, fin=last)
+            found += from_client(0 if number else kind, piece, fin=last, rsv=0 if number else rsv)
             if rng.random() < 0.2:
                 found += from_client(rng.choice([9, 10]), rng.randbytes(rng.randrange(126)))
     return found + (closing(1000, random_text(rng)[:40]) if rng.random() < 0.3 else b"")
@@ -162,6 +176,34 @@ def test_the_same_bytes(oracle: Any) -> None:
         violations += violation(ours) is not None
     assert count > 100
     assert violations > 20
+
+
+@pytest.mark.parametrize("bits", [9, 12, 15])
+@pytest.mark.parametrize("takeover", [False, True])
+def test_the_same_bytes_compressed(bits: int, takeover: bool) -> None:
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    parameters = {} if takeover else {"client_no_context_takeover": None}
+    if bits < 15:
+        parameters["client_max_window_bits"] = str(bits)
+    until, count = time.monotonic() + SECONDS / 6, 0
+    while time.monotonic() < until:
+        writing: list[Any] = []
+
+        def deflate(data: bytes, writing: list[Any] = writing) -> bytes:
+            if not writing or not takeover:
+                writing[:] = [zlib.compressobj(wbits=-bits)]
+            mode = rng.choice([zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH])
+            return bytes(writing[0].compress(data) + writing[0].flush(mode))[:-4]
+
+        data = session(rng, deflate)
+        pieces = cut(rng, data)
+        ours = by_treadle(pieces, None, Deflate(parameters, None))
+        theirs = by_websockets(pieces, PerMessageDeflate(not takeover, False, bits, 15))
+        same = ours == theirs or agrees(ours, theirs, by_websockets)
+        assert same, f"seed {seed}, case {count}: {pieces!r}\n{ours}\n{theirs}"
+        count += 1
+    assert count > 20
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 1_000_000])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any
 
 from gunicorn.workers.base_async import ALREADY_HANDLED
@@ -16,9 +16,6 @@ from treadle.http.stream import Stream
 
 __all__ = ["Forwarding", "WorkerHandler", "WorkerStream", "host"]
 
-#: How many client addresses the cache of trusted and untrusted proxies holds.
-_REMEMBERED = 1024
-
 
 def host(address: Any) -> str:
     """Return the client's IP address, or "" for a client of a Unix socket."""
@@ -29,8 +26,7 @@ class Forwarding:
     """Applies the headers of trusted proxies to a request's environment, such as its scheme."""
 
     def __init__(self, cfg: Any) -> None:
-        trusted = Proxies([*cfg.forwarded_allow_ips, "unix"])
-        self.trusts: Callable[[str], bool] = lru_cache(_REMEMBERED)(trusted.__contains__)
+        self.trusted = Proxies([*cfg.forwarded_allow_ips, "unix"])
         self._schemes: dict[str, str] = cfg.secure_scheme_headers
         self._variables = {"HTTP_" + name.replace("-", "_") for name in self._schemes}
         self._names = frozenset(getattr(cfg, "forwarder_headers", ()))
@@ -154,7 +150,7 @@ class _OfWorker:
             too_long = "431 Request Header Fields Too Large"
             return BadRequest(too_long, f"a header is longer than {most} bytes")
         forwarding: Forwarding = self.server.forwarding
-        trusted = forwarding.trusts(self.client_address)
+        trusted = self.client_address in forwarding.trusted
         return forwarding.apply(self.environ, headers) if trusted else None
 
     def process_result(self) -> None:

@@ -45,6 +45,11 @@ for _at in range(128):
     IN_HOST[_at] = chr(_at).isalnum() or chr(_at) in "-._~!$&'()*+;=%:[]"
 
 
+# The parts of a host.
+cdef enum HostPart:
+    AT_START, IN_NAME, IN_BRACKETS, AFTER_BRACKETS, IN_PORT
+
+
 cdef object item(dict table, object key):
     cdef PyObject *found = borrowed_item(table, key)
     return None if found == NULL else <object>found
@@ -144,12 +149,32 @@ cdef str host_of_target(bytes target):
 
 
 cpdef bint is_host(str host) except -1:
-    """Return whether *host* consists of the characters of a host and a port (RFC 3986, 3.2)."""
+    """Return whether *host* is a host, with or without a port (RFC 3986, 3.2.2 and 3.2.3)."""
     cdef Py_UCS4 character
+    cdef HostPart part = AT_START
     for character in host:
-        if character >= 128 or not IN_HOST[character]:
+        if part == IN_PORT:
+            if not c"0" <= character <= c"9":
+                return False
+        elif character >= 128 or not IN_HOST[character]:
             return False
-    return True
+        elif character == c"[":
+            if part != AT_START:
+                return False
+            part = IN_BRACKETS
+        elif character == c"]":
+            if part != IN_BRACKETS:
+                return False
+            part = AFTER_BRACKETS
+        elif part == IN_BRACKETS:
+            continue
+        elif character == c":":
+            part = IN_PORT
+        elif part == AFTER_BRACKETS:
+            return False
+        else:
+            part = IN_NAME
+    return part != IN_BRACKETS
 
 
 cdef bint is_method(str method) except -1:

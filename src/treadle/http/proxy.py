@@ -6,8 +6,16 @@ https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any
 
@@ -23,6 +31,8 @@ _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _LONGEST_LINE = 107
 #: The longest header of version 2 that is accepted, in bytes; addresses have up to 216.
 _LONGEST = 4096
+#: For how many hosts each set of trusted addresses remembers whether it contains them.
+_REMEMBERED = 1024
 #: By family and transport: the bytes of both addresses and ports, and of the first address.
 _SIZES = {0x11: (12, 4), 0x21: (36, 16), 0x31: (216, 0)}
 
@@ -42,19 +52,32 @@ class Proxies:
         words = set(allowed)
         self._everybody = "*" in words
         self._unix = self._everybody or "unix" in words
-        self._networks = [ip_network(word) for word in sorted(words - {"*", "unix"})]
+        self._networks = [_network(word) for word in sorted(words - {"*", "unix"})]
+        # Each connection and request asks, mostly for the same few proxies.
+        self._trusts: Callable[[str], bool] = lru_cache(_REMEMBERED)(self._is_in_networks)
 
     def __contains__(self, address: Any) -> bool:
         if not isinstance(address, tuple):
             return self._unix
-        if self._everybody:
-            return True
-        if not self._networks:
-            return False
-        host = ip_address(address[0].partition("%")[0])
+        if self._everybody or not self._networks:
+            return self._everybody
+        return self._trusts(address[0])
+
+    def _is_in_networks(self, name: str) -> bool:
+        host = ip_address(name.partition("%")[0])
         if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
             host = host.ipv4_mapped
         return any(host in network for network in self._networks)
+
+
+def _network(word: str) -> IPv4Network | IPv6Network:
+    """Return the network *word*; that of IPv4 addresses in IPv6 as one of IPv4."""
+    network = ip_network(word)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        inner = network.network_address.ipv4_mapped
+        if inner is not None:
+            return IPv4Network((inner, network.prefixlen - 96))
+    return network
 
 
 def receive(sock: Any, seconds: float | None) -> Address | None:
