@@ -80,7 +80,7 @@ def frames(data: bytes) -> list[tuple[int, bytes]]:
             size = int.from_bytes(data[at : at + width], "big")
             at += width
         assert at + size <= len(data)
-        found.append((first, data[at : at + size]))
+        found.append((first, bytes(data[at : at + size])))
         at += size
     return found
 
