@@ -268,8 +268,15 @@ class Finalized:
         self.cycle = self
         self.place = place
         self.ran = ran
+        self.thread = threading.get_ident()
 
     def __del__(self) -> None:
+        if threading.get_ident() != self.thread:
+            # The threads of a place collect garbage too. One that waited there for its own work
+            # would wait for ever.
+            again = Finalized(self.place, self.ran)
+            again.thread = self.thread
+            return
         try:
             treadle.spawn_later(SOON, self.place.give)
             self.place.park()
