@@ -118,6 +118,10 @@ cdef class Stream(WSGIExchange):
             self.error = error
             self.changed.set()
 
+    def note_sent(self, long long size):
+        """Note that *size* more bytes of the body were sent."""
+        self.unsent = max(0, self.unsent - size)
+
     def wake(self):
         """Wake the greenlet that waits to send, so that it checks again."""
         self.changed.set()
@@ -183,6 +187,8 @@ cdef class Stream(WSGIExchange):
             self.client_error = exc
             self.close_connection = True
             raise
+        finally:
+            self.forget_unsent()
 
     cdef send_end(self):
         self.send_both(b"", b"", True)
