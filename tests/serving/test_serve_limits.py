@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 import treadle
 from treadle import socket, ssl
@@ -150,3 +151,62 @@ def test_a_unix_socket(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
         here.process.wait()
         treadle.sleep(2)  # its worker notices that the supervisor is gone, and ends
     assert path.exists()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return a client's context that trusts a certificate, and the file of that."""
+    authority = trustme.CA()
+    path = tmp_path / "certificate.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context, path
+
+
+def test_an_idle_connection_over_tls_ends_with_a_notification(
+    serve: Serve,  # noqa: F811
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
+    context, path = certificate
+    here = serve("--certfile", str(path)).wait_serving()
+    with context.wrap_socket(
+        here.connect(), server_hostname="127.0.0.1", suppress_ragged_eofs=False
+    ) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status(sock) == b"200"
+        assert here.end() == 0
+        assert sock.recv(100) == b""
+
+
+def test_connections_of_an_address_over_tls(
+    serve: Serve,  # noqa: F811
+    certificate: tuple[ssl.SSLContext, Path],
+) -> None:
+    context, path = certificate
+    here = serve("--certfile", str(path), "--connections-per-address", "1").wait_serving()
+    with context.wrap_socket(here.connect(), server_hostname="127.0.0.1") as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status(sock) == b"200"
+        with here.connect() as other, pytest.raises(ssl.SSLError, match="internal error"):
+            context.wrap_socket(other, server_hostname="127.0.0.1")
+
+
+def test_an_encrypted_key_is_said_in_a_line(serve: Serve, tmp_path: Path) -> None:  # noqa: F811
+    made = trustme.CA().issue_cert("127.0.0.1")
+    plain = serialization.load_pem_private_key(made.private_key_pem.bytes(), None)
+    key = tmp_path / "key.pem"
+    key.write_bytes(
+        plain.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
+    here = serve("--certfile", str(certificate), "--keyfile", str(key))
+    assert here.wait() == 3
+    assert here.errors.read_text().splitlines() == [
+        "treadle serve: keyfile: the key is encrypted, and nobody is asked for its password"
+    ]

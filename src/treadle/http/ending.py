@@ -1,14 +1,95 @@
-"""The end of a connection with TLS."""
+"""The end of a connection, by which no client loses what was sent to it."""
 
 from __future__ import annotations
 
+import struct
 from contextlib import suppress
+from socket import AF_UNIX, IPPROTO_TCP, SHUT_RD, SHUT_WR
 from typing import Any
 
-__all__ = ["notify_close"]
+from treadle._core.clock import seconds as monotonic
+from treadle.hub import sleep
+from treadle.socket import socket  # its methods: those of a TLS socket would drop TLS
+
+try:
+    from fcntl import ioctl
+    from socket import TCP_INFO
+    from termios import TIOCOUTQ
+
+    _KNOWS = True
+except ImportError:  # Linux has them
+    _KNOWS = False
+
+__all__ = ["LOOK", "PATIENCE", "end", "end_reading", "is_taken"]
+
+#: How long a client may be sending, or taking what was sent while the server stops, in seconds.
+PATIENCE = 2.0
+#: How many bytes to read from a connection that was ended.
+_LINGER_SIZE = 16 << 20
+#: How long to wait for a client to take what was sent if the server has no limit, in seconds.
+_MOST = 60.0
+#: The most that is received at once, in bytes.
+_CHUNK = 65536
+#: How often to look whether the client has got everything, in seconds.
+LOOK = 0.05
+#: The state of a TCP connection, Linux's number, in which the other end has not got everything that
+#: came before the half-close, and has not ended either.
+_FIN_WAIT1 = 4
 
 
-def notify_close(sock: Any) -> None:
+def end(sock: Any, server: Any, expecting: bool = True) -> None:
+    """Announce the end of *sock*, and wait until it can be closed.
+
+    Closing a connection of which something is unread, or to which something comes later, resets
+    it, and the client loses what it has not got. So what the client sends is read until it ends
+    the connection too: for two seconds if *expecting* says that it may send something, and longer
+    while it has not got everything, unless *server* stops. Raises OSError if the connection is
+    broken.
+    """
+    _notify_close(sock)
+    socket.shutdown(sock, SHUT_WR)
+    began, size = monotonic(), 0
+    patience = PATIENCE if expecting else 0.0
+    while size < _LINGER_SIZE:
+        missing = _is_missing_something(sock)
+        most = patience
+        if missing:
+            most = PATIENCE if server.stopping else server.limits.write_time or _MOST
+        left = began + most - monotonic()
+        if left <= 0:
+            return
+        sock.settimeout(min(left, LOOK) if missing else left)
+        with suppress(TimeoutError):
+            data = socket.recv(sock, _CHUNK)
+            size += len(data)
+            if not data and not missing:
+                return
+            if not data:  # nothing can be received, perhaps because this end has shut that down
+                sleep(LOOK)
+
+
+def is_taken(sock: Any) -> bool:
+    """Return whether the client has got all that was sent; True if that is not known."""
+    if not _KNOWS or sock.family == AF_UNIX:
+        return True
+    try:
+        (size,) = struct.unpack("i", ioctl(sock.fileno(), TIOCOUTQ, bytes(4)))
+    except (OSError, ValueError):  # the connection has ended
+        return True
+    return not size
+
+
+def end_reading(sock: Any) -> None:
+    """End the wait of the greenlet that reads from *sock*: nothing more is received.
+
+    After that, what the client sends resets the connection. So a client that has not got everything
+    (:func:`is_taken`) should have :data:`PATIENCE` seconds before.
+    """
+    with suppress(OSError):  # the connection may have just ended
+        socket.shutdown(sock, SHUT_RD)
+
+
+def _notify_close(sock: Any) -> None:
     """Send TLS's close notification, if *sock* has TLS, without waiting for anything.
 
     Without it a response that only the end of the connection delimits would pass for one that was
@@ -19,3 +100,14 @@ def notify_close(sock: Any) -> None:
         with suppress(OSError, ValueError):  # the client is gone, or TLS has ended already
             sock.settimeout(0)
             unwrap()
+
+
+def _is_missing_something(sock: Any) -> bool:
+    """Return whether the client may lose something; False if that is not known."""
+    if not _KNOWS:
+        return False
+    try:
+        state: bytes = sock.getsockopt(IPPROTO_TCP, TCP_INFO, 1)
+    except OSError:  # a Unix socket, whose peer has everything
+        return False
+    return state[0] == _FIN_WAIT1

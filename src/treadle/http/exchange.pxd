@@ -26,6 +26,7 @@ cdef class Exchange:
     cdef HeaderLines lines
     cdef Framing framing
     cdef long long left               # bytes still to send, if framing is LENGTH
+    cdef long long unsent             # bytes in response_length that are not sent yet
     cdef bint continued               # 100 was sent
     cdef object client_error          # exception caused by the client, not the application
     cdef object refusal               # the BadRequest to answer for client_error, or None
@@ -42,6 +43,7 @@ cdef class Exchange:
     cdef send_part(self, bytes data)
     cdef send_whole(self, data)
     cdef report_length(self, long long length)
+    cdef forget_unsent(self)
     cdef finish(self)
     cdef int check_forbidden(self, data) except -1
     cdef int delimit(self, long long known) except -1

@@ -66,7 +66,7 @@ cdef class Exchange:
         self.response_length = 0
         self.lines = None
         self.framing = NONE
-        self.left = 0
+        self.left = self.unsent = 0
         self.continued = False
         self.client_error = None
         self.refusal = None
@@ -171,19 +171,21 @@ cdef class Exchange:
         """Send *data* as part of the body, with the head before it if that was not sent."""
         head = b"" if self.headers_sent else self.head(-1)
         framing = self.framing
-        self.response_length += len(data)
+        cdef Py_ssize_t size = len(data)
         if framing is CHUNKED:
             if data:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
+                data = b"%x\r\n%b\r\n" % (size, data)
         elif framing is LENGTH:
-            if len(data) > self.left:
-                self.report_length(self.response_length)
-                self.response_length -= len(data) - self.left
-                data = data[: self.left]
-            self.left -= len(data)
+            if size > self.left:
+                self.report_length(self.response_length + size)
+                size = self.left
+                data = data[:size]
+            self.left -= size
         elif framing is NONE:
-            self.response_length -= len(data)
+            size = 0
             data = b""
+        self.response_length += size
+        self.unsent = size
         self.send_both(head, data, False)
 
     cdef send_whole(self, data):
@@ -196,11 +198,16 @@ cdef class Exchange:
         head = self.head(len(body))
         if self.framing is NONE:
             body = b""
-        self.response_length = len(body)
-        if self.framing is not NONE and self.left != len(body):
+        elif self.left != len(body):
             self.report_length(len(body))
             body = body[: self.left]
+        self.response_length = self.unsent = len(body)
         self.send_both(head, body, self.framing is NONE or self.left == len(body))
+
+    cdef forget_unsent(self):
+        """Count only what was sent: the rest of the body cannot be."""
+        self.response_length -= self.unsent
+        self.unsent = 0
 
     cdef report_length(self, long long length):
         self.close_connection = True
@@ -264,7 +271,10 @@ cdef class Exchange:
         raise NotImplementedError
 
     cdef send_both(self, bytes head, bytes data, bint last):
-        """Send *head*, if it is not empty, and *data* of the body; if *last*, nothing follows."""
+        """Send *head*, if it is not empty, and *data* of the body; if *last*, nothing follows.
+
+        It lowers ``unsent`` by what is sent, and calls forget_unsent() if no more can be.
+        """
         raise NotImplementedError
 
     cdef send_end(self):

@@ -1,18 +1,15 @@
 """WSGI over one HTTP/1.1 connection."""
 
 import struct
-from _socket import SHUT_RD as _SHUT_RD
-from _socket import SHUT_WR as _SHUT_WR
 from _socket import SO_LINGER as _SO_LINGER
 from _socket import SOL_SOCKET as _SOL_SOCKET
-from _socket import socket as _system_socket
 from contextlib import suppress
 from errno import ECONNRESET as _ECONNRESET
 from errno import EPIPE as _EPIPE
 from io import BufferedReader
 
 from treadle.http.body import Received
-from treadle.http.ending import notify_close
+from treadle.http.ending import PATIENCE, end, end_reading, is_taken
 from treadle.http.h1 import BadRequest
 from treadle.socket import socket as treadle_socket
 
@@ -44,10 +41,6 @@ cdef enum:
     TOGETHER = 65536
     # The most bytes to read of a body that the application did not read, to keep the connection.
     WORTH_DRAINING = 262144
-    # How many bytes, and for how many seconds, to read after a response that ends the connection,
-    # so that the client sees the response and not a reset.
-    LINGER_SIZE = 16 << 20
-    LINGER_TIME = 2
 
 
 cdef bint asks_for_upgrade(dict fields):
@@ -76,6 +69,7 @@ cdef class Handler(WSGIExchange):
     cdef object timeout               # the socket's timeout, as set last
     cdef object idle_time, write_time # limits
     cdef bint cut                     # a part of a response was not sent: nothing may follow
+    cdef long long patience_ends      # time at which stop() waits no more for the client, or 0
     cdef bint fresh                   # nothing was received yet
     cdef bint http2                   # whether the server supports HTTP/2
     cdef bint by_lines                # whether request lines come from read_requestline()
@@ -97,6 +91,7 @@ cdef class Handler(WSGIExchange):
         #: Whether the handler waits for a request; the connection may be closed then.
         self.idle = True
         self.cut = False
+        self.patience_ends = 0
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -162,15 +157,17 @@ cdef class Handler(WSGIExchange):
     def stop(self):
         """End the connection soon: a WebSocket with 1001, an idle connection immediately.
 
+        One whose client has not got all of the last response ends at a later call.
         Otherwise the connection ends after the response. The server's ``stopping`` is already
         set, so that no response keeps the connection alive.
         """
         if self.websocket is not None:
             self.websocket.leave()
         elif self.idle and self.socket is not None:
-            with suppress(OSError):  # the connection may have just ended
-                # The shutdown() of a TLS socket would drop TLS.
-                _system_socket.shutdown(self.socket, _SHUT_RD)
+            if not self.patience_ends:
+                self.patience_ends = now() + <long long>(PATIENCE * 1e9)
+            if is_taken(self.socket) or now() >= self.patience_ends:
+                end_reading(self.socket)
 
     cdef Request next_request(self):
         reader = self.reader
@@ -300,26 +297,14 @@ cdef class Handler(WSGIExchange):
                 # A reset, so that no client takes the part that it got for the whole.
                 sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
                 return
-            notify_close(sock)
-            if (self.close_connection or self.reader.ready
-                    or self.reader.error is not None or not self.request.complete):
-                # What the client has sent, or still sends, would reset the connection.
-                self.linger(sock)
+            # A client that was told of the end, or has not sent all of a request, may be sending.
+            expecting = (self.close_connection or self.reader.ready
+                         or self.reader.error is not None or not self.request.complete)
+            end(sock, self.server, bool(expecting))
         except OSError:
             pass  # the client is gone
         finally:
             sock.close()
-
-    cdef linger(self, sock):
-        sock.shutdown(_SHUT_WR)
-        deadline = now() + LINGER_TIME * 1_000_000_000
-        size = 0
-        while size < LINGER_SIZE and (left := deadline - now()) > 0:
-            sock.settimeout(left / 1e9)
-            data = sock.recv(BODY)
-            if not data:
-                return
-            size += len(data)
 
     # -- methods of an exchange
 
@@ -371,11 +356,13 @@ cdef class Handler(WSGIExchange):
     cdef send_both(self, bytes head, bytes data, bint last):
         if len(data) <= TOGETHER:
             self.send(joined(head, data))
-            return
-        self.send(head)
-        view = memoryview(data)
-        for at in range(0, len(view), PIECE):
-            self.send(view[at : at + PIECE])
+        else:
+            self.send(head)
+            view = memoryview(data)
+            for at in range(0, len(view), PIECE):
+                self.send(view[at : at + PIECE])
+                self.unsent = min(self.unsent, len(view) - at - PIECE)
+        self.unsent = 0
 
     cdef send_end(self):
         if self.framing is CHUNKED:
@@ -386,6 +373,7 @@ cdef class Handler(WSGIExchange):
 
     cdef send(self, data):
         if self.cut:
+            self.forget_unsent()
             raise ConnectionAbortedError("an earlier part of the response was not sent")
         try:
             self.wait_at_most(self.write_time)
@@ -400,6 +388,7 @@ cdef class Handler(WSGIExchange):
     cdef note_cut(self, exc):
         """Have the connection end: *exc* ended a write, which may have sent a part."""
         self.cut = self.close_connection = True
+        self.forget_unsent()
         if isinstance(exc, OSError):
             self.client_error = exc
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from errno import ECONNRESET
-from socket import SHUT_RD, SHUT_WR
 from typing import Any
 
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
-from treadle.http.ending import notify_close
+from treadle.http.ending import LOOK, PATIENCE, end, end_reading, is_taken
 from treadle.http.stream import Stream
+from treadle.hub import sleep
 from treadle.lock import Semaphore
 from treadle.pool import Group
-from treadle.socket import socket
 
 try:
     from h2 import events as h2_events
@@ -37,9 +36,6 @@ _CONNECTION_WINDOW = 1 << 24
 _READING_WINDOW = 262144
 #: The most bytes of a stream to send before a flush, so that other streams have their turn.
 _TURN = 65536
-#: How many bytes, and for how many seconds, to read from a connection after it was ended.
-_LINGER_SIZE = 16 << 20
-_LINGER_TIME = 2.0
 #: For so many bytes of bodies sent, a client may send one more frame that is no request. Slow ones
 #: give credit in small steps.
 _CREDIT = 1024
@@ -118,6 +114,7 @@ class Connection:
         self._used_at = monotonic()  # when the last stream ended
         self._warned = False  # the client knows that the connection ends
         self._leaving = False  # no more streams are opened
+        self._ending = False  # reading ends soon
         self._no_more: OSError | None = None  # why nothing more is received
         self._lost: OSError | None = None  # why nothing can be sent
         # A client that reads in small steps sends many window updates: sending data allows more.
@@ -269,6 +266,8 @@ class Connection:
                 stream.wake()
         elif isinstance(event, h2_events.ConnectionTerminated):
             self._leaving = True
+            if not self._streams:
+                self._end_reading()
 
     def _afford(self, budget: _Budget) -> bool:
         if budget.spend():
@@ -313,9 +312,16 @@ class Connection:
             self._end_reading()
 
     def _end_reading(self) -> None:
-        # The shutdown() of a TLS socket would drop TLS.
-        with suppress(OSError):
-            socket.shutdown(self.socket, SHUT_RD)
+        """End reading as soon as the client has got everything, for which it has some time."""
+        if not self._ending:
+            self._ending = True
+            self._greenlets.spawn(self._end_when_taken)
+
+    def _end_when_taken(self) -> None:
+        deadline = monotonic() + PATIENCE
+        while self._lost is None and monotonic() < deadline and not is_taken(self.socket):
+            sleep(LOOK)
+        end_reading(self.socket)
 
     def _lose(self, error: OSError) -> None:
         """Fail all streams with *error*: nothing more can be sent on the connection."""
@@ -326,15 +332,7 @@ class Connection:
 
     def _close(self) -> None:
         try:
-            notify_close(self.socket)
-            socket.shutdown(self.socket, SHUT_WR)
-            deadline, size = monotonic() + _LINGER_TIME, 0
-            while size < _LINGER_SIZE and (left := deadline - monotonic()) > 0:
-                self.socket.settimeout(left)
-                data = socket.recv(self.socket, _CHUNK)
-                if not data:
-                    break
-                size += len(data)
+            end(self.socket, self.server)
         except OSError:
             pass  # the client is gone
         finally:
@@ -385,11 +383,13 @@ class Connection:
                 self._control.earn(2 + size // _CREDIT)
                 if last or turn >= _TURN:
                     self._flush()
+                    stream.note_sent(turn)
                     turn = 0
                 if last:
                     return
             else:
                 self._flush()
+                stream.note_sent(turn)
                 turn = 0
                 if self._h2.local_flow_control_window(stream.id) <= 0:
                     self._await_room(stream)

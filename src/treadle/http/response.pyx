@@ -206,7 +206,7 @@ cdef bint special(HeaderLines found, int kind, value, int code) except -1:
             if found.length != length:
                 raise ValueError(f"two lengths: {found.length} and {length}")
             return False
-        if code < 200 or code == 204:
+        if code < 200 or code == 204 or code == 205:
             return False
         found.length = length
     elif kind == DATE:
@@ -220,6 +220,9 @@ cdef bint special(HeaderLines found, int kind, value, int code) except -1:
 
 cdef Framing frame(str method, str version, int code, HeaderLines lines, long long known) except *:
     if code < 200 or code == 204 or code == 304:
+        return NONE
+    if code == 205:  # it has no content, and says so (RFC 9110, 15.3.6)
+        lines.add_length(0)
         return NONE
     if method == "HEAD":
         # An empty response to HEAD says nothing of the length.

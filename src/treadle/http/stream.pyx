@@ -140,6 +140,10 @@ cdef class Stream(WSGIExchange):
         if self.websocket is not None:
             self.websocket.leave()
 
+    def note_sent(self, long long size):
+        """Note that *size* more bytes of the body were sent."""
+        self.unsent = max(0, self.unsent - size)
+
     def wake(self):
         """Wake the greenlet that waits to send, so that it checks again."""
         self.changed.set()
@@ -233,6 +237,8 @@ cdef class Stream(WSGIExchange):
             self.client_error = exc
             self.close_connection = True
             raise
+        finally:
+            self.forget_unsent()
 
     cdef send_end(self):
         self.send_both(b"", b"", True)

@@ -39,7 +39,11 @@ __all__ = ["Worker", "load_application"]
 BEAT = 1.0
 #: How long a worker that ends may take to write what waits for its logs, in seconds.
 LAST_LINES = 1.0
+#: What a client gets whose address has too many connections: an answer, or before TLS has begun its
+#: fatal alert "internal_error" (RFC 8446, 6).
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+_FULL_TLS = b"\x15\x03\x01\0\x02\x02\x50"
 
 
 def load_application(text: str) -> Any:
@@ -177,7 +181,7 @@ class WorkerServer(WSGIServer):
             self.slot.add("refused_total")
             with sock, suppress(OSError):
                 sock.settimeout(0)
-                sock.send(_FULL)
+                sock.send(_FULL_TLS if self.ssl_enabled else _FULL)
             return
         self.worker.connections += 1
         self.of_address[host] += 1
@@ -343,6 +347,11 @@ class Worker:
         end_connections(self.servers, lambda: self.connections, deadline, patience)
 
 
+def _no_password() -> str:
+    """Raise SettingsError; by default OpenSSL would ask at the terminal, once per worker."""
+    raise SettingsError("keyfile: the key is encrypted, and nobody is asked for its password")
+
+
 def tls_context(settings: Settings) -> Any:
     """Return the TLS context of the server, or None if it has no certificate."""
     if not settings.certfile:
@@ -352,9 +361,12 @@ def tls_context(settings: Settings) -> Any:
     def context_of(certfile: str, keyfile: str) -> Any:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            context.load_cert_chain(certfile, keyfile or None)
+            context.load_cert_chain(certfile, keyfile or None, _no_password)
         except OSError as exc:  # includes ssl.SSLError
             raise SettingsError(f"certfile {certfile!r}: {exc}") from exc
+        # Otherwise a connection that this end stops reading from ends with a fatal alert, and no
+        # close notification can follow.
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
         context.set_alpn_protocols(["h2", "http/1.1"] if settings.http2 else ["http/1.1"])
         return context
 
