@@ -28,6 +28,8 @@ REPLACED = 20.0
 #: How long a worker that was killed before it served may be missing: the longest pause between
 #: attempts to start one, and the time to start it.
 RETRY = 8.0
+#: So many requests, at most, a worker that is killed has counted and not logged.
+UNLOGGED = 8
 #: How a worker may end: as told, because it cannot load the application, as one application does,
 #: or by a kill.
 ENDS = ("exit status 0", "exit status 3", "exit status 7", "killed by SIGKILL")
@@ -72,6 +74,8 @@ class Run:
         clients.get()
         self._settle()
         self._check_calm(descriptors)
+        if self.tls:
+            self._check_log()
         self.watch.stop()
         status = site.stop()
         if status:
@@ -105,9 +109,19 @@ class Run:
         if more > 1:
             self.watch.say(f"the supervisor has {more} more descriptors than at first")
 
+    def _check_log(self) -> None:
+        """Compare the lines of the access log with the requests."""
+        requests = self.site.counted("treadle_requests_total")
+        lost = self.site.counted("treadle_log_lost_total")
+        lines = self.site.whole_lines()
+        self.events["lines in the access log"] = lines
+        self.events["lines lost and counted"] = lost
+        if lines + lost < requests - UNLOGGED * len(self.ledger.killed):
+            self.watch.say(f"{requests} requests, {lines} lines in the log, {lost} counted as lost")
+
     def _bad_lines(self) -> list[str]:
-        """Return what the error log has and should not."""
-        bad = []
+        """Return what the error log and standard error have and should not."""
+        bad = (self.site.folder / "stderr").read_text().splitlines()
         before = ""
         for line in self.site.said().splitlines():
             found = re.search(r"worker (\d+) (ended: (.*); another|hangs since)", line)
@@ -118,7 +132,7 @@ class Run:
             elif line.startswith("Traceback") and not before.endswith("a worker failed:"):
                 bad.append(line)
             before = line
-        return [f"in the error log: {each}" for each in bad]
+        return [f"it said: {each}" for each in bad]
 
     def _read_output(self) -> None:
         while True:

@@ -33,6 +33,8 @@ BROKEN = (
     "import sys\nsys.exit('not configured')\n",
     "import os\nos._exit(7)\n",
 )
+#: A line of the access log.
+_LINE = re.compile(r'^127\.0\.0\.1 - - \[.{26}\] "(?:GET|POST) /\w+/\d+ HTTP/[12.]+" .*$', re.M)
 INFINITE = resource.RLIM_INFINITY
 
 
@@ -75,13 +77,17 @@ class Site:
         else:
             flags += "--access-log -"
         env = {k: v for k, v in os.environ.items() if not k.startswith("TREADLE")}
-        with open(os.devnull if self.tls else self.access, "wb") as output:
+        with (
+            open(os.devnull if self.tls else self.access, "wb") as output,
+            (self.folder / "stderr").open("wb") as errors,
+        ):
             return subprocess.Popen(
                 [sys.executable, "-m", "treadle", "serve", *flags.split(), "chaos_site:app"],
                 cwd=self.folder,
                 env={**env, "PYTHONDONTWRITEBYTECODE": "1", "CHAOS_FILE": "file.bin"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
+                stderr=errors,
             )
 
     def _await_port(self) -> int:
@@ -102,16 +108,23 @@ class Site:
 
     def serving(self) -> int:
         """Return how many workers serve, as the server says."""
+        return int(self._ask_admin("readyz", r"(\d+) workers serve"))
+
+    def counted(self, name: str) -> int:
+        """Return the sum of a metric."""
+        return sum(map(int, re.findall(rf"^{name}\S* (\d+)$", self._ask_admin("metrics"), re.M)))
+
+    def _ask_admin(self, path: str, pattern: str = "(?s)(.*)") -> str:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(10)
             sock.connect(str(self.folder / "admin"))
-            sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            sock.sendall(f"GET /{path} HTTP/1.0\r\n\r\n".encode())
             answer = b""
-            while part := sock.recv(1000):
+            while part := sock.recv(65536):
                 answer += part
-        found = re.search(rb"\r\n\r\n(\d+) workers serve", answer)
+        found = re.search(f"\r\n\r\n{pattern}", answer.decode())
         assert found, answer
-        return int(found[1])
+        return found[1]
 
     def signal(self, pid: int, number: int) -> None:
         """Send a signal to one of the processes, if it has not ended."""
@@ -229,3 +242,8 @@ class Site:
     def said(self) -> str:
         """Return all that is in the error log."""
         return "".join(each.read_text() for each in self.folder.glob("errors.*"))
+
+    def whole_lines(self) -> int:
+        """Return how many whole lines are in the access log, if it is a file."""
+        files = self.folder.glob("access.*")
+        return sum(len(_LINE.findall(each.read_text())) for each in files)

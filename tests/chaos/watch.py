@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import treadle
+from treadle.pool import Group
 
 from .ledger import Ledger
 from .script import RECOVERY
@@ -12,8 +13,8 @@ from .site import WORKERS, Site
 
 #: How often to look, in seconds.
 LOOK = 0.02
-#: The most that one look adds to the fair clock, in seconds.
-FAIR = 0.03
+#: The fair clock ticks so often, and adds so much at most, in seconds.
+TICK, FAIR = 0.01, 0.02
 #: How far memory may grow from the first half of a run to the second, in KiB. Allocators vary, and
 #: a worker keeps 1 MiB of lines for a log that nobody reads.
 GROWTH = {"supervisor": 2048, "worker": 8192}
@@ -30,7 +31,7 @@ class Watch:
     def __init__(self, site: Site, ledger: Ledger) -> None:
         self.faults: list[str] = []
         self.clock = 0.0
-        self.latest = 0.0  # how late a look was at most, in seconds
+        self.latest = 0.0  # how late a tick was at most, in seconds
         self.most = 0  # workers at once
         self._site, self._ledger = site, ledger
         self._missing: list[float] = []  # until when a worker may be missing
@@ -38,7 +39,9 @@ class Watch:
         self._alive: dict[int, float] = {}  # workers, and since when
         self._memory: dict[str, list[tuple[float, int]]] = {"supervisor": [], "worker": []}
         self._began = time.monotonic()
-        self._greenlet = treadle.spawn(self._run)
+        self._greenlets = Group()
+        self._greenlets.spawn(self._tick)
+        self._greenlets.spawn(self._run)
 
     def lose(self, seconds: float = RECOVERY) -> None:
         """Note that a worker was taken away: another one serves within *seconds*."""
@@ -55,7 +58,7 @@ class Watch:
 
     def stop(self) -> None:
         """Look no more."""
-        self._greenlet.kill()
+        self._greenlets.kill()
         self._check_memory()
 
     def say(self, fault: str) -> None:
@@ -66,17 +69,20 @@ class Watch:
         """Return for how many seconds it has looked."""
         return time.monotonic() - self._began
 
-    def _run(self) -> None:
-        before = time.monotonic()
+    def _tick(self) -> None:
         while True:
-            treadle.sleep(LOOK)
-            now = time.monotonic()
-            self.latest = max(self.latest, now - before - LOOK)
+            before = time.monotonic()
+            treadle.sleep(TICK)
+            passed = time.monotonic() - before
+            self.latest = max(self.latest, passed - TICK)
+            self.clock += min(passed, FAIR)
+
+    def _run(self) -> None:
+        while True:
             workers = self._site.workers()
-            self.clock += min(now - before, FAIR)
-            before = now
-            self._note_processes(workers, now)
+            self._note_processes(workers, time.monotonic())
             self._check_serving()
+            treadle.sleep(LOOK)
 
     def _note_processes(self, workers: list[int], now: float) -> None:
         for pid in workers:

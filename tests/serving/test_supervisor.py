@@ -238,6 +238,26 @@ def test_a_lack_of_descriptors_is_said_in_a_line_and_passes(
     assert "Traceback" not in here.errors.read_text()
 
 
+def test_the_admin_server_says_in_a_line_that_it_lacks_descriptors(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "stderr").open("wb") as stderr:
+        here = serve("--admin", "unix:admin", stderr=stderr.fileno()).wait_ready()
+    supervisor = here.process.pid
+    used = max(map(int, os.listdir(f"/proc/{supervisor}/fd"))) + 1
+    hard = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (used, hard))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(tmp_path / "admin"))
+        sock.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        here.wait_for_error("cannot accept a connection: [Errno 24] Too many open files")
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (hard, hard))
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+    assert (tmp_path / "stderr").read_text() == ""
+
+
 class FailingSupervisor:
     """Starts workers that end at once, until *works* is true."""
 

@@ -19,7 +19,7 @@ from treadle.monkey import get_original
 from treadle.os import close
 from treadle.socket import wait_write
 
-__all__ = ["LogFile"]
+__all__ = ["LogFile", "SaysInOneLine"]
 
 #: How many bytes may wait for the reader of a pipe or terminal; more are lost.
 MOST_WAITING = 1 << 20
@@ -153,6 +153,19 @@ class LogFile:
             if rest:
                 self._waiting.appendleft(rest)
                 self._size += len(rest)
+
+
+class SaysInOneLine:
+    """Mixin of servers: says in one line of a log that a connection cannot be accepted."""
+
+    errors: LogFile
+
+    def _report(self, context: object, exc: Exception) -> None:
+        if isinstance(exc, OSError):  # mostly a lack of descriptors, which may last
+            self.errors.write(f"treadle serve: cannot accept a connection: {exc}\n")
+        else:
+            report: Any = super()
+            report._report(context, exc)
 
 
 def _open_to_write(path: str, flags: int = 0) -> int:
