@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import treadle
-from treadle.pool import Group
 
 from .dialler import Dialler
 from .ledger import Ledger
@@ -48,7 +47,6 @@ class Run:
         self._trace: list[str] = []
         self._reading = True  # whether standard output is read
         self._stopped: set[int] = set()
-        self._lasting = Group()
 
     def go(self) -> None:
         """Run everything to its end."""
@@ -66,11 +64,12 @@ class Run:
         descriptors = site.descriptors(site.supervisor)
         began = time.monotonic()
         clients = treadle.spawn(load.run, self.seconds)
+        events = []
         for event in write(self.seed, self.seconds, self.tls):
             treadle.sleep(max(0.0, began + event.at - time.monotonic()))
             self.events[event.what] += 1
-            self._lasting.spawn(self._happen, event)
-        self._lasting.join()
+            events.append(treadle.spawn(self._happen, event))
+        treadle.joinall(events, raise_error=True)
         clients.get()
         self._settle()
         self._check_calm(descriptors)
@@ -150,8 +149,9 @@ class Run:
             self._trace.append(f"{self.watch.at():.2f} s: no more: {event.what}")
 
     def _victim(self, event: Event) -> int:
-        workers = self.site.workers()
-        return workers[int(event.choice * len(workers))] if workers else 0
+        while not (workers := self.site.workers()):
+            treadle.sleep(0.01)
+        return workers[int(event.choice * len(workers))]
 
     def _lose(self, pid: int) -> None:
         self.watch.lose() if self.ledger.workers[pid] else self.watch.lose(RETRY)
@@ -161,22 +161,21 @@ class Run:
 
     def _term(self, event: Event) -> None:
         pid = self._victim(event)
-        if pid and pid not in self._stopped:
+        if pid not in self._stopped:
             self._trace.append(f"  worker {pid}")
             self._lose(pid)
             self.site.signal(pid, signal.SIGTERM)
 
     def _kill(self, event: Event) -> None:
         pid = self._victim(event)
-        if pid:
-            self._trace.append(f"  worker {pid}")
-            self.ledger.killed.setdefault(pid, time.monotonic())
-            self._lose(pid)
-            self.site.signal(pid, signal.SIGKILL)
+        self._trace.append(f"  worker {pid}")
+        self.ledger.killed.setdefault(pid, time.monotonic())
+        self._lose(pid)
+        self.site.signal(pid, signal.SIGKILL)
 
     def _stop(self, event: Event) -> None:
         pid = self._victim(event)
-        if pid and pid not in self._stopped:
+        if pid not in self._stopped:
             self._stopped.add(pid)
             self.site.signal(pid, signal.SIGSTOP)
             treadle.sleep(event.lasts)

@@ -102,7 +102,10 @@ class Site:
         raise AssertionError(f"it did not start: {text}")
 
     def workers(self) -> list[int]:
-        """Return the process ids of the supervisor's children."""
+        """Return the process ids of the supervisor's children.
+
+        The system may leave out some at a moment when one ends.
+        """
         pid = self.supervisor
         return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 

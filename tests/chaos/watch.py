@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import treadle
-from treadle.pool import Group
 
 from .ledger import Ledger
 from .script import RECOVERY
@@ -39,9 +38,7 @@ class Watch:
         self._alive: dict[int, float] = {}  # workers, and since when
         self._memory: dict[str, list[tuple[float, int]]] = {"supervisor": [], "worker": []}
         self._began = time.monotonic()
-        self._greenlets = Group()
-        self._greenlets.spawn(self._tick)
-        self._greenlets.spawn(self._run)
+        self._greenlets = [treadle.spawn(self._tick), treadle.spawn(self._run)]
 
     def lose(self, seconds: float = RECOVERY) -> None:
         """Note that a worker was taken away: another one serves within *seconds*."""
@@ -58,7 +55,9 @@ class Watch:
 
     def stop(self) -> None:
         """Look no more."""
-        self._greenlets.kill()
+        for each in self._greenlets:
+            each.kill()
+            each.get()
         self._check_memory()
 
     def say(self, fault: str) -> None:
