@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import treadle
-from treadle.pool import Group
+from treadle.pool import Pool
 
 from .connections import (
     PATIENCE,
@@ -20,6 +20,9 @@ from .dialler import Dialler
 from .ledger import Ledger
 from .requests import Request, draw
 
+#: The most requests that wait for an answer at once, or batches of them. Beyond that the rate
+#: drops: on a busy machine more clients would do nothing but TLS handshakes.
+CLIENTS = 150
 #: The most requests at once on a connection over HTTP/2.
 STREAMS = 8
 #: How often a request is sent again after the server has said that it was not looked at.
@@ -29,27 +32,32 @@ _SMALL = {"hello": 4, "slow": 1, "streamed": 1}
 
 
 class Load:
-    """Sends *rate* requests a second, each when its time has come."""
+    """Sends *rate* requests a second, each in its time; :attr:`rate` is what came of it."""
 
     def __init__(self, dialler: Dialler, rate: float, ledger: Ledger, seed: int) -> None:
         self._dialler, self._rate, self._ledger = dialler, rate, ledger
+        self.rate = 0.0
         self._random = Random(seed)
         self._number = 0
         self._idle: list[Http1] = []
         self._shared: list[Http2] = []
-        self._clients = Group()
+        self._clients = Pool(CLIENTS)
 
     def run(self, seconds: float) -> None:
         """Send requests for so long, and wait for all answers."""
         began = time.monotonic()
         sent = 0.0
-        while (passed := time.monotonic() - began) < seconds:
+        while time.monotonic() - began < seconds:
+            passed = time.monotonic() - began
+            if sent < (passed - 1) * self._rate:
+                sent = (passed - 1) * self._rate  # what could not be sent is not sent all at once
             while sent < passed * self._rate:
                 requests = self._next()
                 sent += len(requests)
                 self._ledger.counts["sent"] += len(requests)
                 self._clients.spawn(self._client, requests)
             treadle.sleep(0.003)
+        self.rate = self._number / (time.monotonic() - began)
         self._clients.join()
         for connection in [*self._idle, *self._shared]:
             connection.close()

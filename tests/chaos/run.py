@@ -44,6 +44,7 @@ class Run:
         self.ledger = Ledger()
         self.site = Site(folder, tls)
         self.watch = Watch(self.site, self.ledger)
+        self._rate = 0.0
         self._trace: list[str] = []
         self._reading = True  # whether standard output is read
         self._stopped: set[int] = set()
@@ -71,6 +72,7 @@ class Run:
             events.append(treadle.spawn(self._happen, event))
         treadle.joinall(events, raise_error=True)
         clients.get()
+        self._rate = load.rate
         self._settle()
         self._check_calm(descriptors)
         if self.tls:
@@ -255,7 +257,9 @@ class Run:
     def report(self) -> str:
         """Return what was done and found."""
         protocol = "TLS" if self.tls else "plain"
-        lines = [f"{self.seconds:.0f} s over {protocol}, seed {self.seed}"]
+        lines = [
+            f"{self.seconds:.0f} s over {protocol}, seed {self.seed}, {self._rate:.0f} requests/s"
+        ]
         for title, counter in (("requests", self.ledger.counts), ("events", self.events)):
             lines.append(f"{title}: " + ", ".join(f"{v} {k}" for k, v in sorted(counter.items())))
         lines.append(

@@ -117,7 +117,7 @@ class Site:
         """Return the sum of a metric."""
         return sum(map(int, re.findall(rf"^{name}\S* (\d+)$", self._ask_admin("metrics"), re.M)))
 
-    def _ask_admin(self, path: str, pattern: str = "(?s)(.*)") -> str:
+    def _ask_admin(self, path: str, pattern: str = r"([\s\S]*)") -> str:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(10)
             sock.connect(str(self.folder / "admin"))
