@@ -76,6 +76,7 @@ class Served:
         *flags: str,
         env: dict[str, str] | None = None,
         output: int = subprocess.DEVNULL,
+        stderr: int | None = None,
     ) -> None:
         (folder / "site_app.py").write_text(APPLICATION)
         self.errors = folder / "errors.log"
@@ -90,7 +91,7 @@ class Served:
             *flags,
         ]
         whole = {**os.environ, **(env or {})}
-        errors = None if output == subprocess.DEVNULL else output
+        errors = stderr if output == subprocess.DEVNULL else output
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=output, stderr=errors, env=whole
         )

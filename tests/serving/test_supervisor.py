@@ -11,6 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+import treadle
+from treadle.serve import place as place_module
+from treadle.serve.place import Child, Place
+from treadle.serve.stats import Board
+
 from .test_serve import APPLICATION, Served, serve, wait_until  # noqa: F401
 
 Serve = Callable[..., Served]
@@ -229,3 +236,94 @@ def test_a_lack_of_descriptors_is_said_in_a_line_and_passes(
         sock.close()
     assert here.ask().isdigit()
     assert "Traceback" not in here.errors.read_text()
+
+
+def test_the_admin_server_says_in_a_line_that_it_lacks_descriptors(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "stderr").open("wb") as stderr:
+        here = serve("--admin", "unix:admin", stderr=stderr.fileno()).wait_ready()
+    supervisor = here.process.pid
+    used = max(map(int, os.listdir(f"/proc/{supervisor}/fd"))) + 1
+    hard = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (used, hard))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(tmp_path / "admin"))
+        sock.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        here.wait_for_error("cannot accept a connection: [Errno 24] Too many open files")
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (hard, hard))
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+    assert (tmp_path / "stderr").read_text() == ""
+
+
+class FailingSupervisor:
+    """Starts workers that end at once, until *works* is true."""
+
+    stopping = works = False
+
+    def __init__(self) -> None:
+        self.started: list[Child] = []
+        self.board = Board(50)
+
+    def start_worker(self, place: Place, replacing: bool) -> Child:
+        child = Child(0, self.board.slots[len(self.started)])
+        self.started.append(child)
+        child.slot["ready"] = self.works
+        if not self.works:
+            child.ended.set()
+        return child
+
+    def worker_failed(self, child: Child) -> None:
+        pass
+
+
+def test_a_reload_starts_a_worker_at_once_though_others_have_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(place_module, "FIRST_DELAY", 3600.0)
+    supervisor = FailingSupervisor()
+    place = Place(supervisor, 0)
+    life = treadle.spawn(place.run)
+    wait_until(lambda: supervisor.started)
+    # What was wrong when the reload began is mended while the worker loads.
+    wish = treadle.spawn(place.replace)
+    treadle.sleep(0)
+    place.retry()
+    assert not wish.get(timeout=10)
+    assert len(supervisor.started) == 2
+    supervisor.works = True
+    wish = treadle.spawn(place.replace)
+    treadle.sleep(0)
+    place.retry()
+    assert wish.get(timeout=10)
+    assert len(supervisor.started) == 3
+    life.kill()
+
+
+def test_a_reload_that_comes_while_a_worker_loads_is_not_answered_by_it() -> None:
+    supervisor = FailingSupervisor()
+    supervisor.works = True
+    place = Place(supervisor, 0)
+    life = treadle.spawn(place.run)
+    wait_until(place.ready.is_set)
+    supervisor.works = False
+    loading = supervisor.start_worker
+
+    def start_slowly(place: Place, replacing: bool) -> Child:
+        child = loading(place, replacing)
+        child.ended.clear()
+        return child
+
+    supervisor.start_worker = start_slowly  # type: ignore[method-assign]
+    supervisor.started[0].ended.set()
+    place.wake()
+    wait_until(lambda: len(supervisor.started) == 2)
+    wish = treadle.spawn(place.replace)
+    treadle.sleep(0)
+    supervisor.started[1].slot["ready"] = 1  # it may have read the old application
+    wait_until(lambda: len(supervisor.started) == 3)
+    assert not wish.ready()
+    life.kill()
+    wish.kill()

@@ -6,6 +6,7 @@ from typing import Any
 
 from treadle.http.policy import STRICT
 from treadle.pywsgi import WSGIServer
+from treadle.serve.log import SaysInOneLine
 
 __all__ = ["AdminServer"]
 
@@ -14,13 +15,14 @@ __all__ = ["AdminServer"]
 _CONNECTIONS = 256
 
 
-class AdminServer(WSGIServer):
+class AdminServer(SaysInOneLine, WSGIServer):
     """Answers /livez, /readyz and /metrics in the supervisor's process."""
 
     policy = STRICT
 
     def __init__(self, supervisor: Any, listener: Any) -> None:
         self._supervisor = supervisor
+        self.errors = supervisor.errors
         self._open: set[Any] = set()
         self.limits = supervisor.settings.limits()
         super().__init__(

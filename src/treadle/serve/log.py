@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from _socket import socket as _system_socket
@@ -18,7 +19,7 @@ from treadle.monkey import get_original
 from treadle.os import close
 from treadle.socket import wait_write
 
-__all__ = ["LogFile"]
+__all__ = ["LogFile", "SaysInOneLine"]
 
 #: How many bytes may wait for the reader of a pipe or terminal; more are lost.
 MOST_WAITING = 1 << 20
@@ -56,6 +57,8 @@ class LogFile:
         self._waiting: deque[bytes] = deque()
         self._size = 0  # of what waits
         self._lost, self._why = 0, ""
+        self._unfinished = False  # the last write was short
+        self._torn = False  # its rest is lost: the file ends in the middle of a line
         try:
             self.reopen()
         except OSError:
@@ -75,7 +78,7 @@ class LogFile:
 
     def _open(self) -> int:
         if self._path != "-":
-            return _open(self._path, _FLAGS | os.O_CREAT, 0o644)
+            return _open_to_write(self._path, os.O_CREAT)
         with suppress(OSError):
             return _own_description(self._standard)
         return -1  # it is closed: every write is lost
@@ -124,13 +127,18 @@ class LogFile:
 
     def _put(self, data: bytes) -> bytes:
         """Write what can be written at once; return the rest."""
+        if self._torn:
+            data = b"\n" + data
         try:
             rest = data[self._write(self._fd, data) :]
         except BlockingIOError:
-            return data
+            return data[self._torn :]
         except OSError as exc:
+            self._torn = self._torn or self._unfinished
+            self._unfinished = False
             self._lose(str(exc))
             return b""
+        self._torn, self._unfinished = False, bool(rest)
         if self._lost and not rest:
             self._confess()
         return rest
@@ -147,11 +155,38 @@ class LogFile:
                 self._size += len(rest)
 
 
+class SaysInOneLine:
+    """Mixin of servers: says in one line of a log that a connection cannot be accepted."""
+
+    errors: LogFile
+
+    def _report(self, context: object, exc: Exception) -> None:
+        if isinstance(exc, OSError):  # mostly a lack of descriptors, which may last
+            self.errors.write(f"treadle serve: cannot accept a connection: {exc}\n")
+        else:
+            report: Any = super()
+            report._report(context, exc)
+
+
+def _open_to_write(path: str, flags: int = 0) -> int:
+    try:
+        return _open(path, _FLAGS | flags, 0o644)
+    except OSError as exc:
+        if exc.errno != errno.ENXIO:
+            raise
+    # A pipe with a name, which nobody reads now. It can be opened while we read it ourselves.
+    reader = _open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return _open(path, _FLAGS)
+    finally:
+        close(reader)
+
+
 def _own_description(standard: int) -> int:
     """Return a descriptor like *standard* that can be non-blocking without any other being so."""
     if stat.S_IFMT(os.fstat(standard).st_mode) in (stat.S_IFIFO, stat.S_IFCHR):
         with suppress(OSError):
-            return _open(f"/proc/self/fd/{standard}", _FLAGS)
+            return _open_to_write(f"/proc/self/fd/{standard}")
     return os.dup(standard)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from treadle.event import AsyncResult, Event
 from treadle.greenlet import spawn, spawn_later
-from treadle.hub import sleep
 from treadle.serve.stats import Slot
 
 __all__ = ["CANNOT_LOAD", "Child", "Place"]
@@ -67,11 +66,16 @@ class Place:
         self._leaving: Child | None = None
         self._wish: AsyncResult[bool] | None = None
         self._retry_at = 0.0
+        self._retry = Event()
         self._wake = Event()
 
     def wake(self) -> None:
         """Look again at what the workers do."""
         self._wake.set()
+
+    def retry(self) -> None:
+        """Start a worker without delay if the last ones have failed."""
+        self._retry.set()
 
     def replace(self) -> bool:
         """Replace the worker; return whether another one serves now, and the old one has ended."""
@@ -92,22 +96,25 @@ class Place:
         """Keep a worker serving until the supervisor stops."""
         delay = FIRST_DELAY
         while not self._supervisor.stopping:
+            self._retry.clear()
+            wish = self._wish
             child = self.child = self._start(replacing=False)
-            if child is not None and self._await_ready(child, None):
+            served = child is not None and self._await_ready(child, None)
+            if child is not None and served:
                 delay = FIRST_DELAY
                 self.ready.set()
-                self._grant(True)
+                self._grant(wish, True)
                 child = self._accompany()
             if self._supervisor.stopping:
                 break
             if child is not None:
                 self._supervisor.worker_failed(child)
-                sleep(max(0.0, child.started + delay - monotonic()))
-            else:
-                sleep(delay)
+            if not served:
+                self._grant(wish, False)
+            began = monotonic() if child is None else child.started
+            self._retry.wait(max(0.0, began + delay - monotonic()))
             delay = min(2 * delay, LONGEST_DELAY)
-            self._grant(False)
-        self._grant(False)
+        self._grant(self._wish, False)
 
     def _start(self, replacing: bool) -> Child | None:
         try:
@@ -135,6 +142,7 @@ class Place:
 
     def _succeed(self, old: Child) -> None:
         """Start a successor; once it serves, tell *old* to leave."""
+        wish = self._wish
         new = self._start(replacing=True)
         if new is None or not self._await_ready(new, READY_TIMEOUT):
             if self._supervisor.stopping:
@@ -144,7 +152,7 @@ class Place:
                 new.ended.wait()
             self._retry_at = monotonic() + RETRY_DELAY
             spawn_later(RETRY_DELAY, self.wake)
-            self._grant(False)
+            self._grant(wish, False)
             return
         self.child = new
         if not old.ended.is_set():
@@ -152,11 +160,15 @@ class Place:
             old.slot["succeeded"] = 1
             old.signal(signal.SIGTERM)
             spawn(self._kill_later, old)
-        self._grant(True)
+        self._grant(wish, True)
 
-    def _grant(self, done: bool) -> None:
-        wish, self._wish = self._wish, None
-        if wish is not None:
+    def _grant(self, wish: AsyncResult[bool] | None, done: bool) -> None:
+        """Say what became of *wish*.
+
+        A wish made since the worker was started stays: it may be for a newer application.
+        """
+        if wish is not None and wish is self._wish:
+            self._wish = None
             wish.set(done)
 
     def _await_ready(self, child: Child, seconds: float | None) -> bool:

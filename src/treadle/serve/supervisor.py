@@ -55,7 +55,8 @@ class Supervisor:
     """Runs the workers of *settings* until it is told to stop.
 
     SIGTERM and SIGINT stop it gracefully, SIGQUIT immediately. SIGHUP replaces all workers, one
-    after the other, without losing a request. SIGUSR1 reopens the log files.
+    after the other, without losing a request, and starts missing ones at once. SIGUSR1 reopens the
+    log files.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -158,6 +159,8 @@ class Supervisor:
 
     def _on_reload(self, number: int, frame: object) -> None:
         self._reloads += 1
+        for place in self.places:
+            place.retry()
         self._wake.set()
 
     def _on_reopen(self, number: int, frame: object) -> None:

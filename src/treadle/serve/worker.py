@@ -29,7 +29,7 @@ from treadle.http.stream import Stream
 from treadle.hub import sleep
 from treadle.lock import Semaphore
 from treadle.pywsgi import WSGIServer
-from treadle.serve.log import LogFile
+from treadle.serve.log import LogFile, SaysInOneLine
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Slot
 
@@ -128,7 +128,7 @@ def overloaded(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [b"503 Service Unavailable\n"]
 
 
-class WorkerServer(WSGIServer):
+class WorkerServer(SaysInOneLine, WSGIServer):
     """Serves one listening socket within a worker."""
 
     handler_class: Any = ServeHandler
@@ -143,6 +143,7 @@ class WorkerServer(WSGIServer):
     def __init__(self, worker: Worker, listener: Any, **options: Any) -> None:
         settings = worker.settings
         self.worker = worker
+        self.errors = worker.errors
         self.slot: Slot = worker.slot
         self.limits: Limits = settings.limits()
         self.gate: Any = worker.gate
@@ -164,12 +165,6 @@ class WorkerServer(WSGIServer):
         """Return whether the worker has reached its limit of connections."""
         limit = self.limits.connections
         return limit is not None and self.worker.connections >= limit
-
-    def _report(self, context: object, exc: Exception) -> None:
-        if isinstance(exc, OSError):  # mostly a lack of descriptors, which may last
-            self.worker.errors.write(f"treadle serve: cannot accept a connection: {exc}\n")
-        else:
-            super()._report(context, exc)
 
     def do_handle(self, *args: Any) -> None:
         """Serve a connection in a greenlet; answer 503 if its address has too many."""

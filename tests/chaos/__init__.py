@@ -1,0 +1,1 @@
+"""A server under load while everything around it breaks and is mended again."""
