@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """TLS over a treadle socket: the standard library's SSL object, made to wait.
 
 A TLS connection's descriptor is non-blocking, so each call on the native object either ends or
