@@ -267,6 +267,38 @@ def test_two_writers_of_a_buffered_pipe() -> None:
         assert everything.get(timeout=5) in {b"a" * 200_000 + b"b" * 200_000}
 
 
+def test_lines_of_many_writers_of_a_text_file_stay_whole() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as reader, FileObject(writing, "w", encoding="utf-8") as writer:
+
+        def write(name: int) -> None:
+            for number in range(500):
+                writer.write(f"{name}:{number}:{50 * chr(252)}\n")
+
+        everything = treadle.spawn(reader.read)
+        treadle.joinall([treadle.spawn(write, name) for name in range(3)], raise_error=True)
+        writer.close()
+        lines = everything.get(timeout=5).decode().splitlines()
+    expected = [f"{name}:{number}:{50 * chr(252)}" for name in range(3) for number in range(500)]
+    assert sorted(lines) == sorted(expected)
+
+
+def test_readers_of_a_text_file_share_its_lines() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "r") as file:
+        readers = [treadle.spawn(file.readline) for _ in range(3)]
+        treadle.sleep(0)
+        os.write(writing, b"a\nb\nc\n")
+        treadle.joinall(readers, timeout=5)
+        assert sorted(reader.value for reader in readers) == ["a\n", "b\n", "c\n"]
+        waiting = treadle.spawn(file.read)
+        treadle.sleep(0)
+        file.close()
+        with pytest.raises(OSError, match="closed in another greenlet"):
+            waiting.get(timeout=5)
+    os.close(writing)
+
+
 def leave_waiting(call: Callable[[], object]) -> None:
     """Let a thread end while a greenlet of it waits in *call*."""
 

@@ -150,10 +150,10 @@ class PipeIO(_io.RawIOBase):
 
 
 class Turns:
-    """Lets the greenlets that share a buffer take turns; wakes those who wait when one closes it.
+    """Lets the greenlets that share a file take turns; wakes those who wait when one closes it.
 
-    The interpreter's buffers refuse a call while another one of the same thread is in progress.
-    Between greenlets they must wait, as between threads.
+    The interpreter's buffers refuse a call while another one of the same thread is in progress, and
+    its text files mix up what two calls at once write or read. Between greenlets they must wait.
     """
 
     def __init__(self, buffer: Any, size: int) -> None:
@@ -165,14 +165,14 @@ class Turns:
         self.closer: object = None
         self._buffer = _ref(buffer)
 
-    def call(self, method: _Callable[..., Any], *args: Any) -> Any:
+    def call(self, method: _Callable[..., Any], *args: Any, **settings: Any) -> Any:
         """Call *method* when it is the caller's turn. Raise OSError (EBADF) if the file closes."""
         with self.lock:
             if self.closer is not None and self.closer is not _getcurrent():
                 raise _closed_error()
             if self.lock.was_left:
                 self._renew()
-            return method(*args)
+            return method(*args, **settings)
 
     def close(self, raw: Any, method: _Callable[[], None]) -> None:
         """Call *method*, which closes the file, while greenlets that wait for *raw* get EBADF."""
@@ -193,9 +193,9 @@ class Turns:
 
         What a writer's buffer had not sent is put into it again: it was accepted before.
         """
-        buffer = self._buffer()
+        buffer: Any = self._buffer()
         self.lock.was_left = False
-        if buffer is None:
+        if not _isinstance(buffer, _NATIVE):  # a text file holds nothing while it waits
             return
         waiting = _getattr(buffer.raw, "waiting", None)
         unsent = None if waiting is None else _bytes(waiting)
@@ -210,7 +210,7 @@ class Turns:
         """
         if self.lock.reclaim() or self.lock.was_left:
             self.closer = None
-            raw = getattr(self._buffer(), "raw", None)
+            raw: Any = getattr(self._buffer(), "raw", None)
             if isinstance(raw, PipeIO):
                 raw.waiting = None
             self._renew()
@@ -266,20 +266,34 @@ class _Shared:
 
 
 def _in_turn(cls: type, *names: str) -> type:
-    """Make the methods *names* of *cls*, a subclass of _Shared, wait for their turn."""
+    """Make the methods *names* of *cls*, whose objects have Turns, wait for their turn."""
 
     def method(name: str) -> _Callable[..., Any]:
         native = getattr(cls, name)
 
         @_wraps(native)
-        def call(self: Any, *args: Any) -> Any:
-            return self._turns.call(native, self, *args)
+        def call(self: Any, *args: Any, **settings: Any) -> Any:
+            return self._turns.call(native, self, *args, **settings)
 
         return call
 
     for name in names:
         setattr(cls, name, method(name))
     return cls
+
+
+class TextIOWrapper(_io.TextIOWrapper):
+    """:class:`io.TextIOWrapper` for any number of greenlets: their lines stay whole."""
+
+    def __init__(self, buffer: Any, **settings: Any) -> None:
+        self._turns = share(self, 0)
+        super().__init__(buffer, **settings)
+
+    def close(self) -> None:
+        """Flush and close the file; greenlets that wait for it get an OSError (EBADF)."""
+        buffer = self.buffer
+        raw = _getattr(buffer, "raw", buffer)
+        self._turns.close(raw, _super(TextIOWrapper, self).close)
 
 
 class BufferedReader(_Shared, _io.BufferedReader):
@@ -294,6 +308,8 @@ class BufferedWriter(_Shared, _io.BufferedWriter):
 READS = ("read", "read1", "readinto", "readinto1", "readline", "peek", "seek", "tell", "detach")
 _in_turn(BufferedReader, *READS)
 _in_turn(BufferedWriter, "write", "flush", "seek", "tell", "truncate", "detach")
+_in_turn(TextIOWrapper, "write", "flush", "read", "readline", "__next__", "seek", "tell")
+_in_turn(TextIOWrapper, "truncate", "reconfigure", "detach")
 _SHARED: dict[type, type] = {
     _io.BufferedReader: BufferedReader,
     _io.BufferedWriter: BufferedWriter,
@@ -326,7 +342,7 @@ def cooperative(
             "write_through": file.write_through,
         }
         mode = getattr(file, "mode", None)
-        text = _io.TextIOWrapper(
+        text = TextIOWrapper(
             cooperative(file.detach(), bufsize, always_waits=always_waits), **settings
         )
         if mode is not None:
