@@ -21,7 +21,8 @@ DIRECTIVES = {
     "binding": False,
     "embedsignature": True,
     "embedsignature.format": "clinic",
-    "boundscheck": False,
+    # An index into a sequence of the program's is checked. C arrays and pointers never are.
+    "boundscheck": True,
     "wraparound": False,
     "cdivision": True,
     # A switch may happen inside any call, so the error indicator must live in the thread

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import gc
 import math
 import os
 import socket as native_socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +18,7 @@ import greenlet
 import pytest
 
 import treadle
+import treadle.os
 from treadle import queue, socket, thread
 from treadle.event import AsyncResult, Event
 from treadle.exceptions import BlockingSwitchOutError
@@ -37,6 +41,11 @@ def closed_socket() -> Any:
     return sock
 
 
+class Liar(queue.LifoQueue[int]):
+    def _qsize(self) -> int:
+        return 1
+
+
 NAN = math.nan
 
 # (call, exception, part of its text)
@@ -55,6 +64,10 @@ TABLE: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
     "rawlink 5": (lambda: Event().rawlink(5), TypeError, "not 5"),
     "Greenlet.rawlink 5": (lambda: treadle.Greenlet(int).rawlink(5), TypeError, "not 5"),
     "set_exception 5": (lambda: AsyncResult().set_exception(5), TypeError, "not 5"),
+    "set_exception 5, ()": (lambda: AsyncResult().set_exception(5, ()), TypeError, "not 5"),
+    "set_exception 5, (1,)": (lambda: AsyncResult().set_exception(5, (1,)), IndexError, "range"),
+    "_acquire_restore ()": (lambda: RLock()._acquire_restore(()), IndexError, "range"),
+    "peek at less than there is": (lambda: Liar().peek(), IndexError, "range"),
     "Semaphore a str": (lambda: Semaphore("x"), TypeError, "str"),
     "acquire a str": (lambda: Semaphore(0).acquire(timeout="x"), TypeError, "str"),
     "Queue a str": (lambda: queue.Queue("x"), TypeError, "str"),
@@ -303,3 +316,98 @@ def test_locks_refuse_what_the_standard_ones_refuse(make: str, blocking: Any, ti
     ours = {"Lock": thread.LockType, "RLock": thread.RLock}[make]()
     expected = outcome(lambda: native.acquire(blocking, timeout))
     assert outcome(lambda: ours.acquire(blocking, timeout)) is expected
+
+
+INTEGERS = (None, "x", 1.5, NAN, 1 << 80, -(1 << 80), [])
+OS_CALLS: list[tuple[Any, ...]] = [
+    *(("read", "empty", number) for number in (*INTEGERS, -1, 0)),
+    *(("readv", "empty", buffers) for buffers in (None, 5, [], "x", [b"x"], [5], [bytearray()])),
+    *(("preadv", "empty", buffers, -1) for buffers in (None, 5, [], [b"x"])),
+    *(("write", "full", data) for data in (*INTEGERS, b"", memoryview(bytearray(8))[::2])),
+    *(("writev", "full", buffers) for buffers in (None, 5, [], "x", [5], [b"x", 5], [b""])),
+    *(("splice", "empty", "full", number) for number in (*INTEGERS, -1, 0)),
+    *(("splice", "empty", fd, 1) for fd in (*INTEGERS, -1)),
+    *(("splice", fd, "full", 1) for fd in (*INTEGERS, -1)),
+    *(("sendfile", "full", "file", 0, number) for number in (*INTEGERS, -1)),
+    *(("sendfile", "full", "file", number, 1) for number in (*INTEGERS[1:], -1)),
+    *(("sendfile", "full", fd, 0, 1) for fd in (*INTEGERS, -1)),
+    *(("copy_file_range", "file", "file", number) for number in (*INTEGERS, -1, 0)),
+    *(("waitpid", number, 0) for number in (*INTEGERS, bytearray())),
+    *(("waitpid", -1, options) for options in INTEGERS),
+    *(("waitid", os.P_ALL, 0, options) for options in INTEGERS),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have not all of the functions")
+@pytest.mark.parametrize("call", OS_CALLS, ids=repr)
+def test_os_refuses_at_once_what_the_standard_module_refuses(call: tuple[Any, ...]) -> None:
+    with contextlib.ExitStack() as stack:
+        empty, filled = os.pipe(), os.pipe()
+        file = os.open(__file__, os.O_RDONLY)
+        for fd in (*empty, *filled, file):
+            stack.callback(os.close, fd)
+        os.set_blocking(filled[1], False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(filled[1], bytes(4096))
+        os.set_blocking(filled[1], True)
+        descriptors = {"empty": empty[0], "full": filled[1], "file": file}
+        name, *given = call
+        arguments = [descriptors.get(each, each) if type(each) is str else each for each in given]
+        expected = outcome(lambda: getattr(os, name)(*arguments))
+        with treadle.Timeout(0.3):
+            assert outcome(lambda: getattr(treadle.os, name)(*arguments)) == expected
+
+
+UNINITIALISED = """
+import os, signal, sys, treadle, treadle._core, treadle.http
+from importlib import import_module
+from inspect import getattr_static
+from pkgutil import iter_modules
+
+ARGUMENTS = [(), (None,), (None, None), ([],), ("x",), (0,), (b"x",), (int,)]
+
+def attempts(cls, name):
+    is_method = callable(getattr_static(cls, name, None))
+    for args in ARGUMENTS:
+        try:
+            if is_method:
+                getattr(cls.__new__(cls), name)(*args)
+            elif len(args) == 1:
+                setattr(cls.__new__(cls), name, args[0])
+            else:
+                getattr(cls.__new__(cls), name)
+        except BaseException:
+            pass
+
+def crashes(*what):
+    pid = os.fork()
+    if pid == 0:
+        for fd in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)  # it ends what waits
+        attempts(*what)
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM
+
+treadle.get_hub()
+package = {"_core": treadle._core, "http": treadle.http}[sys.argv[1]]
+for info in iter_modules(package.__path__, package.__name__ + "."):
+    module = import_module(info.name)
+    if not module.__file__.endswith(".so"):
+        continue
+    for cls in list(vars(module).values()):
+        if isinstance(cls, type) and cls.__module__ == info.name:
+            if not issubclass(cls, staticmethod):  # its own __call__() crashes
+                print(*[(cls, name) for name in [*vars(cls)] if crashes(cls, name)], end="")
+os._exit(sys.stdout.flush() or 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("package", ["_core", "http"])
+def test_objects_that_were_not_initialised_do_not_crash(package: str) -> None:
+    """As those of a subclass that forgets to call ``super().__init__()``."""
+    command = [sys.executable, "-c", UNINITIALISED, package]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=100).stdout == b""

@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -264,6 +265,109 @@ def test_two_writers_of_a_buffered_pipe() -> None:
         treadle.joinall(writers, timeout=5, raise_error=True)
         writer.close()
         assert everything.get(timeout=5) in {b"a" * 200_000 + b"b" * 200_000}
+
+
+def test_lines_of_many_writers_of_a_text_file_stay_whole() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as reader, FileObject(writing, "w", encoding="utf-8") as writer:
+
+        def write(name: int) -> None:
+            for number in range(500):
+                writer.write(f"{name}:{number}:{50 * chr(252)}\n")
+
+        everything = treadle.spawn(reader.read)
+        treadle.joinall([treadle.spawn(write, name) for name in range(3)], raise_error=True)
+        writer.close()
+        lines = everything.get(timeout=5).decode().splitlines()
+    expected = [f"{name}:{number}:{50 * chr(252)}" for name in range(3) for number in range(500)]
+    assert sorted(lines) == sorted(expected)
+
+
+def test_readers_of_a_text_file_share_its_lines() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "r") as file:
+        readers = [treadle.spawn(file.readline) for _ in range(3)]
+        treadle.sleep(0)
+        os.write(writing, b"a\nb\nc\n")
+        treadle.joinall(readers, timeout=5)
+        assert sorted(reader.value for reader in readers) == ["a\n", "b\n", "c\n"]
+        waiting = treadle.spawn(file.read)
+        treadle.sleep(0)
+        file.close()
+        with pytest.raises(OSError, match="closed in another greenlet"):
+            waiting.get(timeout=5)
+    os.close(writing)
+
+
+def leave_waiting(call: Callable[[], object]) -> None:
+    """Let a thread end while a greenlet of it waits in *call*."""
+
+    def run() -> None:
+        treadle.spawn(call)
+        treadle.sleep(0.02)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive():
+        treadle.sleep(0.005)
+
+
+def test_a_thread_that_ends_in_a_buffered_write_gives_its_turn_back() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb", 0) as reader, FileObject(writing, "wb") as writer:
+        writer.write(b"accepted before")
+
+        def write() -> None:
+            writer.write(b"end")
+            writer.flush()
+
+        leave_waiting(lambda: writer.write(bytes(200_000)))
+        other = treadle.spawn(write)
+        found = b""
+        while not found.endswith(b"end"):
+            found += treadle.with_timeout(5, reader.read, 65536)
+        assert found == b"accepted before" + bytes(200_000) + b"end"
+        other.get(timeout=5)
+
+
+def test_who_waits_for_a_turn_gets_it_when_the_thread_that_has_it_ends() -> None:
+    reading, writing = os.pipe()
+    with FileObject(reading, "rb") as reader:
+        others: list[Any] = []
+
+        def read() -> None:
+            main.loop.run_callback_threadsafe(lambda: others.append(treadle.spawn(reader.read, 2)))
+            reader.read(2)
+
+        main = treadle.get_hub()
+        leave_waiting(read)
+        os.write(writing, b"ab")
+        assert others[0].get(timeout=5) == b"ab"
+    os.close(writing)
+
+
+def test_a_thread_that_ends_during_a_call_in_a_native_thread_gives_its_turn_back() -> None:
+    reading, writing = os.pipe()
+    with FileObjectThread(reading, "rb", 0) as reader:
+        leave_waiting(lambda: reader.read(1))
+        os.write(writing, b"a")
+        next_read = treadle.spawn(reader.read, 1)
+        treadle.sleep(0.02)
+        os.write(writing, b"b")
+        assert next_read.get(timeout=5) == b"b"
+    os.close(writing)
+
+
+def test_the_end_of_the_interpreter_does_not_wait_for_a_write_that_was_left() -> None:
+    code = """
+        import os, treadle
+        from treadle.fileobject import FileObject
+        reading, writing = os.pipe()
+        file = FileObject(writing, "wb")
+        treadle.spawn(file.write, bytes(200_000))
+        treadle.sleep(0.01)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=20)
 
 
 def test_lines_are_shared_by_those_who_iterate() -> None:

@@ -1,6 +1,7 @@
 """The hub: one per thread, its errors, waiting for it, and its end."""
 
 import io
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -719,3 +720,25 @@ def test_only_its_own_thread_can_join_a_hub() -> None:
     thread.start()
     thread.join()
     assert [text.endswith("runs in another thread") for text in raised] == [True]
+
+
+def test_finalizers_at_the_end_of_the_interpreter_do_not_wait_for_watchers() -> None:
+    code = """if True:
+        import builtins, treadle
+        class Kept:
+            def __init__(self):
+                self.idle, self.hub = treadle.idle, treadle.get_hub()
+                self.timer = self.hub.loop.timer(0.01)
+            def __del__(self):
+                self.idle()
+                try:
+                    self.hub.wait(self.timer)
+                except RuntimeError as exc:
+                    print(exc, flush=True)
+        treadle.idle()
+        builtins.kept = Kept()
+    """
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert "at interpreter shutdown" in done.stdout
+    assert done.stderr == ""

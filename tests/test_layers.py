@@ -396,7 +396,6 @@ STATICS = {
     "_core/locks.pyx": {
         "CHECKS_BLOCKING": SET_ONCE,
         "PREEMPTION": ONE_STEP,
-        "own_locks": CHANGED_IN_PLACE,
         "retaking": CHANGED_IN_PLACE,
     },
     "_core/poller.pyx": {"last_serial": ONE_STEP},
@@ -429,8 +428,10 @@ STATICS = {
         "last_pid": ONE_STEP,
         "left_by_forks": CHANGED_IN_PLACE,
         "left_by_threads": ONE_STEP,
+        "pass_turns_on": SET_ONCE,
     },
     "_core/threads.h": {"main_ident": A_CACHE},
+    "_core/turns.pyx": {"awaited": CHANGED_IN_PLACE, "forks": ONE_STEP},
     "_core/waiter.pyx": {"UNSET": SET_ONCE},
     "_core/watchers.pyx": {"left_by_forks": CHANGED_IN_PLACE},
     "http/frames.pyx": {"utf8_decoder": SET_ONCE},

@@ -886,6 +886,38 @@ def test_shutdown_reaches_a_getter_that_compares() -> None:
         getter.get()
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_hook_that_an_ended_thread_was_in_holds_up_nobody(waits: bool) -> None:
+    parked = threading.Event()
+    go_on = threading.Event()
+
+    class Slow(Queue[int]):
+        def _put(self, item: Any) -> None:
+            if item == 1:
+                treadle.sleep(60)
+            super()._put(item)
+
+    def run() -> None:
+        treadle.spawn(queue.put, 1)
+        treadle.sleep(0)
+        parked.set()
+        go_on.wait()
+
+    queue = Slow()
+    thread = threading.Thread(target=run)
+    thread.start()
+    parked.wait()
+    if waits:
+        putter = treadle.spawn(queue.put, 2)
+        settle()
+    go_on.set()
+    thread.join()
+    if not waits:
+        putter = treadle.spawn(queue.put, 2)
+    putter.get(timeout=5)
+    assert queue.get_nowait() == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_child_may_use_a_queue_whose_items_a_thread_compares() -> None:
     queue: Any = PriorityQueue()

@@ -41,6 +41,21 @@ def test_poll_refuses_more_than_a_c_int(module: Any) -> None:
         module.poll().poll(1 << 31)
 
 
+@pytest.mark.skipif(not hasattr(native, "epoll"), reason="the system has no epoll")
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="CPython 3.15 waits as long as that")
+@pytest.mark.parametrize("module", [native, select], ids=["stdlib", "treadle"])
+@pytest.mark.parametrize("seconds", [1 << 33, 1 << 31, -(1 << 31), float("-inf"), -1e300])
+def test_epoll_refuses_more_milliseconds_than_a_c_int(module: Any, seconds: float) -> None:
+    with module.epoll() as epoll, treadle.Timeout(0.3), pytest.raises(OverflowError):
+        epoll.poll(seconds)
+
+
+@pytest.mark.parametrize("module", [native, select], ids=["stdlib", "treadle"])
+def test_a_regular_file_never_has_urgent_data(module: Any) -> None:
+    with open(__file__, "rb") as file:
+        assert module.select([], [], [file], 0.001) == ([], [], [])
+
+
 def test_poll_refuses_a_second_greenlet() -> None:
     poll = select.poll()
     with pytest.raises(TypeError, match="cannot create"):

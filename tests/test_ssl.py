@@ -88,6 +88,26 @@ def fill(connection: Any) -> int:
     return sent
 
 
+def leave_waiting(call: Callable[..., object], *args: Any) -> None:
+    """Let a thread end while a greenlet of it waits in *call*."""
+
+    def run() -> None:
+        treadle.spawn(call, *args)
+        treadle.sleep(0.02)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive():
+        treadle.sleep(0.005)
+
+
+def read_until(connection: Any, end: bytes) -> bytes:
+    found = b""
+    while not found.endswith(end):
+        found += treadle.with_timeout(5, connection.recv, 65536)
+    return found
+
+
 # -- exchanging data
 
 
@@ -237,6 +257,32 @@ def test_sessions_are_reused(certificates: Certificates) -> None:
     with second, server:
         assert second.session_reused
         assert server.session_reused
+
+
+def test_a_thread_that_ends_in_a_call_gives_its_turn_back(pair: Any) -> None:
+    client, server = pair
+    leave_waiting(server.recv, 1)
+    leave_waiting(client.sendall, b"a" * 3_000_000)
+    sender = treadle.spawn(client.sendall, b"end")
+    found = read_until(server, b"end")  # each record that was begun is whole
+    assert set(found.removesuffix(b"end")) == {ord("a")}
+    sender.get(timeout=5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_has_the_turns_of_the_parents_greenlets(pair: Any) -> None:
+    client, server = pair
+    left = [treadle.spawn(server.recv, 1), treadle.spawn(client.sendall, b"a" * 3_000_000)]
+    left.append(treadle.spawn(client.recv, 1))
+    settled()
+    pid = os.fork()
+    if pid == 0:
+        treadle.spawn(client.sendall, b"end")
+        read_until(server, b"end")
+        server.sendall(b"answer")
+        os._exit(client.recv(6) != b"answer")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    treadle.killall(left)
 
 
 def test_a_callback_for_the_servers_name_may_choose_the_context_and_wait(
@@ -658,6 +704,27 @@ def test_a_call_that_a_signal_interrupts_is_repeated(pair: Any) -> None:
         client.unwrap()
         ending.get()
     assert interrupted.begun == {"read", "write", "shutdown"}
+
+
+def test_a_call_within_a_call_of_the_same_greenlet_is_refused(pair: Any) -> None:
+    client, server = pair
+
+    class Reentrant:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(native_object, name)
+
+        def write(self, data: Any) -> Any:
+            with pytest.raises(RuntimeError, match="reentrant call inside <TLS connection"):
+                client.sendall(b"as a finalizer does")
+            return native_object.write(data)
+
+    (native_object,) = [
+        each for each in gc.get_referents(client._connection) if type(each) is _ssl._SSLSocket
+    ]
+    client._sslobj = Reentrant()
+    with treadle.Timeout(5):
+        client.sendall(b"hello")
+        assert server.recv(100) == b"hello"
 
 
 @pytest.mark.parametrize("waits", ["recv", "sendall"])

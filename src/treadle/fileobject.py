@@ -257,8 +257,8 @@ class _Call:
         finally:
             with self._guard:
                 self._ended = True
-            if self._left:
-                self.release()
+            # Here, as the greenlet that made the call may never run again.
+            self.release()
 
     @property
     def is_running(self) -> bool:

@@ -310,8 +310,11 @@ class Hub(ThreadHub):
     def wait(self, watcher: Watcher) -> None:
         """Wait until *watcher*, which must not be started, is ready.
 
-        Raises InvalidSwitchError if the wait gets a value from elsewhere.
+        Raises InvalidSwitchError if the wait gets a value from elsewhere, and RuntimeError while
+        the interpreter takes its modules apart: no callback of a watcher runs then.
         """
+        if sys.is_finalizing():
+            raise RuntimeError(f"can't wait for {watcher!r} at interpreter shutdown")
         waiter = Waiter(self)
         watcher.start(waiter.switch, waiter)
         try:
@@ -409,6 +412,8 @@ def set_hub(hub: Hub | None) -> None:
 
 def idle(priority: int = 0) -> None:
     """Wait until nothing else is ready to run. *priority* is gevent's and has no effect."""
+    if sys.is_finalizing():
+        return  # nothing else runs any more
     hub = get_hub()
     with hub.loop.idle(priority=priority) as watcher:
         hub.wait(watcher)

@@ -13,6 +13,7 @@ from collections.abc import Sequence as _Sequence
 from contextlib import suppress as _suppress
 from functools import partial as _partial
 from functools import wraps as _wraps
+from operator import index as _index
 from typing import Any
 
 from treadle._core.builtins import builtin as _builtin
@@ -276,19 +277,27 @@ def _waits_for_us(fd: int) -> bool:
 @_builtin
 def read(fd: int, length: int, /) -> bytes:
     """Read as :func:`os.read` does; other greenlets run while there is nothing to read."""
-    return _when_ready(fd, _READ, _read, length) if length else _read(fd, length)
+    length = _index(length)
+    if not 0 < length <= _sys.maxsize:
+        return _read(fd, length)
+    return _when_ready(fd, _READ, _read, length)
 
 
 @_builtin
 def readv(fd: int, buffers: Any, /) -> int:
     """Read as :func:`os.readv` does; other greenlets run while there is nothing to read."""
+    if not _total(buffers, writable=True):
+        return _native_readv(fd, buffers)
     return _when_ready(fd, _READ, _native_readv, buffers)
 
 
 @_builtin
 def write(fd: int, data: Any, /) -> int:
     """Write as :func:`os.write` does; other greenlets run while *fd* is not writable."""
-    if _would_need_room(fd, _size(data)):
+    size = _total([data])
+    if not size:
+        return _write(fd, data)
+    if _would_need_room(fd, size):
         return _write_by_pages(fd, [data])
     return _when_ready(fd, _WRITE, _write, data)
 
@@ -296,19 +305,31 @@ def write(fd: int, data: Any, /) -> int:
 @_builtin
 def writev(fd: int, buffers: Any, /) -> int:
     """Write as :func:`os.writev` does; other greenlets run while *fd* is not writable."""
-    if isinstance(buffers, _Sequence) and _would_need_room(fd, sum(map(_size, buffers))):
+    size = _total(buffers)
+    if not size:
+        return _native_writev(fd, buffers)
+    if _would_need_room(fd, size):
         return _write_by_pages(fd, buffers)
     return _when_ready(fd, _WRITE, _native_writev, buffers)
 
 
-def _size(data: Any) -> int:
-    """Return the number of bytes in *data*; 0 if it is something that the native call refuses."""
-    if isinstance(data, bytes):
-        return len(data)
-    try:
-        return memoryview(data).nbytes
-    except TypeError:
+def _total(buffers: Any, writable: bool = False) -> int:
+    """Return the number of bytes in *buffers*; 0 if the native call refuses them.
+
+    A call without room or with wrong arguments ends at once: it must not wait first.
+    """
+    if not isinstance(buffers, _Sequence):
         return 0
+    total = 0
+    try:
+        for buffer in buffers:
+            with memoryview(buffer) as view:
+                if (writable and view.readonly) or not view.c_contiguous:
+                    return 0
+                total += view.nbytes
+    except (TypeError, ValueError, BufferError):
+        return 0
+    return total
 
 
 def _would_need_room(fd: int, size: int) -> bool:
@@ -353,14 +374,14 @@ if hasattr(_os, "preadv"):
     @_builtin
     def preadv(fd: int, buffers: Any, offset: int, flags: int = 0, /) -> int:
         """Read as :func:`os.preadv` does; other greenlets run if that would wait for a pipe."""
-        if offset == -1 and not flags & _NOWAIT:
+        if offset == -1 and not _index(flags) & _NOWAIT and _total(buffers, writable=True):
             _await_ready(fd, _READ)
         return _native_preadv(fd, buffers, offset, flags)
 
     @_builtin
     def pwritev(fd: int, buffers: Any, offset: int, flags: int = 0, /) -> int:
         """Write as :func:`os.pwritev` does; other greenlets run if that would wait for a pipe."""
-        if offset == -1 and not flags & _NOWAIT and not _is_regular(fd):
+        if offset == -1 and not _index(flags) & _NOWAIT and not _is_regular(fd):
             return writev(fd, buffers)
         return _native_pwritev(fd, buffers, offset, flags)
 
@@ -380,7 +401,8 @@ if hasattr(_os, "eventfd_read"):
     @_builtin
     def eventfd_write(fd: int, value: int) -> None:
         """Call :func:`os.eventfd_write`; other greenlets run while the counter is at its limit."""
-        _await_ready(fd, _WRITE)
+        if 0 <= _index(value) < 1 << 64:
+            _await_ready(fd, _WRITE)
         _native_eventfd_write(fd, value)
 
     __implements__.extend(["eventfd_read", "eventfd_write"])
@@ -408,6 +430,12 @@ def _in_parts(copy: _Callable[[int, int], int], count: int, part: int) -> int:
     return done
 
 
+def _check_open(*descriptors: int) -> None:
+    """Raise what the native call would, before there is a wait for one of the *descriptors*."""
+    for fd in descriptors:
+        _os.fstat(fd)
+
+
 def _after(offset: int | None, done: int) -> int | None:
     return None if offset is None else offset + done
 
@@ -419,8 +447,14 @@ if _sys.platform == "linux":
     @_builtin
     def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         """Copy as :func:`os.sendfile` does; other greenlets run meanwhile."""
+        count = _index(count)
+        if offset is not None:
+            offset = _index(offset)
+        if not 0 <= count <= _sys.maxsize or not 0 <= (offset or 0) <= _sys.maxsize:
+            return native_sendfile(out_fd, in_fd, offset, count)  # type: ignore[no-any-return]
         if not _others_may_run() or not _shall_wait(out_fd):
             return native_sendfile(out_fd, in_fd, offset, count)  # type: ignore[no-any-return]
+        _check_open(in_fd, out_fd)
         if _is_regular(out_fd) and count > _COPIED_AT_ONCE:
             return _in_parts(
                 lambda done, size: native_sendfile(out_fd, in_fd, _after(offset, done), size),
@@ -457,9 +491,13 @@ if _sys.platform == "linux":
         flags: int = 0,
     ) -> int:
         """Move data as :func:`os.splice` does; other greenlets run while it would wait."""
+        count, flags = _index(count), _index(flags)
         if flags & _os.SPLICE_F_NONBLOCK or not _others_may_run():
             return _native_splice(src, dst, count, offset_src, offset_dst, flags)
         at_once = flags | _os.SPLICE_F_NONBLOCK
+        _check_open(src, dst)
+        if not 0 < count <= _sys.maxsize:
+            return _native_splice(src, dst, count, offset_src, offset_dst, at_once)
         if count > _PIPE_BUF and _stat.S_ISSOCK(_os.fstat(dst).st_mode) and _shall_wait(dst):
             count = _PIPE_BUF  # the flag does not count for a socket
         while True:
@@ -481,7 +519,8 @@ if _sys.platform == "linux":
         offset_dst: int | None = None,
     ) -> int:
         """Copy as :func:`os.copy_file_range` does; other greenlets run between its parts."""
-        if count <= _COPIED_AT_ONCE or not _others_may_run():
+        count = _index(count)
+        if not _COPIED_AT_ONCE < count <= _sys.maxsize or not _others_may_run():
             return _native_copy_file_range(src, dst, count, offset_src, offset_dst)
         return _in_parts(
             lambda done, size: _native_copy_file_range(
@@ -781,6 +820,7 @@ def _whose(pid: int) -> tuple[int, int]:
 
 
 def _reap(call: Any, pid: int, options: int) -> Any:
+    options = _index(options)
     while True:
         found = call(options | _os.WNOHANG)
         if found[0] or options & _os.WNOHANG:
@@ -791,6 +831,7 @@ def _reap(call: Any, pid: int, options: int) -> Any:
 @_builtin
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """Wait as :func:`os.waitpid` does; other greenlets run meanwhile."""
+    pid, options = _index(pid), _index(options)
     while pid in _watched:
         found = _watched[pid]
         if found is not None:
@@ -824,6 +865,7 @@ def wait4(pid: int, options: int) -> tuple[int, int, Any]:
 @_builtin
 def waitid(idtype: int, id: int, options: int, /) -> Any:
     """Wait as :func:`os.waitid` does; other greenlets run meanwhile."""
+    options = _index(options)
     while True:
         found = _native_waitid(idtype, id, options | _os.WNOHANG)
         if found is not None or options & _os.WNOHANG:

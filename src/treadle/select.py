@@ -16,6 +16,7 @@ import select as _select
 import sys as _sys
 import typing as _typing
 from collections.abc import Callable, Iterable
+from contextlib import suppress as _suppress
 from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from treadle._core.builtins import builtin as _builtin
@@ -50,7 +51,7 @@ __all__ = ["error", *__implements__]
 _READ, _WRITE = 1, 2
 #: The events (EPOLLIN, EPOLLOUT) that the hub can wait for without an epoll descriptor.
 _DIRECT = {0x1: _READ, 0x4: _WRITE}
-#: The longest timeout of poll() in milliseconds, which is a C int before CPython 3.15.
+#: The longest timeout of a poll() in milliseconds, which is a C int before CPython 3.15.
 _LONGEST_POLL = 0x7FFFFFFF if _sys.version_info < (3, 15) else float("inf")
 _T = TypeVar("_T")
 #: Descriptors that were ready, each with EPOLLIN, EPOLLOUT or both.
@@ -87,6 +88,14 @@ def _wait_and_ask(
             return answer
 
 
+def _milliseconds(timeout: Any) -> float:
+    """Return *timeout* as a float; raise OverflowError if the system's calls could not take it."""
+    milliseconds = float(timeout)
+    if abs(milliseconds) > _LONGEST_POLL:
+        raise OverflowError("timeout is too large")
+    return milliseconds
+
+
 def _fileno(source: Any) -> int:
     if isinstance(source, int):
         return source
@@ -113,10 +122,9 @@ def select(
     if timeout is not None:
         if not isinstance(timeout, SupportsFloat | SupportsIndex):
             raise TypeError("timeout must be a number or None")
-        timeout = float(timeout)
+        timeout = _in_range(timeout)
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
-        _in_range(timeout)
     # fileno() may run arbitrary Python that changes the lists. It is called once for each object,
     # and the lists are not copied before.
     given = [[(source, _fileno(source)) for source in sources] for sources in (rlist, wlist, xlist)]
@@ -158,7 +166,8 @@ def _watching(
         return _wait_and_ask(ask, lambda left: wait(interest, left), answer_of, seconds)
     with _native_epoll() as watcher:
         for fd, mask in interest.items():
-            watcher.register(fd, mask)
+            with _suppress(PermissionError):  # as for a regular file, which never has other events
+                watcher.register(fd, mask)
         return _wait_and_ask(ask, lambda left: _wait_for_epoll(watcher, left), answer_of, seconds)
 
 
@@ -236,8 +245,8 @@ class _Poll:
         this object's ``poll()``. Before CPython 3.15, raises OverflowError for a *timeout* that
         does not fit into a C int.
         """
-        if timeout is not None and abs(timeout) > _LONGEST_POLL:
-            raise OverflowError("timeout is too large")
+        if timeout is not None:
+            timeout = _milliseconds(timeout)
         if self._polling:
             raise RuntimeError("concurrent poll() invocation")
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
@@ -282,7 +291,10 @@ if _native_epoll is not None:
             None or a negative number waits for ever. Returns at most *maxevents* pairs. Raises
             OSError (EBADF) if this object is closed meanwhile.
             """
-            seconds = None if timeout is None or timeout < 0 else _in_range(timeout)
+            seconds = None if timeout is None else _in_range(timeout)
+            if seconds is not None:
+                _milliseconds(seconds * 1000)
+                seconds = None if seconds < 0 else seconds
 
             def ask() -> list[tuple[int, int]]:
                 return self._native.poll(0, maxevents)  # type: ignore[no-any-return]

@@ -232,8 +232,9 @@ if _sys.platform == "linux":
 
     @_like(_stdlib.sigtimedwait)
     def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
-        if timeout < 0:
+        seconds = _in_range(timeout)
+        if seconds < 0:
             raise ValueError("timeout must be non-negative")
-        return _take(sigset, _in_range(timeout))
+        return _take(sigset, seconds)
 
     __implements__.extend(["sigtimedwait", "sigwait", "sigwaitinfo"])

@@ -193,7 +193,7 @@ class socket(_native):
             size, address = self.recvfrom_into(buffer, 0, flags)
             return bytes(memoryview(buffer)[:size]), address
         received = _call_when_ready(
-            self._state, _READ, flags, super().recvfrom, bufsize, flags | _DONTWAIT
+            self._state, _READ, flags, super().recvfrom, bufsize, _index(flags) | _DONTWAIT
         )
         return (self.recv(bufsize, flags), None) if received is None else received
 
@@ -205,7 +205,7 @@ class socket(_native):
             super().recvfrom_into,
             memoryview(buffer),
             nbytes,
-            flags | _DONTWAIT,
+            _index(flags) | _DONTWAIT,
         )
         if received is None:
             return self.recv_into(buffer, nbytes, flags), None
@@ -220,7 +220,13 @@ class socket(_native):
             size, *others = self.recvmsg_into([buffer], ancbufsize, flags)
             return bytes(memoryview(buffer)[:size]), *others
         received = _call_when_ready(
-            self._state, _READ, flags, super().recvmsg, bufsize, ancbufsize, flags | _DONTWAIT
+            self._state,
+            _READ,
+            flags,
+            super().recvmsg,
+            bufsize,
+            ancbufsize,
+            _index(flags) | _DONTWAIT,
         )
         return (self.recv(bufsize, flags), [], 0, None) if received is None else received
 
@@ -249,7 +255,7 @@ class socket(_native):
 
     def _receive_part(self, method: _Any, buffers: list[_Any], ancbufsize: int, flags: int) -> _Any:
         received = _call_when_ready(
-            self._state, _READ, flags, method, buffers, ancbufsize, flags | _DONTWAIT
+            self._state, _READ, flags, method, buffers, ancbufsize, _index(flags) | _DONTWAIT
         )
         if received is None:
             views = _after([memoryview(each).cast("B") for each in buffers], 0)
@@ -278,7 +284,7 @@ class socket(_native):
         flags = 0
         if len(args) == 2 or (len(args) == 3 and isinstance(args[1], int)):
             flags = args[1] if len(args) == 3 else 0
-            args = (args[0], flags | _DONTWAIT, self._resolved(args[-1]))
+            args = (args[0], _index(flags) | _DONTWAIT, self._resolved(args[-1]))
         return _call_when_ready(self._state, _WRITE, flags, super().sendto, *args)
 
     def sendmsg(
@@ -294,7 +300,7 @@ class socket(_native):
             super().sendmsg,
             buffers,
             ancdata,
-            flags | _DONTWAIT,
+            _index(flags) | _DONTWAIT,
             address,
         )
 
@@ -318,8 +324,8 @@ class socket(_native):
             raise _GiveupOnSendfile(error) from None
         if _native_sendfile is None:
             raise _GiveupOnSendfile("this system copies no files to sockets")
-        end = size if count is None else offset + count
-        at = offset
+        at = offset = _index(offset)
+        end = size if count is None else offset + _index(count)
         try:
             while at < end:
                 part = min(end - at, _SENDFILE_PART)

@@ -428,6 +428,20 @@ class BufferedRead(PipeFileRead):
 
 
 @place
+class BufferedWrite(PipeFileWrite):
+    """Those who wait take turns at the buffer."""
+
+    covers = ("_core/pipes.py:_write_part",)
+
+    def __init__(self) -> None:
+        FullPipe.__init__(self)
+        self.file = cooperative(open(self.writer, "wb"), 2)
+
+    def write(self, data: bytes) -> object:
+        return self.file.write(data)
+
+
+@place
 class FileObjectRead(PipeFileRead):
     def __init__(self) -> None:
         Pipe.__init__(self)

@@ -330,7 +330,13 @@ class Tls(Sockets):
 
 @place
 class TlsRead(Tls):
-    covers = ("_core/tls.pyx:read", "_core/tls.pyx:wait_for_edge", "_core/tls.pyx:wait")
+    covers = (
+        "_core/tls.pyx:read",
+        "_core/tls.pyx:wait_for_edge",
+        "_core/tls.pyx:wait",
+        "_core/tls.pyx:await_turn",
+        "_core/turns.pyx:take_in_line",
+    )
 
     def park(self) -> object:
         return self.socket.recv(8)

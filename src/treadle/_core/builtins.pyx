@@ -108,9 +108,9 @@ def sleep(seconds, /):
     duration = float(seconds)
     if duration != duration:
         raise ValueError("Invalid value NaN (not a number)")
+    check_range(duration)
     if duration < 0:
         raise ValueError("sleep length must be non-negative")
-    check_range(duration)
     ns = nanoseconds(duration)
     wait = new_hub_wait(ON_SLEEP if ns > 0 else ON_YIELD, None)
     if ns == 0:

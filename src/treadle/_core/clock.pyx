@@ -50,7 +50,7 @@ cdef double MOST_SECONDS = 9223372036.854775
 
 
 cdef int check_range(double seconds) except -1:
-    if seconds > MOST_SECONDS:
+    if not -MOST_SECONDS <= seconds <= MOST_SECONDS and seconds == seconds:
         raise OverflowError("timestamp too large to convert to C _PyTime_t")
     return 0
 

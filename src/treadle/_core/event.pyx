@@ -130,7 +130,7 @@ cdef class AsyncResult(Linkable):
         instead. Raises TypeError if there is no exception in the arguments.
         """
         operation(&PREEMPTION)
-        if exc_info is not None and exc_info[1] is not None:
+        if exc_info and exc_info[1] is not None:
             exception = exc_info[1].with_traceback(exc_info[2])
         elif isinstance(exception, type):
             exception = exception()

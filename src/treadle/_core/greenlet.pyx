@@ -618,7 +618,7 @@ cdef int call_spawn_callbacks(Greenlet self) except -1:
     return 0
 
 
-def run_links(Greenlet self):
+def run_links(Greenlet self not None):
     """Call the links one after the other; each may run any code."""
     cdef Links links = self.links
     self.notifying = False
@@ -723,7 +723,7 @@ def getcurrent():
     return current_greenlet()
 
 
-def kill_raw(greenlet target, exception):
+def kill_raw(greenlet target not None, exception):
     """Raise *exception* in a greenlet of this thread that is not a :class:`Greenlet`."""
     interrupt(get_hub(), target, exception)
 
@@ -763,6 +763,7 @@ cdef class RawGreenlet(Fiber):
         """The loop of the greenlet's hub."""
         return self.hub.loop
 
+    @cython.nonecheck(True)
     def run(self, *ignored):
         function, args, kwargs = self.target, self.args, self.kwargs
         self.target = self.args = self.kwargs = self.hub.starting = None

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The members of a group of greenlets, and the places that are left."""
 
 from treadle._core.greenlet cimport FINISHED, Greenlet

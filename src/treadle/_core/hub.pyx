@@ -622,7 +622,7 @@ cdef Wait wait_of(Hub hub, greenlet target):
     return hub.raw_waits.get(target)
 
 
-def deliver(greenlet target, exc):
+def deliver(greenlet target not None, exc):
     """Raise *exc* in *target* now. Runs in the target's hub; may run any code."""
     cdef Hub hub = get_hub()
     cdef Wait wait = wait_of(hub, target)

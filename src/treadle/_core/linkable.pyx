@@ -100,7 +100,7 @@ cdef class Linkable:
         return self.waiters.count + (0 if self.links is None else self.links.count())
 
 
-def run_links(Linkable self, Hub hub, list keys):
+def run_links(Linkable self not None, Hub hub not None, list keys not None):
     """Call those of the links of *hub* that are still linked; each may run any code."""
     for key in keys:
         if not self.tells_all() and not self.is_ready():

@@ -89,7 +89,7 @@ cdef inline Trace current_trace():
     return <Trace>trace_of(current_greenlet())
 
 
-def stand_for_main(Fiber program):
+def stand_for_main(Fiber program not None):
     """Give a new greenlet the identity of the main greenlet, which calls this and waits for it then.
 
     It has the main greenlet's number and its greenlet-local attributes.
@@ -166,7 +166,7 @@ cdef class local:
         return other
 
 
-def dictionaries_of(greenlet of):
+def dictionaries_of(greenlet of not None):
     """Return ``((class, id), attributes)`` for each local that the greenlet *of* has used."""
     cdef Trace trace
     cdef local each

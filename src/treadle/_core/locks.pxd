@@ -48,7 +48,3 @@ cdef class RLock:
     cdef int give_once(self) except -1
     cdef object retake(self, Py_ssize_t count, bint raised)
     cdef bint owned(self) noexcept
-
-
-# Return a lock for an object of treadle's own, which a forked child releases if its holder is not there.
-cdef RLock own_lock()

@@ -30,14 +30,13 @@ from treadle._core.hub cimport (
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, add_preemption, operation
-from treadle._core.thread_hub cimport goes_on, grants_pass_on
+from treadle._core.thread_hub cimport grants_pass_on
 from treadle._core.timeout cimport Timeout, release_held
 from treadle._core.wait_queue cimport WaitQueue
 
 import os
 import sys
 from operator import index
-from weakref import WeakSet
 
 from treadle.exceptions import LoopExit
 
@@ -524,37 +523,6 @@ cdef class RLock:
         state = "locked" if self.count else "unlocked"
         return (f"<{state} _thread.RLock object owner={self.owner!r} count={self.count} "
                 f"at {id(self):#x}>")
-
-
-def free_in_child(RLock lock) -> bool:
-    """In a forked child, release *lock* if the greenlet that holds it is not there.
-
-    Return whether that is so. For locks of treadle's own: what a lock of the program protects may
-    be half changed.
-    """
-    if lock.count == 0 or lock.owner is None or goes_on(lock.owner):
-        return False
-    lock.give()
-    return True
-
-
-cdef object own_locks = WeakSet()
-
-
-cdef RLock own_lock():
-    lock = RLock()
-    own_locks.add(lock)
-    return lock
-
-
-def free_own_locks():
-    """In a forked child, release the locks of own_lock() whose holders are not there."""
-    for lock in own_locks:
-        free_in_child(lock)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=free_own_locks)
 
 
 cdef int forgo_lock(Wait wait) except -1:

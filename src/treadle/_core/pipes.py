@@ -6,8 +6,10 @@ import io as _io
 import os as _os
 from collections.abc import Callable as _Callable
 from functools import wraps as _wraps
+from sys import is_finalizing as _is_finalizing
 from typing import Any
 from weakref import WeakKeyDictionary as _WeakKeyDictionary
+from weakref import ref as _ref
 
 from treadle._core.descriptor import PIPE_BUF as _PIPE_BUF
 from treadle._core.descriptor import await_ready as _await_ready
@@ -17,12 +19,12 @@ from treadle._core.descriptor import takes_parts as _takes_parts
 from treadle._core.descriptor import wait_for as _wait_for
 from treadle._core.descriptor import waits as _waits
 from treadle._core.greenlet import getcurrent as _getcurrent
-from treadle._core.locks import RLock
-from treadle._core.locks import free_in_child as _free_in_child
+from treadle._core.turns import Turn as _Turn
 
 _READ, _WRITE = 1, 2
 # What closing a file uses: the interpreter closes the last files when the builtins have gone.
-_len, _memoryview, _OSError = len, memoryview, OSError
+_bytes, _getattr, _isinstance, _len = bytes, getattr, isinstance, len
+_memoryview, _OSError = memoryview, OSError
 _super: Any = super
 
 
@@ -42,6 +44,8 @@ class PipeIO(_io.RawIOBase):
         self._always_waits = always_waits
         # A buffer counts what each write() took, and loses nothing if the next one is interrupted.
         self._writes_parts = buffered
+        #: What the buffer has given to a write that waits, otherwise None.
+        self.waiting: Any = None
 
     def readinto(self, buffer: Any) -> int | None:
         """Wait for data and read it into *buffer*; return the number of bytes, 0 at the end.
@@ -68,6 +72,8 @@ class PipeIO(_io.RawIOBase):
         total = _len(octets)
         part = _PIPE_BUF if _takes_parts(fd) else total
         done = 0
+        if self._writes_parts:
+            return self._write_part(fd, octets, part)
         while done < total:
             _await_ready(fd, _WRITE)
             try:
@@ -82,9 +88,20 @@ class PipeIO(_io.RawIOBase):
                 _wait_for(fd, _WRITE)
                 continue
             done += size
-            if self._writes_parts:
-                break
         return done
+
+    def _write_part(self, fd: int, octets: Any, part: int) -> int | None:
+        self.waiting = octets
+        try:
+            while octets.nbytes:
+                _await_ready(fd, _WRITE)
+                size = self._raw.write(octets[:part])
+                if size is not None or not self._waits(fd):
+                    return size
+                _wait_for(fd, _WRITE)
+            return 0
+        finally:
+            self.waiting = None
 
     def _waits(self, fd: int) -> bool:
         return self._always_waits or _waits(fd)
@@ -133,26 +150,29 @@ class PipeIO(_io.RawIOBase):
 
 
 class Turns:
-    """Lets the greenlets that share a buffer take turns; wakes those who wait when one closes it.
+    """Lets the greenlets that share a file take turns; wakes those who wait when one closes it.
 
-    The interpreter's buffers refuse a call while another one of the same thread is in progress.
-    Between greenlets they must wait, as between threads.
+    The interpreter's buffers refuse a call while another one of the same thread is in progress, and
+    its text files mix up what two calls at once write or read. Between greenlets they must wait.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, buffer: Any, size: int) -> None:
         #: Held during each call.
-        self.lock = RLock()
+        self.lock = _Turn()
         #: The number of bytes that the buffer holds.
         self.size = size
         #: The greenlet that closes the file.
         self.closer: object = None
+        self._buffer = _ref(buffer)
 
-    def call(self, method: _Callable[..., Any], *args: Any) -> Any:
+    def call(self, method: _Callable[..., Any], *args: Any, **settings: Any) -> Any:
         """Call *method* when it is the caller's turn. Raise OSError (EBADF) if the file closes."""
         with self.lock:
             if self.closer is not None and self.closer is not _getcurrent():
                 raise _closed_error()
-            return method(*args)
+            if self.lock.was_left:
+                self._renew()
+            return method(*args, **settings)
 
     def close(self, raw: Any, method: _Callable[[], None]) -> None:
         """Call *method*, which closes the file, while greenlets that wait for *raw* get EBADF."""
@@ -161,44 +181,70 @@ class Turns:
             _cancel_waits(raw.fileno())
         try:
             with self.lock:
+                if self.lock.was_left:
+                    self._renew()
                 method()
         finally:
             if self.closer is _getcurrent():
                 self.closer = None
 
+    def _renew(self) -> None:
+        """Make the buffer usable after a call that was left in the middle of it.
+
+        What a writer's buffer had not sent is put into it again: it was accepted before.
+        """
+        buffer: Any = self._buffer()
+        self.lock.was_left = False
+        if not _isinstance(buffer, _NATIVE):  # a text file holds nothing while it waits
+            return
+        waiting = _getattr(buffer.raw, "waiting", None)
+        unsent = None if waiting is None else _bytes(waiting)
+        renew(buffer, self.size)
+        if unsent and not buffer.closed and not _is_finalizing():  # else that might wait for ever
+            _io.BufferedWriter.write(buffer, unsent)
+
+    def renew_in_child(self) -> None:
+        """In a forked child, end the call in progress if its greenlet is not there.
+
+        What it had to send belongs to the parent.
+        """
+        if self.lock.reclaim() or self.lock.was_left:
+            self.closer = None
+            raw: Any = getattr(self._buffer(), "raw", None)
+            if isinstance(raw, PipeIO):
+                raw.waiting = None
+            self._renew()
+
 
 _NATIVE: tuple[Any, ...] = (_io.BufferedReader, _io.BufferedWriter, _io.BufferedRandom)
 
-#: The buffers that greenlets share, with their turns.
+#: The turns of each buffer that greenlets share.
 _shared: _WeakKeyDictionary[Any, Turns] = _WeakKeyDictionary()
 
 
 def share(buffer: Any, size: int) -> Turns:
     """Return the turns for *buffer*, which holds *size* bytes and is to be used in turns only."""
-    turns = _shared[buffer] = Turns(size)
+    turns = _shared[buffer] = Turns(buffer, size)
     return turns
 
 
 def renew(buffer: Any, size: int) -> None:
-    """Make *buffer*, in which a call was in progress when this process was forked, usable again.
+    """Make *buffer* usable again, in which a call was in progress that never goes on.
 
-    What it holds belongs to that call, which goes on in the parent: a reader's buffer is empty
-    while it waits for the file, and a writer sends what it has.
+    It is empty then. A reader's buffer is empty anyway while it waits for the file.
     """
     closed = buffer.raw.closed
     raw = _io.BytesIO() if closed else buffer.raw  # a buffer is made only of an open file
     for kind in _NATIVE:
-        if isinstance(buffer, kind):
+        if _isinstance(buffer, kind):
             kind.__init__(buffer, raw, size)  # makes a new lock, too
     if closed:
         raw.close()
 
 
 def _renew_all() -> None:
-    for buffer, turns in list(_shared.items()):
-        if _free_in_child(turns.lock):
-            turns.closer = None
-            renew(buffer, turns.size)
+    for turns in list(_shared.values()):
+        turns.renew_in_child()
 
 
 if hasattr(_os, "register_at_fork"):
@@ -220,20 +266,34 @@ class _Shared:
 
 
 def _in_turn(cls: type, *names: str) -> type:
-    """Make the methods *names* of *cls*, a subclass of _Shared, wait for their turn."""
+    """Make the methods *names* of *cls*, whose objects have Turns, wait for their turn."""
 
     def method(name: str) -> _Callable[..., Any]:
         native = getattr(cls, name)
 
         @_wraps(native)
-        def call(self: Any, *args: Any) -> Any:
-            return self._turns.call(native, self, *args)
+        def call(self: Any, *args: Any, **settings: Any) -> Any:
+            return self._turns.call(native, self, *args, **settings)
 
         return call
 
     for name in names:
         setattr(cls, name, method(name))
     return cls
+
+
+class TextIOWrapper(_io.TextIOWrapper):
+    """:class:`io.TextIOWrapper` for any number of greenlets: their lines stay whole."""
+
+    def __init__(self, buffer: Any, **settings: Any) -> None:
+        self._turns = share(self, 0)
+        super().__init__(buffer, **settings)
+
+    def close(self) -> None:
+        """Flush and close the file; greenlets that wait for it get an OSError (EBADF)."""
+        buffer = self.buffer
+        raw = _getattr(buffer, "raw", buffer)
+        self._turns.close(raw, _super(TextIOWrapper, self).close)
 
 
 class BufferedReader(_Shared, _io.BufferedReader):
@@ -248,6 +308,8 @@ class BufferedWriter(_Shared, _io.BufferedWriter):
 READS = ("read", "read1", "readinto", "readinto1", "readline", "peek", "seek", "tell", "detach")
 _in_turn(BufferedReader, *READS)
 _in_turn(BufferedWriter, "write", "flush", "seek", "tell", "truncate", "detach")
+_in_turn(TextIOWrapper, "write", "flush", "read", "readline", "__next__", "seek", "tell")
+_in_turn(TextIOWrapper, "truncate", "reconfigure", "detach")
 _SHARED: dict[type, type] = {
     _io.BufferedReader: BufferedReader,
     _io.BufferedWriter: BufferedWriter,
@@ -280,7 +342,7 @@ def cooperative(
             "write_through": file.write_through,
         }
         mode = getattr(file, "mode", None)
-        text = _io.TextIOWrapper(
+        text = TextIOWrapper(
             cooperative(file.detach(), bufsize, always_waits=always_waits), **settings
         )
         if mode is not None:

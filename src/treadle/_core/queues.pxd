@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t
 
 from treadle._core.hub cimport Reason, Wait
-from treadle._core.locks cimport RLock
+from treadle._core.turns cimport Turn
 from treadle._core.wait_queue cimport WaitQueue
 
 
@@ -16,7 +16,7 @@ cdef class SimpleQueue:
     cdef bint customised             # a subclass overrides _put or another hook
     cdef bint compares               # putting and getting compare items, which may run any code
     # Held while hooks run, which may run any code and wait. None if there are none.
-    cdef RLock mutex
+    cdef Turn mutex
     cdef readonly bint is_shutdown
     cdef object __weakref__
 

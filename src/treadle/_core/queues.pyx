@@ -44,11 +44,11 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.heap cimport heap_pop, heap_push
-from treadle._core.locks cimport own_lock
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, add_preemption, operation
 from treadle._core.thread_hub cimport grants_pass_on
 from treadle._core.timeout cimport timeout_error
+from treadle._core.turns cimport Turn
 from treadle._core.wait_queue cimport WaitQueue
 
 cdef Preemption PREEMPTION
@@ -106,7 +106,7 @@ cdef class SimpleQueue:
         self.limit = -1
         self.customised = overrides_hooks(type(self))
         if self.customised:
-            self.mutex = own_lock()
+            self.mutex = Turn.__new__(Turn)
         self.compares = not self.customised and isinstance(self, PriorityQueue)
 
     def __init__(self, maxsize=None, items=()):

@@ -107,12 +107,17 @@ cdef class SocketState(Descriptor):
             self.become_shared()
 
     cdef int take_timeout(self, seconds) except -1:
-        if seconds is not None and seconds < 0:
+        cdef double value
+        if seconds is None:
+            self.timeout = -1
+            self.seconds = None
+            return 0
+        value = seconds
+        check_range(value)
+        if value < 0:
             raise ValueError("Timeout value out of range")
-        if seconds is not None:
-            check_range(seconds)
-        self.timeout = nanoseconds(seconds)
-        self.seconds = None if seconds is None else float(seconds)
+        self.timeout = nanoseconds(value)
+        self.seconds = value
         return 0
 
     def set_timeout(self, seconds):
@@ -191,7 +196,7 @@ cdef class SocketState(Descriptor):
         """Return SO_SNDTIMEO in seconds, or None."""
         return None if self.write_limit < 0 else self.write_limit / 1e9
 
-    def take_limits(self, SocketState other):
+    def take_limits(self, SocketState other not None):
         """Have the limits of *other*, as a socket has those of the listener that accepted it."""
         self.read_limit, self.write_limit = other.read_limit, other.write_limit
 
@@ -440,7 +445,7 @@ def recv(self, Py_ssize_t bufsize, Py_ssize_t flags=0):
     return receive_bytes(self._state, bufsize, flags_of(flags))
 
 
-def receive_rest(SocketState io, buffer, Py_ssize_t done, Py_ssize_t nbytes, int flags):
+def receive_rest(SocketState io not None, buffer, Py_ssize_t done, Py_ssize_t nbytes, int flags):
     """Receive the rest of *nbytes* (0: its length) into *buffer*, which contains *done* bytes.
 
     Does nothing at the end of the stream, and unless *flags* ask for all. Returns how many bytes
@@ -534,7 +539,7 @@ cdef bint are_plain(tuple args):
     return True
 
 
-def call_when_ready(SocketState io, int event, Py_ssize_t flags, method, *args):
+def call_when_ready(SocketState io not None, int event, Py_ssize_t flags, method, *args):
     """Wait until the socket is ready, call *method*, which never blocks, and return its result.
 
     *event* is READ (1) or WRITE (2); *flags* are the caller's. Raises TimeoutError after the
@@ -585,7 +590,7 @@ def call_when_ready(SocketState io, int event, Py_ssize_t flags, method, *args):
         waited = True
 
 
-def call_at_once(SocketState io, method, *args):
+def call_at_once(SocketState io not None, method, *args):
     """Call *method*, which would block the thread if the socket was handed over to others.
 
     The system's socket is non-blocking during the call, and only during it.
@@ -601,7 +606,7 @@ def call_at_once(SocketState io, method, *args):
             io.end_call()
 
 
-def wait_until_writable(SocketState io) -> bool:
+def wait_until_writable(SocketState io not None) -> bool:
     """Wait until a connection attempt has ended; return False after the socket's timeout."""
     deadline = io.limit_of(WRITE) if io.timeout < 0 else deadline_of(io)
     return bool(io.wait_ready(WRITE, deadline))

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Watchers of signals, child processes, forks and changed files."""
 
 import _signal

@@ -13,10 +13,6 @@ cdef class ThreadHub(Hub):
     cdef bint ended_by_deadlock(self) except -1
     cdef bint lost_principal(self) noexcept
     cdef greenlet heir(self, greenlet current)
-    cdef bint keeps(self, greenlet target) except -1
-
-# In a forked child: whether `target`, a greenlet that the parent had, goes on here.
-cdef bint goes_on(greenlet target) except -1
 
 # For hubs that belong to no thread, too: list_hub() adds a hub to the list of all hubs, shut()
 # closes it and takes it off the list.
@@ -34,6 +30,11 @@ cdef list open_hubs()
 # grants_pass_on() only while a module is initialized.
 ctypedef int (*treadle_forgo)(Wait wait) except -1
 cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept
+# Declare that function() gives on the turns of greenlets that will never run again. It is called when
+# a hub is closed. Call it only while a module is initialized.
+cdef void turns_pass_on(function) noexcept
+# Never free a greenlet that was left behind, as its code would run then.
+cdef int keep_for_ever(greenlet g) except -1
 # Declare that timers which call `fire` belong to greenlets or watchers. When a fork or the end of a
 # thread leaves those behind, forget() is asked for each timer, and it is removed. Call it only while
 # a module is initialized.

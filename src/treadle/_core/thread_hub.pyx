@@ -92,7 +92,7 @@ describe_deadlock = None
 # What ended threads left behind. The next hub that is made drops it, when the threads are surely
 # gone.
 cdef list left_by_threads = []
-# What forks left behind; kept for ever.
+# What forks left behind, and greenlets whose turns others have; kept for ever.
 cdef list left_by_forks = []
 
 cdef list all_hubs = []
@@ -286,13 +286,6 @@ cdef class ThreadHub(Hub):
             return current
         return current if wait_of(self, self.principal) is None else self.principal
 
-    cdef bint keeps(self, greenlet target) except -1:
-        """Return whether *target*, a greenlet from before the last fork, goes on in this child."""
-        cdef greenlet current = current_greenlet()
-        if self.keeping_fork is current:
-            return root_of(target) is root_of(current)
-        return target is self.principal or target is self.heir(current)
-
     cdef int leave_greenlets_behind(self) except -1:
         cdef greenlet current = current_greenlet(), heir = self.heir(current)
         cdef Wait wait
@@ -342,19 +335,6 @@ def hub_for_waiting():
     if hub is None and treadle_is_main_thread() and not treadle_is_finalizing():
         hub = get_hub()
     return hub if isinstance(hub, ThreadHub) else None
-
-
-cdef bint goes_on(greenlet target) except -1:
-    cdef Hub hub = get_hub_if_exists()
-    if isinstance(hub, ThreadHub):
-        return (<ThreadHub>hub).keeps(target)
-    return target is current_greenlet()
-
-
-cdef greenlet root_of(greenlet target):
-    while target.parent is not None:
-        target = target.parent
-    return target
 
 
 cdef inline bint is_handler(greenlet g) noexcept:
@@ -493,6 +473,7 @@ cdef int shut(Hub hub) except -1:
     move_hub(hub, HUB_CLOSED)
     all_hubs.remove(hub)
     abandon(hub, left_by_threads, None, None)
+    pass_turns_on()
     hub.poller.close()
     # End the hub greenlet, which would keep the hub alive, unless a user's callback is suspended
     # in it.
@@ -537,6 +518,19 @@ cdef bint forget_wait_timer(PyObject *obj, greenlet current, greenlet heir) noex
 
 
 abandon_timers(wait_expired, forget_wait_timer)
+
+
+cdef object pass_turns_on = None
+
+
+cdef void turns_pass_on(function) noexcept:
+    global pass_turns_on
+    pass_turns_on = function
+
+
+cdef int keep_for_ever(greenlet g) except -1:
+    left_by_forks.append(g)
+    return 0
 
 
 # By reason; NULL for waits that are given nothing.

@@ -138,6 +138,8 @@ cdef class Timeout(BaseException):
 
     def _on_expiration(self, prev_greenlet, ex):
         """Raise *ex* in *prev_greenlet*. The hub calls this only if a subclass overrides it."""
+        if self.hub is None:
+            raise RuntimeError(f"{self!r} has not begun")
         interrupt(self.hub, prev_greenlet, ex)
 
     def __enter__(self):

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """TLS over a treadle socket: the standard library's SSL object, made to wait.
 
 A TLS connection's descriptor is non-blocking, so each call on the native object either ends or
@@ -18,9 +19,9 @@ from libc.stdint cimport int64_t
 
 from treadle._core.clock cimport now
 from treadle._core.descriptor cimport ask, charge, spend
-from treadle._core.locks cimport Semaphore
 from treadle._core.poller cimport READ, WRITE
 from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now, may_block
+from treadle._core.turns cimport Turn
 from treadle._core.wait_queue cimport WaitQueue
 
 # The most bytes of data in a record. No more is given to the native object at once: when it has to
@@ -36,7 +37,8 @@ cdef class TLSConnection:
     cdef object native_read, native_write, native_pending
     # One greenlet at a time in each direction: readers take turns, and until a record has been sent
     # completely nothing else may be written.
-    cdef Semaphore reading, writing
+    cdef Turn reading, writing
+    cdef object sending      # what a write that waits has begun to send, otherwise None
     cdef bytes half_sent     # what a cancelled write began to send, otherwise None
     cdef bint waits_mostly   # the last read had to wait: check for data before the next one
     cdef bint over           # TLS has ended, and the socket continues in clear text
@@ -47,8 +49,8 @@ cdef class TLSConnection:
         self.native_read = native.read
         self.native_write = native.write
         self.native_pending = native.pending
-        self.reading = Semaphore()
-        self.writing = Semaphore()
+        self.reading = Turn()
+        self.writing = Turn()
 
     # -- calls that may wait
 
@@ -159,23 +161,37 @@ cdef class TLSConnection:
 
     # -- inside
 
-    cdef int begin(self, Semaphore turn, int64_t *deadline, str what) except -1:
+    cdef int begin(self, Turn turn, int64_t *deadline, str what) except -1:
         """Wait for the caller's turn, or raise SSLWantWriteError at once if the timeout is 0."""
-        if turn.counter > 0:
-            turn.counter -= 1
-            return 0
+        if turn.count > 0:
+            self.await_turn(turn, deadline, what)
+        else:
+            turn.take(1, True, None)
+        if turn.was_left:
+            turn.was_left = False
+            if turn is self.writing and self.sending is not None:
+                self.half_sent = bytes(self.sending)
+                self.sending = None
+        return 0
+
+    cdef int await_turn(self, Turn turn, int64_t *deadline, str what) except -1:
+        if turn.owned():
+            # In a finalizer or a signal handler: the interrupted call cannot go on before this one.
+            raise RuntimeError(f"reentrant call inside {self!r}")
         if self.io.timeout == 0:
+            if turn.take(1, False, None):
+                return 0
             raise SSLWantWriteError(
                 _WANT_WRITE, "another greenlet's write is not complete (write)"
             )
         deadline[0] = deadline_of(self.io)
-        if not turn.take(True, self.io.seconds):
+        if not turn.take(1, True, self.io.seconds):
             raise TimeoutError(f"The {what} operation timed out")
         return 0
 
-    cdef int end(self, Semaphore turn) except -1:
+    cdef int end(self, Turn turn) except -1:
         if turn is not None:
-            turn.give()
+            turn.give_once()
         if self.over:
             self.forget_readiness()
         return 0
@@ -240,12 +256,16 @@ cdef class TLSConnection:
                 event = READ
                 if self.io.timeout == 0:
                     raise
+            if event == WRITE:
+                self.sending = octets
             try:
                 self.wait(event, deadline, "write")
             except:
                 if event == WRITE:
                     self.half_sent = bytes(octets)
                 raise
+            finally:
+                self.sending = None
 
     cdef int finish_half_sent(self, octets, int64_t *deadline) except -1:
         """Send the rest of a cancelled write's record, unless *octets* begins with the same data.

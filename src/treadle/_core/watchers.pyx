@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """gevent's watchers: callbacks for descriptors, timers, other threads and turns of the loop.
 
 A watcher is active from start() to stop(). An event of an active watcher queues a call of its

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """Bodies that applications read and return: ``wsgi.input`` and ``wsgi.file_wrapper``."""
 
 import os

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """One request and its response, independent of the protocol and the kind of application.
 
 The methods without an underscore have the names of methods of gevent.pywsgi's handler, and are

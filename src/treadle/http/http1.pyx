@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """WSGI over one HTTP/1.1 connection."""
 
 import struct

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """One stream of an HTTP/2 connection: a request and its response."""
 
 from contextlib import suppress

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """WSGI (PEP 3333) for an exchange: the environment, start_response() and the body."""
 
 from urllib.parse import unquote_to_bytes
@@ -197,7 +198,7 @@ cdef class WSGIExchange(Exchange):
 
         Nothing is sent before the body begins or ends.
         """
-        if exc_info is not None:
+        if exc_info:
             try:
                 if self.headers_sent:
                     raise exc_info[1].with_traceback(exc_info[2])
