@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from treadle._core.context import copy_context
 from treadle._core.native import allocate_lock, get_ident, start_new_thread
-from treadle._core.trial import raise_in_thread
+from treadle._core.trial import list_threads, raise_in_thread
 from treadle.greenlet import GreenletExit, getcurrent
 from treadle.hub import Hub, get_hub
 
@@ -76,6 +76,7 @@ class Helper(Generic[T]):
         self._error: BaseException | None = None
         self._caller = get_ident()
         self._hub: Any = None
+        self._number = 0
         self._begun = allocate_lock()
         self._begun.acquire()
         #: Released when the run is over.
@@ -86,6 +87,8 @@ class Helper(Generic[T]):
 
     def _main(self) -> None:
         thread = get_ident()
+        numbers = {ident: number for number, ident in list_threads().items()}
+        self._number = numbers[thread]
         _waiting[thread] = self._caller
         try:
             self._hub = get_hub()
@@ -119,13 +122,20 @@ class Helper(Generic[T]):
         if not self.over.acquire(timeout=POLITE):
             raise_in_thread(self._hub.thread_ident, type(exc))
             self.over.acquire()
+        self._see_thread_gone()
 
     def result(self) -> T:
         """What the call returned; raises what it raised."""
         __tracebackhide__ = True
+        self._see_thread_gone()
         if self._error is not None:
             raise self._error
         return self._values[0]
+
+    def _see_thread_gone(self) -> None:
+        """Wait for the last steps of the thread, or it would be a leak of the caller's run."""
+        while self._number in list_threads():
+            self.over.acquire(timeout=0.001)  # the caller has it: this only sleeps
 
 
 class _EndedByMain(GreenletExit):
