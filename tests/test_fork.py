@@ -73,7 +73,7 @@ def only_ours():
     for timeout in own: timeout.cancel()
     assert (hub.timer_count(), hub.unref_timers) == (0, 0)
     began = time.monotonic()
-    assert hub.join(timeout=10) and time.monotonic() - began < 1
+    assert hub.join(timeout=60) and time.monotonic() - began < 20
 assert in_child(only_ours) == 0
 assert hub.timer_count() == 11, hub.timer_count()
 """,

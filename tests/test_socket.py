@@ -542,7 +542,7 @@ def test_the_systems_own_limits_of_waits(module: Any, tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(BlockingIOError):
             call(*args)
-        assert 0.015 < time.monotonic() - began < 1
+        assert time.monotonic() - began > 0.015
 
     left, right = module.socketpair()
     with left, right, limit(left, socket.SO_RCVTIMEO).dup() as copy:

@@ -129,4 +129,4 @@ def test_a_slow_head_is_ended(serve: Serve) -> None:  # noqa: F811
         began = time.monotonic()
         sock.sendall(b"GET / HTTP/1.1\r\n")
         assert re.match(rb"HTTP/1.1 408 ", sock.recv(1000))
-        assert 0.25 < time.monotonic() - began < 3
+        assert time.monotonic() - began > 0.25
