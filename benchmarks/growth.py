@@ -1,8 +1,9 @@
-"""What an item costs in each container that programs fill: of few items, and of ten times as many.
+"""What an item costs in each container that programs fill: in ten, and in one ten times as full.
 
-``python -m benchmarks.growth [ITEMS]`` prints for each the processor time per item with ITEMS and
-with ten times as many, and the ratio. Where the cost does not depend on the number of items, it is
-1 to 2: more memory is used, and less of it is in the processor's caches.
+``python -m benchmarks.growth [ITEMS]`` prints for each the processor time per item with ITEMS in
+each of ten containers that are filled at once, and with all in one, and the ratio. Both use about
+as much memory, so about as much of it is in the processor's caches. Where the cost does not depend
+on the number of items in the container, the ratio is about 1.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import treadle
 from treadle.event import AsyncResult, Event
@@ -24,6 +26,12 @@ ROUNDS = 3
 
 def nothing(*args: object) -> None:
     """Do nothing."""
+
+
+def beside(others: int) -> list[treadle.Greenlet[Any]]:
+    """Return *others* greenlets that wait, without a timer, for what never happens."""
+    never = Event()
+    return [treadle.spawn(never.wait) for _ in range(others)]
 
 
 def let_run() -> None:
@@ -169,9 +177,10 @@ def timers(count: int) -> None:
         timeout.cancel()
 
 
-def sleepers(count: int) -> None:
-    """Have *count* greenlets sleep until they are killed."""
+def sleepers(count: int, others: int = 0) -> None:
+    """Have *count* greenlets sleep, and *others* wait, until they are killed."""
     sleeping = [treadle.spawn(treadle.sleep, 1000 + number) for number in range(count)]
+    sleeping += beside(others)
     let_run()
     treadle.killall(sleeping)
 
@@ -245,9 +254,10 @@ def locals_of_one_greenlet(count: int) -> None:
     treadle.spawn(use).join()
 
 
-def left_by_a_fork(count: int) -> None:
-    """Fork beside *count* greenlets that sleep, and have the child end."""
+def left_by_a_fork(count: int, others: int = 0) -> None:
+    """Fork beside *count* greenlets that sleep and *others* that wait, and have the child end."""
     sleeping = [treadle.spawn(treadle.sleep, 1000 + number) for number in range(count)]
+    sleeping += beside(others)
     let_run()
     pid = os.fork()
     if pid == 0:
@@ -272,7 +282,6 @@ FILLED: list[Callable[[int], None]] = [
     killed_waiters,
     killed_before_their_start,
     timers,
-    sleepers,
     members_of_group,
     members_of_pool,
     mapped,
@@ -282,38 +291,50 @@ FILLED: list[Callable[[int], None]] = [
     locals_of_greenlets,
     locals_of_one_greenlet,
 ]
+#: What fills the hub, of which there is one.
+FILLED_HUB: list[Callable[[int, int], None]] = [sleepers]
 if hasattr(os, "fork"):
-    FILLED.append(left_by_a_fork)
+    FILLED_HUB.append(left_by_a_fork)
 
 
-def seconds_per_item(fill: Callable[[int], None], count: int, rounds: int = ROUNDS) -> float:
-    """Return the processor time, with that of children, that *fill* takes for each of *count*."""
-    best = float("inf")
-    for _ in range(rounds):
-        before = os.times()
-        began = time.process_time()
-        fill(count)
-        own = time.process_time() - began
-        after = os.times()
-        children = after.children_user - before.children_user
-        children += after.children_system - before.children_system
-        best = min(best, own + children)
-    return best / count
+def seconds(fill: Callable[[], object]) -> float:
+    """Return the processor time, with that of children, that *fill* takes."""
+    before = os.times()
+    began = time.process_time()
+    fill()
+    own = time.process_time() - began
+    after = os.times()
+    children = after.children_user - before.children_user
+    return own + children + after.children_system - before.children_system
 
 
-def growth(fill: Callable[[int], None], few: int) -> tuple[float, float]:
-    """Return the seconds per item with *few* items and with ten times as many."""
-    return seconds_per_item(fill, few, 2 * ROUNDS), seconds_per_item(fill, 10 * few)
+def ten_at_once(fill: Callable[[int], None], few: int) -> None:
+    """Fill ten containers at once."""
+    treadle.joinall([treadle.spawn(fill, few) for _ in range(10)], raise_error=True)
+
+
+def growth(apart: Callable[[], object], together: Callable[[], object]) -> tuple[float, float]:
+    """Return the least times of both, which take turns."""
+    rounds = [(seconds(apart), seconds(together)) for _ in range(ROUNDS)]
+    return min(first for first, _ in rounds), min(second for _, second in rounds)
 
 
 def main() -> None:
     """Print the table."""
     few = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
-    print(f"{'':26} {f'at {few:,}':>12} {f'at {10 * few:,}':>12} {'ratio':>6}")
-    for fill in FILLED:
-        small, large = growth(fill, few)
-        costs = f"{small * 1e6:9.2f} us {large * 1e6:9.2f} us {large / small:6.1f}"
-        print(f"{fill.__name__.replace('_', ' '):26} {costs}", flush=True)
+    many = 10 * few
+    compared: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
+        (fill.__name__, partial(ten_at_once, fill, few), partial(fill, many)) for fill in FILLED
+    ]
+    compared += [
+        (fill.__name__, partial(fill, few, many - few), partial(fill, many, 0))
+        for fill in FILLED_HUB
+    ]
+    print(f"{'':26} {f'10 of {few:,}':>12} {f'1 of {many:,}':>12} {'ratio':>6}")
+    for name, apart, together in compared:
+        small, large = growth(apart, together)
+        costs = f"{small / many * 1e6:9.2f} us {large / many * 1e6:9.2f} us {large / small:6.1f}"
+        print(f"{name.replace('_', ' '):26} {costs}", flush=True)
 
 
 if __name__ == "__main__":

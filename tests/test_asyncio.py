@@ -44,7 +44,7 @@ watcher = treadle.spawn(watch)
 greenlets = [treadle.spawn(asyncio.run, main(number)) for number in range(50)]
 assert [greenlet.get() for greenlet in greenlets] == list(range(50))
 assert watcher.get() and no_loop()
-print(time.monotonic() - begun < 0.5)
+print(time.monotonic() - begun < 5)  # 10 s if one runs after the other
 """
     assert run(source) == "True\n"
 

@@ -110,22 +110,10 @@ def test_a_contestant_that_breaks_is_a_failure_and_not_a_gap(tmp_path):
 
 
 def test_no_container_costs_more_per_item_the_fuller_it_is():
-    """Ten times as many items take at most 30 times as long, in the best of three runs."""
-    ratios: dict[str, float] = {}
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.growth", "2000"],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=100,
-        )
-        assert done.returncode == 0, done.stderr
-        for line in done.stdout.splitlines()[1:]:
-            *name, _, _, _, _, ratio = line.split()
-            key = " ".join(name)
-            ratios[key] = min(float(ratio), ratios.get(key, float(ratio)))
-        if max(ratios.values()) < 3:
-            break
+    """An item costs at most three times as much as in a container with a tenth as many."""
+    command = [sys.executable, "-m", "benchmarks.growth", "2000"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=110)
+    assert done.returncode == 0, done.stderr
+    ratios = {line[:26].strip(): float(line.split()[-1]) for line in done.stdout.splitlines()[1:]}
     assert len(ratios) > 20
     assert {name: ratio for name, ratio in ratios.items() if ratio >= 3} == {}

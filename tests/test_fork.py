@@ -1,7 +1,6 @@
 """Children of a busy process: what runs in them, and what starting them costs."""
 
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,7 +73,7 @@ def only_ours():
     for timeout in own: timeout.cancel()
     assert (hub.timer_count(), hub.unref_timers) == (0, 0)
     began = time.monotonic()
-    assert hub.join(timeout=10) and time.monotonic() - began < 1
+    assert hub.join(timeout=60) and time.monotonic() - began < 20
 assert in_child(only_ours) == 0
 assert hub.timer_count() == 11, hub.timer_count()
 """,
@@ -97,18 +96,19 @@ for wait in [lambda: time.sleep(0.2) or 1, lambda: left.recv(1) == b"x"]:
     assert native_waitpid(children[0], 0)[1] == 0
 """,
     "a fork takes time in proportion to the number of timers": """
-def cost(count):
-    sleepers = [treadle.spawn(time.sleep, 1000 + i) for i in range(count)]
-    time.sleep(0)
-    best = min(timed() for _ in range(3))
-    treadle.killall(sleepers)
-    return best
-def timed():
-    began = time.perf_counter()
-    assert in_child(lambda: None) == 0
-    return time.perf_counter() - began
-few, many = cost(4_000), cost(40_000)
-assert many < 25 * few + 0.05, (few, many)  # 100 times as much if each timer is looked for
+def hold():
+    timeouts = [treadle.Timeout.start_new(1000 + number) for number in range(count)]
+    time.sleep(1000)
+count = 200_000
+holder = treadle.spawn(hold)
+time.sleep(0)
+hub = treadle.get_hub()
+def only_ours():
+    assert hub.timer_count() == 0
+before = sum(os.times()[:4])
+assert in_child(only_ours) == 0
+seconds = sum(os.times()[:4]) - before
+assert seconds < 2, seconds  # 0.05 of processor time, 10 and more if each timer is looked for
 """,
     "a child without its main greenlet ends, whatever handles signals": """
 import signal
@@ -513,20 +513,20 @@ LATENCY = """
 import sys
 if sys.argv[1] == "treadle":
     from treadle import monkey; monkey.patch_all()
-import mmap, statistics, subprocess, time
+import mmap, subprocess, time
 memory = mmap.mmap(-1, 2 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 for _ in range(2 << 10):
     memory.write(b"x" * (1 << 20))
 def start():
-    began = time.perf_counter()
+    began = time.process_time()
     process = subprocess.Popen(["/bin/true"], stdout=subprocess.PIPE)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     process.communicate()
     return seconds
 start()
 print("ready", flush=True)
 for line in sys.stdin:
-    print(statistics.median(start() for _ in range(5)), flush=True)
+    print(min(start() for _ in range(5)), flush=True)
 """
 
 
@@ -541,7 +541,7 @@ class Parent:
         assert self.process.stdout.readline() == "ready\n"
 
     def seconds(self) -> float:
-        """Return the median time of five starts, in seconds."""
+        """Return the least processor time of five starts, in seconds."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
@@ -553,9 +553,14 @@ class Parent:
         self.process.communicate()
 
 
-def test_popen_takes_at_most_twice_the_time_with_two_gibibytes() -> None:
-    """Compare the medians of 60 rounds; in each, both processes start five children in turn."""
+def test_popen_copies_no_page_tables() -> None:
+    """With two gibibytes of memory, a start costs the processor about as much as natively.
+
+    Copying the page tables would cost hundreds of times as much. Compare the least costs in 30
+    rounds; in each, both start five children in turn.
+    """
     with ExitStack() as stack:
-        ours, native = (stack.enter_context(Parent(kind)) for kind in ("treadle", "native"))
-        ratios = [ours.seconds() / native.seconds() for _ in range(60)]
-    assert statistics.median(ratios) < 2
+        parents = [stack.enter_context(Parent(kind)) for kind in ("treadle", "native")]
+        rounds = [[parent.seconds() for parent in parents] for _ in range(30)]
+    ours, native = map(min, zip(*rounds, strict=True))
+    assert ours < 5 * native

@@ -295,7 +295,7 @@ with GreenletPoolExecutor() as executor:
     assert sum(future.result() for future in futures.as_completed(many)) == sum(range(50))
     assert list(executor.map(work, range(3))) == [0, 1, 2]
 seconds = time.monotonic() - began
-assert seconds < 1, seconds
+assert seconds < 5, seconds  # 10 s if one call waits for the other
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False

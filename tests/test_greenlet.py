@@ -892,12 +892,12 @@ def test_joiners_of_a_greenlet_whose_thread_has_ended() -> None:
     thread.start()
     thread.join()
     made[0].rawlink(print)
-    joiner = treadle.spawn(made[0].join, 5)
+    joiner = treadle.spawn(made[0].join, 60)
     treadle.sleep(0)
     made[0].kill()
     began = time.monotonic()
     joiner.join()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
 
 
 def test_an_error_is_reported_if_its_waiter_s_thread_has_ended(stream: io.StringIO) -> None:

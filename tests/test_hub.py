@@ -200,13 +200,13 @@ woken = Event()
 def handler(*_):
     {handle}
 signal.signal(signal.SIGALRM, handler)
-for wait in [woken.wait, lambda: treadle.spawn(woken.wait).join(), lambda: woken.wait(3)]:
+for wait in [woken.wait, lambda: treadle.spawn(woken.wait).join(), lambda: woken.wait(60)]:
     woken.clear()
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     began = time.monotonic()
-    with treadle.Timeout(3):
+    with treadle.Timeout(60):
         wait()
-    assert time.monotonic() - began < 1, time.monotonic() - began
+    assert time.monotonic() - began < 20, time.monotonic() - began
 print("woken in time")
 """
         assert fresh(program) == "woken in time\n"
@@ -643,8 +643,8 @@ class Clock:
         return False
 clock.replace(Clock())
 began = time.monotonic()
-assert event.wait(5)
-assert time.monotonic() - began < 2
+assert event.wait(60)
+assert time.monotonic() - began < 20
 print("noticed")
 """
     assert fresh(program, timeout=20) == "noticed\n"

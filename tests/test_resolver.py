@@ -5,6 +5,7 @@ import socket as stdlib
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -167,7 +168,7 @@ def slow(calls: list[Any], seconds: float) -> Callable[..., Any]:
     return answer
 
 
-def test_500_names_at_300_ms_take_under_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_500_names_at_300_ms_take_no_150_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setitem(NATIVE, "getaddrinfo", slow(calls, 0.3))
     resolver = ThreadResolver()
@@ -175,7 +176,7 @@ def test_500_names_at_300_ms_take_under_a_second(monkeypatch: pytest.MonkeyPatch
     began = time.monotonic()
     greenlets = [treadle.spawn(resolver.getaddrinfo, name, 80) for name in names]
     treadle.joinall(greenlets, raise_error=True)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 15
     assert [greenlet.value for greenlet in greenlets] == [[[name]] for name in names]
     assert sorted(calls) == sorted(names)
 
@@ -231,10 +232,9 @@ def test_dead_servers_hold_up_neither_other_names_nor_files(
     dead = [treadle.spawn(resolver.getaddrinfo, f"dead{number}", 80) for number in range(40)]
     try:
         treadle.sleep(0.05)
-        began = time.monotonic()
-        assert treadle.spawn(resolver.getaddrinfo, "alive", 80).get(timeout=5) == "alive"
-        assert get_hub().threadpool.apply(os.getpid) == os.getpid()
-        assert time.monotonic() - began < 0.1
+        with treadle.Timeout(30):  # the dead ones wait until the end
+            assert treadle.spawn(resolver.getaddrinfo, "alive", 80).get() == "alive"
+            assert get_hub().threadpool.apply(os.getpid) == os.getpid()
     finally:
         released = True
         treadle.joinall(dead)
@@ -279,24 +279,24 @@ def test_an_ipv4_address_has_no_scope(monkeypatch: pytest.MonkeyPatch, text: str
 def test_a_non_blocking_connect_resolves_while_others_run(
     monkeypatch: pytest.MonkeyPatch, call: str, host: Any
 ) -> None:
+    ticked = threading.Event()
+
     def answer(*args: Any) -> Any:
-        time.sleep(0.1)
+        assert ticked.wait(30)
         return [(stdlib.AF_INET, stdlib.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 
     monkeypatch.setitem(NATIVE, "getaddrinfo", answer)
-    ticks: list[float] = []
 
     def tick() -> None:
         for _ in range(5):
             treadle.sleep(0.01)
-            ticks.append(time.monotonic())
+        ticked.set()
 
     ticker = treadle.spawn(tick)
     with stdlib.create_server(("127.0.0.1", 0)) as listener, treadle_socket.socket() as sock:
         sock.setblocking(False)
         outcome(getattr(sock, call), ((host, listener.getsockname()[1]),))
-        assert len(ticks) == 5
-        treadle_socket.wait_write(sock.fileno(), 5)
+        treadle_socket.wait_write(sock.fileno(), 30)
         assert sock.getpeername() == listener.getsockname()
     ticker.join()
 
@@ -446,7 +446,7 @@ def _drip(connection: Any, data: bytes) -> None:
 def _babbling(sock: Any) -> None:
     """Send what is no answer, again and again."""
     _, address = sock.recvfrom(4096)
-    for _ in range(100):
+    while True:
         sock.sendto(b"no answer", address)
         treadle.sleep(0.01)
 
@@ -468,7 +468,7 @@ def test_a_look_up_ends_with_its_lifetime(how: Callable[[Any], None]) -> None:
         began = time.monotonic()
         with pytest.raises(stdlib.gaierror, match="Temporary failure"):
             resolver.getaddrinfo("slow", 80)
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 10  # the answer takes 20 s, or never comes
         treadle.killall(running)
 
 
@@ -592,25 +592,17 @@ def test_the_table_of_hosts_comes_first_and_is_read_anew(asking: Any, tmp_path: 
     assert found(resolver, "both.test", stdlib.AF_INET) == ["192.0.2.1"]
 
 
-def waited_for_processor(pid: int) -> float:
-    """Return for how many seconds a process was ready while others had the processors."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-
-
-def test_500_names_of_a_server_that_takes_300_ms(
-    asking: Any, server_process: subprocess.Popen[bytes]
-) -> None:
-    """500 lookups take less than a second, apart from waits of both processes for a processor."""
+def test_500_names_of_a_server_that_takes_300_ms(asking: Any) -> None:
+    """500 lookups take no 150 s, though each waits for 0.3 s."""
     resolver = asking()
-    pids = [os.getpid(), server_process.pid]
-    began = time.monotonic() - sum(map(waited_for_processor, pids))
+    began = time.monotonic()
     greenlets = [
         treadle.spawn(resolver.gethostbyname, f"slow{number}.test") for number in range(500)
     ]
     treadle.joinall(greenlets, raise_error=True)
-    seconds = time.monotonic() - sum(map(waited_for_processor, pids)) - began
+    seconds = time.monotonic() - began
     assert {greenlet.value for greenlet in greenlets} == {"192.0.2.20"}
-    assert seconds < 1
+    assert seconds < 15
 
 
 def test_a_name_in_flight_is_asked_for_once(asking: Any, server: str) -> None:
@@ -641,12 +633,11 @@ def outcome_itself(resolver: AbstractResolver, name: str) -> Any:
 
 
 def test_names_that_nobody_answers_for_delay_no_others(asking: Any) -> None:
-    resolver = asking(timeout=0.5)
+    resolver = asking(timeout=0.7)
     dead = [treadle.spawn(found, resolver, f"dead{number}.test") for number in range(40)]
     treadle.sleep(0.05)
-    began = time.monotonic()
     assert found(resolver, "quick.test") == ["192.0.2.20"]
-    assert time.monotonic() - began < 0.1
+    assert not any(greenlet.ready() for greenlet in dead)
     treadle.joinall(dead)
     assert {greenlet.value for greenlet in dead} == {failed(stdlib.EAI_AGAIN)}
 
@@ -664,7 +655,7 @@ def test_two_dead_servers_are_asked_after_the_living_one(asking: Any, server: st
         began = time.monotonic()
         for number in range(20):
             assert found(resolver, f"quick{number}.test") == ["192.0.2.20"]
-        assert time.monotonic() - began < 0.3
+        assert time.monotonic() - began < 3  # 6 s if one of them is asked first each time
 
 
 def test_closing_fails_what_is_asked_and_it_may_be_used_again(asking: Any) -> None:
@@ -675,7 +666,7 @@ def test_closing_fails_what_is_asked_and_it_may_be_used_again(asking: Any) -> No
         greenlet = treadle.spawn(found, resolver, "slow-close.test")
         treadle.sleep(0.05)
         resolver.close()
-        assert greenlet.get(timeout=1) == failed(stdlib.EAI_AGAIN)
+        assert greenlet.get(timeout=30) == failed(stdlib.EAI_AGAIN)
     assert found(resolver, "quick.test") == ["192.0.2.20"]
 
 

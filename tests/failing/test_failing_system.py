@@ -139,12 +139,13 @@ r2, w2 = os.pipe()
 asking = poll()
 asking.register(r, 1)
 asks = (
-    lambda: select([r], [], [], 2), lambda: select([r, r2], [], [], 2), lambda: asking.poll(2000))
+    lambda: select([r], [], [], 50), lambda: select([r, r2], [], [], 50),
+    lambda: asking.poll(50_000))
 for ask in asks:
     with failing("epoll_ctl:*:{error}"):
         began = time.monotonic()
         assert error_of(ask) == "{error}"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20
 os.write(w2, b"x")
 assert select([r, r2], [], [], 2)[0] == [r2]
 os.write(w, b"x")
@@ -234,7 +235,7 @@ def test_a_kernel_without_epoll_pwait2(failing: Callable[..., str], error: str) 
 with failing("epoll_pwait2:*:{error}"):
     began = time.monotonic()
     treadle.sleep(0.02)
-    assert 0.02 <= time.monotonic() - began < 1
+    assert 0.02 <= time.monotonic() - began < 20
     assert failures("epoll_pwait2") == 1 and calls("epoll_wait") > 0
 echo_works()
 """
@@ -251,8 +252,8 @@ def wait():
     for _ in range(3):
         with failing("epoll_pwait2:1:{error},epoll_wait:1:{error}"):
             began = time.monotonic()
-            assert error_of(treadle.sleep, 5) == "{error}"
-            assert time.monotonic() - began < 1
+            assert error_of(treadle.sleep, 50) == "{error}"
+            assert time.monotonic() - began < 20
             assert failures("epoll_pwait2") + failures("epoll_wait") > 0
     others_go_on()
     greenlets[1].get(timeout=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import treadle
 from treadle import socket
+from treadle.http import forwarded
 from treadle.http.forwarded import HEADERS, Forwarded
 from treadle.http.proxy import Proxies
 from treadle.pywsgi import WSGIServer
@@ -91,11 +93,17 @@ def test_what_is_no_address(value: str) -> None:
     assert applied({"X-Forwarded-For": value}, ["*"]) == {}
 
 
-def test_a_client_may_name_thousands() -> None:
+def test_a_client_may_name_thousands(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def parse(text: str) -> Any:
+        parsed.append(text)
+        return ipaddress.ip_address(text)
+
+    monkeypatch.setattr(forwarded, "ip_address", parse)
     value = ",".join(f"10.0.{i // 250}.{i % 250}" for i in range(5000))
-    began = time.perf_counter()
     found = applied({"X-Forwarded-For": value}, ["*"])
-    assert time.perf_counter() - began < 0.01
+    assert 0 < len(parsed) < 200
     assert found["REMOTE_ADDR"] == "10.0.19.150"  # as many proxies as there may be
 
 
@@ -339,10 +347,10 @@ class TestServer:
 
 class TestSettings:
     def test_nobody_but_unix_sockets_is_trusted(self) -> None:
-        forwarded = parse(["a:b"]).forwarded()
-        assert forwarded is not None
-        assert "" in forwarded.trusted
-        assert ("127.0.0.1", 1) not in forwarded.trusted
+        found = parse(["a:b"]).forwarded()
+        assert found is not None
+        assert "" in found.trusted
+        assert ("127.0.0.1", 1) not in found.trusted
 
     def test_lists(self) -> None:
         arguments = [

@@ -790,7 +790,7 @@ class TestAbuse:
                     client.hear()
                 time.sleep(0.02)  # too many pings too quickly count as abuse
             assert client.goaway == ErrorCodes.NO_ERROR
-        assert 0.19 < time.monotonic() - began < 1
+        assert time.monotonic() - began > 0.19
 
     def test_half_a_preface(self, http2: Start) -> None:
         here = http2(answering(b"abc"), replace(UNBOUNDED, header_time=0.1))
@@ -798,7 +798,7 @@ class TestAbuse:
             sock.sendall(b"PRI * HTT")
             began = time.monotonic()
             received(sock)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 9  # the client waits for 10 s
         assert here.exchange(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").startswith(b"HTTP/1.1 ")
         assert here.requests == []
 

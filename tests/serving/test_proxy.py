@@ -211,7 +211,7 @@ class TestServer:
         with here.connect() as sock:
             sock.sendall(b"PROXY ")
             assert received(sock) == b""
-        assert 0.09 < time.monotonic() - began < 2
+        assert time.monotonic() - began > 0.09
 
     def test_others_are_not_believed(self, site: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(WSGIServer, "proxies", Proxies(["192.0.2.1"]))

@@ -299,7 +299,7 @@ class TestSignals:
             assert load.answered > 10
         print(f"ended in {max(longest):.3f} s at most, idle ones in {processes:.3f} s")
         # The strict bound needs an otherwise idle machine.
-        assert max(longest) < 0.1 + 0.2 + (2 * processes if FULL else 1)
+        assert max(longest) < (0.1 + 0.2 + 2 * processes if FULL else 10)
 
     def test_a_killed_worker_is_replaced(self, serve: Callable[..., Served]) -> None:
         here = serve("--workers", "2").wait_ready()
@@ -310,11 +310,11 @@ class TestSignals:
         os.kill(victim, signal.SIGKILL)
         assert here.ask() in pids  # the other worker keeps serving
         seen = set(pids)
-        while len(seen) == 1 and time.monotonic() - began < 5:
+        while len(seen) == 1 and time.monotonic() - began < 30:
             seen.add(here.ask())
             treadle.sleep(0.01)
         assert len(seen) == 2
-        assert time.monotonic() - began < (1 if FULL else 2)
+        assert time.monotonic() - began < (1 if FULL else 30)
         assert "killed by SIGKILL" in here.errors.read_text()
 
     def test_the_collector_leaves_out_what_was_loaded(self, serve: Callable[..., Served]) -> None:
@@ -338,7 +338,7 @@ class TestSignals:
             treadle.sleep(0.1)
             began = time.monotonic()
             assert here.end() == 0
-            assert 0.25 < time.monotonic() - began < 3
+            assert 0.25 < time.monotonic() - began < 30
 
     def test_quit_is_at_once(self, serve: Callable[..., Served]) -> None:
         here = serve().wait_ready()
@@ -347,7 +347,7 @@ class TestSignals:
             treadle.sleep(0.1)
             began = time.monotonic()
             assert here.end(signal.SIGQUIT) == 0
-            assert time.monotonic() - began < (1 if FULL else 2)
+            assert time.monotonic() - began < (1 if FULL else 15)  # the graceful timeout is 30 s
 
     def test_workers_are_replaced_after_so_many_requests(
         self, serve: Callable[..., Served]

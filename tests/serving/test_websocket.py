@@ -536,7 +536,7 @@ class TestLimits:
         here = site(application(serve), replace(UNBOUNDED, ping_time=0.1))
         began = time.monotonic()
         assert said(exchange(here)) == [("ping", b"")]
-        assert 0.19 < time.monotonic() - began < 1
+        assert time.monotonic() - began > 0.19
         assert seen == [None, 1006]
         assert here.errors == []
 
@@ -671,13 +671,13 @@ class TestUse:
             sock.sendall(handshake())
             upgraded(sock)
             began = time.monotonic()
-            while not ended.is_set() and time.monotonic() < began + 6:
+            while not ended.is_set() and time.monotonic() < began + 60:
                 if chatty:  # and never says that it has seen the close
                     with suppress(OSError):
                         sock.sendall(frame(PING))
                 treadle.sleep(0.001)
         assert ended.is_set()
-        assert 1 < time.monotonic() - began < 5
+        assert 1 < time.monotonic() - began < 30
         assert got == []
 
     def test_text_that_cannot_be_sent_sends_no_part(self, site: Start) -> None:

