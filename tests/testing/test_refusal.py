@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 import time
-from _thread import start_new_thread
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
@@ -14,7 +13,7 @@ import pytest
 import treadle
 from treadle import socket, testing
 from treadle._core.chooser import ASK, Chooser
-from treadle.testing import HangError, _threads
+from treadle.testing import HangError
 from treadle.testing._run import StepLimitError, World, worlds
 
 NATIVE = time.monotonic
@@ -144,14 +143,6 @@ def test_a_nested_exploration_leaves_the_outer_one_as_it_is() -> None:
 
     alone = testing.explore(program, strategy="dfs", preempt="ops")
     assert testing.explore(nesting, strategy="dfs", preempt="ops").schedules == alone.schedules
-
-
-def test_a_nested_run_leaves_no_thread_to_the_outer_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start_one_that_ends_slowly(call: Callable[..., object], args: tuple[object, ...]) -> int:
-        return start_new_thread(lambda: (call(*args), native_sleep(0.05)), ())
-
-    monkeypatch.setattr(_threads, "start_new_thread", start_one_that_ends_slowly)
-    assert testing.run(lambda: treadle.spawn(testing.run, lambda: 7).get()) == 7
 
 
 def test_a_hang_is_not_made_smaller() -> None:
