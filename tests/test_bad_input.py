@@ -131,7 +131,7 @@ def test_a_clear_exception_and_the_hub_goes_on(name: str) -> None:
     del caught  # frees the frames, with their sockets that were never closed
     gc.collect()
     assert treadle.spawn(treadle.sleep, 0.001).join(1) is None
-    assert treadle.spawn(lambda: 7).get(timeout=1) == 7
+    assert treadle.spawn(lambda: 7).get(timeout=30) == 7
 
 
 BLOCKING: dict[str, Callable[[], object]] = {
@@ -158,7 +158,7 @@ def test_the_hub_never_waits(name: str) -> None:
             seen.set(exc)
 
     get_hub().loop.run_callback(callback)
-    error = seen.get(timeout=5)
+    error = seen.get(timeout=30)
     assert isinstance(error, BlockingSwitchOutError)
     assert "spawn a greenlet" in str(error)
     treadle.sleep(0.001)
@@ -233,9 +233,9 @@ def test_primitives_outlive_their_hub() -> None:
     made["queue"].put("item")
     made["result"].set(7)
     assert made["event"].wait(1)
-    assert made["semaphore"].acquire(timeout=1)
-    assert made["queue"].get(timeout=1) == "item"
-    assert made["result"].get(timeout=1) == 7
+    assert made["semaphore"].acquire(timeout=30)
+    assert made["queue"].get(timeout=30) == "item"
+    assert made["result"].get(timeout=30) == 7
     with pytest.raises(RuntimeError, match="never run again"):
         made["greenlet"].kill()
 

@@ -114,7 +114,7 @@ def test_writing(write: Callable[[int, bytes], int], pipe: tuple[int, int]) -> N
     reading, writing = pipe
     written = treadle.spawn(write, writing, BIG)
     assert drain(reading, len(BIG)) == BIG
-    assert written.get(timeout=5) == len(BIG)
+    assert written.get(timeout=30) == len(BIG)
     assert write(writing, b"x" * 11) == 11
 
 
@@ -155,7 +155,7 @@ def test_sendfile(kind: str, offset: int | None, file: int) -> None:
     rest = BIG[offset or 0 :]
     sent = treadle.spawn(treadle.os.sendfile, writing, file, offset, 2 * len(BIG))
     assert drain(reading, len(rest)) == rest
-    assert sent.get(timeout=5) == len(rest)
+    assert sent.get(timeout=30) == len(rest)
     assert os.lseek(file, 0, os.SEEK_CUR) == (len(BIG) if offset is None else 0)
     assert treadle.os.sendfile(writing, file, len(BIG), 9) == 0
     os.set_blocking(writing, False)
@@ -204,7 +204,7 @@ def test_splice(pipe: tuple[int, int]) -> None:
     relaying = treadle.spawn(relay)
     writer = treadle.spawn(treadle.os.write, writing, BIG)
     assert drain(last, len(BIG)) == BIG
-    assert relaying.get(timeout=5) == writer.get() == len(BIG)
+    assert relaying.get(timeout=30) == writer.get() == len(BIG)
     with pytest.raises(BlockingIOError):
         treadle.os.splice(reading, first, 1, flags=os.SPLICE_F_NONBLOCK)
     os.set_blocking(reading, False)
@@ -227,7 +227,7 @@ def test_a_socket_of_treadles_without_a_timeout_waits(call: str, file: int) -> N
         }[call]
         writer = treadle.spawn(getattr(treadle.os, call), *arguments)
         assert drain(right.fileno(), len(BIG)) == BIG
-        assert writer.get(timeout=5) == len(BIG)
+        assert writer.get(timeout=30) == len(BIG)
         left.settimeout(0)  # the program's own wish
         getattr(treadle.os, call)(*arguments)
         with pytest.raises(BlockingIOError):
@@ -274,7 +274,7 @@ def test_splice_into_a_socket_that_is_nearly_full(module: Any, pipe: tuple[int, 
         assert not moving.ready()
         last_resort.cancel()
         assert drain(right.fileno(), len(BIG)) == BIG
-        moving.get(timeout=5)
+        moving.get(timeout=30)
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -288,7 +288,7 @@ def test_a_pipe_that_the_program_made_non_blocking(pipe: tuple[int, int], waits:
     assert reading.ready() is not waits
     if waits:
         assert writer.write(b"x") == 1
-        assert reading.get(timeout=5) == b"x"
+        assert reading.get(timeout=30) == b"x"
     else:
         assert reading.get() is None
         assert 0 < writer.write(BIG) < len(BIG)
@@ -305,7 +305,7 @@ def test_a_fifo_that_is_removed_becomes_no_file(tmp_path: Path) -> None:
     opening = treadle.spawn(treadle.os.open, path, flags)
     treadle.sleep(0.01)
     path.unlink()
-    opening.join(timeout=5)
+    opening.join(timeout=30)
     assert isinstance(opening.exception, FileNotFoundError)
     assert not path.exists()
 
@@ -326,7 +326,7 @@ def test_either_end_of_a_fifo_may_come_first(fifo: Path) -> None:
         waiting = treadle.spawn(opened, fifo, first)
         treadle.sleep(0.02)
         assert not waiting.ready()
-        ends = [opened(fifo, second), waiting.get(timeout=5)]
+        ends = [opened(fifo, second), waiting.get(timeout=30)]
         assert [os.get_blocking(end) for end in ends] == [True, True]
         assert [os.get_inheritable(end) for end in ends] == [False, False]
         for fd in ends:
@@ -364,7 +364,7 @@ def test_who_gives_up_opening_does_not_disturb_others(fifo: Path) -> None:
     waiting.kill()
     treadle.sleep(0.05)
     assert not any(other.ready() for other in others)
-    ends = [opened(fifo, os.O_WRONLY), *(other.get(timeout=5) for other in others)]
+    ends = [opened(fifo, os.O_WRONLY), *(other.get(timeout=30) for other in others)]
     os.write(ends[0], b"ab")
     assert [os.read(end, 1) for end in ends[1:]] == [b"a", b"b"]
     for fd in ends:
@@ -413,7 +413,7 @@ if pid == 0:
     os._exit(before - len(os.listdir("/proc/self/fd")))
 assert os.waitstatus_to_exitcode(treadle.os.waitpid(pid, 0)[1]) == (0 if keep else 1)
 os.close(os.open(path, os.O_WRONLY))
-os.close(waiting.get(timeout=5))
+os.close(waiting.get(timeout=30))
 """,
         str(fifo),
         str(keep),
@@ -428,7 +428,7 @@ def test_who_waits_for_a_writer_uses_no_thread_and_takes_no_data(fifo: Path) -> 
     writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
     os.write(writer, b"data")
     os.close(writer)
-    ends = [each.get(timeout=5) for each in waiting]
+    ends = [each.get(timeout=30) for each in waiting]
     assert [os.read(end, 10) for end in ends] == [b"data", b"", b""]
     for end in ends:
         os.close(end)

@@ -107,7 +107,7 @@ def foreign_wait_beside_a_socket_of_ours():
     treadle.sleep(0.01)
     reader = treadle.spawn(socket.wait_read, a.fileno())
     treadle.sleep(0.01)
-    b.settimeout(5)
+    b.settimeout(30)
     data = b""
     while not data.endswith(b"end"):
         data = data[-9:] + b.recv(1 << 20)

@@ -86,7 +86,7 @@ def test_a_native_thread_sets_and_waits() -> None:
     _thread.start_new_thread(thread, ())
     assert here.wait(5)
     there.set()
-    with treadle.Timeout(5):
+    with treadle.Timeout(30):
         while not seen:
             treadle.sleep(0.001)
     assert seen == [True]
@@ -146,7 +146,7 @@ class TestAsyncResult:
     def test_takes_over_a_greenlets_outcome(self) -> None:
         result = AsyncResult()
         treadle.spawn(int, "7").rawlink(result)
-        assert result.get(timeout=5) == 7
+        assert result.get(timeout=30) == 7
 
 
 def test_a_link_is_called_even_if_the_event_is_cleared_at_once() -> None:

@@ -55,7 +55,7 @@ def test_others_run_while_a_pipe_is_read(kind: Any) -> None:
         assert not greenlet.ready()
         with kind(writing, "wb", 0) as writer:
             writer.write(b"line\n")
-            assert greenlet.get(timeout=5) == b"line\n"
+            assert greenlet.get(timeout=30) == b"line\n"
     for fd in (reading, writing):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
@@ -85,7 +85,7 @@ def test_a_terminal_is_read_by_lines() -> None:
         greenlet = treadle.spawn(reader.readline)
         treadle.sleep(0.02)
         os.write(controller, b"typed\n")
-        assert greenlet.get(timeout=5) == "typed\n"
+        assert greenlet.get(timeout=30) == "typed\n"
     os.close(controller)
 
 
@@ -220,7 +220,7 @@ def test_an_unbuffered_pipe_takes_all(data: str) -> None:
         else:
             with io.TextIOWrapper(file.io, write_through=True) as text:
                 assert text.write("x" * 300_000) == 300_000
-    assert len(everything.get(timeout=5)) == 300_000
+    assert len(everything.get(timeout=30)) == 300_000
 
 
 def test_a_pipe_that_fails_tells_what_it_took() -> None:
@@ -229,7 +229,7 @@ def test_a_pipe_that_fails_tells_what_it_took() -> None:
         waiting = treadle.spawn(file.write, bytes(300_000))
         treadle.sleep(0)
         treadle.os.close(reading)
-        assert 0 < waiting.get(timeout=5) < 300_000
+        assert 0 < waiting.get(timeout=30) < 300_000
         with pytest.raises(BrokenPipeError):
             file.write(b"x")
 
@@ -247,7 +247,7 @@ def test_two_readers_of_a_pipe(blocking: bool, buffering: int, shared: bool) -> 
     for letter in b"ab":
         os.write(writing, bytes([letter]))
         treadle.sleep(0.01)
-    treadle.joinall(readers, timeout=5)
+    treadle.joinall(readers, timeout=30)
     assert sorted(reader.value for reader in readers) == [b"a", b"b"]
     os.close(writing)
     assert one.read(1) == two.read(1) == b""
@@ -260,9 +260,9 @@ def test_two_writers_of_a_buffered_pipe() -> None:
     with FileObject(reading, "rb") as reader, FileObject(writing, "wb", 10_000) as writer:
         everything = treadle.spawn(reader.read)
         writers = [treadle.spawn(writer.write, letter * 200_000) for letter in (b"a", b"b")]
-        treadle.joinall(writers, timeout=5, raise_error=True)
+        treadle.joinall(writers, timeout=30, raise_error=True)
         writer.close()
-        assert everything.get(timeout=5) in {b"a" * 200_000 + b"b" * 200_000}
+        assert everything.get(timeout=30) in {b"a" * 200_000 + b"b" * 200_000}
 
 
 def test_lines_of_many_writers_of_a_text_file_stay_whole() -> None:
@@ -377,7 +377,7 @@ def test_lines_are_shared_by_those_who_iterate() -> None:
             os.write(writing, b"%d\n" % number)
             treadle.sleep(0.001)
         os.close(writing)
-        treadle.joinall(readers, timeout=5, raise_error=True)
+        treadle.joinall(readers, timeout=30, raise_error=True)
     assert sorted(found) == [b"%d\n" % number for number in range(6)]
 
 
@@ -389,8 +389,8 @@ def test_closing_ends_all_who_read(mode: str) -> None:
     treadle.sleep(0)
     closing = treadle.spawn(file.close)
     treadle.spawn(file.close)
-    closing.get(timeout=5)
-    treadle.joinall(readers, timeout=5)
+    closing.get(timeout=30)
+    treadle.joinall(readers, timeout=30)
     assert {getattr(each.exception, "errno", each.exception) for each in readers} == {errno.EBADF}
     assert file.closed
     os.close(writing)
@@ -403,7 +403,7 @@ def test_who_is_interrupted_in_a_buffered_write_repeats_nothing() -> None:
         with raises, treadle.Timeout(0.02, TimeoutError("mine")):
             file.write(bytes(range(250)) * 800)
         everything = treadle.spawn(FileObject(reading, "rb").read)
-    assert (bytes(range(250)) * 800).startswith(everything.get(timeout=5))
+    assert (bytes(range(250)) * 800).startswith(everything.get(timeout=30))
 
 
 class Slow(FileObjectThread):
@@ -437,7 +437,7 @@ def test_a_call_that_was_given_up_keeps_its_turn(tmp_path: Path) -> None:
         treadle.sleep(0.02)
         assert not writing.ready()
         file.gate.release()
-        assert writing.get(timeout=5) == 1
+        assert writing.get(timeout=30) == 1
         assert file.calls == [None, "end"]
 
 

@@ -120,7 +120,7 @@ def fail_in_child():
         sys.stderr = open(os.devnull, "w")
         raise ValueError
 treadle.spawn(fail_in_child).join()
-with treadle.Timeout(5):
+with treadle.Timeout(30):
     while native_waitpid(children[0], os.WNOHANG) == (0, 0):
         time.sleep(0.01)
 """,
@@ -141,7 +141,7 @@ for wake, wait in [(event.set, lambda: event.wait(5)), (lambda: queue.put(1), qu
     if children[0] == 0:
         os._exit(0 if woken else 1)
     assert woken
-    with treadle.Timeout(5):
+    with treadle.Timeout(30):
         while (ended := native_waitpid(children[0], os.WNOHANG)) == (0, 0):
             time.sleep(0.01)
     assert ended[1] == 0
@@ -303,7 +303,7 @@ for make in [os.fdopen, FileObjectPosix, FileObjectThread]:
             file.close()
         assert native_child(read_on) == 0, file
         os.write(writer, b"a\\nb\\n")
-        assert waiter.get(timeout=5) == ("a\\n" if mode == "" else b"a\\n")
+        assert waiter.get(timeout=30) == ("a\\n" if mode == "" else b"a\\n")
         assert native_child(lambda: file.readline() != line) == 0  # from the buffer
         assert file.readline() == line
         file.close(); os.close(writer)
@@ -316,7 +316,7 @@ for make in [os.fdopen, FileObjectPosix, FileObjectThread]:
         got = 0
         while got < 300_000:
             got += len(os.read(reader, 100_000))
-        waiter.get(timeout=5)
+        waiter.get(timeout=30)
         file.close()
         assert os.read(reader, 1) == b""
         os.close(reader)
@@ -342,7 +342,7 @@ for read in [sys.stdin.readline, iterate]:
     os.write(second_writer, b"child\\n")
     assert in_child(read_on) == 0
     os.write(writer, b"parent\\n")
-    assert waiter.get(timeout=5) in ("parent\\n", b"parent\\n")
+    assert waiter.get(timeout=30) in ("parent\\n", b"parent\\n")
 def fail():
     try:
         sys.stdin.readline()
@@ -351,7 +351,7 @@ def fail():
 waiters = [treadle.spawn(fail) for _ in range(2)]
 time.sleep(0.02)
 sys.stdin.close()
-assert [waiter.get(timeout=5) for waiter in waiters] == [9, 9]
+assert [waiter.get(timeout=30) for waiter in waiters] == [9, 9]
 """,
     "a handler that forks in the middle of a buffer's read leaves the buffer to its greenlet": """
 import signal
@@ -380,13 +380,13 @@ for lock in [threading.Lock(), threading.RLock(), threading.Semaphore()]:
     time.sleep(0)
     lock.release()
     assert in_child(lambda: not lock.acquire(timeout=0.2)) == 0, lock
-    assert waiter.get(timeout=1)
+    assert waiter.get(timeout=30)
 items = queue.SimpleQueue()
 waiter = treadle.spawn(items.get)
 time.sleep(0)
 items.put("item")
 assert in_child(lambda: items.get(timeout=0.2) != "item") == 0
-assert waiter.get(timeout=1) == "item"
+assert waiter.get(timeout=30) == "item"
 """,
     "who asks to keep greenlets asks for itself": """
 ran, codes = [], []

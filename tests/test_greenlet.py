@@ -547,7 +547,7 @@ class TestWaitingForSeveral:
 
     def test_wait_for_everything(self) -> None:
         greenlets = self.runners(0.001, 0.002)
-        assert treadle.wait(timeout=5) is True
+        assert treadle.wait(timeout=30) is True
         assert all(greenlet.ready() for greenlet in greenlets)
         endless = treadle.spawn(block)
         assert treadle.wait(timeout=0.001) is False
@@ -883,7 +883,7 @@ def test_exceptions_that_refuse_attributes(stream: io.StringIO) -> None:
         with pytest.raises(NotFound):
             call()
     stopped = treadle.spawn(fail, Stop("y"))
-    assert stopped.get(timeout=1) == Stop("y")
+    assert stopped.get(timeout=30) == Stop("y")
 
 
 def test_joiners_of_a_greenlet_whose_thread_has_ended() -> None:

@@ -482,7 +482,7 @@ class Handler(treadle.hub.signal):
 seen = treadle.event.AsyncResult()
 handler = Handler(signal.SIGUSR1, lambda: seen.set(treadle.getcurrent()))
 signal.raise_signal(signal.SIGUSR1)
-print(type(seen.get(timeout=5)).__name__)
+print(type(seen.get(timeout=30)).__name__)
 """
         assert fresh("import treadle.event\n" + source) == "Other\n"
 

@@ -230,7 +230,7 @@ class TestCondition:
         with condition:
             condition.notify()
             first.kill(block=False)
-        treadle.joinall([first, second], timeout=5)
+        treadle.joinall([first, second], timeout=30)
         assert woken == [2]
 
     def test_needs_the_lock(self) -> None:
@@ -289,7 +289,7 @@ def test_spinning_on_a_held_lock_lets_its_holder_run(make: Callable[[], Any]) ->
 
     treadle.spawn(hold)
     treadle.sleep(0)
-    with treadle.Timeout(5):
+    with treadle.Timeout(30):
         while not lock.acquire(False):
             pass
 
@@ -300,7 +300,7 @@ def test_who_only_takes_a_free_lock_lets_others_run(make: Callable[[], Any]) -> 
     lock, asked, seen = make(), 0, []
     treadle.spawn(seen.append, "spawned")
     treadle.spawn_later(0.001, seen.append, "later")
-    with treadle.Timeout(5):
+    with treadle.Timeout(30):
         while len(seen) < 2:  # a loop over queue.Queue.empty() does this
             asked += 1
             with lock:
@@ -459,13 +459,13 @@ class OwnQueue(queue.Queue[int]):
 def test_what_a_queue_gave_to_a_thread_that_has_ended_is_passed_on(make: Any) -> None:
     items = make(1)
     end_granted(items.get, lambda: items.put(1))
-    assert items.get(timeout=1) == 1
+    assert items.get(timeout=30) == 1
     if make is queue.Queue:
         return  # it puts the item of a waiting putter itself
     items.put(1)
     end_granted(lambda: items.put(2), items.get)
-    items.put(3, timeout=1)
-    assert items.get(timeout=1) == 3
+    items.put(3, timeout=30)
+    assert items.get(timeout=30) == 3
 
 
 def test_a_channel_gives_an_item_to_another_than_a_thread_that_has_ended() -> None:
@@ -476,7 +476,7 @@ def test_a_channel_gives_an_item_to_another_than_a_thread_that_has_ended() -> No
         treadle.sleep(0)
 
     end_granted(channel.get, put)
-    assert channel.get(timeout=1) == 5
+    assert channel.get(timeout=30) == 5
 
 
 def test_what_came_for_a_thread_that_has_ended_is_received_by_another() -> None:
@@ -489,7 +489,7 @@ def test_what_came_for_a_thread_that_has_ended_is_received_by_another() -> None:
         right.send(b"x")
         treadle.sleep(0.01)
 
-    left.settimeout(1)
+    left.settimeout(30)
     with left, right:
         end_granted(lambda: left.recv(1), send)
         assert others[0].get() == b"x"

@@ -81,7 +81,7 @@ for lock in (early_lock, early_condition, Holder.lock, logging._lock):
     with lock: pass
     assert holder.ready()
 treadle.spawn_later(0.01, early_queue.put, 5)
-assert early_queue.get(timeout=5) == 5
+assert early_queue.get(timeout=30) == 5
 """,
     "queues, pools and timers": """
 numbers = queue.Queue(2)
@@ -98,10 +98,10 @@ timer.start(); timer.join()
 assert fired == [1]
 simple = queue.SimpleQueue()
 treadle.spawn_later(0.01, simple.put, 1)
-assert simple.get(timeout=5) == 1
+assert simple.get(timeout=30) == 1
 barrier = threading.Barrier(3)
 waiters = [treadle.spawn(barrier.wait) for _ in range(3)]
-assert sorted(waiter.get(timeout=5) for waiter in waiters) == [0, 1, 2]
+assert sorted(waiter.get(timeout=30) for waiter in waiters) == [0, 1, 2]
 """,
     "names of greenlets do not pile up": """
 def name(): return threading.current_thread().name
@@ -342,7 +342,7 @@ def read_all():
     return b"".join(parts)
 reading = treadle.spawn(read_all)
 assert os.write(writer, data) == len(data)
-assert reading.get(timeout=5) == data
+assert reading.get(timeout=30) == data
 os.set_blocking(reader, False)
 for call in (lambda: os.write(reader, b"x"), lambda: os.read(writer, 1)):
     try: call()

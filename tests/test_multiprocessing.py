@@ -105,12 +105,12 @@ def test_a_semaphore_serves_all_who_wait() -> None:
     waiting = [treadle.spawn(lock.acquire, timeout=timeout) for timeout in (5, None, 5, None)]
     for count in range(1, 5):
         lock.release()
-        treadle.wait(waiting, timeout=5, count=count)
-    assert all(waiter.get(timeout=5) for waiter in waiting)
+        treadle.wait(waiting, timeout=30, count=count)
+    assert all(waiter.get(timeout=30) for waiter in waiting)
     lock.release()
     with pytest.raises(ValueError, match="too many times"):
         lock.release()
-    assert lock.acquire(timeout=5)
+    assert lock.acquire(timeout=30)
     assert lock._is_zero()
 
 
@@ -119,8 +119,8 @@ def test_who_waited_too_long_takes_nothing_later() -> None:
     assert lock.acquire()
     threads = len(sys._current_frames())
     late = [treadle.spawn(lock.acquire, timeout=0.01) for _ in range(5)]
-    assert not any(waiter.get(timeout=5) for waiter in late)
-    with treadle.Timeout(5):
+    assert not any(waiter.get(timeout=30) for waiter in late)
+    with treadle.Timeout(30):
         while len(sys._current_frames()) > threads:
             treadle.sleep(0.001)
 
@@ -133,7 +133,7 @@ def test_what_was_taken_for_the_killed_is_given_back(timeout: float | None) -> N
     treadle.sleep(0.02)
     killed.kill()
     lock.release()
-    assert lock.acquire(timeout=5)
+    assert lock.acquire(timeout=30)
     assert lock._is_zero()
 
 
@@ -177,7 +177,7 @@ source._start_native_thread = start
 waiter = treadle.spawn(semaphore.acquire)
 treadle.sleep(0.01)
 semaphore.release()
-print(waiter.get(timeout=5))
+print(waiter.get(timeout=30))
 """
     assert fresh(source) == "can't start new thread\nTrue\n"
 
@@ -208,9 +208,9 @@ def test_a_forked_child_waits_for_a_semaphore_that_its_parent_waits_for() -> Non
     pid = treadle.fork()
     if pid == 0:
         signal.alarm(10)
-        os._exit(not (treadle.spawn(shared.acquire).get() and shared.acquire(timeout=5)))
+        os._exit(not (treadle.spawn(shared.acquire).get() and shared.acquire(timeout=30)))
     treadle.sleep(0.05)
     for _ in range(3):
         shared.release()
-    assert waiting.get(timeout=5)
+    assert waiting.get(timeout=30)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -163,7 +163,7 @@ def test_kill_takes_all_when_a_member_asks_for_it():
     group.spawn(lambda: (treadle.sleep(0), group.kill()))
     for _ in range(20):  # many, because a set of greenlets has no order
         group.spawn(treadle.sleep, 10)
-    group.join(timeout=5)
+    group.join(timeout=30)
     assert len(group) == 0
 
 

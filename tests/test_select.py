@@ -192,7 +192,7 @@ def test_descriptors_are_unregistered_while_polled() -> None:
             watched.unregister(fd)
         watched.register(writing, select.POLLOUT)
         os.write(writing, b"wake")
-        assert poller.get(timeout=5) == [(writing, select.POLLOUT)]
+        assert poller.get(timeout=30) == [(writing, select.POLLOUT)]
     finally:
         os.close(reading)
         os.close(writing)
@@ -276,7 +276,7 @@ def test_an_epoll_object_is_closed_by_another_thread() -> None:
     treadle.sleep(0)
     treadle.get_hub().threadpool.apply(epoll.close)
     with pytest.raises(OSError, match=r"[Bb]ad file descriptor"):
-        waiting.get(timeout=5)
+        waiting.get(timeout=30)
 
 
 def test_selectors_keep_the_class_of_the_error() -> None:

@@ -136,7 +136,7 @@ def test_timeouts_and_kills_of_the_interrupted_greenlet_are_its_own(patched) -> 
             time.sleep(0.2)
             if meant == "kill":
                 greenlet.kill()
-            print(repr(greenlet.get(timeout=3)))
+            print(repr(greenlet.get(timeout=30)))
             time.sleep(0.3)
     """
     assert patched(program) == "True\nGreenletExit()\n"

@@ -60,7 +60,7 @@ def test_datagram_server() -> None:
         ("127.0.0.1", 0), lambda data, address: server.sendto(data[::-1], address)
     )
     with server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
+        client.settimeout(30)
         client.sendto(b"abc", server.address)
         assert client.recvfrom(10)[0] == b"cba"
 
@@ -193,7 +193,7 @@ def test_a_descriptor_that_was_given_away_stays_blocking(pair: Any, how: str) ->
         assert end.recv(1) == b"x"
         end.settimeout(None)
         assert os.get_blocking(end.fileno())
-        end.settimeout(5)
+        end.settimeout(30)
         assert not os.get_blocking(end.fileno())
         end.settimeout(None)
         assert os.get_blocking(end.fileno())
@@ -223,7 +223,7 @@ def test_waits_leave_a_socket_that_was_given_away_blocking(pair: Any, tmp_path: 
         received = 0
         while received < 2_000_000:
             received += len(right.recv(65536))
-        assert (first.get(timeout=5), second.get(timeout=5)) == (1_000_000, 1_000_000)
+        assert (first.get(timeout=30), second.get(timeout=30)) == (1_000_000, 1_000_000)
         assert os.get_blocking(left.fileno())
     with native.socket(native.AF_UNIX) as server, native.socket(native.AF_UNIX) as filler:
         server.bind(str(tmp_path / "server"))
@@ -232,14 +232,14 @@ def test_waits_leave_a_socket_that_was_given_away_blocking(pair: Any, tmp_path: 
         with inheritable(socket.socket(socket.AF_UNIX)) as client:
             (connecting,) = wait_in(client, lambda: client.connect(server.getsockname()))
             server.accept()[0].close()
-            connecting.get(timeout=5)
+            connecting.get(timeout=30)
             assert os.get_blocking(client.fileno())
     with inheritable(socket.create_server(("127.0.0.1", 0))) as server:
         (accepting,) = wait_in(server, server.accept)
         with inheritable(socket.socket()) as client:
             client.connect(server.getsockname())
             assert os.get_blocking(client.fileno())
-        accepting.get(timeout=5)[0].close()
+        accepting.get(timeout=30)[0].close()
         assert os.get_blocking(server.fileno())
 
 
@@ -259,12 +259,12 @@ def test_a_socket_that_was_given_away_still_lets_others_run(pair: Any) -> None:
     reader = treadle.spawn(pair[0].recv, 1)
     treadle.sleep(0.01)
     pair[1].sendall(b"x")
-    assert reader.get(timeout=5) == b"x"
+    assert reader.get(timeout=30) == b"x"
     with socket.create_server(("127.0.0.1", 0)) as server:
         acceptors = [treadle.spawn(inheritable(server).accept) for _ in range(2)]
         treadle.sleep(0.01)
         with socket.create_connection(server.getsockname()):
-            treadle.wait(acceptors, timeout=5, count=1)[0].get()[0].close()
+            treadle.wait(acceptors, timeout=30, count=1)[0].get()[0].close()
         treadle.killall(acceptors)
 
 
@@ -285,9 +285,9 @@ ready = treadle.spawn(end.recv, 1), treadle.spawn(server.accept)
 treadle.sleep(0.01)
 right.sendall(b"x")
 client = socket.create_connection(server.getsockname())
-assert ready[0].get(timeout=5) == b"x"
+assert ready[0].get(timeout=30) == b"x"
 assert os.get_blocking(server.fileno()) and os.get_blocking(end.fileno())  # their owner's wish
-for each in ready[1].get(timeout=5)[0], end, server, client, right:
+for each in ready[1].get(timeout=30)[0], end, server, client, right:
     each.close()
 """)
 
@@ -353,8 +353,8 @@ def test_a_blocking_descriptor_stays_so_beside_a_socket_made_from_it(make: Any) 
             treadle.sleep(0.01)
             assert os.get_blocking(left.fileno())
             right.sendall(b"x")
-            assert reader.get(timeout=5) == b"x"
-            end.settimeout(5)
+            assert reader.get(timeout=30) == b"x"
+            end.settimeout(30)
             end.settimeout(None)
         assert os.get_blocking(left.fileno())
 
@@ -406,8 +406,8 @@ def test_who_waits_for_all_gets_nothing_of_other_connections(into: bool) -> None
             for client, part in zip(clients, parts, strict=False):
                 client.sendall(part)
             treadle.sleep(0.01)
-        assert [each.get(timeout=5) for each in waiting] == [b"abcdef", b"XYZUVW"]
-        assert other.get(timeout=5) == b"secret"
+        assert [each.get(timeout=30) for each in waiting] == [b"abcdef", b"XYZUVW"]
+        assert other.get(timeout=30) == b"secret"
         for end in clients + accepted:
             end.close()
 
@@ -461,13 +461,13 @@ def test_who_asks_for_all_gets_all(stream: Any, call: str) -> None:
     for part in b"abc", b"defg", b"hij":
         treadle.sleep(0.005)
         left.sendall(part)
-    assert reader.get(timeout=5) == b"abcdefghi"
+    assert reader.get(timeout=30) == b"abcdefghi"
     assert right.recv(10) == b"j"
     reader = treadle.spawn(WHOLE[call], right, 9)
     left.sendall(b"end")
     treadle.sleep(0.005)
     left.close()
-    assert reader.get(timeout=5) == b"end"
+    assert reader.get(timeout=30) == b"end"
     assert WHOLE[call](right, 9) == b""
 
 
@@ -482,7 +482,7 @@ def test_who_asks_for_all_and_is_interrupted_loses_nothing(stream: Any, call: st
     next_one = treadle.spawn(right.recvfrom, 10)
     treadle.sleep(0.005)
     waiting.kill()
-    assert next_one.get(timeout=5)[0] == b"12345"
+    assert next_one.get(timeout=30)[0] == b"12345"
     left.sendall(b"67")
     with pytest.raises(treadle.Timeout), treadle.Timeout(0.01):
         WHOLE[call](right, 10)
@@ -500,7 +500,7 @@ def test_an_error_after_a_part_is_that_of_the_next_call(call: str) -> None:
             treadle.sleep(0.01)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-            assert reader.get(timeout=5) == b"abc"
+            assert reader.get(timeout=30) == b"abc"
             with pytest.raises(ConnectionResetError):
                 WHOLE[call](end, 10)
             assert WHOLE[call](end, 10) == b""
@@ -511,7 +511,7 @@ def test_an_error_after_a_part_is_that_of_the_next_call(call: str) -> None:
 def test_who_asks_for_all_with_a_timeout_gets_what_is_there(module: Any, call: str) -> None:
     left, right = module.socketpair()
     with left, right:
-        right.settimeout(5)
+        right.settimeout(30)
         left.sendall(b"abc")
         assert WHOLE[call](right, 10) == b"abc"
 
@@ -609,7 +609,7 @@ def test_two_readers_take_turns(pair: Any) -> None:
     readers = [treadle.spawn(right.recv, 1) for _ in range(4)]
     treadle.sleep(0.01)
     left.send(b"abcd")
-    assert [reader.get(timeout=5) for reader in readers] == [b"a", b"b", b"c", b"d"]
+    assert [reader.get(timeout=30) for reader in readers] == [b"a", b"b", b"c", b"d"]
 
 
 def test_a_killed_reader_loses_nothing(pair: Any) -> None:
@@ -618,7 +618,7 @@ def test_a_killed_reader_loses_nothing(pair: Any) -> None:
     treadle.sleep(0.01)
     left.send(b"a")
     treadle.spawn(first.kill, block=False)
-    assert second.get(timeout=5) == b"a" or first.value == b"a"
+    assert second.get(timeout=30) == b"a" or first.value == b"a"
 
 
 def test_closing_wakes_who_waits(pair: Any) -> None:
@@ -627,7 +627,7 @@ def test_closing_wakes_who_waits(pair: Any) -> None:
     treadle.sleep(0.01)
     left.close()
     with pytest.raises(OSError, match="closed in another greenlet"):
-        reader.get(timeout=5)
+        reader.get(timeout=30)
     with pytest.raises(OSError, match="Bad file descriptor"):
         left.recv(1)
 
@@ -638,7 +638,7 @@ def test_os_close_wakes_who_waits() -> None:
     treadle.sleep(0.01)
     treadle.os.close(reader)
     with pytest.raises(OSError, match="closed"):
-        waiter.get(timeout=5)
+        waiter.get(timeout=30)
     os.close(writer)
 
 
@@ -669,7 +669,7 @@ def test_a_duplicate_of_a_closed_socket_wakes_nobody(pair: Any, how: str) -> Non
     reader = treadle.spawn(left.recv, 1)
     treadle.sleep(0.01)
     right.send(b"x")
-    assert reader.get(timeout=5) == b"x"
+    assert reader.get(timeout=30) == b"x"
     duplicate = os.dup(left.fileno())
     ends, reader = [left], None
     del left
@@ -700,7 +700,7 @@ if treadle.fork() == 0:
     os._exit(0)
 os.wait()
 right.send(b"x")
-assert reader.get(timeout=5) == b"x"
+assert reader.get(timeout=30) == b"x"
 left.close()
 right.close()
 """)
@@ -851,7 +851,7 @@ class TestRef:
         assert treadle.get_hub().join(5)  # the reader's wait does not keep the hub going
         assert not reader.ready()
         right.sendall(b"abc")
-        assert reader.get(timeout=5) == b"abc"
+        assert reader.get(timeout=30) == b"abc"
 
     def test_it_counts_for_waits_that_begin_later(self, pair: tuple[Any, Any]) -> None:
         left, right = pair
@@ -860,7 +860,7 @@ class TestRef:
         before = treadle.get_hub().refs
         left.ref = False
         right.sendall(b"abc")
-        assert reader.get(timeout=5) == b"abc"
+        assert reader.get(timeout=30) == b"abc"
         assert treadle.get_hub().refs == before - 1
 
     def test_a_lone_wait_is_a_deadlock(self, fresh: Callable[..., str]) -> None:
@@ -882,17 +882,17 @@ def test_a_wait_is_cancelled_by_its_watcher_or_its_descriptor(pair: tuple[Any, A
         treadle.sleep(0)
         socket.cancel_wait(watcher)
         with pytest.raises(OSError, match="closed in another greenlet"):
-            waiting.get(timeout=5)
+            waiting.get(timeout=30)
         waiting = treadle.spawn(hub.wait, watcher)
         treadle.sleep(0)
         socket.cancel_wait(watcher, KeyError("mine"))
         with pytest.raises(KeyError, match="mine"):
-            waiting.get(timeout=5)
+            waiting.get(timeout=30)
     waiting = treadle.spawn(socket.wait_read, left.fileno())
     treadle.sleep(0)
     socket.cancel_wait(left.fileno())
     with pytest.raises(OSError, match="closed in another greenlet"):
-        waiting.get(timeout=5)
+        waiting.get(timeout=30)
 
 
 def test_a_socket_says_whether_it_was_closed() -> None:

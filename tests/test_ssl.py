@@ -128,9 +128,9 @@ def test_echo_of_all_sizes(pair: Any) -> None:
         while len(received) < size:
             received += client.recv(size)
         assert received == message
-        sending.get(timeout=5)
+        sending.get(timeout=30)
     assert client.unwrap() is client
-    echoing.get(timeout=5)
+    echoing.get(timeout=30)
 
 
 def test_send_sends_everything(pair: Any) -> None:
@@ -139,7 +139,7 @@ def test_send_sends_everything(pair: Any) -> None:
     received = 0
     while received < 500_000:
         received += len(server.recv(70_000))
-    assert sending.get(timeout=5) == 500_000
+    assert sending.get(timeout=30) == 500_000
     client.settimeout(0.05)
     with pytest.raises(TimeoutError):
         client.send(b"x" * 10_000_000)
@@ -174,7 +174,7 @@ def test_every_way_to_read_and_write(pair: Any, tmp_path: Path) -> None:
         sending = treadle.spawn(client.sendfile, file)
         with server.makefile("rb") as reader:
             assert reader.read(40_000) == b"contents" * 5000
-    assert sending.get(timeout=5) == 40_000
+    assert sending.get(timeout=30) == 40_000
     for call in (lambda: client.send(b"x", 1), lambda: client.sendall(b"x", 1)):
         with pytest.raises(ValueError, match="non-zero flags"):
             call()
@@ -189,7 +189,7 @@ def test_bytes_that_are_decrypted_already_are_not_waited_for(pair: Any) -> None:
     reading = treadle.spawn(server.recv, 1)
     settled()
     client.sendall(b"abc")
-    assert reading.get(timeout=5) == b"a"  # it waited, so the next read looks first
+    assert reading.get(timeout=30) == b"a"  # it waited, so the next read looks first
     assert [server.recv(1) for _ in range(2)] == [b"b", b"c"]
 
 
@@ -199,7 +199,7 @@ def test_records_that_came_together_are_all_read(pair: Any) -> None:
     settled()
     for letter in (b"a", b"b", b"c"):
         client.sendall(letter)
-    assert reading.get(timeout=5) == b"a"
+    assert reading.get(timeout=30) == b"a"
     assert [server.recv(100), server.recv(100)] == [b"b", b"c"]
 
 
@@ -208,12 +208,12 @@ def test_the_end_is_seen_by_a_reader_that_waited_before(pair: Any) -> None:
     reading = treadle.spawn(server.recv, 100)
     settled()
     client.sendall(b"last")
-    assert reading.get(timeout=5) == b"last"
+    assert reading.get(timeout=30) == b"last"
     saying_good_bye = treadle.spawn(client.unwrap)  # ends TLS; the connection itself stays open
     assert server.recv(100) == b""
     assert server.recv(100) == b""
     assert server.unwrap() is server
-    saying_good_bye.get(timeout=5)
+    saying_good_bye.get(timeout=30)
 
 
 # -- what the handshake agreed on
@@ -317,7 +317,7 @@ def test_client_certificates_may_be_asked_for_later(certificates: Certificates) 
         server.sendall(b"?")
         answering = treadle.spawn(lambda: (client.recv(1), client.sendall(b"!")))
         assert server.recv(1) == b"!"
-        answering.get(timeout=5)
+        answering.get(timeout=30)
         assert server.getpeercert()
 
 
@@ -335,7 +335,7 @@ def test_wrong_names_and_unknown_authorities_are_refused(certificates: Certifica
                 context.wrap_socket(left, server_hostname=name)
             finally:
                 left.close()
-                serving.join(timeout=5)
+                serving.join(timeout=30)
                 right.close()
 
     with pytest.raises(native.SSLCertVerificationError, match="mismatch"):
@@ -354,7 +354,7 @@ def test_the_deferred_handshake(certificates: Certificates) -> None:
         assert deferred.version() is None
         deferred.do_handshake()
         assert deferred.version() == "TLSv1.3"
-        serving.get(timeout=5).close()
+        serving.get(timeout=30).close()
 
 
 # -- connecting and accepting
@@ -377,11 +377,11 @@ def test_connect_and_accept(certificates: Certificates) -> None:
         for connect in ("connect", "connect_ex"):
             plain = socket.socket()
             with certificates.client().wrap_socket(plain, server_hostname=HOST) as client:
-                client.settimeout(5)
+                client.settimeout(30)
                 assert not getattr(client, connect)(("127.0.0.1", port))
                 client.sendall(b"hello")
                 assert client.recv(10) == b"hello"
-        serving.get(timeout=5)
+        serving.get(timeout=30)
 
 
 @pytest.mark.parametrize("by", ["context", "files"])
@@ -475,7 +475,7 @@ def test_get_server_certificate(certificates: Certificates) -> None:
         found = ssl.get_server_certificate(
             listener.getsockname(), ca_certs=str(certificates.trusted), timeout=5
         )
-        serving.get(timeout=5)
+        serving.get(timeout=30)
         assert "BEGIN CERTIFICATE" in found
 
 
@@ -505,7 +505,7 @@ def test_against_the_standard_library_in_a_thread(certificates: Certificates, ou
             received += data
         assert received == message
         connection.unwrap()
-    thread.join(timeout=5)
+    thread.join(timeout=30)
     assert not thread.is_alive()
 
 
@@ -551,7 +551,7 @@ def test_a_handshake_that_does_not_wait(certificates: Certificates) -> None:
             wants += 1
             socket.wait_read(client.fileno(), timeout=5)
     assert wants
-    with client, serving.get(timeout=5):
+    with client, serving.get(timeout=30):
         assert client.version() == "TLSv1.3"
 
 
@@ -590,7 +590,7 @@ def test_a_handshake_has_one_deadline_however_much_arrives(certificates: Certifi
     dribbling = treadle.spawn(dribble)
     with treadle.Timeout(5), pytest.raises(TimeoutError, match="The handshake operation timed out"):
         certificates.client().wrap_socket(left, server_hostname=HOST)
-    dribbling.join(timeout=5)
+    dribbling.join(timeout=30)
     assert left.fileno() == -1
     right.close()
 
@@ -644,13 +644,13 @@ def test_sudden_ends_mean_what_they_mean_to_the_standard_library(
     def in_greenlet(function: Callable[[], Any]) -> Callable[[], Any]:
         greenlet = treadle.spawn(function)
         settled()
-        return lambda: greenlet.get(timeout=5)
+        return lambda: greenlet.get(timeout=30)
 
     def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
         answers: list[Any] = []
         thread = threading.Thread(target=lambda: answers.append(function()))
         thread.start()
-        return lambda: (thread.join(timeout=5), answers[0])[1]
+        return lambda: (thread.join(timeout=30), answers[0])[1]
 
     how = {"reset": reset, "suppress": suppress}
     ours = sudden_end(certificates, socket, ssl, in_greenlet, **how)
@@ -694,7 +694,7 @@ def test_a_call_that_a_signal_interrupts_is_repeated(pair: Any) -> None:
     ]
     interrupted = Interrupted(native_object)
     client._sslobj = interrupted
-    with treadle.Timeout(5):
+    with treadle.Timeout(30):
         client.sendall(b"hello")
         assert reader.get() == b"hello"
         server.sendall(b"answer")
@@ -744,26 +744,26 @@ def test_a_connection_that_was_handed_over_blocks_no_others(pair: Any, waits: st
     end.close()
     if waits == "recv":
         server.sendall(b"hello")
-        assert waiter.get(timeout=5) == b"hello"
+        assert waiter.get(timeout=30) == b"hello"
     else:
         received = 0
         while received < len(data):
             received += len(server.recv(65536))
-        waiter.get(timeout=5)
+        waiter.get(timeout=30)
 
 
 def test_clear_text_after_unwrap(pair: Any) -> None:
     client, server = pair
     unwrapping = treadle.spawn(server.unwrap)
     plain = client.unwrap()
-    assert unwrapping.get(timeout=5) is server
+    assert unwrapping.get(timeout=30) is server
     assert plain is client
     client.sendall(b"in the clear")
     assert server.recv(100) == b"in the clear"
     waiting = treadle.spawn(server.recv, 100)
     settled()
     client.sendall(b"again")
-    assert waiting.get(timeout=5) == b"again"
+    assert waiting.get(timeout=30) == b"again"
     with pytest.raises(ValueError, match="No SSL wrapper"):
         client.unwrap()
 
@@ -775,8 +775,8 @@ def test_unwrap_while_another_greenlet_reads(pair: Any) -> None:
     serving = treadle.spawn(lambda: (server.recv(10), server.unwrap()))
     client.unwrap()
     with pytest.raises(native.SSLZeroReturnError):
-        reading.get(timeout=5)
-    serving.get(timeout=5)
+        reading.get(timeout=30)
+    serving.get(timeout=30)
     treadle.spawn_later(0.01, server.sendall, b"clear")
     assert client.recv(10) == b"clear"
 
@@ -788,7 +788,7 @@ def test_closing_ends_the_waits_of_others(pair: Any) -> None:
     client.close()
     for reader in readers:
         with pytest.raises(OSError, match=r"closed|Bad file descriptor") as caught:
-            reader.get(timeout=5)
+            reader.get(timeout=30)
         assert caught.value.errno == errno.EBADF
 
 
@@ -804,7 +804,7 @@ def test_shutting_down_ends_the_waits_of_others(pair: Any) -> None:
     readers = [treadle.spawn(read) for _ in range(3)]
     settled()
     client.shutdown(socket.SHUT_RDWR)
-    assert [reader.get(timeout=5) for reader in readers] == [True, True, True]
+    assert [reader.get(timeout=30) for reader in readers] == [True, True, True]
 
 
 def test_the_number_of_a_closed_socket_is_not_used_again(pair: Any) -> None:
@@ -818,7 +818,7 @@ def test_the_number_of_a_closed_socket_is_not_used_again(pair: Any) -> None:
     with left, right:
         assert number in (left.fileno(), right.fileno())
         with pytest.raises(OSError, match=r"closed|Bad file descriptor"):
-            reading.get(timeout=5)
+            reading.get(timeout=30)
 
 
 # -- many greenlets
@@ -830,11 +830,11 @@ def test_readers_take_turns_while_others_write(pair: Any) -> None:
     writers = [treadle.spawn(server.sendall, bytes([65 + number]) * 100_000) for number in range(3)]
     settled()
     client.sendall(b"abcd")
-    assert [reader.get(timeout=5) for reader in readers] == [b"a", b"b", b"c", b"d"]
+    assert [reader.get(timeout=30) for reader in readers] == [b"a", b"b", b"c", b"d"]
     received = bytearray()
     while len(received) < 300_000:
         received += client.recv(100_000)
-    treadle.joinall(writers, timeout=5, raise_error=True)
+    treadle.joinall(writers, timeout=30, raise_error=True)
     assert received == b"A" * 100_000 + b"B" * 100_000 + b"C" * 100_000
 
 
@@ -844,7 +844,7 @@ def test_a_killed_reader_loses_nothing(pair: Any) -> None:
     settled()
     client.send(b"a")
     treadle.spawn(first.kill, block=False)
-    assert second.get(timeout=5) == b"a" or first.value == b"a"
+    assert second.get(timeout=30) == b"a" or first.value == b"a"
     third = treadle.spawn(server.recv, 1)
     settled()
     third.kill()
@@ -870,7 +870,7 @@ def test_a_killed_writer_leaves_whole_records(pair: Any, following: bytes) -> No
     while len(received) < len(expected):
         received += server.recv(100_000)
     assert received == expected
-    writing.get(timeout=5)
+    writing.get(timeout=30)
 
 
 def test_a_writer_killed_in_a_later_record_leaves_whole_records(pair: Any) -> None:
@@ -888,7 +888,7 @@ def test_a_writer_killed_in_a_later_record_leaves_whole_records(pair: Any) -> No
     with treadle.Timeout(10):
         while not received.endswith(b"next"):
             received += server.recv(100_000)
-    writing.get(timeout=5)
+    writing.get(timeout=30)
     assert received.lstrip(b"f").lstrip(b"k") == b"next"
 
 
@@ -903,7 +903,7 @@ def test_good_bye_after_a_killed_writer(pair: Any) -> None:
     while data := server.recv(100_000):
         received += data
     server.unwrap()
-    assert leaving.get(timeout=5) is client
+    assert leaving.get(timeout=30) is client
     assert set(received.lstrip(b"f")) == {ord("k")}
 
 

@@ -125,7 +125,7 @@ def test_timeouts() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(["sleep", "30"], timeout=0.02)
     child.kill()
-    assert child.wait(timeout=5) == -signal.SIGKILL
+    assert child.wait(timeout=30) == -signal.SIGKILL
     child.stdout.close()
 
 
@@ -166,7 +166,7 @@ def test_waits_that_are_given_up_share_a_thread() -> None:
             treadle_os.wait()
     assert len(crew.waits.crew.workers) <= before + 1
     waiters = [treadle.spawn(treadle_os.wait) for _ in range(2)]
-    treadle.joinall(waiters, timeout=5)
+    treadle.joinall(waiters, timeout=30)
     assert {type(waiter.exception) for waiter in waiters} == {type(None), ChildProcessError}
     assert {waiter.value for waiter in waiters} == {(pid, 0), None}
 
@@ -185,7 +185,7 @@ def test_stops_are_told() -> None:
     waiting = treadle.spawn(treadle_os.waitpid, child.pid, os.WUNTRACED)
     treadle.sleep(0.02)
     child.send_signal(signal.SIGSTOP)
-    pid, status = waiting.get(timeout=5)
+    pid, status = waiting.get(timeout=30)
     assert pid == child.pid
     assert os.WIFSTOPPED(status)
     child.kill()

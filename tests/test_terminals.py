@@ -261,7 +261,7 @@ def test_writing_a_full_descriptor_lets_others_run(kind: str) -> None:
     while len(got) < len(data):
         got += treadle.os.read(reading, 10_000)
     assert got == data
-    assert sent.get(timeout=1) == len(data)
+    assert sent.get(timeout=30) == len(data)
     os.close(reading)
     os.close(writing)
 
@@ -282,7 +282,7 @@ def test_each_of_several_readers_gets_a_piece() -> None:
     for number in range(5):
         os.write(writing, b"%d" % number)
         treadle.sleep(0.01)
-    treadle.joinall(readers, timeout=5)
+    treadle.joinall(readers, timeout=30)
     assert sorted(reader.value for reader in readers) == [b"0", b"1", b"2", b"3", b"4"]
     os.close(reading)
     os.close(writing)

@@ -298,9 +298,9 @@ def feed():
     done.wait(5)
     return native_ident() != threading.main_thread().ident
 job = treadle.get_hub().threadpool.spawn(feed)
-print([numbers.get(timeout=5) for _ in range(5)])
+print([numbers.get(timeout=30) for _ in range(5)])
 done.set()
-print(job.get(timeout=5))
+print(job.get(timeout=30))
 """
     assert output(source) == "[0, 1, 2, 3, 4]\nTrue\n"
 

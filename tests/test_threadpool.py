@@ -68,7 +68,7 @@ def test_error_is_raised_and_reported(pool, errors):
     with pytest.raises(KeyError) as caught:
         pool.apply(fail)
     assert [frame.name for frame in traceback.extract_tb(caught.tb)][-1] == "fail"
-    with treadle.Timeout(5):
+    with treadle.Timeout(30):
         while not errors:
             treadle.sleep(0.001)
     ((context, value),) = errors
@@ -285,7 +285,7 @@ def test_call_that_waited_runs_when_there_may_be_a_thread():
     treadle.sleep(0.002)
     assert (len(pool), pool.size, result.ready()) == (1, 0, False)
     pool.maxsize = 1
-    assert result.get(timeout=5) == 3
+    assert result.get(timeout=30) == 3
     pool.kill()
 
 
@@ -297,9 +297,9 @@ def test_no_call_is_lost_to_orders_to_leave():
         pool.maxsize = 1
         pool.maxsize = 4
     gate.set()
-    assert [result.get(timeout=5) for result in busy] == [True] * 4
+    assert [result.get(timeout=30) for result in busy] == [True] * 4
     treadle.sleep(0.01)
-    assert pool.spawn(int, "4").get(timeout=5) == 4
+    assert pool.spawn(int, "4").get(timeout=30) == 4
 
 
 def test_a_pool_that_is_killed_twice_goes_on():
@@ -311,8 +311,8 @@ def test_a_pool_that_is_killed_twice_goes_on():
     later = pool.spawn(int, "5")
     gate.set()
     treadle.joinall(killers)
-    assert [result.get(timeout=5) for result in busy] == [True] * 4
-    assert later.get(timeout=5) == 5
+    assert [result.get(timeout=30) for result in busy] == [True] * 4
+    assert later.get(timeout=30) == 5
     assert pool.map(abs, range(10)) == list(range(10))
     assert len(pool._crew.workers) <= 4
     pool.kill()
@@ -327,7 +327,7 @@ def test_a_call_cannot_wait_for_the_end_of_its_own_thread(errors):
     pool.kill()
     executor = ThreadPoolExecutor(1)
     with pytest.raises(RuntimeError, match="own end"):
-        executor.submit(executor.shutdown).result(timeout=5)
+        executor.submit(executor.shutdown).result(timeout=30)
 
 
 @pytest.mark.parametrize(("value", "error"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError)])
@@ -560,7 +560,7 @@ def test_executor_whose_initializer_failed_is_broken(caplog):
     assert submitted[1].cancel()
     gate.set()
     for future in (submitted[0], submitted[2]):
-        assert isinstance(future.exception(timeout=5), futures.thread.BrokenThreadPool)
+        assert isinstance(future.exception(timeout=30), futures.thread.BrokenThreadPool)
     assert submitted[1].cancelled()
     with pytest.raises(futures.thread.BrokenThreadPool, match="initializer failed"):
         executor.submit(int)
@@ -573,7 +573,7 @@ def test_executor_is_shut_down_while_its_threads_take_calls():
     for _ in range(100):
         executor = ThreadPoolExecutor(4)
         submitted = [executor.submit(int) for _ in range(100)]
-        with treadle.Timeout(5):
+        with treadle.Timeout(30):
             executor.shutdown(cancel_futures=True)
         assert all(future.done() for future in submitted)
 

@@ -60,7 +60,7 @@ def in_thread(function):
         finally:
             ended.release()
     _thread.start_new_thread(main, ())
-    assert ended.acquire(timeout=5)
+    assert ended.acquire(timeout=30)
     return result[0]
 
 treadle.spawn(tick)
@@ -118,7 +118,7 @@ for ask in (lambda: right.recv(1), lambda: read(r, 1)):
     with failing("epoll_ctl:1:{error}"):
         asking = treadle.spawn(error_of, ask)
         others_go_on()
-        assert asking.get(timeout=2) == "{error}"
+        assert asking.get(timeout=30) == "{error}"
         assert failures("epoll_ctl") == 1
 treadle.spawn_later(0.01, left.send, b"x")
 assert right.recv(1) == b"x"
@@ -179,7 +179,7 @@ for call in range(1, 5):
             return errno.errorcode[exc.errno]
     with failing(f"epoll_ctl:{{call}}:{error}"):
         both = [treadle.spawn(run, function) for function in (server, client)]
-        outcomes = [greenlet.get(timeout=2) for greenlet in both]
+        outcomes = [greenlet.get(timeout=30) for greenlet in both]
         hit = failures("epoll_ctl")
     # The third call and the fourth take closed sockets out of the set; nobody needs their success.
     assert outcomes.count("{error}") == hit * (call <= 2), outcomes
@@ -256,7 +256,7 @@ def wait():
             assert time.monotonic() - began < 20
             assert failures("epoll_pwait2") + failures("epoll_wait") > 0
     others_go_on()
-    greenlets[1].get(timeout=2)
+    greenlets[1].get(timeout=30)
     echo_works()
     treadle.killall(greenlets)
     return "waited"
@@ -369,7 +369,7 @@ server = StreamServer(("127.0.0.1", 0), lambda sock, _: echo(sock))
 server.start()
 began = time.monotonic()
 with failing("accept4:1-4:{error}"), socket.create_connection(server.address) as client:
-    client.settimeout(5)
+    client.settimeout(30)
     client.sendall(b"x")
     assert client.recv(1) == b"x"
     assert (failures("accept4"), calls("accept4")) == (4, 5)
@@ -399,7 +399,7 @@ server = WSGIServer(("127.0.0.1", 0), application, log=None)
 server.start()
 for script in ("accept4:1-2:{error}", "recv:1-2:EINTR", ""):
     with failing(script), socket.create_connection(server.address) as client:
-        client.settimeout(5)
+        client.settimeout(30)
         client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
         answer = b""
         while data := client.recv(1000):
@@ -423,7 +423,7 @@ treadle.sleep(0)
 with failing("accept4:1:{error}"):
     client = socket.socket()
     client.connect_ex(server.address)
-    serving.get(timeout=5)
+    serving.get(timeout=30)
 assert server.closed and not server.started
 others_go_on()
 """
@@ -440,7 +440,7 @@ treadle.sleep(0.01)
 with failing("{scripted(rule, "1")}"):
     first = socket.create_connection(listener.getsockname())
     second = socket.create_connection(listener.getsockname())
-    accepting.get(timeout=2)[0].close()
+    accepting.get(timeout=30)[0].close()
     assert failures("accept4") == 1
 assert len(listener.accept()) == 2
 others_go_on()
@@ -456,7 +456,7 @@ from treadle.server import DatagramServer
 server = DatagramServer(("127.0.0.1", 0), lambda data, peer: server.sendto(data, peer))
 server.start()
 with failing("recvfrom:1:{error}"), socket.socket(type=socket.SOCK_DGRAM) as client:
-    client.settimeout(5)
+    client.settimeout(30)
     client.sendto(b"x", server.address)
     assert client.recv(1) == b"x"
     assert failures("recvfrom") == 1
@@ -478,7 +478,7 @@ with failing("send:*:short,recv:*:short"):
     sending = treadle.spawn(left.sendall, data)
     sending.link(lambda _: left.close())
     got = right.makefile("rb").read()
-    sending.get(timeout=5)
+    sending.get(timeout=30)
     assert failures("send") == len(data) and failures("recv") >= len(data)
 assert got == data
 others_go_on()
@@ -549,7 +549,7 @@ for error in ("ECONNRESET", "EBADF", "ENOMEM"):
         others_go_on()
         with failing(f"{name}:1:{{error}}"):
             left.send(b"data")
-            assert waiting.get(timeout=2) == error
+            assert waiting.get(timeout=30) == error
         assert {CALLS[name]} == b"data"
         left.send(b"data")
 others_go_on()
@@ -587,7 +587,7 @@ with socket.create_connection(listener.getsockname()) as client:
     server = treadle.spawn(echo, listener.accept()[0])
     client.sendall(b"x")
     assert client.recv(1) == b"x"
-server.get(timeout=2)
+server.get(timeout=30)
 """
     failing(BEGIN + source)
 
@@ -655,7 +655,7 @@ client, server = (greenlet.get(timeout=3) for greenlet in handshake())
 reading = treadle.spawn(server.recv, 1)
 others_go_on()
 client.sendall(b"x")
-assert reading.get(timeout=2) == b"x"
+assert reading.get(timeout=30) == b"x"
 """
     failing(BEGIN + TLS + source, errors=True)
 
@@ -723,9 +723,9 @@ first, second = _thread.allocate_lock(), _thread.allocate_lock()
 first.acquire(), second.acquire()
 def meet(mine, other):
     other.release()
-    return mine.acquire(timeout=5)
+    return mine.acquire(timeout=30)
 results = [pool.spawn(meet, first, second), pool.spawn(meet, second, first)]
-assert [result.get(timeout=5) for result in results] == [True, True]
+assert [result.get(timeout=30) for result in results] == [True, True]
 assert pool.size == 2
 with treadle.Timeout(2):
     pool.join()
@@ -743,13 +743,13 @@ pool = ThreadPool(3)
 with failing("pthread_create:2-3:EAGAIN"):
     results = [pool.spawn(time.sleep, 0.02) for _ in range(3)]
     others_go_on()
-    treadle.joinall(results, timeout=5)
+    treadle.joinall(results, timeout=30)
     assert all(result.ready() and result.successful() for result in results)
     assert failures("pthread_create") == 2
     assert pool.size == 1
 results = [pool.spawn(time.sleep, 0.05) for _ in range(3)]
 assert pool.size == 3
-with treadle.Timeout(5):
+with treadle.Timeout(30):
     pool.join()
 with failing("pthread_create:*:EAGAIN"):
     small = ThreadPool(2)
@@ -814,9 +814,9 @@ def look_up():
 with failing("pthread_create:*:EAGAIN"):
     lookups = [treadle.spawn(look_up) for _ in range(3)]
     others_go_on()
-    assert {lookup.get(timeout=2) for lookup in lookups} == {"can't start new thread"}
+    assert {lookup.get(timeout=30) for lookup in lookups} == {"can't start new thread"}
     assert failures("pthread_create") > 0
-with treadle.Timeout(5):
+with treadle.Timeout(30):
     assert socket.getaddrinfo("localhost", 80)
 """
     failing(BEGIN + source)
@@ -836,7 +836,7 @@ with failing("pthread_create:*:EAGAIN"):
     except RuntimeError:
         pass
     others_go_on()
-with treadle.Timeout(5):
+with treadle.Timeout(30):
     file.write(b"data")
     file.seek(0)
     assert file.read() == b"data"
@@ -868,7 +868,7 @@ with failing("fork:*:{error}"):
     assert failures("fork") >= 2  # subprocess may try vfork() first and then fork()
 others_go_on()
 assert open_files() == before
-with treadle.Timeout(5):
+with treadle.Timeout(30):
     assert subprocess.check_output(["echo", "x"]) == b"x\\n"
     for keep in (False, True):
         pid = treadle.os.fork(keep)
@@ -970,7 +970,7 @@ with failing("pidfd_open:*:ENOSYS,pthread_create:*:EAGAIN"):
         pass
 others_go_on()
 assert open_files() == before
-with treadle.Timeout(5):
+with treadle.Timeout(30):
     assert child.wait() == 0
 assert open_files() == before
 """
@@ -989,13 +989,13 @@ def nap(n):
     return n
 def outcome(greenlet):
     try:
-        return greenlet.get(timeout=5)
+        return greenlet.get(timeout=30)
     except MemoryError:
         return "refused"
 number = 200
 with failing("mmap:{calls}:ENOMEM"):
     greenlets = [treadle.spawn(nap, n) for n in range(number)]
-    treadle.joinall(greenlets, timeout=5)
+    treadle.joinall(greenlets, timeout=30)
     failed = failures("mmap")
 outcomes = [outcome(greenlet) for greenlet in greenlets]
 assert failed > 0

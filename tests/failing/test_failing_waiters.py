@@ -18,7 +18,7 @@ treadle.sleep(0.01)
 with failing("{name}:1:ENOMEM"):
     left.send(b"x")
     assert error_of(readers[0].get, timeout=2) == "ENOMEM"
-    assert readers[1].get(timeout=2) == b"x"
+    assert readers[1].get(timeout=30) == b"x"
 others_go_on()
 """
     failing(BEGIN + source, errors=True)
@@ -44,7 +44,7 @@ treadle.sleep(0.01)
 with failing("{name}:1:ENOMEM"):
     until_blocked(right.recv, 1 << 20)
     assert error_of(writers[0].get, timeout=2) == "ENOMEM"
-    assert writers[1].get(timeout=2) == 1
+    assert writers[1].get(timeout=30) == 1
 others_go_on()
 """
     failing(BEGIN + source, errors=True)
@@ -60,7 +60,7 @@ acceptors = [treadle.spawn(listener.accept) for _ in range(2)]
 treadle.sleep(0.01)
 with failing("accept4:1:{error}"), socket.create_connection(listener.getsockname()) as client:
     assert error_of(acceptors[0].get, timeout=2) == "{error}"
-    acceptors[1].get(timeout=2)[0].close()
+    acceptors[1].get(timeout=30)[0].close()
 servers = [StreamServer(listener, lambda sock, _: echo(sock)) for _ in range(2)]
 for server in servers:
     server.start()
@@ -145,7 +145,7 @@ def in_child():
     if {keep}:
         others_go_on()
         left.send(b"x")
-        assert reader.get(timeout=2) == b"x"
+        assert reader.get(timeout=30) == b"x"
     echo_works()
 for script in {RENEWALS}:
     reader = treadle.spawn(right.recv, 1)
@@ -185,7 +185,7 @@ with failing("epoll_ctl:3:ENOSPC"):
         code = 1
         try:
             pairs[1][0].send(b"x")
-            outcomes = [reader.get(timeout=2) for reader in readers]
+            outcomes = [reader.get(timeout=30) for reader in readers]
             code = 0 if outcomes == ["ENOSPC", None] else 2
         finally:
             os._exit(code)

@@ -235,7 +235,7 @@ def test_condition_reacquires(how):
     treadle.sleep(0)
     assert not victim.dead
     changed.release()
-    treadle.joinall([victim, striker], timeout=5)
+    treadle.joinall([victim, striker], timeout=30)
     assert victim.dead
     assert seen == [True]
     assert changed.acquire(blocking=False)

@@ -321,7 +321,7 @@ class TestServer:
     def test_websocket(self, behind: Start) -> None:
         with behind(tell).connect() as sock:
             sock.sendall(handshake(*LINES))
-            sock.settimeout(5)
+            sock.settimeout(30)
             data = b""
             while TOLD not in data:
                 more = sock.recv(1000)

@@ -864,7 +864,7 @@ class TestEnd:
         last = [payload[:4] for kind, payload in found if kind == GOAWAY]
         assert last == [ANY_STREAM, second.to_bytes(4, "big")]
         assert first < second
-        ending.get(timeout=5)
+        ending.get(timeout=30)
 
     def test_a_client_is_told_between_its_requests(self, http2: Start) -> None:
         go = Event()
@@ -892,7 +892,7 @@ class TestEnd:
             assert last.to_bytes(4, "big") in data
             busy.sock.shutdown(SHUT_WR)
             idle.sock.shutdown(SHUT_WR)
-        ending.get(timeout=5)
+        ending.get(timeout=30)
 
     def test_the_servers_between_two_requests(self, http2: Start) -> None:
         with Client(http2(answering(b"abc"))) as client:

@@ -21,7 +21,7 @@ Serve = Callable[..., Served]
 
 
 def status(sock: Any) -> bytes:
-    sock.settimeout(5)
+    sock.settimeout(30)
     answer = bytes(sock.recv(1000))
     return answer[9:12]
 

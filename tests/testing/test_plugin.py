@@ -92,7 +92,7 @@ def test_threads_are_greenlets():
     thread.start()
     with pytest.raises(queue.Empty):
         done.get(timeout=59)
-    assert done.get(timeout=2) == 1
+    assert done.get(timeout=30) == 1
     thread.join()
 
 
