@@ -500,6 +500,7 @@ class TestSettings:
             (["--error-log", "/missing/log"], "site_app:app", "error_log: [Errno 2]"),
             (["--access-log", "/missing/log"], "site_app:app", "access_log: [Errno 2]"),
             (["--pid", "/missing/pid"], "site_app:app", "pid: [Errno 2]"),
+            (["--pid", "/dev/null"], "site_app:app", "Invalid argument: '/dev/null'"),
             (["--chdir", "/missing"], "site_app:app", "chdir: [Errno 2]"),
             (["--bind", "127.0.0.1:99999"], "site_app:app", "cannot listen on 127.0.0.1:99999"),
             (["--admin", "nonsense"], "site_app:app", "admin: cannot listen on 'nonsense'"),

@@ -10,7 +10,8 @@ from errno import EPIPE as _EPIPE
 from io import BufferedReader
 
 from treadle.http.body import Received
-from treadle.http.ending import PATIENCE, end, end_reading, is_taken
+from treadle.http.ending import PATIENCE as _PATIENCE
+from treadle.http.ending import end, end_reading, is_taken
 from treadle.http.h1 import BadRequest
 from treadle.socket import socket as treadle_socket
 
@@ -166,7 +167,7 @@ cdef class Handler(WSGIExchange):
             self.websocket.leave()
         elif self.idle and self.socket is not None:
             if not self.patience_ends:
-                self.patience_ends = now() + <long long>(PATIENCE * 1e9)
+                self.patience_ends = now() + <long long>(_PATIENCE * 1e9)
             if is_taken(self.socket) or now() >= self.patience_ends:
                 end_reading(self.socket)
 

@@ -29,7 +29,8 @@ class PidFile:
         except BlockingIOError:
             raise SettingsError(f"pid: {path} is the file of a server that runs") from None
         except OSError as exc:
-            raise SettingsError(f"pid: {exc}") from exc
+            named = OSError(exc.errno, exc.strerror, path)
+            raise SettingsError(f"pid: {named}") from exc
 
     def _open(self) -> int:
         while True:
