@@ -557,6 +557,11 @@ LAXER: dict[str, Difference] = {
         in_head(rb"\A[\r\n]"),
         b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
+    "zeros before a chunk size": Difference(
+        "they change nothing, however many there are; h11 takes 20 digits",
+        in_sizes(rb"\A0[0-9a-f]{20}"),
+        get(CHUNKED, rest=b"0" * 20 + b"1\r\na\r\n0\r\n\r\n"),
+    ),
     "many blanks": Difference(
         "RFC 9112, 3: they may count as one in the first line, whose parts can have none",
         in_head(rb"\A[^ \n]+( {2,}[^ \n]+ +| [^ \n]+ {2,})HTTP/1"),
