@@ -173,6 +173,9 @@ def test_applications_do_not_matter() -> None:
         for server in servers_of_all[:2]:
             usual = server.outcome([data])
             known = usual.whole()
+            # The end of the connection may be the end of a response to HTTP/1.0.
+            old = [at for at, call in enumerate(usual.calls) if call.version == "HTTP/1.0"]
+            known = min([known, *(at + 1 for at in old)])
             outcome = server.outcome(pieces, application)
             if application is say_close:
                 known = min(known, 1)
