@@ -1,13 +1,14 @@
 # Requests and their reader, for the compiled handlers.
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint16_t
 
 cdef extern from "llhttp/llhttp.h":
     ctypedef struct llhttp_t:
         uint8_t method, http_major, http_minor, upgrade
+        uint16_t flags
         void *data
     enum:
-        HTTP_REQUEST, HPE_OK, HPE_PAUSED, HPE_PAUSED_UPGRADE
+        HTTP_REQUEST, HPE_OK, HPE_PAUSED, HPE_PAUSED_UPGRADE, F_CONNECTION_CLOSE
     ctypedef int (*llhttp_data_cb)(llhttp_t *parser, const char *at, size_t size) except -1
     ctypedef int (*llhttp_cb)(llhttp_t *parser) except -1
     ctypedef struct llhttp_settings_t:
@@ -89,8 +90,9 @@ cdef class RequestReader:
     cdef bint between                # no request has begun, or its method is incomplete
     cdef bytes method                # what there is of that
     cdef bint resuming
-    cdef Py_ssize_t head_size        # bytes of the head, or trailers, that were parsed
-    cdef Py_ssize_t fed              # bytes fed since the incomplete head began
+    cdef Py_ssize_t head_size        # bytes of names and values of the head, or trailers
+    cdef Py_ssize_t fed              # bytes of the incomplete head before `start`
+    cdef const char *start           # what follows the method; or the data that parse() got
     cdef Py_ssize_t extension        # length of the extensions of the current chunk
     cdef bint host_required
     cdef Py_ssize_t most_in_head
@@ -98,6 +100,7 @@ cdef class RequestReader:
     cdef Py_ssize_t most_in_line
     cdef Py_ssize_t most_headers
     cdef long long most_in_body      # negative: no limit
+    cdef uint16_t flags              # llhttp's, as the head set them
     cdef llhttp_t parser
     cdef bytes name, value           # of the header that is being parsed
     cdef void begin(self) noexcept
@@ -106,7 +109,8 @@ cdef class RequestReader:
     cdef int parse(self, bytes data) except -1
     cdef int check(self, int result) except -1
     cdef int head_begins(self) except -1
-    cdef int add_target(self, bytes part) except -1
+    cdef int add_target(self, bytes part, const char *at) except -1
+    cdef int check_head(self, const char *end) except -1
     cdef int header_ends(self) except -1
     cdef int head_ends(self) except -1
     cdef int add_body(self, bytes data) except -1

@@ -110,8 +110,8 @@ cdef object fault_of(Request request, bint host_required):
         return BadRequest("400 Bad Request", "a target with a fragment")
     if has_blanks(request.target):
         return BadRequest("400 Bad Request", "a target with a blank or a control character")
-    if not is_host(host_of_target(request.target)):
-        return BadRequest("400 Bad Request", "a target whose host is none")
+    if not is_target(request.target, request.method):
+        return BadRequest("400 Bad Request", "a target that is none")
     host = item(fields, "HTTP_HOST")
     if host is None:
         if host_required and version != "1.0":
@@ -137,6 +137,16 @@ cdef bint has_blanks(bytes target) noexcept:
         if data[at] <= 32 or data[at] == 127:
             return True
     return False
+
+
+cdef bint is_target(bytes target, str method) except -1:
+    """Return whether *target* is a path, or has a host (RFC 9112, 3.2); or asks about the server."""
+    if target[:1] == b"/":
+        return True
+    if target[:1] == b"*":
+        return method == "OPTIONS" and target == b"*"
+    host = host_of_target(target)
+    return host != "" and is_host(host)
 
 
 cdef str host_of_target(bytes target):
@@ -231,10 +241,13 @@ cdef int add_field(Request request, bytes name, bytes value) except -1:
     return 0
 
 
-cdef inline int add_to_head(RequestReader reader, size_t size) except -1:
+cdef inline int add_to_head(RequestReader reader, const char *at, size_t size) except -1:
+    """Count *size* bytes at *at*, of the names and values of a head or of trailers."""
     if not reader.resuming:
         reader.head_size += size
-        if reader.head_size > (reader.most_in_head if reader.in_head else reader.most_in_trailers):
+        if reader.in_head:
+            reader.check_head(at + size + len(b"\r\n\r\n"))
+        elif reader.head_size > reader.most_in_trailers:
             raise too_large()
     return 0
 
@@ -269,20 +282,17 @@ cdef class RequestReader:
             return
         if self.error is not None:
             return
-        if self.in_head:
-            self.fed += len(data)
         try:
             self.parse(data)
         except BadRequest as exc:
             self.error = exc
-        if self.error is None and self.in_head and self.fed > self.most_in_head:
-            self.error = too_large()
         if self.error is not None and self.in_head and self.head_size:
             self.request.version = version_of(&self.parser)
 
     cdef int parse(self, bytes data) except -1:
         cdef const char *at = PyBytes_AS_STRING(data)
         cdef const char *end = at + PyBytes_GET_SIZE(data)
+        self.start = at
         while at < end:
             if self.between:
                 at = self.read_method(at, end)
@@ -299,6 +309,21 @@ cdef class RequestReader:
             else:
                 self.check(result)
                 break
+        if self.in_head and not self.between:
+            self.check_head(end)
+            self.fed += end - self.start
+        return 0
+
+    cdef int check_head(self, const char *end) except -1:
+        """Check the length of the head, if it ends at *end*.
+
+        What counts are the bytes that a client sent, so that blanks do, which llhttp removes, and
+        that it makes no difference in which pieces they come. The method and the target have a
+        limit of their own.
+        """
+        size = self.fed + (end - self.start) - PyBytes_GET_SIZE(self.request.target)
+        if size - len(b"  HTTP/1.1\r\n\r\n") > self.most_in_head:
+            raise too_large()
         return 0
 
     cdef int check(self, int result) except -1:
@@ -326,7 +351,7 @@ cdef class RequestReader:
             # The most usual one, without the objects that others cost.
             if not self.resuming:
                 self.request.method = "GET"
-            self.between = False
+            self.between, self.start = False, at
             return start
         part = PyBytes_FromStringAndSize(start, at - start)
         method = part if self.method is None else self.method + part
@@ -341,23 +366,23 @@ cdef class RequestReader:
         split, self.method = self.method is not None, None
         if at[0] != c" " or not method:
             raise BadRequest("400 Bad Request", "a method that is none")
-        self.between = False
+        self.between, self.start = False, at
         if known is not None and not split:
             return start
         first = (b"PUT" if known is None else method) + b" "
         self.check(llhttp_execute(&self.parser, first, len(first)))
         return at + 1
 
-    def resume(self):
+    def resume(self, rest=None):
         """Stay with HTTP/1.1 after a request for another protocol, and read the request's body.
 
-        For llhttp such a request ends with its head. A new parser first gets a head with the
+        *rest* is what is left of the bytes in ``rest``, by default all of them. For llhttp such a request ends with its head. A new parser first gets a head with the
         same framing headers, then the bytes that followed the original head.
         """
         cdef Request request = self.request
-        cdef bytes rest = self.rest
-        if rest is None:
+        if self.rest is None:
             return
+        rest = self.rest if rest is None else rest
         framing = b""
         if request.chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
@@ -379,10 +404,11 @@ cdef class RequestReader:
             self.head_size = self.fed = 0
         return 0
 
-    cdef int add_target(self, bytes part) except -1:
+    cdef int add_target(self, bytes part, const char *at) except -1:
         cdef Request request = self.request
         if self.resuming:
             return 0
+        self.check_head(at)
         request.target = request.target + part if request.target else part
         if len(request.target) > self.most_in_line:
             raise BadRequest("414 URI Too Long", f"longer than {self.most_in_line} bytes")
@@ -395,10 +421,12 @@ cdef class RequestReader:
         value, self.value = self.value or b"", None
         if self.resuming:
             return 0
-        add_to_head(self, 4)
         if self.in_head:
             headers = request.headers
         else:
+            self.head_size += len(b": \r\n")
+            if self.head_size > self.most_in_trailers:
+                raise too_large()
             if request.trailers is None:
                 request.trailers = []
             headers = request.trailers
@@ -412,6 +440,7 @@ cdef class RequestReader:
     cdef int head_ends(self) except -1:
         cdef Request request = self.request
         cdef dict fields = request.fields
+        self.flags = self.parser.flags
         if self.resuming:
             self.resuming = False
             return 0
@@ -419,7 +448,10 @@ cdef class RequestReader:
         fault = fault_of(request, self.host_required)
         if fault is not None:
             raise fault
-        request.keep_alive = llhttp_should_keep_alive(&self.parser)
+        # llhttp overlooks the "close" of an HTTP/1.0 request that has "keep-alive" as well.
+        request.keep_alive = (
+            llhttp_should_keep_alive(&self.parser) and not self.parser.flags & F_CONNECTION_CLOSE
+        )
         request.chunked = item(fields, "HTTP_TRANSFER_ENCODING") is not None
         length = item(fields, "CONTENT_LENGTH")
         if length is not None:
@@ -475,19 +507,19 @@ cdef bytes longer(bytes before, const char *at, size_t size):
 
 
 cdef int on_url(llhttp_t *parser, const char *at, size_t size) except -1:
-    return reader_of(parser).add_target(PyBytes_FromStringAndSize(at, size))
+    return reader_of(parser).add_target(PyBytes_FromStringAndSize(at, size), at)
 
 
 cdef int on_header_field(llhttp_t *parser, const char *at, size_t size) except -1:
     reader = reader_of(parser)
-    add_to_head(reader, size)
+    add_to_head(reader, at, size)
     reader.name = longer(reader.name, at, size)
     return 0
 
 
 cdef int on_header_value(llhttp_t *parser, const char *at, size_t size) except -1:
     reader = reader_of(parser)
-    add_to_head(reader, size)
+    add_to_head(reader, at, size)
     reader.value = longer(reader.value, at, size)
     return 0
 
@@ -516,6 +548,7 @@ cdef int on_body(llhttp_t *parser, const char *at, size_t size) except -1:
 cdef int on_message_complete(llhttp_t *parser) except -1:
     reader = reader_of(parser)
     reader.request.complete = reader.between = True
+    parser.flags = reader.flags  # trailers, such as Connection, change nothing
     return 0 if parser.upgrade else HPE_PAUSED
 
 

@@ -173,8 +173,11 @@ cdef class Handler(WSGIExchange):
 
     cdef Request next_request(self):
         reader = self.reader
-        if reader.rest is not None:
-            reader.resume()  # the application did not change the protocol
+        if not reader.ready and reader.rest is not None:
+            # The application did not change the protocol. It may have read some of the bytes.
+            if self.file is not None and self.file.closed:
+                return None
+            reader.resume(None if self.file is None else self.take_buffered())
         if not reader.ready:
             if reader.error is None:
                 try:
@@ -317,24 +320,28 @@ cdef class Handler(WSGIExchange):
             self.file = BufferedReader(Received(self.reader.rest or b"", self.socket))
         return self.file
 
+    cdef bytes take_buffered(self):
+        """Return the bytes that were received and are left in ``rfile``, and end it."""
+        received, self.file = self.file, None
+        received.raw.ended = True
+        return received.read()
+
     cdef bytes receive_requestline(self):
         """Return the line of ``read_requestline()`` and the bytes that were buffered after it."""
         line = self.read_requestline()
         if not line:
             return b""
-        received, self.file = self.file, None
-        after = b""
-        if received is not None:
-            received.raw.ended = True
-            after = received.read()
+        after = b"" if self.file is None else self.take_buffered()
         return (line.encode("latin-1") if isinstance(line, str) else line) + after
 
     cdef offer_upgrade(self, environ):
+        # The bytes that were not parsed may follow a later request of the client's.
+        asks = self.reader.rest is not None and self.reader.request is self.request
         if not self.input_is_body and asks_for_upgrade(self.request.fields):
             environ["wsgi.input_terminated"] = False
-            if self.reader.rest is not None:
+            if asks:
                 environ["wsgi.input"] = self.rfile
-        if self.request.upgrade == "websocket" and self.reader.rest is not None:
+        if asks and self.request.upgrade == "websocket":
             self.offer_websocket(environ)
 
     cdef bytes head(self, long long known):

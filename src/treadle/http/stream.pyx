@@ -88,7 +88,7 @@ cdef class Stream(WSGIExchange):
             return fault
         if not is_method(request.method):
             return BadRequest("400 Bad Request", "a method that is none")
-        if request.target[:1] != b"/" and (request.target, request.method) != (b"*", "OPTIONS"):
+        if request.target[:1] != b"/" and request.target != b"*":
             return BadRequest("400 Bad Request", "a path that is none")
         if "CONTENT_LENGTH" in request.fields:
             length = request.fields["CONTENT_LENGTH"]
