@@ -24,7 +24,7 @@ class Cut:
     since: float  # when it was sent, or the connection opened if there was no answer on it before
     until: float
     worker: int  # the process id; 0 if there was no answer on the connection before
-    may_cross: bool  # the connection had rested, and no part of the answer came
+    may_cross: bool  # the connection was new or had rested, and no part of the answer came
     why: str
 
 
@@ -65,7 +65,7 @@ class Ledger:
                 sent if known else connection.opened,
                 time.monotonic(),
                 known,
-                bool(known) and not error.began and rested >= REST,
+                not error.began and (not known or rested >= REST),
                 f"{error}, after {connection.answered} answers and {rested:.3f} s of rest",
             )
         )
@@ -73,7 +73,7 @@ class Ledger:
     def cut_in_handshake(self, opened: float, why: Exception) -> None:
         """Note a connection that ended before a request could be sent."""
         nothing = Request(0, "handshake")
-        self._cuts.append(Cut(nothing, opened, time.monotonic(), 0, False, repr(why)))
+        self._cuts.append(Cut(nothing, opened, time.monotonic(), 0, True, repr(why)))
 
     def faults(self, slack: float) -> list[str]:
         """Return what is the server's fault; times may be wrong by *slack* seconds."""
@@ -94,8 +94,7 @@ class Ledger:
         if cut.worker in self.killed:
             return "cut by a kill"
         if not cut.worker:
-            within = (cut.since - slack <= at <= cut.until + slack for at in self.killed.values())
-            return "cut by a kill, before any answer" if any(within) else ""
+            return self._cause_unknown(cut, slack)
         leaves = self.ended.get(cut.worker, 0) >= cut.since - slack
         soon = self.ended.get(cut.worker, 0) <= cut.until + LEAVING
         return (
@@ -103,3 +102,16 @@ class Ledger:
             if leaves and soon and cut.may_cross
             else ""
         )
+
+    def _cause_unknown(self, cut: Cut, slack: float) -> str:
+        """Return why a connection ended without any answer, so that its worker is unknown.
+
+        A worker that leaves waits 0.1 s for the first request of a new connection.
+        """
+        if any(cut.since - slack <= at <= cut.until + slack for at in self.killed.values()):
+            return "cut by a kill, before any answer"
+        late = cut.may_cross and cut.until - cut.since >= REST
+        ends = (at for pid, at in self.ended.items() if pid not in self.killed)
+        if late and any(cut.since - slack <= at <= cut.until + LEAVING for at in ends):
+            return "crossed the end of a new connection, sent again"
+        return ""
