@@ -396,7 +396,10 @@ class WebSocket:
             return
         self.close(_INTERNAL_ERROR if failed else _NORMAL)
         if self._receiving.acquire(timeout=_CLOSE_TIME):
-            self._next_message()
+            try:
+                self._next_message()
+            finally:
+                self._receiving.release()  # who keeps the WebSocket learns that it is closed
 
     def __repr__(self) -> str:
         if self._reader is None:

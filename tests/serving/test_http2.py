@@ -194,6 +194,20 @@ class TestAnswers:
         assert not any("HIDDEN" in key for key in environ)
         assert '"GET /a%20b?c=d HTTP/2" 200 3 ' in here.log[0]
 
+    def test_the_padding_of_nothing_uses_credit_too(self, http2: Start) -> None:
+        with Client(http2(answering(b"x"))) as client:
+            id = client.ask(head("POST"), body=b"")
+            client.until(lambda: id in client.ended)
+            (served,) = (
+                each for each in gc.get_objects() if isinstance(each, Connection) and not each._lost
+            )
+            before = served._unread
+            id = client.ask(head("POST"), body=b"")
+            client.h2.send_data(id, b"", end_stream=True, pad_length=255)
+            client.send()
+            client.until(lambda: id in client.ended)
+            assert served._unread - before == 256
+
     def test_streams_are_served_side_by_side(self, http2: Start) -> None:
         first, second = Event(), Event()
 

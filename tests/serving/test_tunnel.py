@@ -1,5 +1,6 @@
 """WebSockets over HTTP/2 (RFC 8441)."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -174,6 +175,50 @@ class TestHandshake:
             id = client.ask(connect((":protocol", "connect-udp")), body=b"")
             assert client.answer(id)[0] == "501"
 
+    def test_the_case_of_the_protocol(self, http2: Start) -> None:  # noqa: F811
+        with Client(http2(echo_messages)) as client:
+            opened(client, (":protocol", "WebSocket"))
+
+    @pytest.mark.parametrize("length", ["0", "5"])
+    def test_a_tunnel_has_no_length(self, http2: Start, length: str) -> None:  # noqa: F811
+        with Client(http2(echo_messages)) as client:
+            assert client.answer(client.ask(connect(("content-length", length))))[0] == "400"
+
+    def test_only_frames_are_sent(self, http2: Start) -> None:  # noqa: F811
+        def confused(environ: Any, start_response: Any) -> list[bytes]:
+            environ["wsgi.websocket"].accept(None, [("Content-Length", "5")])
+            start_response("200 OK", [])(b"no frame")
+            return [b"none either"]
+
+        here = http2(confused)
+        with Client(here) as client:
+            id = opened(client)
+            assert "content-length" not in dict(client.headers[id])
+            tell(client, id, BYE)
+            client.until(lambda: id in client.ended)
+            assert said(client.body[id]) == [1000]
+        assert here.errors == []
+
+    def test_a_client_that_is_gone_before(self, http2: Start) -> None:  # noqa: F811
+        go = Event()
+
+        def late(environ: Any, start_response: Any) -> list[bytes]:
+            go.wait(5)
+            return echo_messages(environ, start_response)
+
+        here = http2(late)
+        with Client(here) as client:
+            id = client.ask(connect(), body=b"")
+            while not here.requests:
+                treadle.sleep(0)
+            client.h2.reset_stream(id, ErrorCodes.CANCEL)
+            client.h2.ping(b"01234567")
+            client.send()
+            client.until(lambda: client.pings)
+            go.set()
+            assert client.answer(client.ask(head("GET", "/none")))[0] == "500"
+        assert ["KeyError" in each for each in here.errors] == [True]
+
     def test_a_server_that_hands_its_sockets_out(self, http2: Start) -> None:  # noqa: F811
         with Client(http2(echo_messages, policy=LIKE_GEVENT)) as client:
             client.until(lambda: client.h2.remote_settings.max_frame_size)
@@ -238,7 +283,7 @@ class TestStreams:
             client.until(lambda: id in client.ended)
             assert said(client.body[id]) == ["x" * 100, 1000]
 
-    @pytest.mark.parametrize("way", ["reset", "end", "close"])
+    @pytest.mark.parametrize("way", ["reset", "end", "trailers", "close"])
     def test_a_client_that_goes_away(self, http2: Start, way: str) -> None:  # noqa: F811
         codes: list[Any] = []
         left = Event()
@@ -250,10 +295,14 @@ class TestStreams:
                 ws.send("late")
             left.set()
 
-        here = http2(application(waiting))
+        here = http2(application(waiting), replace(UNBOUNDED, header_count=5))
         with Client(here) as client:
             id = opened(client)
-            if way == "reset":
+            if way == "trailers":
+                many = [(f"x-{at}", "1") for at in range(9)]
+                client.h2.send_headers(id, many, end_stream=True)
+                client.send()
+            elif way == "reset":
                 client.h2.reset_stream(id, ErrorCodes.CANCEL)
                 client.send()
             elif way == "end":
@@ -283,6 +332,45 @@ class TestStreams:
             assert client.reset[id] == ErrorCodes.CANCEL
             second = opened(client)
             assert second not in client.reset
+
+    def test_a_client_that_reads_nothing(self, http2: Start) -> None:  # noqa: F811
+        took: list[float] = []
+        got = Event()
+
+        def mixed(environ: Any, start_response: Any) -> list[bytes]:
+            ws = environ["wsgi.websocket"]
+            if environ["PATH_INFO"] == "/big":
+                ws.send(bytes(50_000_000))
+                return []
+            assert ws.receive() == "go"  # although a sender holds the connection
+            began = time.monotonic()
+            with pytest.raises(treadle.Timeout), treadle.Timeout(0.05):
+                ws.send("small")
+            took.append(time.monotonic() - began)
+            got.set()
+            return []
+
+        with Client(http2(mixed, UNBOUNDED)) as client:
+            client.h2.increment_flow_control_window(1 << 30)
+            client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+            client.send()
+            small = client.ask(connect(path="/small"), body=b"")
+            client.until(lambda: client.headers.get(small))
+            client.ask(connect(path="/big"), body=b"")
+            treadle.sleep(0.2)
+            tell(client, small, frame(TEXT, b"go"))
+            assert got.wait(3)
+        assert took[0] < 1
+
+    def test_who_keeps_a_websocket(self, http2: Start) -> None:  # noqa: F811
+        kept: list[Any] = []
+        with Client(http2(application(kept.append))) as client:
+            id = opened(client)
+            tell(client, id, BYE)
+            client.until(lambda: id in client.ended)
+        assert kept[0].receive() is None
+        with pytest.raises(WebSocketError):
+            kept[0].send("late")
 
     def test_an_application_that_fails(self, http2: Start) -> None:  # noqa: F811
         def failing(ws: Any) -> None:

@@ -211,8 +211,9 @@ class Connection:
         """Handle *event*; return False if there were too many such events."""
         if isinstance(event, h2_events.RequestReceived):
             self._open(event)
-        elif isinstance(event, h2_events.DataReceived) and event.data:
-            self._take_body(event)
+        elif isinstance(event, h2_events.DataReceived):
+            self._take_body(event)  # padding uses credit too
+            return bool(event.data) or self._afford(self._control)
         elif isinstance(event, h2_events.StreamEnded):
             if event.stream_id in self._streams:
                 self._streams[event.stream_id].end_body()
@@ -248,7 +249,8 @@ class Connection:
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             stream.add_body(event.data, size)
-        self._control.earn(1)
+        if event.data:
+            self._control.earn(1)
         self._unread += size
         if self._unread >= _CONNECTION_WINDOW // 2:
             self._h2.increment_flow_control_window(self._unread)
@@ -304,6 +306,10 @@ class Connection:
         self._output += self._h2.data_to_send() + frame.serialize()
         # Not here: one client that does not read must not hold up the end of all.
         self._greenlets.spawn(self._say_goodbye)
+
+    def _flush_quietly(self) -> None:
+        with suppress(OSError):  # the client is gone
+            self._flush()
 
     def _say_goodbye(self) -> None:
         with suppress(OSError):
@@ -399,9 +405,10 @@ class Connection:
         if stream.error is not None or self._lost is not None:
             return
         stream.fail(error)
-        with suppress(ProtocolError, OSError):  # it has ended, or the client is gone
+        with suppress(ProtocolError):  # it has ended
             self._h2.reset_stream(stream.id, ErrorCodes.CANCEL)
-            self._flush()
+            # Not here: who gives up must not wait for a client that does not read.
+            self._greenlets.spawn(self._flush_quietly)
 
     def _await_room(self, stream: Stream) -> None:
         if self._no_more is not None:
@@ -435,6 +442,9 @@ class Connection:
 
     def _flush(self, always: bool = False) -> None:
         """Send the pending output; with *always* also the last frames of a lost connection."""
+        self._output += self._h2.data_to_send()
+        if not self._output:
+            return  # the connection's greenlet hears a client that does not read meanwhile
         with self._sending:
             data = bytes(self._output) + self._h2.data_to_send()
             self._output.clear()

@@ -10,7 +10,7 @@ from treadle.http.tunnel import Tunnel
 
 from treadle._core.clock cimport now
 from treadle.http.h1 cimport Request, add_field, fault_of, is_method
-from treadle.http.response cimport HeaderLines
+from treadle.http.response cimport NONE, HeaderLines
 from treadle.http.wsgi cimport WSGIExchange
 
 __all__ = ["Stream"]
@@ -78,7 +78,8 @@ cdef class Stream(WSGIExchange):
             return BadRequest("431 Request Header Fields Too Large", "too many, or too long ones")
         if len(request.target) > limits.request_line:
             return BadRequest("414 URI Too Long", f"longer than {limits.request_line} bytes")
-        if protocol == b"websocket" and self.input_is_body:
+        # As in the Upgrade of HTTP/1.1, the case does not matter (RFC 9110, 7.8).
+        if protocol is not None and protocol.lower() == b"websocket" and self.input_is_body:
             # The application sees what it would see over HTTP/1.1.
             self.tunnel = True
             request.method, request.upgrade = "GET", "websocket"
@@ -91,6 +92,8 @@ cdef class Stream(WSGIExchange):
         if request.target[:1] != b"/" and request.target != b"*":
             return BadRequest("400 Bad Request", "a path that is none")
         if "CONTENT_LENGTH" in request.fields:
+            if self.tunnel:  # its data would end with that length, and h2 counts it
+                return BadRequest("400 Bad Request", "a length of a tunnel")
             length = request.fields["CONTENT_LENGTH"]
             if not (length.isascii() and length.isdigit()):
                 return BadRequest("400 Bad Request", "a length that is none")
@@ -117,6 +120,8 @@ cdef class Stream(WSGIExchange):
 
     def add_trailers(self, list headers):
         """Note *headers*, the trailers that follow the body."""
+        if self.tunnel:
+            return  # nobody reads them, and the end of a tunnel needs no check
         if len(headers) > self.limits.header_count:
             self.fault = BadRequest("431 Request Header Fields Too Large", "too many trailers")
         self.request.trailers = headers
@@ -192,11 +197,18 @@ cdef class Stream(WSGIExchange):
 
         What is returned has the methods of a socket that a WebSocket needs.
         """
+        # A tunnel has no length, and no body that write() could send.
+        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         self.start_response("200 OK", headers)
         self.switched = True
         self.head(-1)
+        self.framing = NONE
         fields, self.fields = self.fields, None
-        self.connection.send_headers(self, fields, False, True)
+        try:
+            self.connection.send_headers(self, fields, False, True)
+        except OSError as exc:
+            self.client_error = exc
+            raise
         return Tunnel(self), b""
 
     cdef await_body(self, Request request):

@@ -36,8 +36,10 @@ class Tunnel:
         while not request.body:
             if request.complete:
                 return b""
-            if stream.unread >= _CREDIT:
+            if stream.unread >= _CREDIT and stream.error is None:
+                # Meanwhile data may come, and a greenlet that sends take the wake-up for it.
                 stream.connection.give_credit(stream)
+                continue
             stream.pause(None if deadline is None else max(deadline - monotonic(), 0.0))
         data: bytes = request.body.popleft()
         if len(data) > size:
