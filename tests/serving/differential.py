@@ -16,19 +16,20 @@ from treadle.http.h1 import BadRequest
 from treadle.http.limits import Limits
 from treadle.http.policy import Policy
 from treadle.pywsgi import WSGIServer
+from treadle.socket import socket
 
 from .conftest import Log
 
 ADDRESS = ("192.0.2.1", 1)
 
 
-class Wire:
-    """A socket that receives *pieces*, one at a time, and then the end."""
+class Wire(socket):
+    """A socket that receives *pieces*, one at a time, and then the end; the system has none."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.pieces = deque(piece for piece in pieces if piece)
         self.sent = bytearray()
-        self.closed = False
+        self.is_closed = False
 
     def recv(self, size: int) -> bytes:
         if not self.pieces:
@@ -44,7 +45,7 @@ class Wire:
         return len(piece)
 
     def sendall(self, data: Any) -> None:
-        assert not self.closed
+        assert not self.is_closed
         self.sent += data
 
     def settimeout(self, seconds: float | None) -> None:
@@ -54,7 +55,7 @@ class Wire:
         pass
 
     def close(self) -> None:
-        self.closed = True
+        self.is_closed = True
 
 
 @dataclass
@@ -135,7 +136,7 @@ class Server:
         self.calls = []
         wire = Wire(pieces)
         self.server.handle(wire, ADDRESS)
-        assert wire.closed
+        assert wire.is_closed
         assert self.errors == []
         return Outcome(self.calls, parsed(bytes(wire.sent), [call.method for call in self.calls]))
 

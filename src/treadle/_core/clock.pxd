@@ -1,8 +1,14 @@
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, int64_t
 
 # The time of the loop's clock in nanoseconds: the system's monotonic time, or the replacement's. A
 # replacement may run Python.
 cdef int64_t now() except? -1
+
+cdef inline int64_t time_in(int64_t length) except? -1:
+    """Return the time in *length* nanoseconds, which is not negative; the last one for any later."""
+    cdef int64_t at = now()
+    return at + length if at <= INT64_MAX - length else INT64_MAX
+
 
 # Whether another source replaces the system's clock.
 cdef bint is_replaced() noexcept

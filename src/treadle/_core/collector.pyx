@@ -1,6 +1,6 @@
 """Collects objects as they become ready, for one greenlet that waits for a number of them."""
 
-from treadle._core.clock cimport nanoseconds, now
+from treadle._core.clock cimport nanoseconds, now, time_in
 from treadle._core.greenlet_api cimport PyGreenlet_Import
 from treadle._core.hub cimport ON_WAIT, made_hub, new_wait, park, unpark
 
@@ -45,4 +45,4 @@ cdef class Collector:
 
 def deadline_after(seconds):
     """Return the loop's time *seconds* from now, in nanoseconds; None if *seconds* is None."""
-    return None if seconds is None else now() + nanoseconds(seconds)
+    return None if seconds is None else time_in(nanoseconds(seconds))

@@ -11,7 +11,7 @@ from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EBADF, EINTR, errno
 from libc.stdint cimport INT32_MAX, int64_t, uint64_t
 
-from treadle._core.clock cimport nanoseconds, now
+from treadle._core.clock cimport nanoseconds, now, time_in
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_READ,
@@ -337,7 +337,7 @@ cdef int wait_foreign(int fd, int event, int64_t timeout, bint asks_again=False)
     cdef Wait probe = new_hub_wait(ON_READ, None)  # gives the hub; raises if called in the hub
     cdef Pollable found
     cdef Descriptor descriptor
-    cdef int64_t deadline = -1 if timeout < 0 else now() + timeout
+    cdef int64_t deadline = -1 if timeout < 0 else time_in(timeout)
     if probe.hub is None:
         return block_thread(fd, event, deadline)
     found = probe.hub.poller.slot(fd)

@@ -15,7 +15,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
 from greenlet import GreenletExit
 
 from treadle._core.aside cimport begin_tracing, tracing_for_thread, tracing_here
-from treadle._core.clock cimport nanoseconds, now
+from treadle._core.clock cimport nanoseconds, time_in
 from treadle._core.collector cimport Collector
 from treadle._core.context cimport inherited_context
 from treadle._core.greenlet_api cimport (
@@ -240,7 +240,7 @@ cdef class Greenlet(Fiber):
     def start_later(self, seconds):
         """Schedule the greenlet to run after *seconds*."""
         if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
-            self.start_timer = set_timer(self.hub, now() + max(nanoseconds(seconds), 0), self,
+            self.start_timer = set_timer(self.hub, time_in(max(nanoseconds(seconds), 0)), self,
                                          start_due)
             if on_spawn:
                 call_spawn_callbacks(self)

@@ -9,7 +9,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport int64_t, uint64_t
 
-from treadle._core.clock cimport idle_until, is_replaced, nanoseconds, now
+from treadle._core.clock cimport idle_until, is_replaced, nanoseconds, now, time_in
 from treadle._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
     PyGreenlet_Import,
@@ -252,7 +252,7 @@ cdef int park(Wait wait, int64_t timeout) except -1:
     if hub.state == HUB_FORKING:
         hub.meet_fork(wait)
     if timeout >= 0:
-        wait.deadline = now() + timeout
+        wait.deadline = time_in(timeout)
         wait.timer = timers_add(&hub.timers, wait.deadline, wait, wait_expired)
     enter(hub, wait)
     # No try statement: the state that Cython saves for one would take up stack in every parked

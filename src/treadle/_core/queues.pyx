@@ -29,7 +29,7 @@ from types import GenericAlias
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from treadle._core.clock cimport check_range, nanoseconds, now
+from treadle._core.clock cimport check_range, nanoseconds, now, time_in
 from treadle._core.hub cimport (
     ON_CHANNEL,
     ON_QUEUE_GET,
@@ -89,7 +89,7 @@ cdef object too_late(object error, object timeout):
 cdef int64_t deadline_after(object timeout) except? -2:
     """Return the loop's time *timeout* seconds from now; -1 if there is no limit."""
     cdef int64_t ns = nanoseconds(timeout)
-    return -1 if ns < 0 else now() + ns
+    return -1 if ns < 0 else time_in(ns)
 
 
 @cython.no_gc_clear  # a finalizer may put into a queue that is garbage itself
@@ -443,7 +443,7 @@ cdef class SimpleQueue:
             return self.get_or_peek(True, block, timeout)
         check_timeout(block, timeout)
         if timeout is not None:
-            deadline = now() + nanoseconds(timeout)
+            deadline = time_in(nanoseconds(timeout))
         while self.size() == 0:  # the item that woke this greenlet may be gone when it runs
             if self.is_shutdown:
                 raise shutdown_class
@@ -774,7 +774,7 @@ cdef class Channel:
         cdef object left = timeout
         operation(&PREEMPTION)
         if timeout is not None:
-            deadline = now() + nanoseconds(timeout)
+            deadline = time_in(nanoseconds(timeout))
         while True:
             if self.offered() > 0:
                 if self.handed:

@@ -18,7 +18,7 @@ from libc.limits cimport INT_MAX, INT_MIN
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from treadle._core.clock cimport check_range, nanoseconds, now
+from treadle._core.clock cimport check_range, nanoseconds, time_in
 from treadle._core.descriptor cimport Descriptor, ask, asked_in_vain, charge, spend
 from treadle._core.poller cimport READ, WRITE
 
@@ -202,7 +202,7 @@ cdef class SocketState(Descriptor):
 
     cdef int64_t limit_of(self, int event) except? -1:
         cdef int64_t limit = self.read_limit if event == READ else self.write_limit
-        return -1 if limit < 0 else now() + limit
+        return -1 if limit < 0 else time_in(limit)
 
     def closed(self):
         """Raise EBADF in all waiters: the descriptor is about to be closed or given away."""
@@ -274,7 +274,7 @@ cdef inline bint never_waits(SocketState io, int flags) noexcept:
 
 
 cdef int64_t deadline_of(SocketState io) except? -1:
-    return -1 if io.timeout < 0 else now() + io.timeout
+    return -1 if io.timeout < 0 else time_in(io.timeout)
 
 
 cdef int wait_or_time_out(SocketState io, int event, int64_t *deadline, bint again) except -1:
@@ -494,7 +494,7 @@ def send(self, data, Py_ssize_t flags=0, timeout=UNSET):
     cdef Py_buffer view
     cdef int64_t deadline = -2
     if timeout is not UNSET:
-        deadline = -1 if timeout is None else now() + nanoseconds(timeout)
+        deadline = -1 if timeout is None else time_in(nanoseconds(timeout))
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
         return transmit(io, <const char *>view.buf, view.len, how, &deadline)

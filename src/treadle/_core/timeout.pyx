@@ -4,7 +4,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
-from treadle._core.clock cimport nanoseconds, now
+from treadle._core.clock cimport nanoseconds, now, time_in
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     Hub,
@@ -107,7 +107,7 @@ cdef class Timeout(BaseException):
     cdef int start_after(self, int64_t ns) except -1:
         self.hub = get_hub()
         self.target = current_greenlet()
-        self.timer = set_timer(self.hub, now() + ns, self, timeout_expired)
+        self.timer = set_timer(self.hub, time_in(ns), self, timeout_expired)
         if not self.counts:
             self.hub.unref_timers += 1
         return 0

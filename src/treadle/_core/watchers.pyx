@@ -11,7 +11,7 @@ import os
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
-from treadle._core.clock cimport nanoseconds, now
+from treadle._core.clock cimport nanoseconds, now, time_in
 from treadle._core.greenlet_api cimport greenlet
 from treadle._core.hub cimport (
     HUB_CLOSED,
@@ -684,7 +684,7 @@ cdef class Timer(Watcher):
             self.after = after
 
     cdef int set(self, object seconds) except -1:
-        self.timer = set_timer(self.loop.hub, now() + nanoseconds(seconds), self, timer_due)
+        self.timer = set_timer(self.loop.hub, time_in(nanoseconds(seconds)), self, timer_due)
         return 0
 
     cdef int begin(self) except -1:
