@@ -46,8 +46,10 @@ STALL = 1_000_000_000
 WAIT = 10_000_000
 #: By how many two equal waits may differ, or by a tenth of them.
 UNEQUAL = 1_000_000
-#: The last moment from which the longest wait still ends within 63 bits of nanoseconds.
+#: The last moment to which a jump may go.
 LAST = 1 << 62
+#: The last time that there is, in nanoseconds: the deadline of each wait that would end later.
+END = (1 << 63) - 1
 
 
 class StrictClockError(RuntimeError):
@@ -175,9 +177,9 @@ class VirtualClock:
             self._real_since = _NATIVE["monotonic_ns"]()
             return False
         if deadline is None:
-            if self._now > LAST:  # the deadline was out of range
-                raise OverflowError("the virtual clock has come to an end: it has only 140 years")
             return False
+        if deadline == END:
+            raise OverflowError("the virtual clock has come to an end: it has only 290 years")
         self._advance(max(self._now, deadline))
         return True
 
