@@ -125,6 +125,8 @@ NO_PLACES = {
     "_core/linkable.pyx:run_links": "it takes a link",
     "_core/links.pyx:remove": "it takes a link",
     "_core/links.pyx:take_collectors": "it takes a link",
+    "_core/native.py:<module>": "it takes a lock that is free",
+    "_core/native.py:nap": "it stops the whole thread for a millisecond, on purpose",
     "_core/queues.pyx:shutdown": "the mutex is held for moments only",
     "_core/system_watchers.pyx:reap": "it asks for a child that has ended",
     "_core/thread_hub.pyx:heir": "it looks at a wait",
