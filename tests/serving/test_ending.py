@@ -11,6 +11,7 @@ import pytest
 
 import treadle
 from treadle import socket
+from treadle.http import ending
 from treadle.http.connection import end_connections
 from treadle.http.limits import Limits
 from treadle.pywsgi import WSGIServer
@@ -42,6 +43,21 @@ def begin_stopping(here: Site) -> Any:
     server.stopping = True
     deadline = time.monotonic() + 5
     return treadle.spawn(end_connections, [server], lambda: len(server.connections), deadline)
+
+
+def test_a_client_that_has_ended_too_is_not_waited_for(
+    site: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler would live on meanwhile, with all that its request and response hold."""
+    sleeps: list[float] = []
+    monkeypatch.setattr(ending, "sleep", sleeps.append)
+    here = site(whole)
+    for _ in range(20):
+        answer = here.exchange(b"GET /short HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert answer.endswith(b"short")
+    while here.server.connections:
+        treadle.sleep(0.001)
+    assert sleeps == []
 
 
 class TestWhatIsOnItsWay:

@@ -62,9 +62,11 @@ def end(sock: Any, server: Any, expecting: bool = True) -> None:
         with suppress(TimeoutError):
             data = socket.recv(sock, _CHUNK)
             size += len(data)
-            if not data and not missing:
-                return
-            if not data:  # nothing can be received, perhaps because this end has shut that down
+            if not data:
+                # The client has ended, which tells mostly that it has got everything; or nothing
+                # can be received, because this end has shut that down.
+                if not missing or not _is_missing_something(sock):
+                    return
                 sleep(LOOK)
 
 
