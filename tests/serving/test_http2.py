@@ -195,9 +195,8 @@ class TestAnswers:
         assert '"GET /a%20b?c=d HTTP/2" 200 3 ' in here.log[0]
 
     def test_the_padding_of_nothing_uses_credit_too(self, http2: Start) -> None:
-        with Client(http2(answering(b"x"))) as client:
-            id = client.ask(head("POST"), body=b"")
-            client.until(lambda: id in client.ended)
+        with Client(http2(echo)) as client:
+            client.answer(client.ask())
             (served,) = (
                 each for each in gc.get_objects() if isinstance(each, Connection) and not each._lost
             )
