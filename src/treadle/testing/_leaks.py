@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from _signal import NSIG  # type: ignore[import-not-found]
+from _signal import getsignal as _native_getsignal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from treadle._core.trial import list_threads, newest_thread
 from treadle.greenlet import getcurrent, kill, killall
 from treadle.hub import get_hub
 from treadle.observe.text import safe_repr
-from treadle.signal import getsignal
+from treadle.signal import _handler_in
 from treadle.testing._clock import wait_all_blocked
 from treadle.testing._openings import is_own, opened_at, recording
 from treadle.threadpool import pools
@@ -124,7 +125,7 @@ class Present(NamedTuple):
             _descriptors() - kept,
             newest_thread(),
             frozenset(pool for pool in pools if pool is not own and _has_threads(pool)),
-            tuple(map(getsignal, range(1, NSIG))),
+            tuple(map(_native_getsignal, range(1, NSIG))),
             _children() - kept,
         )
 
@@ -153,8 +154,11 @@ class Present(NamedTuple):
         ]
         signals = {getattr(watcher, "signalnum", None) for watcher in more.watchers}
         handlers = zip(self.handlers, now.handlers, strict=True)
-        for signum, (before, after) in enumerate(handlers, 1):
-            if before is not after and signum not in signals:
+        for signum, (was_set, is_set) in enumerate(handlers, 1):
+            if was_set is is_set or signum in signals:
+                continue
+            before, after = _handler_in(was_set), _handler_in(is_set)
+            if before is not after:
                 now_is, was = safe_repr(after), safe_repr(before)
                 found.append(f"the handler of signal {signum} is {now_is}, no more {was}")
         for pid in sorted(now.children - self.children):
