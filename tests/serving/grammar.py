@@ -173,10 +173,15 @@ def connection(rng: random.Random) -> bytes:
     return data
 
 
-def mutated(rng: random.Random, data: bytes, bits: Sequence[bytes] = _BITS) -> bytes:
-    """Return *data* with one to four random changes."""
+def mutated(
+    rng: random.Random,
+    data: bytes,
+    bits: Sequence[bytes] = _BITS,
+    counts: Sequence[int] = range(1, 5),
+) -> bytes:
+    """Return *data* with one of *counts* random changes, some of which put one of *bits* in."""
     changed = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.choice(counts)):
         at = rng.randrange(len(changed) + 1)
         kind = rng.randrange(5)
         if kind == 0:

@@ -14,6 +14,7 @@ from treadle.http.limits import Limits
 from treadle.http.policy import LIKE_GEVENT, STRICT, Policy
 
 from .conftest import Site
+from .grammar import in_pieces, mutated
 from .test_bad_requests import CHUNKED, TABLE, get, hello, post
 
 #: How long each test searches. TREADLE_FUZZ_SECONDS sets it for a longer search.
@@ -35,23 +36,10 @@ BITS = [b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\0", b"0", b"\r\n\r\n", b"\x
 BITS += [b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"HTTP/1.1", b"Host: a\r\n"]
 
 
-def mutated(rng: random.Random) -> bytes:
+def mutated_requests(rng: random.Random) -> bytes:
     """Return one to four requests with up to six random changes."""
-    data = bytearray(b"".join(rng.choice(SEEDS) for _ in range(rng.randint(1, 4))))
-    for _ in range(rng.randint(0, 6)):
-        at = rng.randrange(len(data) + 1)
-        kind = rng.randrange(5)
-        if kind == 0:
-            del data[at : at + rng.randint(1, 8)]
-        elif kind == 1:
-            data[at:at] = rng.choice(BITS)
-        elif kind == 2 and at < len(data):
-            data[at] = rng.randrange(256)
-        elif kind == 3:
-            data[at:at] = data[at : at + rng.randint(1, 30)]
-        else:
-            data[at : at + 2] = rng.choice(BITS)
-    return bytes(data)
+    data = b"".join(rng.choice(SEEDS) for _ in range(rng.randint(1, 4)))
+    return mutated(rng, data, BITS, range(7))
 
 
 def outcome(pieces: list[bytes]) -> tuple[list[Any], str | None]:
@@ -72,15 +60,6 @@ def outcome(pieces: list[bytes]) -> tuple[list[Any], str | None]:
         found.append((request.method, request.target, request.headers, body, request.complete))
     status = reader.error.status if reader.error is not None else None
     return found, status
-
-
-def in_pieces(data: bytes, rng: random.Random) -> list[bytes]:
-    pieces = []
-    while data:
-        size = rng.choice((1, 2, 5, 17, 100))
-        pieces.append(data[:size])
-        data = data[size:]
-    return pieces
 
 
 def resident() -> int:
@@ -113,9 +92,9 @@ def test_pieces_do_not_matter() -> None:
     until = time.monotonic() + SECONDS
     count = 0
     while time.monotonic() < until:
-        data = mutated(rng)
+        data = mutated_requests(rng)
         whole, error = outcome([data])
-        parts, error_in_parts = outcome(in_pieces(data, rng))
+        parts, error_in_parts = outcome(in_pieces(rng, data))
         where = f"seed {seed}, case {count}: {data!r}"
         assert [each[:3] for each in whole] == [each[:3] for each in parts], where
         assert (error is None) == (error_in_parts is None), where
@@ -142,7 +121,7 @@ def test_a_server_survives(site: Callable[..., Site], application: Any, policy: 
     here = site(application, LIMITS, policy=policy)
     until = time.monotonic() + SECONDS / 2
     while time.monotonic() < until:
-        data = mutated(rng)
+        data = mutated_requests(rng)
         try:
             answer = here.exchange(data, end=True)
         except ConnectionResetError:

@@ -66,6 +66,16 @@ def tell(client: Client, id: int, data: bytes) -> None:
         data = data[room:]
 
 
+def echoing_after(go: Event) -> Any:
+    """Return an application that accepts its WebSocket when *go* is set."""
+
+    def late(environ: Any, start_response: Any) -> list[bytes]:
+        go.wait(5)
+        return echo_messages(environ, start_response)
+
+    return late
+
+
 def stay_open(client: Client) -> None:
     """Let *client* hear what comes after a GOAWAY, which h2 refuses (against RFC 9113, 6.8)."""
 
@@ -201,12 +211,7 @@ class TestHandshake:
 
     def test_a_client_that_is_gone_before(self, http2: Start) -> None:  # noqa: F811
         go = Event()
-
-        def late(environ: Any, start_response: Any) -> list[bytes]:
-            go.wait(5)
-            return echo_messages(environ, start_response)
-
-        here = http2(late)
+        here = http2(echoing_after(go))
         with Client(here) as client:
             id = client.ask(connect(), body=b"")
             while not here.requests:
@@ -401,12 +406,7 @@ class TestStreams:
 
     def test_a_stop_before_it_is_accepted(self, http2: Start) -> None:  # noqa: F811
         go = Event()
-
-        def late(environ: Any, start_response: Any) -> list[bytes]:
-            go.wait(5)
-            return echo_messages(environ, start_response)
-
-        here = http2(late)
+        here = http2(echoing_after(go))
         with Client(here) as client:
             stay_open(client)
             id = client.ask(connect(), body=b"")

@@ -10,6 +10,7 @@ from _signal import NSIG  # type: ignore[import-not-found]
 from _signal import getsignal as _native_getsignal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from signal import Handlers
 from typing import Any, NamedTuple
 
 from treadle._core.crew import all_workers
@@ -154,11 +155,9 @@ class Present(NamedTuple):
         ]
         signals = {getattr(watcher, "signalnum", None) for watcher in more.watchers}
         handlers = zip(self.handlers, now.handlers, strict=True)
-        for signum, (was_set, is_set) in enumerate(handlers, 1):
-            if was_set is is_set or signum in signals:
-                continue
-            before, after = _handler_in(was_set), _handler_in(is_set)
-            if before is not after:
+        for signum, pair in enumerate(handlers, 1):
+            before, after = map(_named, pair) if pair[0] is not pair[1] else pair
+            if before is not after and signum not in signals:
                 now_is, was = safe_repr(after), safe_repr(before)
                 found.append(f"the handler of signal {signum} is {now_is}, no more {was}")
         for pid in sorted(now.children - self.children):
@@ -176,6 +175,11 @@ class Present(NamedTuple):
                 break
             nap()
         return found
+
+
+def _named(handler: Any) -> Any:
+    """What signal.getsignal() returns where the system has *handler*."""
+    return Handlers(handler) if type(handler) is int else _handler_in(handler)
 
 
 def _of_process() -> frozenset[str]:
