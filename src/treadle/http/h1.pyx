@@ -321,6 +321,7 @@ cdef class RequestReader:
         that it makes no difference in which pieces they come. The method and the target have a
         limit of their own.
         """
+        cdef Py_ssize_t size
         size = self.fed + (end - self.start) - PyBytes_GET_SIZE(self.request.target)
         if size - len(b"  HTTP/1.1\r\n\r\n") > self.most_in_head:
             raise too_large()
