@@ -402,3 +402,32 @@ def test_killed_imap_ends():
     assert not reader.ready()  # the first task still runs
     reader.kill()
     pool.kill()
+
+
+def test_one_greenlet_has_several_groups_locals_and_links():
+    first, second = Group(), Group()
+    local = treadle.local.local()
+    told = []
+
+    def work():
+        local.value = 1
+        treadle.sleep(0.01)
+
+    greenlet = treadle.spawn(work)
+    settle()
+    first.add(greenlet)
+    second.add(greenlet)
+    greenlet.rawlink(told.append)
+    assert greenlet.has_links() == 3
+    first.discard(greenlet)
+    assert greenlet.has_links() == 2
+    greenlet.unlink_all()
+    assert greenlet.has_links() == 1  # groups need theirs
+    greenlet.rawlink(told.append)
+    first.add(greenlet)
+    greenlet.join()
+    settle()
+    assert told == [greenlet]
+    assert not first
+    assert not second
+    assert greenlet.has_links() == 0

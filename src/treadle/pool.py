@@ -19,6 +19,7 @@ from typing import (
     overload,
 )
 
+from treadle._core.greenlet import new_greenlet
 from treadle._core.groups import Members
 from treadle.event import AsyncResult, Event
 from treadle.greenlet import Greenlet, GreenletExit, getcurrent, joinall
@@ -556,7 +557,7 @@ class Group(GroupMappingMixin):
             A :class:`Pool` first waits for a free place. The arguments are those of
             :attr:`greenlet_class`.
             """
-            greenlet = self.greenlet_class(*args, **kwargs)
+            greenlet = new_greenlet(self.greenlet_class, args, kwargs)
             self.start(greenlet)
             return greenlet
 

@@ -1,5 +1,6 @@
 from cpython.object cimport PyObject
 
+from treadle._core.collector cimport Collector
 from treadle._core.hub cimport Fiber
 from treadle._core.links cimport Links
 from treadle._core.timers cimport treadle_timer
@@ -27,7 +28,8 @@ cdef class Greenlet(Fiber):
     cdef object keywords             # the keyword arguments; None if there are none
     cdef object result               # the value; a Failure if it failed
     cdef WaitQueue joiners           # the waits for its end; None if there were never any
-    cdef Links links                 # Collectors and callbacks; None if there were never any
+    cdef Collector collector         # the first that was linked: a group's members, mostly
+    cdef Links links                 # other Collectors, and callbacks; None if there were never any
     cdef unsigned char life          # a Life, in one byte: it adds to the size of every greenlet
     cdef unsigned char notifying     # run_links() is queued
     cdef unsigned char urgent        # a killer waits for its end, and runs at once then

@@ -13,6 +13,8 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 spawn_callbacks: set[Callable[[Any], object]]
 
+def new_greenlet(cls: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
 class Greenlet(Fiber, Generic[_T_co]):
     _run: Callable[..., _T_co] | None
     @overload

@@ -90,6 +90,16 @@ cdef extern from *:
     bint is_made_as "treadle_is_made_as"(object cls, type base) noexcept
     object make "treadle_make"(object cls, tuple no_args)
 
+cpdef object new_greenlet(cls, tuple args, dict kwargs):
+    """Return ``cls(*args, **kwargs)``, by a shorter way if *cls* is made as Greenlet is."""
+    cdef Greenlet new
+    if not args or kwargs or not is_made_as(cls, Greenlet):
+        return cls(*args, **kwargs)
+    new = make(cls, ())
+    new.prepare(args[0], args[1:], None)
+    return new
+
+
 cdef int inherit_all(Fiber new) except -1:
     """Give a new greenlet what it inherits from the current one: the context, and tracing."""
     context = inherited_context()
@@ -251,12 +261,7 @@ cdef class Greenlet(Fiber):
 
         The greenlet does not begin before the caller waits for something.
         """
-        cdef Greenlet new
-        if args and not kwargs and is_made_as(cls, Greenlet):
-            new = make(cls, ())
-            new.prepare(args[0], args[1:], None)
-        else:
-            new = cls(*args, **kwargs)
+        cdef Greenlet new = new_greenlet(cls, args, kwargs)
         new.start()
         return new
 
@@ -509,6 +514,9 @@ cdef class Greenlet(Fiber):
 
     cdef int add_link(self, link) except -1:
         cdef Links links = self.links  # comparing callbacks may run unlink_all()
+        if self.collector is None and isinstance(link, Collector):
+            self.collector = link
+            return 0
         if links is None:
             links = self.links = Links.__new__(Links)
         links.add(link, None)
@@ -531,7 +539,9 @@ cdef class Greenlet(Fiber):
     def unlink(self, callback):
         """Remove *callback* from the links, once; do nothing if it is not linked."""
         cdef Links links = self.links  # comparing callbacks may run unlink_all()
-        if links is not None:
+        if callback is not None and callback is self.collector:
+            self.collector = None
+        elif links is not None:
             links.remove(callback)
 
     def unlink_all(self):
@@ -546,6 +556,7 @@ cdef class Greenlet(Fiber):
     def has_links(self):
         """Return the number of links and of greenlets that wait, without the link of its locals."""
         cdef Py_ssize_t count = 0 if self.joiners is None else self.joiners.count
+        count += self.collector is not None and self.collector is not self.trace
         if self.links is not None:
             for link, _ in self.links.pairs():
                 count += link is not self.trace
@@ -554,7 +565,9 @@ cdef class Greenlet(Fiber):
     cdef int notify(self) except -1:
         """Schedule the callable links, then wake the joiners and tell the Collectors."""
         cdef list collectors = None
+        cdef Collector first = self.collector
         cdef Links links = self.links
+        self.collector = None
         if links is not None:
             collectors = links.take_collectors()
             if links.count() and not self.notifying and self.hub.state != HUB_CLOSED:
@@ -566,6 +579,8 @@ cdef class Greenlet(Fiber):
                     self.joiners.grant_last_urgently()
                 else:
                     self.joiners.grant()
+        if first is not None:
+            first.add(self)
         if collectors is not None:
             for link in collectors:
                 (<Collector>link).add(self)
