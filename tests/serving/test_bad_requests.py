@@ -119,6 +119,7 @@ TABLE: dict[str, tuple[bytes, int]] = {
     "method alone": (b"FOO\r\n\r\n", 400),
     "tabs": (b"GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "CONNECT": (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+    "PRI": (b"PRI / HTTP/1.0\r\n\r\n", 501),
     "relative target": (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "absolute target without a host": (b"GET http:/// HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     "an asterisk for a path": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),

@@ -24,11 +24,11 @@ __all__ = ["BadRequest", "Request", "RequestReader", "is_host", "variable"]
 # Methods that are for proxies and for other versions of HTTP.
 cdef frozenset NOT_SERVED = frozenset({"CONNECT", "PRI"})
 
-# The methods by which llhttp parses requests: its numbers 0 to 34, and QUERY. The others that it
-# knows are of RTSP.
+# The methods by which llhttp parses requests: its numbers 0 to 33, and QUERY. The others that it
+# knows are of RTSP, and PRI, after which it wants what HTTP/2 begins with.
 cdef dict METHODS = {
     (<bytes>llhttp_method_name(_at)): (<bytes>llhttp_method_name(_at)).decode("ascii")
-    for _at in (*range(35), 46)
+    for _at in (*range(34), 46)
 }
 
 cdef enum:
