@@ -78,7 +78,9 @@ async def main():
     assert await asyncio.to_thread(job) == 7
     return time.monotonic() - ended
 
-late = [treadle.spawn(asyncio.run, main()).get(), asyncio.run(main())]
+# The fastest of five: a busy machine delays some, and a loop that is not woken delays each.
+late = [min(treadle.spawn(asyncio.run, main()).get() for _ in range(5))]
+late.append(min(asyncio.run(main()) for _ in range(5)))
 print(max(late) < 0.02)
 """
     assert run(source) == "True\n"

@@ -530,7 +530,7 @@ STRICTER: dict[str, Difference] = {
     ),
     "blank in a chunk's line": Difference(
         "senders must not write it (RFC 9112, 7.1.1), and servers differ in how they read it",
-        in_sizes(rb"[ \t](?=[^\"]*(\"[^\"]*\"[^\"]*)*\r\n)"),
+        in_sizes(rb"[ \t](?=(%b|[^\"])*\r\n)" % _QUOTED),
         get(CHUNKED, rest=b"1 \r\na\r\n0\r\n\r\n"),
     ),
     "chunk extension": Difference(
