@@ -613,7 +613,7 @@ def compare(reference: Reference, outcome: Outcome, *, like_gevent: bool) -> lis
         if call.fault == "bad" and cut_line(message):
             return []
         if call.fault != want.fault:
-            if message.end == "bad" and call.fault == "":
+            if message.end == "bad":
                 return explained(laxer, message.head, message.raw, "a body that is taken")
             return explained(STRICTER, message.head, message.raw, "a body that is not taken")
         if call.body != want.body and not want.fault:
