@@ -541,6 +541,31 @@ class TestCommandLine:
             assert (treadle.stdout, treadle.stderr) == (plain.stdout, plain.stderr), target
             assert "{'x': <class 'int'>}" in plain.stdout
 
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["-cimport sys; print(sys.argv)", "-c", "-mx", "--", "--gevent"],
+            ["-mshow", "-cx", "-y"],
+            ["-c", "-print(1) if 0 else print(2)", "-x"],
+        ],
+    )
+    def test_run_takes_flags_as_python_does(
+        self, arguments: list[str], tmp_path: pathlib.Path
+    ) -> None:
+        (tmp_path / "show.py").write_text("import sys; print(sys.argv)")
+        plain, treadle = (
+            subprocess.run(
+                [sys.executable, *command, *arguments],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=100,
+                check=True,
+            )
+            for command in ([], ["-m", "treadle", "run"])
+        )
+        assert (treadle.stdout, treadle.stderr) == (plain.stdout, plain.stderr)
+
     FAILS = (
         "import sys\n"
         "print(__name__, sys.argv, repr(sys.path[0]), '__file__' in globals(), sys.stdin.read())\n"
