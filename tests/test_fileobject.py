@@ -406,6 +406,63 @@ def test_who_is_interrupted_in_a_buffered_write_repeats_nothing() -> None:
     assert (bytes(range(250)) * 800).startswith(everything.get(timeout=30))
 
 
+@pytest.mark.parametrize("how", ["killed", "timed out", "in flush()", "thread ended"])
+def test_lines_of_others_outlive_who_flushes_them(how: str) -> None:
+    """A greenlet that flushes the lines of three is stopped."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    file = FileObject(writing, "w", encoding="utf-8")
+    reported: list[str] = []
+
+    def write(name: str, count: int) -> None:
+        for number in range(count):
+            line = f"{name}:{number}:{80 * chr(252)}\n"
+            file.write(line)
+            reported.append(line)
+
+    def flush() -> None:
+        write("last", 3)
+        with treadle.Timeout(0.01 if how == "timed out" else None, False):
+            if how in ("in flush()", "thread ended"):
+                file.flush()
+            else:
+                write("last", 500)
+
+    for name in ("one", "two"):
+        treadle.spawn(write, name, 40).get()  # 13 KiB, more than fits the pipe and the buffer
+    if how == "thread ended":
+        leave_waiting(flush)
+    else:
+        flushing = treadle.spawn(flush)
+        treadle.sleep(0.02)
+        flushing.kill()
+    everything = treadle.spawn(FileObject(reading, "r", encoding="utf-8").readlines)
+    write("after", 1)
+    file.close()
+    found = everything.get(timeout=5)
+    assert [line for line in found if line in reported] == reported
+    assert len(found) <= len(reported) + 1  # the last line of the one that was stopped
+
+
+def test_who_is_interrupted_again_and_again_piles_nothing_up() -> None:
+    reading, writing = os.pipe()
+    with FileObject(writing, "w") as file:
+        for _ in range(40):
+            with treadle.Timeout(0.001, False):
+                file.write("x" * 8000)
+        everything = treadle.spawn(FileObject(reading, "r").read)
+    assert len(everything.get(timeout=5)) < 65536 + 4 * 8192
+
+
+def test_a_text_file_over_a_broken_pipe_closes() -> None:
+    reading, writing = os.pipe()
+    file = FileObject(writing, "w")
+    os.close(reading)
+    with pytest.raises(BrokenPipeError):
+        file.write("x" * 20_000)
+    file.close()
+
+
 class Slow(FileObjectThread):
     """A file whose ``slow()`` is a call that goes on until :attr:`gate` is open."""
 

@@ -7,6 +7,7 @@ import py_compile
 import subprocess
 import sys
 import zipapp
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -541,6 +542,31 @@ class TestCommandLine:
             assert (treadle.stdout, treadle.stderr) == (plain.stdout, plain.stderr), target
             assert "{'x': <class 'int'>}" in plain.stdout
 
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["-cimport sys; print(sys.argv)", "-c", "-mx", "--", "--gevent"],
+            ["-mshow", "-cx", "-y"],
+            ["-c", "-print(1) if 0 else print(2)", "-x"],
+        ],
+    )
+    def test_run_takes_flags_as_python_does(
+        self, arguments: list[str], tmp_path: pathlib.Path
+    ) -> None:
+        (tmp_path / "show.py").write_text("import sys; print(sys.argv)")
+        plain, treadle = (
+            subprocess.run(
+                [sys.executable, *command, *arguments],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=100,
+                check=True,
+            )
+            for command in ([], ["-m", "treadle", "run"])
+        )
+        assert (treadle.stdout, treadle.stderr) == (plain.stdout, plain.stderr)
+
     FAILS = (
         "import sys\n"
         "print(__name__, sys.argv, repr(sys.path[0]), '__file__' in globals(), sys.stdin.read())\n"
@@ -599,3 +625,52 @@ class TestCommandLine:
         )
         assert self.treadle("run", "--gevent", script).stdout == "gevent.no_such_module\n"
         assert os.path.exists(script)
+
+
+@pytest.mark.parametrize("way", ["importlib.reload(module)", "again()"])
+@pytest.mark.parametrize(
+    "name", ["socket", "os", "signal", "select", "threading", "treadle.socket", "treadle.os"]
+)
+def test_modules_that_are_loaded_again_stay_patched(
+    name: str, way: str, fresh: Callable[..., str]
+) -> None:
+    """Otherwise the first call that waits for another greenlet blocks them all."""
+    fresh(
+        f"""
+import sys, importlib
+from treadle import monkey; monkey.patch_all()
+import os, select, signal, socket, threading, time
+module = importlib.import_module({name!r})
+file, spec = getattr(module, "__file__", None), module.__spec__
+def again():
+    global module, os, select, signal, socket
+    del sys.modules[{name!r}]
+    module = importlib.import_module({name!r})
+    if "." not in {name!r} and {name!r} != "threading":
+        globals()[{name!r}] = module
+{way}
+assert getattr(module, "__file__", None) == file
+assert type(module.__spec__.loader) is type(spec.loader), module.__spec__
+assert module.__loader__ is module.__spec__.loader
+server = socket.create_server(("127.0.0.1", 0))
+def serve():
+    connection, _ = server.accept()
+    connection.sendall(connection.recv(9))
+    connection.close()
+threading.Thread(target=serve).start()
+client = socket.create_connection(server.getsockname(), timeout=socket._GLOBAL_DEFAULT_TIMEOUT)
+client.sendall(b"text")
+assert client.recv(9) == b"text"
+client.close()
+server.close()
+reader, writer = os.pipe()
+threading.Timer(0.01, os.write, (writer, b"x")).start()
+assert os.read(reader, 1) == b"x"
+threading.Timer(0.01, os.write, (writer, b"x")).start()
+assert select.select([reader], [], [])[0] == [reader]
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
+time.sleep(0.01)
+""",
+        timeout=20,
+    )

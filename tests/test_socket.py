@@ -578,6 +578,28 @@ def test_the_systems_own_limits_of_waits(module: Any, tmp_path: Path) -> None:
         assert_limited(client.connect, server.getsockname())
 
 
+@pytest.mark.parametrize("count", [None, 3, 2**40, 2**63, 2**70, 0])
+def test_sendfile_takes_numbers_as_natively(count: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+
+    def outcome(module: Any, offset: int, timeout: float | None) -> object:
+        left, right = module.socketpair()
+        with left, right, open(path, "rb") as file:
+            left.settimeout(timeout)
+            right.setblocking(False)
+            try:
+                sent = left.sendfile(file, offset, count)
+            except (OSError, OverflowError, ValueError) as exc:
+                return type(exc), getattr(exc, "errno", None)
+            return sent, sent and right.recv(100), file.tell()
+
+    for offset in (0, 5, 10, 11, 2**31, 2**62, 2**63 - 1, 2**63, 2**70, -1, -(2**70)):
+        for timeout in (None, 5):
+            found = outcome(socket, offset, timeout)
+            assert found == outcome(native, offset, timeout), offset
+
+
 def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 1000)

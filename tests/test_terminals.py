@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -224,6 +225,47 @@ def test_two_greenlets_read_standard_input() -> None:
             process.stdin.write(b"%d\n" % number)
             process.stdin.flush()
         assert process.stdout.read() == rb"True '0\n' '1\n' b'2\n' b'3\n'" + b"\n"
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        ("sys.stdin.readline()", "sys.stdin.readline()"),
+        ("next(sys.stdin, '')", "next(sys.stdin, '')"),
+        ("sys.stdin.readline()", "next(sys.stdin, '')"),
+        ("sys.stdin.read(5)", "next(sys.stdin, '')"),
+        ("''.join(sys.stdin.readlines())", "sys.stdin.read(5)", "sys.stdin.read()"),
+        ("sys.stdin.buffer.read1(500).decode()", "sys.stdin.readline()", "sys.stdin.read(5)"),
+    ],
+)
+def test_greenlets_that_share_standard_input_lose_nothing(ways: tuple[str, ...]) -> None:
+    """Each takes a while with what it has read, and the lines come three at a time."""
+    command = program(f"""
+        parts = []
+        def read(way):
+            while part := eval(way):
+                parts.append(part)
+                treadle.sleep(0.015)
+        readers = [treadle.spawn(read, way) for way in 2 * {ways!r}]
+        treadle.joinall(readers, raise_error=True)
+        whole = sorted("".join(parts).splitlines())
+        got = [whole if "read1" not in {ways!r}[0] else sorted("".join(parts))]
+    """)
+    lines = "".join(f"{number:4}\n" for number in range(30))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == b"begin\n"
+        for begin in range(0, len(lines), 17):
+            process.stdin.write(lines[begin : begin + 17].encode())
+            process.stdin.flush()
+            for _ in range(100):
+                time.sleep(0.001)
+                if fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)) == bytes(4):
+                    break  # one of them has taken it
+        process.stdin.close()
+        expected = sorted(lines if "read1" in ways[0] else lines.splitlines())
+        assert process.stdout.read().decode() == f"True {expected!r}\n"
 
 
 # -- descriptors

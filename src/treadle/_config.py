@@ -8,7 +8,10 @@ is first used.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -181,11 +184,30 @@ class ImportableSetting(WordsSetting):
         cls.shortname_map = shortnames
 
     def get(self) -> Any:
-        """Return the object. Raises ImportError if it cannot be imported."""
+        """Return the object. Raises ImportError if it cannot be imported.
+
+        Raises RuntimeError while the interpreter takes its modules apart, as no import works then.
+        """
         value = super().get()
         if isinstance(value, list):
-            value = self.__dict__["value"] = self.import_one_of(value)
+            try:
+                value = self.__dict__["value"] = self.import_one_of(value)
+            except ImportError:
+                if sys.is_finalizing():
+                    text = f"can't import {self.name} ({value}) at interpreter shutdown"
+                    raise RuntimeError(text) from None
+                raise
         return value
+
+    def keep(self) -> None:
+        """Get the object if its module is loaded, while that can be done: finalizers may use it."""
+        value = super().get()
+        path = value[0] if isinstance(value, list) and value else None
+        if isinstance(path, str):
+            path = self.shortname_map.get(path, path)
+        if isinstance(path, str) and path.rpartition(".")[0] in sys.modules:
+            with suppress(ImportError):
+                self.get()
 
     def convert(self, value: Any) -> Any:
         value = super().convert(value)
@@ -493,6 +515,13 @@ def read_gevent_environment() -> None:
             setting.default = setting.gevent_default
             if "value" not in setting.__dict__:
                 setting.set(setting.default)
+
+
+@atexit.register
+def _keep_objects() -> None:
+    for setting in config.__dict__["settings"].values():
+        if isinstance(setting, ImportableSetting):
+            setting.keep()
 
 
 _apply_environment()

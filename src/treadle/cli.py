@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--delay", type=float, default=0.5, help="seconds each page takes (default: 0.5)"
     )
     commands.add_parser("version", help="print versions, poller, clock and platform")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(split_joined(arguments))
     if options.command in ("run", "doctor"):
         is_file = not options.module and not options.code and options.target != "-"
         if is_file and not os.path.exists(options.target):
@@ -96,6 +96,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_demo(options.pages, options.delay)
     print(version_text())
     return 0
+
+
+def split_joined(arguments: list[str]) -> list[str]:
+    """Return *arguments* with "-cCODE" and "-mMODULE", which python takes, in two parts."""
+    if not arguments or arguments[0] not in ("run", "doctor"):
+        return arguments
+    for place, argument in enumerate(arguments):
+        if argument[:2] in ("-c", "-m"):
+            before, after = [*arguments[:place], argument[:2]], arguments[place + 1 :]
+            if len(argument) > 2:
+                after = [argument[2:], *after]
+            # Code such as "-x" is no flag.
+            return [*before, *(["--"] if after and after[0][:1] == "-" else []), *after]
+        if place > 0 and not argument.startswith("--"):
+            break  # what follows belongs to the program
+    return arguments
 
 
 def prepare(as_gevent: bool, patch: bool = True) -> None:

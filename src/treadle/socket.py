@@ -324,12 +324,26 @@ class socket(_native):
             raise _GiveupOnSendfile(error) from None
         if _native_sendfile is None:
             raise _GiveupOnSendfile("this system copies no files to sockets")
+        if not size and count is None:
+            return 0
         at = offset = _index(offset)
         end = size if count is None else offset + _index(count)
+        if count is not None and end - offset > _sys.maxsize:
+            raise OverflowError("Python int too large to convert to C ssize_t")
+
+        def attempt(part: int) -> int:
+            try:
+                return _native_sendfile(self.fileno(), fd, at, part)  # type: ignore[no-any-return]
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                if at > offset:
+                    raise
+                raise _GiveupOnSendfile(error) from None
+
         try:
-            while at < end:
-                part = min(end - at, _SENDFILE_PART)
-                sent = self._when_ready(_WRITE, _native_sendfile, self.fileno(), fd, at, part)
+            while at < end or at == offset:  # the system knows whether it is too large
+                sent = self._when_ready(_WRITE, attempt, max(1, min(end - at, _SENDFILE_PART)))
                 if not sent:
                     break
                 at += sent

@@ -132,6 +132,50 @@ thing = Thing()
     assert (done.returncode, done.stdout, done.stderr) == (0, WITHOUT_A_HUB[call], "")
 
 
+#: Calls, and what they print when a program ends whose hub was never asked for any of this.
+WITH_A_BARE_HUB = {
+    "treadle.sleep(0.001)": "None",
+    "hub.loop.timer(1)": "can't import loop (['treadle.core.loop']) at interpreter shutdown",
+    "hub.threadpool": (
+        "can't import threadpool (['treadle.threadpool.ThreadPool']) at interpreter shutdown"
+    ),
+    "len(socket.getaddrinfo(b'127.0.0.1', 1)) > 0": "True",
+    "treadle.kill(treadle.Greenlet())": "None",
+    "treadle.with_timeout(0.001, treadle.sleep, 1, timeout_value='late')": "late",
+    "ends[0].recv(1)": "timed out",
+    "select.select([ends[0]], [], [], 0.001)": "([], [], [])",
+}
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_finalizers_of_a_program_that_used_its_hub_little(is_loaded: bool) -> None:
+    program = f"""
+import os, treadle
+from treadle import select, socket
+if {is_loaded}: import treadle.core, treadle.threadpool
+treadle.sleep(0)
+hub = treadle.get_hub()
+ends = socket.socketpair()
+ends[0].settimeout(0.001)
+class Thing:
+    def __del__(self, write=os.write, names=globals().copy()):
+        for call in {list(WITH_A_BARE_HUB)}:
+            try: result = eval(call, names)
+            except BaseException as exc: result = exc
+            write(1, f"{{result}}\\n".encode())
+thing = Thing()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=30
+    )
+    expected = list(WITH_A_BARE_HUB.values())
+    found = done.stdout.splitlines()
+    if is_loaded:
+        assert not any("can't import" in line for line in found[1:3])
+        found[1:3] = expected[1:3]
+    assert (done.returncode, found, done.stderr) == (0, expected, "")
+
+
 LEFT = """
 import os, treadle
 def fail(text): raise ValueError(text)

@@ -78,8 +78,10 @@ class Cell:
         No timer of short intervals: it would hide that a wake-up is lost.
         """
         with treadle.Timeout(HANGS, AssertionError(f"hangs: {what}")):
-            while not condition():
-                self.ended.clear()
+            while True:
+                self.ended.clear()  # first: the condition may run a finalizer, which waits
+                if condition():
+                    return
                 self.ended.wait()
 
     def make_wait(self, place: Place, call: Callable[[], object] | None = None) -> Wait:

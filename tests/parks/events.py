@@ -264,6 +264,9 @@ def handler_forks(cell: Cell) -> None:
 class Finalized:
     """Garbage whose finalizer waits at a place of the same kind."""
 
+    #: Whether such a finalizer waits.
+    waits = False
+
     def __init__(self, place: Place, ran: list[BaseException | None]) -> None:
         self.cycle = self
         self.place = place
@@ -277,19 +280,26 @@ class Finalized:
             again = Finalized(self.place, self.ran)
             again.thread = self.thread
             return
+        Finalized.waits = True
         try:
             treadle.spawn_later(SOON, self.place.give)
             self.place.park()
             self.ran.append(None)
         except BaseException as exc:
             self.ran.append(exc)
+        finally:
+            Finalized.waits = False
 
 
 @event
 def finalizer_waits_in_the_poll(cell: Cell) -> None:
     ran: list[BaseException | None] = []
-    garbage(cell.one_more(), ran)
-    in_main(cell, gc.collect)
+    gc.disable()  # else it may run in the hub, which cannot wait
+    try:
+        garbage(cell.one_more(), ran)
+        in_main(cell, gc.collect)
+    finally:
+        gc.enable()
     assert ran == [None], ran
 
 
@@ -315,11 +325,10 @@ def finalizer_waits_in_the_call(cell: Cell) -> None:
             gc.set_threshold(*thresholds)
 
     cell.park(cell.mine, park)
-    for _ in range(20):
-        treadle.sleep(SOON)
-        if ran:  # now the call itself begins
-            break
-    treadle.sleep(SOON)
+    with treadle.Timeout(HANGS, AssertionError("hangs: the finalizer")):
+        while Finalized.waits:
+            treadle.sleep(SOON)
+    treadle.sleep(SOON)  # now the call itself begins
     cell.finish()
     gc.collect()
     assert ran == [None], ran

@@ -101,6 +101,7 @@ ABOVE = {
 
 #: file:function -> why it is no place.
 NO_PLACES = {
+    "_config.py:keep": "it reads a setting",
     "_config.py:set": "it applies a setting",
     "_core/aside.pyx:park_with_state": "park() calls it, at any place",
     "_core/chooser.pyx:choose": "it asks a schedule of treadle.testing",

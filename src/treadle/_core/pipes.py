@@ -24,8 +24,10 @@ from treadle._core.turns import Turn as _Turn
 _READ, _WRITE = 1, 2
 # What closing a file uses: the interpreter closes the last files when the builtins have gone.
 _bytes, _getattr, _isinstance, _len = bytes, getattr, isinstance, len
-_memoryview, _OSError = memoryview, OSError
+_memoryview, _OSError, _BlockingIOError = memoryview, OSError, BlockingIOError
 _super: Any = super
+#: The most bytes that a text file collects before it gives them to its buffer.
+_COLLECTED = 8192
 
 
 class PipeIO(_io.RawIOBase):
@@ -46,6 +48,8 @@ class PipeIO(_io.RawIOBase):
         self._writes_parts = buffered
         #: What the buffer has given to a write that waits, otherwise None.
         self.waiting: Any = None
+        #: Whether the system refused the last write of the buffer.
+        self.refused = False
 
     def readinto(self, buffer: Any) -> int | None:
         """Wait for data and read it into *buffer*; return the number of bytes, 0 at the end.
@@ -92,10 +96,15 @@ class PipeIO(_io.RawIOBase):
 
     def _write_part(self, fd: int, octets: Any, part: int) -> int | None:
         self.waiting = octets
+        self.refused = False
         try:
             while octets.nbytes:
                 _await_ready(fd, _WRITE)
-                size = self._raw.write(octets[:part])
+                try:
+                    size = self._raw.write(octets[:part])
+                except _OSError:
+                    self.refused = True
+                    raise
                 if size is not None or not self._waits(fd):
                     return size
                 _wait_for(fd, _WRITE)
@@ -163,6 +172,8 @@ class Turns:
         self.size = size
         #: The greenlet that closes the file.
         self.closer: object = None
+        #: What the next call has to do first, if an exception ended one before it was done.
+        self.first: _Callable[[], None] | None = None
         self._buffer = _ref(buffer)
 
     def call(self, method: _Callable[..., Any], *args: Any, **settings: Any) -> Any:
@@ -172,6 +183,8 @@ class Turns:
                 raise _closed_error()
             if self.lock.was_left:
                 self._renew()
+            if self.first is not None:
+                self.first()
             return method(*args, **settings)
 
     def close(self, raw: Any, method: _Callable[[], None]) -> None:
@@ -195,7 +208,7 @@ class Turns:
         """
         buffer: Any = self._buffer()
         self.lock.was_left = False
-        if not _isinstance(buffer, _NATIVE):  # a text file holds nothing while it waits
+        if not _isinstance(buffer, _NATIVE):  # a text file has given what it holds to its buffer
             return
         waiting = _getattr(buffer.raw, "waiting", None)
         unsent = None if waiting is None else _bytes(waiting)
@@ -210,9 +223,12 @@ class Turns:
         """
         if self.lock.reclaim() or self.lock.was_left:
             self.closer = None
-            raw: Any = getattr(self._buffer(), "raw", None)
+            buffer: Any = self._buffer()
+            raw = getattr(buffer, "raw", None)
             if isinstance(raw, PipeIO):
                 raw.waiting = None
+            if isinstance(buffer, BufferedWriter):
+                buffer.kept = b""
             self._renew()
 
 
@@ -288,6 +304,8 @@ class TextIOWrapper(_io.TextIOWrapper):
     def __init__(self, buffer: Any, **settings: Any) -> None:
         self._turns = share(self, 0)
         super().__init__(buffer, **settings)
+        if isinstance(buffer, BufferedWriter):
+            buffer.turns_of_text = self._turns
 
     def close(self) -> None:
         """Flush and close the file; greenlets that wait for it get an OSError (EBADF)."""
@@ -301,13 +319,58 @@ class BufferedReader(_Shared, _io.BufferedReader):
 
 
 class BufferedWriter(_Shared, _io.BufferedWriter):
-    """:class:`io.BufferedWriter` for any number of greenlets, as the native one for threads."""
+    """:class:`io.BufferedWriter` for any number of greenlets, as the native one for threads.
+
+    A text file collects what many greenlets write, and forgets it when it gives it to its buffer.
+    An exception that ends the wait of the greenlet that happens to give must not lose it: what the
+    buffer has not taken then is kept here.
+    """
+
+    #: What is kept. It comes before all that is written later.
+    kept = b""
+    #: The turns of the text file over this buffer.
+    turns_of_text: Turns | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write *data* and return its size, as :meth:`io.BufferedWriter.write` does."""
+        text = self.turns_of_text
+        if text is None or not text.lock._is_owned() or _len(data) > _COLLECTED:
+            if self.kept:
+                self.write_kept()
+            return _super(BufferedWriter, self).write(data)  # type: ignore[no-any-return]
+        self.kept += data
+        text.first = self.write_kept  # before it accepts more, so that this does not pile up
+        self.write_kept()
+        return _len(data)
+
+    def write_kept(self) -> None:
+        """Give what is kept to the native buffer, in parts of which it takes all or nothing."""
+        while self.kept:
+            part = self.kept[: self._turns.size]
+            try:
+                taken = _super(BufferedWriter, self).write(part)
+            except _BlockingIOError as exc:  # the program made the pipe non-blocking
+                self.kept = self.kept[_getattr(exc, "characters_written", 0) :]
+                raise
+            except _OSError:
+                if self.raw.refused:
+                    self.kept = b""  # as a native text file forgets it
+                raise
+            self.kept = self.kept[taken:]
+        if self.turns_of_text is not None:
+            self.turns_of_text.first = None
+
+    def flush(self) -> None:
+        """Write what is held back, as :meth:`io.BufferedWriter.flush` does."""
+        if self.kept:
+            self.write_kept()
+        _super(BufferedWriter, self).flush()
 
 
 #: The methods for which the native buffers hold a lock, and what depends on them.
 READS = ("read", "read1", "readinto", "readinto1", "readline", "peek", "seek", "tell", "detach")
 _in_turn(BufferedReader, *READS)
-_in_turn(BufferedWriter, "write", "flush", "seek", "tell", "truncate", "detach")
+_in_turn(BufferedWriter, "write", "write_kept", "flush", "seek", "tell", "truncate", "detach")
 _in_turn(TextIOWrapper, "write", "flush", "read", "readline", "__next__", "seek", "tell")
 _in_turn(TextIOWrapper, "truncate", "reconfigure", "detach")
 _SHARED: dict[type, type] = {

@@ -16,6 +16,7 @@ from treadle.events import (
     GeventWillPatchModuleEvent,
     notify_and_call_entry_points,
 )
+from treadle.monkey._once import keep
 from treadle.monkey._saved import patch_item, take_name, take_place
 
 #: Standard module -> the module that holds its replacements. It is imported only when that part is
@@ -96,6 +97,8 @@ def will_patch(target: ModuleType, source: ModuleType, names: list[str]) -> bool
 
 def replace(target: ModuleType, source: ModuleType, names: list[str]) -> None:
     """Set the attributes *names* of *target* to those of *source*."""
+    if source.__name__.split(".")[0] == "treadle":
+        keep(source)  # loaded again, it would take what it has put there for the originals
     for name in names:
         new, old = getattr(source, name), getattr(target, name, None)
         patch_item(target, name, new)

@@ -28,6 +28,7 @@ from treadle.monkey._modules import (
     will_patch,
 )
 from treadle.monkey._objects import contains
+from treadle.monkey._once import patch_again
 from treadle.monkey._open import open as cooperative_open
 from treadle.monkey._repair import rebind_all
 from treadle.monkey._saved import (
@@ -136,8 +137,11 @@ def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
     If *dns* is false, DNS lookups are not patched. *aggressive* is accepted for compatibility with
     gevent: everything that :mod:`treadle.socket` implements is always replaced.
     """
-    names = implemented(source_and_target("socket")[0])
-    patch_module_by_name("socket", [name for name in names if dns or name not in DNS_NAMES])
+    source, target = source_and_target("socket")
+    names = [name for name in implemented(source) if dns or name not in DNS_NAMES]
+    if patch_module(target, source, names):
+        # Many modules have it as the default of their parameters.
+        patch_again(target, "_GLOBAL_DEFAULT_TIMEOUT", vars(target)["_GLOBAL_DEFAULT_TIMEOUT"])
 
 
 @vetoable

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from treadle.monkey._once import COMPILED, keep
+from treadle.monkey._once import COMPILED, PATCHED_AGAIN, keep, patch_again
 
 _MISSING: Any = object()
 
@@ -64,6 +64,8 @@ def patch_item(module: ModuleType, attr: str, newitem: Any) -> None:
     setattr(module, attr, newitem)
     if module.__name__ in COMPILED:
         keep(module)
+    elif module.__name__ in PATCHED_AGAIN:
+        patch_again(module, attr, newitem)
 
 
 def take_name(new: Any, old: Any) -> None:

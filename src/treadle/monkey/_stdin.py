@@ -36,7 +36,71 @@ def wait_before_reads(file: Any) -> bool:
     for name in READS:
         setattr(file.buffer, name, partial(turns.call, getattr(file.buffer, name)))
     file.buffer.close = partial(turns.close, raw, file.buffer.close)
+    readers = _Readers(file)
+    file.buffer.read1 = readers.read1
+    file.close = partial(readers.turns.close, raw, file.close)
+    file.read = partial(readers.call, file.read, True)
+    for name in ("readline", "readlines"):
+        setattr(file, name, partial(readers.call, getattr(file, name), False))
     return True
+
+
+class _Readers:
+    """Lets greenlets share a native text file: each gets whole lines, and none is lost.
+
+    Its calls keep what they have read in local variables, and overwrite what is decoded when they
+    wait for more. So they take turns. Iteration cannot: it calls no method of the instance. But
+    what it needs comes from :meth:`read1`. Nothing decoded may be left over when it gets that,
+    since it looked before. So while others wait, no call gets more than it uses.
+    """
+
+    def __init__(self, file: Any) -> None:
+        #: Held during each call.
+        self.turns = share(file, 0)
+        self._peek = file.buffer.peek
+        self._read1 = file.buffer.read1
+        self._readline = file.buffer.readline
+        #: One entry for each greenlet that has the turn or waits for it.
+        self._here: list[None] = []
+        #: Whether the call in progress reads a number of characters, not lines.
+        self._counts = False
+
+    def call(self, method: Callable[..., Any], counts: bool, *args: Any, **settings: Any) -> Any:
+        """Call the text file's *method* in turn; it *counts* characters, or reads lines."""
+        self._here.append(None)
+        try:
+            return self.turns.call(self._call, method, counts, *args, **settings)
+        finally:
+            self._here.pop()
+
+    def _call(self, method: Callable[..., Any], counts: bool, *args: Any, **settings: Any) -> Any:
+        before, self._counts = self._counts, counts
+        try:
+            return method(*args, **settings)
+        finally:
+            self._counts = before
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Return the next bytes for the text file, or for a program that reads bytes."""
+        if self.turns.lock._is_owned():
+            return self._next_bytes(size, True)
+        result: bytes = self.call(self._next_bytes, False, size, False)
+        return result
+
+    def _next_bytes(self, size: int, comes_back: bool) -> bytes:
+        available: bytes = self._peek(1) if size else b""
+        if not available:
+            return b""  # without reading again: a terminal goes on after its end
+        if len(self._here) > 1:
+            if self._counts:
+                size = 1
+            elif end := available.find(b"\n") + 1:
+                size = min(end, size) if size >= 0 else end
+            elif not comes_back:  # another greenlet would get the rest of the line
+                rest: bytes = self._readline(size)
+                return rest
+        data: bytes = self._read1(size)
+        return data
 
 
 def _when_ready(turns: Turns, raw: io.FileIO, call: Callable[..., Any], *args: Any) -> Any:
