@@ -224,7 +224,7 @@ cdef class SocketState(Descriptor):
         """
         return self.waits_for_all(flags_of(flags))
 
-    def put_back(self, bytes data):
+    def put_back(self, bytes data not None):
         """Leave *data*, which an interrupted call had received, to the next call."""
         self.unread = data if self.unread is None else data + self.unread
         self.left = self.read_ready = True

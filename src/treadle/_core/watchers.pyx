@@ -213,7 +213,7 @@ cdef class Loop:
     def verify(self):
         """Check that the set of active watchers is consistent; raise AssertionError if not."""
         cdef Watcher watcher
-        for watcher in self.watchers:
+        for watcher in list(self.watchers):
             if watcher.loop is not self or not watcher.is_active():
                 raise AssertionError(f"{watcher!r} is on the list of active watchers")
 

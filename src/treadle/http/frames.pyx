@@ -69,12 +69,14 @@ cdef class FrameReader:
     cdef bytearray parts
     cdef object checker              # decoder that checks text which comes in pieces
 
+    def __cinit__(self):
+        self.data = b""
+
     def __init__(self, most=None, deflate=None):
         self.most = -1 if most is None else most
         self.deflate = deflate
-        self.data = b""
 
-    def feed(self, bytes data):
+    def feed(self, bytes data not None):
         """Add received *data*."""
         cdef Py_ssize_t left = PyBytes_GET_SIZE(self.data) - self.at
         self.data = data if left <= 0 else self.data[self.at:] + data
@@ -279,7 +281,7 @@ cdef void unmask(
 def frame(int opcode, payload, bint fin=True, bint rsv1=False):
     """Return a server's frame; *payload* is bytes, or a str that is encoded."""
     cdef bytes data = payload.encode() if isinstance(payload, str) else payload
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t size = len(data)
     cdef Py_ssize_t head = 2 if size < 126 else 4 if size < 65536 else 10
     cdef bytes whole = PyBytes_FromStringAndSize(NULL, head + size)
     cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(whole)

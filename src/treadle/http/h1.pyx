@@ -257,18 +257,20 @@ cdef class RequestReader:
     Parses the bytes of one connection into requests.
     """
 
+    def __cinit__(self):
+        self.ready = []
+        self.request = Request()
+        self.begin()
+
     def __init__(self, limits, policy=None):
         policy = STRICT if policy is None else policy
         self.limits = limits
         self.host_required = policy.host_required
-        self.ready = []
-        self.request = Request()
         self.most_in_head = limits.header_size
         self.most_in_trailers = limits.trailer_size
         self.most_in_line = limits.request_line
         self.most_headers = limits.header_count
         self.most_in_body = -1 if limits.body_size is None else limits.body_size
-        self.begin()
 
     cdef void begin(self) noexcept:
         llhttp_init(&self.parser, HTTP_REQUEST, &SETTINGS)
@@ -290,7 +292,7 @@ cdef class RequestReader:
             self.request.version = version_of(&self.parser)
 
     cdef int parse(self, bytes data) except -1:
-        cdef const char *at = PyBytes_AS_STRING(data)
+        cdef const char *at = data
         cdef const char *end = at + PyBytes_GET_SIZE(data)
         self.start = at
         while at < end:
