@@ -262,3 +262,15 @@ cdef bytes joined(bytes first, bytes second):
     memcpy(PyBytes_AS_STRING(made), PyBytes_AS_STRING(first), start)
     memcpy(PyBytes_AS_STRING(made) + start, PyBytes_AS_STRING(second), size)
     return made
+
+
+cdef bytes chunk_of(bytes data):
+    cdef char[20] line
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef int start = snprintf(line, sizeof(line), "%zx\r\n", size)
+    made = PyBytes_FromStringAndSize(NULL, start + size + 2)
+    cdef char *at = PyBytes_AS_STRING(made)
+    memcpy(at, line, start)
+    memcpy(at + start, PyBytes_AS_STRING(data), size)
+    memcpy(at + start + size, b"\r\n", 2)
+    return made
