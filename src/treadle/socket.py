@@ -32,6 +32,7 @@ from treadle._core.sockets import SocketState as _SocketState
 from treadle._core.sockets import call_at_once as _call_at_once
 from treadle._core.sockets import call_when_ready as _call_when_ready
 from treadle._core.sockets import hand_over as _hand_over
+from treadle._core.sockets import send_file as _send_file
 from treadle._core.thrown import thrown_in as _thrown_in
 from treadle.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseError
 from treadle.hub import get_hub as _get_hub
@@ -122,9 +123,8 @@ class socket(_native):
 
     # -- timeouts
 
-    def settimeout(self, value: float | None) -> None:
-        """Set how many seconds a call may wait: None for ever, 0 not at all (non-blocking)."""
-        self._state.set_timeout(value)
+    if not _typing.TYPE_CHECKING:  # it has the signature of the standard class
+        settimeout = _core_sockets.settimeout
 
     def gettimeout(self) -> float | None:
         """Return the timeout in seconds, or None."""
@@ -329,7 +329,7 @@ class socket(_native):
         try:
             while at < end:
                 part = min(end - at, _SENDFILE_PART)
-                sent = self._when_ready(_WRITE, _native_sendfile, self.fileno(), fd, at, part)
+                sent = _send_file(self._state, _native_sendfile, fd, at, part)
                 if not sent:
                     break
                 at += sent

@@ -13,11 +13,12 @@ from treadle.http.body import Received
 from treadle.http.ending import PATIENCE as _PATIENCE
 from treadle.http.ending import end, end_reading, is_taken
 from treadle.http.h1 import BadRequest
+from treadle.os import native_sendfile
 from treadle.socket import socket as treadle_socket
 
 from treadle._core.clock cimport nanoseconds, now
 from treadle._core.hub cimport get_hub, run_callback
-from treadle._core.sockets cimport SocketState, receive_bytes, send_all
+from treadle._core.sockets cimport SocketState, receive_bytes, send_all, send_file
 from treadle.http.h1 cimport Request, RequestReader
 from treadle.http.response cimport CHUNKED, CLOSE, LENGTH, HeaderLines, joined, status_of
 from treadle.http.wsgi cimport WSGIExchange
@@ -398,7 +399,8 @@ cdef class Handler(WSGIExchange):
 
         An application that makes many small parts without a pause would else pay for a packet each.
         """
-        before, self.part_at = self.part_at, now()
+        cdef long long before = self.part_at
+        self.part_at = now()
         if self.part_at - before >= SOON or self.state is None or not self.state.stream:
             return False
         return self.framing is not LENGTH or self.left > 0
@@ -446,6 +448,11 @@ cdef class Handler(WSGIExchange):
         self.close_connection = True
         return True
 
+    cdef Py_ssize_t send_of_file(self, file, at, Py_ssize_t size) except -1:
+        if self.state is not None and native_sendfile is not None:
+            return send_file(self.state, native_sendfile, file.fileno(), at, size)
+        return self.socket.sendfile(file, at, size)
+
     cdef bint send_file(self, wrapper) except -1:
         place = wrapper.regular_file()
         if place is None or self.headers_sent:
@@ -458,7 +465,7 @@ cdef class Handler(WSGIExchange):
             try:
                 while at < end:
                     self.wait_at_most(self.write_time)
-                    sent = self.socket.sendfile(wrapper.filelike, at, min(PIECE, end - at))
+                    sent = self.send_of_file(wrapper.filelike, at, min(PIECE, end - at))
                     if not sent:
                         break  # the file has become shorter
                     at += sent
