@@ -410,7 +410,7 @@ STATICS = {
     "_core/sleep.pyx": {"ZERO": SET_ONCE},
     "_core/sockets.pyx": {
         "UNSET": SET_ONCE,
-        "some_block": ONE_STEP,
+        "blocked": ONE_STEP,
         "scratch": "receive_some() waits before the system call and runs nothing after it",
     },
     "_core/system_watchers.pyx": {

@@ -727,10 +727,15 @@ def test_a_call_within_a_call_of_the_same_greenlet_is_refused(pair: Any) -> None
         assert server.recv(100) == b"hello"
 
 
+@pytest.mark.parametrize("by", ["itself", "another"])
 @pytest.mark.parametrize("waits", ["recv", "sendall"])
-def test_a_connection_that_was_handed_over_blocks_no_others(pair: Any, waits: str) -> None:
+def test_a_connection_that_was_handed_over_blocks_no_others(pair: Any, waits: str, by: str) -> None:
     client, server = pair
-    client.set_inheritable(True)
+    another = treadle.socket.socket(fileno=os.dup(client.fileno()))
+    for one, other in ((client, server), (server, client)):  # found not to block
+        one.sendall(b"before")
+        assert other.recv(100) == b"before"
+    (client if by == "itself" else another).set_inheritable(True)
     # A call that blocks the thread gets an error in the end, so that the test fails.
     end = native_socket.fromfd(client.fileno(), client.family, client.type)
     last_resort = threading.Timer(1, end.shutdown, (native_socket.SHUT_RDWR,))
@@ -742,6 +747,7 @@ def test_a_connection_that_was_handed_over_blocks_no_others(pair: Any, waits: st
     assert os.get_blocking(client.fileno())
     last_resort.cancel()
     end.close()
+    another.close()
     if waits == "recv":
         server.sendall(b"hello")
         assert waiter.get(timeout=30) == b"hello"

@@ -32,6 +32,7 @@ from treadle._core.sockets import SocketState as _SocketState
 from treadle._core.sockets import call_at_once as _call_at_once
 from treadle._core.sockets import call_when_ready as _call_when_ready
 from treadle._core.sockets import hand_over as _hand_over
+from treadle._core.sockets import send_file as _send_file
 from treadle._core.thrown import thrown_in as _thrown_in
 from treadle.exceptions import ConcurrentObjectUseError as _ConcurrentObjectUseError
 from treadle.hub import get_hub as _get_hub
@@ -122,9 +123,8 @@ class socket(_native):
 
     # -- timeouts
 
-    def settimeout(self, value: float | None) -> None:
-        """Set how many seconds a call may wait: None for ever, 0 not at all (non-blocking)."""
-        self._state.set_timeout(value)
+    if not _typing.TYPE_CHECKING:  # it has the signature of the standard class
+        settimeout = _core_sockets.settimeout
 
     def gettimeout(self) -> float | None:
         """Return the timeout in seconds, or None."""
@@ -331,19 +331,19 @@ class socket(_native):
         if count is not None and end - offset > _sys.maxsize:
             raise OverflowError("Python int too large to convert to C ssize_t")
 
-        def attempt(part: int) -> int:
+        def first(*args: _Any) -> int:
             try:
-                return _native_sendfile(self.fileno(), fd, at, part)  # type: ignore[no-any-return]
+                return _native_sendfile(*args)  # type: ignore[no-any-return]
             except BlockingIOError:
                 raise
             except OSError as error:
-                if at > offset:
-                    raise
                 raise _GiveupOnSendfile(error) from None
 
         try:
             while at < end or at == offset:  # the system knows whether it is too large
-                sent = self._when_ready(_WRITE, attempt, max(1, min(end - at, _SENDFILE_PART)))
+                native = first if at == offset else _native_sendfile
+                part = max(1, min(end - at, _SENDFILE_PART))
+                sent = _send_file(self._state, native, fd, at, part)
                 if not sent:
                     break
                 at += sent

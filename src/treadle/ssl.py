@@ -15,8 +15,8 @@ from types import new_class as _new_class
 from typing import Any as _Any
 
 from treadle import socket as _sockets
+from treadle._core import tls as _core_tls
 from treadle._core.rebound import rebound as _rebound
-from treadle._core.tls import TLSConnection as _TLSConnection
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
     from treadle._stdlib.ssl import *  # noqa: F403
@@ -61,7 +61,7 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
     timeout) interrupts a write within a TLS record, the next write first sends the rest of it.
     """
 
-    _connection: _TLSConnection | None = None
+    _connection: _core_tls.TLSConnection | None = None
     _native_waits = False  # or OpenSSL's calls would wait
 
     @property
@@ -72,7 +72,7 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
     def _sslobj(self, native: _Any) -> None:
         if self._connection is not None:
             self._connection.release()
-        self._connection = None if native is None else _TLSConnection(self._state, native)
+        self._connection = None if native is None else _core_tls.TLSConnection(self._state, native)
 
     def do_handshake(self, block: bool = False) -> None:
         """Perform the TLS handshake; with *block* true, wait even if the timeout is 0."""
@@ -87,31 +87,17 @@ class SSLSocket(_stdlib.SSLSocket, _sockets.socket):  # type: ignore[misc]
                 self.close()
             raise
 
-    # The next two methods are most of the Python code that TLS adds to a message. The standard
-    # library's versions check the kind of the socket four times.
+    # The standard library's versions of these two check the kind of the socket four times.
 
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Receive up to *buflen* bytes; return empty bytes at the end of the stream.
+    if not _typing.TYPE_CHECKING:  # they have the signatures of the standard class
+        recv = _core_tls.recv
+        sendall = _core_tls.sendall
 
-        If the stream ends without a TLS close alert and ``suppress_ragged_eofs`` is false, raise
-        SSLEOFError.
-        """
-        if self._connection is None or flags:
-            return super().recv(buflen, flags)
-        try:
-            return self._connection.read(buflen)  # type: ignore[no-any-return]
-        except _stdlib.SSLEOFError as exc:
-            # Without a number, it was thrown into the wait.
-            if self.suppress_ragged_eofs and exc.errno:  # type: ignore[attr-defined]
-                return b""
-            raise
+    def _recv_plain(self, buflen: int, flags: int) -> bytes:
+        return super().recv(buflen, flags)
 
-    def sendall(self, data: _Any, flags: int = 0) -> None:
-        """Send all of *data*, with no other greenlet's data in between."""
-        if self._connection is None or flags:
-            super().sendall(data, flags)
-        else:
-            self._connection.write_all(data)
+    def _sendall_plain(self, data: _Any, flags: int) -> None:
+        super().sendall(data, flags)
 
 
 class SSLContext(_stdlib.SSLContext):

@@ -198,6 +198,8 @@ class SocketSendmsg(FullSocket):
 
 @place
 class SocketSendfile(FullSocket):
+    covers = ("_core/sockets.pyx:send_file",)
+
     def send(self, data: bytes) -> object:
         with tempfile.TemporaryFile() as file:
             file.write(data)

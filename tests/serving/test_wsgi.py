@@ -7,6 +7,7 @@ import io
 import os
 import re
 import signal
+import socket as native
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,24 @@ def post(body: bytes, *lines: str, path: str = "/") -> bytes:
 
 LAST = "Connection: close"
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux joins parts")
+#: Where the kernel's struct tcp_info has these numbers of 32 bits.
+NOTSENT_BYTES, DATA_SEGS_IN = 144, 152
+
+
+def tcp_info(sock: Any, at: int) -> int:
+    info = sock.getsockopt(native.IPPROTO_TCP, native.TCP_INFO, at + 4)
+    return int.from_bytes(info[at:], sys.byteorder)
+
+
+def listener() -> treadle.socket.socket:
+    """Return a socket that listens, and whose connections do not wait for acknowledgements."""
+    sock = treadle.socket.socket()
+    sock.setsockopt(native.IPPROTO_TCP, native.TCP_NODELAY, 1)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    return sock
+
 
 def split(answer: bytes) -> tuple[str, dict[str, str], bytes]:
     """Return a response's status line, headers and body."""
@@ -98,6 +117,54 @@ class TestAnswers:
             assert sock.recv(1000).endswith(b"5\r\nfirst\r\n")
             event.set()
             assert received(sock) == b"6\r\nsecond\r\n0\r\n\r\n"
+
+    @linux
+    def test_parts_that_come_at_once_share_packets(self, site: Start) -> None:
+        parts = [b"%d" % number for number in range(400)]
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            return iter(parts)
+
+        with site(application, listener=listener()).connect() as sock:
+            sock.sendall(get("/", LAST))
+            body = split(received(sock))[2]
+            packets = tcp_info(sock, DATA_SEGS_IN)
+        assert body == b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""])
+        assert packets < len(parts) / 10
+
+    @linux
+    def test_no_part_is_held_back_while_the_application_waits(self, site: Start) -> None:
+        held: list[int] = []
+        left: list[int] = []
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            sock = start_response.__self__.socket
+            for _ in range(9):
+                yield from (b"a", b"b", b"c", b"d")
+                held.append(tcp_info(sock, NOTSENT_BYTES))
+                treadle.sleep(0)
+                left.append(tcp_info(sock, NOTSENT_BYTES))
+
+        _, _, body = split(site(application, listener=listener()).exchange(get("/", LAST)))
+        assert body == b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n" * 9 + b"0\r\n\r\n"
+        assert any(held)
+        assert not any(left)
+
+    @linux
+    def test_the_last_bytes_of_a_length_are_not_held_back(self, site: Start) -> None:
+        left: list[int] = []
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [("Content-Length", "50")])
+            yield from [b"x"] * 50
+            left.append(tcp_info(start_response.__self__.socket, NOTSENT_BYTES))
+
+        assert (
+            split(site(application, listener=listener()).exchange(get("/", LAST)))[2] == b"x" * 50
+        )
+        assert left == [0]
 
     def test_write(self, site: Start) -> None:
         def application(environ: Any, start_response: Any) -> list[bytes]:

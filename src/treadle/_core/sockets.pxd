@@ -15,6 +15,7 @@ cdef class SocketState(Descriptor):
     cdef bytes unread        # what it had received
     cdef int failed          # the error (errno) that came after it
     cdef bint shared         # others use the system's socket and may expect it to block
+    cdef size_t unblocked_at # the value of `blocked` when it was found or made non-blocking
     cdef int calls           # how many run for which it was made non-blocking
 
     cdef int take_timeout(self, seconds) except -1
@@ -30,9 +31,10 @@ cdef class SocketState(Descriptor):
 # The time of the loop's clock at which an operation that begins now must end; -1: no limit.
 cdef int64_t deadline_of(SocketState io) except? -1
 # Whether others' code, which cannot pass MSG_DONTWAIT, has to be called by call_at_once().
-cdef bint may_block() noexcept
-# The work of recv() and sendall().
+cdef bint may_block(SocketState io) noexcept
+# The work of recv(), sendall() and sendfile().
 cdef bytes receive_bytes(SocketState io, Py_ssize_t size, int flags)
 cdef int send_all(SocketState io, data, int flags) except -1
+cpdef Py_ssize_t send_file(SocketState io, native, int fd, at, Py_ssize_t size) except -1
 # Whether a call would not block, as the kernel tells, regardless of the ready flags.
 cdef bint is_ready_now(int fd, int event) noexcept

@@ -70,12 +70,13 @@ cdef char[SCRATCH] scratch
 DONTWAIT = TREADLE_DONTWAIT
 
 
-# Whether any socket of treadle's was left or made blocking: OpenSSL's calls must not block then.
-cdef bint some_block = False
+# How often any socket of treadle's was left or made blocking. Others of the same open file block then
+# too: before OpenSSL's next call on a socket, it is looked at again.
+cdef size_t blocked = 0
 
 
-cdef bint may_block() noexcept:
-    return some_block
+cdef bint may_block(SocketState io) noexcept:
+    return io.shared or io.unblocked_at != blocked
 
 
 def hand_over(int fd, bint let_go=False):
@@ -84,9 +85,9 @@ def hand_over(int fd, bint let_go=False):
     From then on treadle leaves it blocking, unless it is only *let_go*: then a socket that is made
     of it takes it back. Does nothing for any other number.
     """
-    global some_block
+    global blocked
     if treadle_hand_over(fd, let_go):
-        some_block = True
+        blocked += 1
 
 
 cdef class SocketState(Descriptor):
@@ -139,14 +140,17 @@ cdef class SocketState(Descriptor):
             treadle_block(self.fd)
 
     cdef void become_shared(self) noexcept:
-        global some_block
-        self.shared = some_block = True
+        global blocked
+        self.shared = True
+        blocked += 1
 
     cdef int unblock(self, bint fresh) except -1:
         """Make the system's socket non-blocking, unless others may expect it to block."""
         cdef int found = treadle_unblock(self.fd, self.timeout < 0, fresh)
         if found < 0:
             PyErr_SetFromErrno(OSError)
+        if not found & (TREADLE_WAS_SHARED | TREADLE_REFUSED):
+            self.unblocked_at = blocked
         return found
 
     def hand_over(self):
@@ -156,8 +160,10 @@ cdef class SocketState(Descriptor):
 
     def keep_blocking(self):
         """Let the system's socket block others again, after a call of theirs made it non-blocking."""
+        global blocked
         if self.shared and self.timeout < 0:
             treadle_block(self.fd)
+            blocked += 1
 
     cdef int begin_call(self) except -1:
         cdef int forced
@@ -166,16 +172,19 @@ cdef class SocketState(Descriptor):
             if forced < 0:
                 PyErr_SetFromErrno(OSError)
             if not forced:
+                self.unblocked_at = blocked
                 return 0
             self.become_shared()
         self.calls += 1
         return 1
 
     cdef void end_call(self) noexcept:
+        global blocked
         if self.calls:
             self.calls -= 1
             if not self.calls:
                 treadle_end_call(self.fd)
+                blocked += 1
 
     def get_timeout(self):
         """Return the timeout in seconds, or None."""
@@ -207,8 +216,8 @@ cdef class SocketState(Descriptor):
     def closed(self):
         """Raise EBADF in all waiters: the descriptor is about to be closed or given away."""
         if self.calls:  # another thread is in the middle of them
-            self.calls = 0
-            treadle_end_call(self.fd)
+            self.calls = 1
+            self.end_call()
         self.detach()
 
     # -- calls that receive in parts, because MSG_WAITALL asks for all
@@ -440,6 +449,12 @@ def finalize(self):
 
 
 @cython.binding(True)  # a method of treadle.socket.socket
+def settimeout(self, value):
+    """Set how many seconds a call may wait: None for ever, 0 not at all (non-blocking)."""
+    (<SocketState?>self._state).set_timeout(value)
+
+
+@cython.binding(True)  # a method of treadle.socket.socket
 def recv(self, Py_ssize_t bufsize, Py_ssize_t flags=0):
     """Receive and return up to *bufsize* bytes; at the end of a stream they are empty."""
     return receive_bytes(self._state, bufsize, flags_of(flags))
@@ -604,6 +619,45 @@ def call_at_once(SocketState io not None, method, *args):
     finally:
         if forced:
             io.end_call()
+
+
+cpdef Py_ssize_t send_file(SocketState io, native, int fd, at, Py_ssize_t size) except -1:
+    """Send up to *size* bytes of the file *fd* from *at*, and return how many were sent.
+
+    *native* is the standard os.sendfile().
+    """
+    cdef int64_t deadline = -2
+    cdef Py_ssize_t sent
+    cdef bint waited = False
+    cdef bint never = never_waits(io, 0)
+    while True:
+        if never or (io.write_ready and (waited or io.writers.count == 0)):
+            if never:
+                ask()
+            elif not waited:
+                spend()
+            io.write_ready = False  # before the call, as in transmit()
+            try:
+                if may_block(io):
+                    sent = call_at_once(io, native, io.fd, fd, at, size)
+                else:
+                    sent = native(io.fd, fd, at, size)
+            except BlockingIOError:
+                if never:
+                    asked_in_vain()
+                    raise
+            except BaseException:
+                io.write_ready = True
+                io.pass_on(WRITE)
+                raise
+            else:
+                # The file may have ended: that too is less than was asked for.
+                io.write_ready = True
+                io.pass_on(WRITE)
+                charge(sent)
+                return sent
+        wait_or_time_out(io, WRITE, &deadline, waited)
+        waited = True
 
 
 def wait_until_writable(SocketState io not None) -> bool:

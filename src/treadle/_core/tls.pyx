@@ -9,10 +9,11 @@ one greenlet reads from the wire (a close, a key change) may be what another one
 import os
 
 from _ssl import SSL_ERROR_WANT_WRITE as _WANT_WRITE
-from _ssl import SSLWantReadError, SSLWantWriteError
+from _ssl import SSLEOFError, SSLWantReadError, SSLWantWriteError
 
 from treadle._core.sockets import call_at_once
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
@@ -54,7 +55,7 @@ cdef class TLSConnection:
 
     # -- calls that may wait
 
-    def read(self, Py_ssize_t size, buffer=None):
+    cpdef read(self, Py_ssize_t size, buffer=None):
         """Read up to *size* decrypted bytes and return them.
 
         With *buffer*, read into it and return the number of bytes. Raises TimeoutError after the
@@ -110,7 +111,7 @@ cdef class TLSConnection:
         finally:
             self.end(self.writing)
 
-    def write_all(self, data):
+    cpdef write_all(self, data):
         """Send all of *data*; no other greenlet's data comes in between."""
         cdef int64_t deadline = -2
         octets = data if type(data) is bytes else memoryview(data).cast("B")
@@ -209,7 +210,7 @@ cdef class TLSConnection:
 
     cdef read_now(self, Py_ssize_t size, buffer):
         self.prepare(READ)
-        if may_block():
+        if may_block(self.io):
             args = (size,) if buffer is None else (size, buffer)
             return call_at_once(self.io, self.native_read, *args)
         return self.native_read(size) if buffer is None else self.native_read(size, buffer)
@@ -242,7 +243,7 @@ cdef class TLSConnection:
         while True:
             self.prepare(WRITE)
             try:
-                if may_block():
+                if may_block(self.io):
                     sent = call_at_once(self.io, self.native_write, octets)
                 else:
                     sent = self.native_write(octets)
@@ -350,3 +351,32 @@ cdef int wake_all(WaitQueue queue) except -1:
     while queue.grant() is not None:
         pass
     return 0
+
+
+@cython.binding(True)  # a method of treadle.ssl.SSLSocket
+def recv(self, Py_ssize_t buflen=1024, flags=0):
+    """Receive up to *buflen* bytes; return empty bytes at the end of the stream.
+
+    If the stream ends without a TLS close alert and ``suppress_ragged_eofs`` is false, raise
+    SSLEOFError.
+    """
+    cdef TLSConnection connection = self._connection
+    if connection is None or flags:
+        return self._recv_plain(buflen, flags)
+    try:
+        return connection.read(buflen)
+    except SSLEOFError as exc:
+        # Without a number, it was thrown into the wait.
+        if self.suppress_ragged_eofs and exc.errno:
+            return b""
+        raise
+
+
+@cython.binding(True)  # a method of treadle.ssl.SSLSocket
+def sendall(self, data, flags=0):
+    """Send all of *data*, with no other greenlet's data in between."""
+    cdef TLSConnection connection = self._connection
+    if connection is None or flags:
+        self._sendall_plain(data, flags)
+    else:
+        connection.write_all(data)

@@ -24,6 +24,7 @@ from treadle.http.response cimport (
     LENGTH,
     NONE,
     HeaderLines,
+    chunk_of,
     frame,
     header_lines,
     status_of,
@@ -175,7 +176,7 @@ cdef class Exchange:
         cdef Py_ssize_t size = len(data)
         if framing is CHUNKED:
             if data:
-                data = b"%x\r\n%b\r\n" % (size, data)
+                data = chunk_of(data)
         elif framing is LENGTH:
             if size > self.left:
                 self.report_length(self.response_length + size)

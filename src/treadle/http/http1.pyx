@@ -13,13 +13,20 @@ from treadle.http.body import Received
 from treadle.http.ending import PATIENCE as _PATIENCE
 from treadle.http.ending import end, end_reading, is_taken
 from treadle.http.h1 import BadRequest
+from treadle.os import native_sendfile
 from treadle.socket import socket as treadle_socket
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.sockets cimport SocketState, receive_bytes, send_all
+from treadle._core.hub cimport get_hub, run_callback
+from treadle._core.sockets cimport SocketState, receive_bytes, send_all, send_file
 from treadle.http.h1 cimport Request, RequestReader
 from treadle.http.response cimport CHUNKED, CLOSE, LENGTH, HeaderLines, joined, status_of
 from treadle.http.wsgi cimport WSGIExchange
+
+cdef extern from "more.h":
+    enum:
+        TREADLE_MORE
+    void treadle_push(int fd) noexcept
 
 __all__ = ["Handler"]
 
@@ -41,6 +48,9 @@ cdef enum:
     PIECE = 262144
     # Bodies of up to this size are sent together with their head.
     TOGETHER = 65536
+    # A part of a body that comes within so many nanoseconds after the one before is likely to be
+    # followed by another as quickly.
+    SOON = 100_000
     # The most bytes to read of a body that the application did not read, to keep the connection.
     WORTH_DRAINING = 262144
 
@@ -72,6 +82,9 @@ cdef class Handler(WSGIExchange):
     cdef object idle_time, write_time # limits
     cdef bint cut                     # a part of a response was not sent: nothing may follow
     cdef long long patience_ends      # time at which stop() waits no more for the client, or 0
+    cdef long long part_at            # time at which the last part of a body was sent
+    cdef bint held                    # the system may hold back the last part, for more to follow
+    cdef bint will_push               # push_held() will be called
     cdef bint fresh                   # nothing was received yet
     cdef bint http2                   # whether the server supports HTTP/2
     cdef bint by_lines                # whether request lines come from read_requestline()
@@ -93,7 +106,8 @@ cdef class Handler(WSGIExchange):
         #: Whether the handler waits for a request; the connection may be closed then.
         self.idle = True
         self.cut = False
-        self.patience_ends = 0
+        self.patience_ends = self.part_at = 0
+        self.held = self.will_push = False
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -364,7 +378,7 @@ cdef class Handler(WSGIExchange):
 
     cdef send_both(self, bytes head, bytes data, bint last):
         if len(data) <= TOGETHER:
-            self.send(joined(head, data))
+            self.send(joined(head, data), not head and not last and self.more_is_near())
         else:
             self.send(head)
             view = memoryview(data)
@@ -380,14 +394,36 @@ cdef class Handler(WSGIExchange):
     cdef send_interim(self, str status, HeaderLines lines):
         self.send(lines.head(status_of(status).line))
 
-    cdef send(self, data):
+    cdef bint more_is_near(self) except -1:
+        """Return whether the system may hold back a part of the body, to send it with the next one.
+
+        An application that makes many small parts without a pause would else pay for a packet each.
+        """
+        cdef long long before = self.part_at
+        self.part_at = now()
+        if self.part_at - before >= SOON or self.state is None or not self.state.stream:
+            return False
+        return self.framing is not LENGTH or self.left > 0
+
+    def _push_held(self):
+        """Send what the system holds back: the application waits, or has ended the response."""
+        self.will_push = False
+        if self.held and self.state.fd >= 0:
+            treadle_push(self.state.fd)
+        self.held = False
+
+    cdef send(self, data, bint more=False):
         if self.cut:
             self.forget_unsent()
             raise ConnectionAbortedError("an earlier part of the response was not sent")
         try:
             self.wait_at_most(self.write_time)
             if self.state is not None:
-                send_all(self.state, data, 0)
+                send_all(self.state, data, TREADLE_MORE if more else 0)
+                self.held = more and TREADLE_MORE
+                if self.held and not self.will_push:
+                    self.will_push = True
+                    run_callback(get_hub(), self._push_held, ())
             else:
                 self.socket.sendall(data)
         except BaseException as exc:
@@ -412,6 +448,11 @@ cdef class Handler(WSGIExchange):
         self.close_connection = True
         return True
 
+    cdef Py_ssize_t send_of_file(self, file, at, Py_ssize_t size) except -1:
+        if self.state is not None and native_sendfile is not None:
+            return send_file(self.state, native_sendfile, file.fileno(), at, size)
+        return self.socket.sendfile(file, at, size)
+
     cdef bint send_file(self, wrapper) except -1:
         place = wrapper.regular_file()
         if place is None or self.headers_sent:
@@ -424,7 +465,7 @@ cdef class Handler(WSGIExchange):
             try:
                 while at < end:
                     self.wait_at_most(self.write_time)
-                    sent = self.socket.sendfile(wrapper.filelike, at, min(PIECE, end - at))
+                    sent = self.send_of_file(wrapper.filelike, at, min(PIECE, end - at))
                     if not sent:
                         break  # the file has become shorter
                     at += sent

@@ -33,3 +33,5 @@ cdef HeaderLines header_lines(headers, int code)
 cdef Framing frame(str method, str version, int code, HeaderLines lines, long long known) except *
 # Return *first* followed by *second*.
 cdef bytes joined(bytes first, bytes second)
+# Return *data*, which is not empty, as a chunk of a chunked body.
+cdef bytes chunk_of(bytes data)
