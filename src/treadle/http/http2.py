@@ -8,9 +8,8 @@ from typing import Any
 
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
-from treadle.http.ending import LOOK, PATIENCE, end, end_reading, is_taken
+from treadle.http.ending import await_taken, end, end_reading
 from treadle.http.stream import Stream
-from treadle.hub import sleep
 from treadle.lock import Semaphore
 from treadle.pool import Group
 
@@ -138,6 +137,11 @@ class Connection:
     def idle(self) -> bool:
         """Whether no request is being answered."""
         return not self._streams
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no request has come yet."""
+        return not self._h2.highest_inbound_stream_id
 
     # -- the connection
 
@@ -324,9 +328,7 @@ class Connection:
             self._greenlets.spawn(self._end_when_taken)
 
     def _end_when_taken(self) -> None:
-        deadline = monotonic() + PATIENCE
-        while self._lost is None and monotonic() < deadline and not is_taken(self.socket):
-            sleep(LOOK)
+        await_taken(self.socket, lambda: self._lost is None)
         end_reading(self.socket)
 
     def _lose(self, error: OSError) -> None:
@@ -339,8 +341,6 @@ class Connection:
     def _close(self) -> None:
         try:
             end(self.socket, self.server)
-        except OSError:
-            pass  # the client is gone
         finally:
             self.socket.close()
 
