@@ -18,6 +18,8 @@ _ON_ITS_WAY = 0.06
 #: How long a client that has just connected may take to send its first request, in seconds: over
 #: long distances that is several times as long as a request is on its way.
 _FIRST_REQUEST = 1.0
+#: How long clients whose requests were not answered in time have to be told so, in seconds.
+_LAST_ANSWERS = 0.5
 #: How often a server that stops checks whether its connections have ended, in seconds.
 _LOOK = 0.005
 
@@ -66,13 +68,16 @@ def _handle(connection: Any, server: Any) -> None:
 
 def end_connections(
     servers: Sequence[Any], left: Callable[[], int], deadline: float, patience: float = URGENT
-) -> None:
+) -> int:
     """End the connections of *servers*; a connection with a pending response ends after it.
 
     The servers are ``stopping`` and accept no more connections. Each response says that its
     connection ends; *patience* is how many seconds one may go without a request until it is ended,
-    except for the first request on a new connection. Returns when *left* returns 0, or at
-    *deadline*, a time of :func:`time.monotonic`.
+    except for the first request on a new connection. Returns when *left* returns 0.
+
+    At *deadline*, a time of :func:`time.monotonic`, the applications that have not answered are
+    killed, and their clients get 500. Returns soon after that, and says how many connections were
+    left at the deadline.
     """
     # Closing a connection loses the request that its client sends at the same moment.
     began = monotonic()
@@ -90,3 +95,10 @@ def end_connections(
             else:
                 each.stop()
         sleep(_LOOK)
+    late = left()
+    for server in servers:
+        for each in list(server.connections):
+            each.abandon()
+    while left() and monotonic() < deadline + _LAST_ANSWERS:
+        sleep(_LOOK)
+    return late

@@ -10,7 +10,7 @@ from errno import EPIPE as _EPIPE
 from io import BufferedReader
 
 from treadle._core.thrown import thrown_in
-from treadle.greenlet import spawn
+from treadle.greenlet import getcurrent, kill, spawn
 from treadle.http.body import Received
 from treadle.http.ending import await_taken, end, end_reading
 from treadle.http.h1 import BadRequest
@@ -66,6 +66,7 @@ cdef class Handler(WSGIExchange):
 
     cdef public object socket
     cdef readonly RequestReader reader
+    cdef object greenlet              # that serves the connection, or None
     # Whether the handler waits for a request; the connection may be closed then.
     cdef readonly bint idle
     cdef SocketState state            # of the socket, if it is a plain socket of treadle's
@@ -109,6 +110,7 @@ cdef class Handler(WSGIExchange):
 
     def handle(self):
         """Serve until the client or a response ends the connection, then close it."""
+        self.greenlet = getcurrent()
         try:
             while not self.close_connection and self.handle_one_request():
                 pass
@@ -174,6 +176,11 @@ cdef class Handler(WSGIExchange):
             if not self.ending:
                 self.ending = True
                 spawn(self._end_when_taken)
+
+    def abandon(self):
+        """Kill the application if it has not answered, so that the client gets 500."""
+        if self.greenlet is not None and not self.idle:
+            kill(self.greenlet)
 
     def _end_when_taken(self):
         await_taken(self.socket, lambda: self.idle and self.socket is not None)
@@ -310,7 +317,7 @@ cdef class Handler(WSGIExchange):
             self.socket.settimeout(seconds)
 
     cdef end(self):
-        self.methods = self.steps = None
+        self.methods = self.steps = self.greenlet = None
         sock, self.socket = self.socket, None
         if sock is None or self.preface:  # the socket was taken over
             return

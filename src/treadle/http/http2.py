@@ -304,6 +304,10 @@ class Connection:
         for stream in self._streams.values():
             stream.leave()
 
+    def abandon(self) -> None:
+        """Kill the applications that have not answered, so that their clients get 500."""
+        self._greenlets.kill(block=False)
+
     def _go_away(self, last: int) -> None:
         # After close_connection() of h2 the open streams could not be answered.
         frame = GoAwayFrame(0, last_stream_id=last)
