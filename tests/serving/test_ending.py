@@ -109,6 +109,24 @@ class TestWhatIsOnItsWay:
             client.until(lambda: False)
             assert client.closed
 
+    def test_credit_of_a_client_that_reads_late_resets_nothing(
+        self, site: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(WSGIServer, "http2", True)
+        here = site(whole)
+        with Client(here) as client:
+            id = client.ask(head("GET", "/short"))
+            treadle.sleep(0.1)
+            stopping = begin_stopping(here)
+            treadle.sleep(0.3)
+            for _ in range(3):
+                client.h2.increment_flow_control_window(1000)
+                client.sock.sendall(client.h2.data_to_send())  # fails after a reset
+                treadle.sleep(0.02)
+            assert client.answer(id)[2] == b"short"
+            client.until(lambda: False)
+        stopping.join()
+
     def test_a_client_that_never_reads_is_given_up(self, site: Start) -> None:
         limits = replace(Limits(), idle_time=0.05, write_time=0.2)
         here = site(whole, limits)

@@ -98,6 +98,7 @@ def end_connections(
     late = left()
     for server in servers:
         for each in list(server.connections):
+            each.stop()
             each.abandon()
     while left() and monotonic() < deadline + _LAST_ANSWERS:
         sleep(_LOOK)
