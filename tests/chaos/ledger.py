@@ -38,6 +38,7 @@ class Ledger:
         self.killed: dict[int, float] = {}  # by process id: when, as exactly as is known
         self.ended: dict[int, float] = {}  # all workers that have ended
         self.workers: Counter[int] = Counter()  # how many answers of each
+        self.pauses: list[tuple[float, float]] = []  # while this process did not run, nor read
         self._cuts: list[Cut] = []
         self._wrong: list[str] = []
 
@@ -100,11 +101,10 @@ class Ledger:
             return self._cause_unknown(cut, slack)
         leaves = self.ended.get(cut.worker, 0) >= cut.since - slack
         soon = self.ended.get(cut.worker, 0) <= cut.until + LEAVING
-        return (
-            "crossed the end of a connection, sent again"
-            if leaves and soon and cut.may_cross
-            else ""
-        )
+        if leaves and soon and cut.may_cross:
+            return "crossed the end of a connection, sent again"
+        paused = any(begin < cut.until and end > cut.since for begin, end in self.pauses)
+        return "not read in time" if leaves and soon and paused else ""
 
     def _cause_unknown(self, cut: Cut, slack: float) -> str:
         """Return why a connection ended without any answer, so that its worker is unknown."""

@@ -17,6 +17,8 @@ LOOK = 0.02
 TICK, FAIR = 0.01, 0.02
 #: How long it takes until caches and allocators have what they need, in seconds.
 WARM_UP = 10.0
+#: For so long, in seconds, a server that leaves waits for a client to read, at least.
+PAUSE = 1.0
 #: How far the memory of a process may grow after that, in KiB. Allocators vary, and a worker keeps
 #: 1 MiB of lines for a log that nobody reads.
 GROWTH = {"supervisor": 1024, "worker": 4096}
@@ -81,6 +83,8 @@ class Watch:
             treadle.sleep(TICK)
             passed = time.monotonic() - before
             self.latest = max(self.latest, passed - TICK)
+            if passed > PAUSE:
+                self._ledger.pauses.append((before, before + passed))
             self.clock += max(0.0, min(passed, FAIR) - self._waited())
 
     def _waited(self) -> float:
