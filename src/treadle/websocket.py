@@ -205,6 +205,8 @@ class WebSocket:
                 self._take_close(*payload)
             elif kind == PING:
                 self._send_control(PONG, payload)
+            elif kind == CONTINUATION:
+                sleep(0)  # a message that inflates to much must not hold up others
             elif not self.closed:
                 return payload  # type: ignore[return-value]
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterator
+from socket import IPPROTO_TCP, TCP_INFO
 from typing import Any
 
 from h2.config import H2Configuration
@@ -25,6 +27,8 @@ from .requests import Answer, Request
 PATIENCE = 30
 #: The error code of a stream that the server has not looked at (RFC 9113, 7).
 REFUSED_STREAM = 7
+#: Where Linux's ``struct tcp_info`` has ``tcpi_last_data_recv``.
+_LAST_DATA_RECV = 52
 
 
 class CutError(Exception):
@@ -46,11 +50,13 @@ class UnreadableError(Exception):
 class Connection:
     """What both protocols have in common."""
 
+    PROTOCOL: str
+
     def __init__(self, sock: Any, opened: float) -> None:
         sock.settimeout(PATIENCE)
         self.sock = sock
         self.opened = opened
-        self.used = time.monotonic()  # when the last answer was complete
+        self.used = opened  # when the last answer came
         self.worker = 0  # the process id, as its last answer said
         self.answered = 0
         self.ended = False  # it takes no more requests
@@ -59,9 +65,21 @@ class Connection:
     def note(self, answer: Answer) -> Answer:
         """Note that *answer* came."""
         self.worker = answer.worker or self.worker
-        self.used = time.monotonic()
+        self.used = time.monotonic() - self._silent()
         self.answered += 1
         return answer
+
+    def _silent(self) -> float:
+        """Return for how many seconds nothing has come from the server.
+
+        The system measures that: it does not matter when it lets this process run.
+        """
+        try:
+            info = self.sock.getsockopt(IPPROTO_TCP, TCP_INFO, 56)
+        except OSError:
+            return 0.0  # it is closed
+        milliseconds: int = struct.unpack_from("I", info, _LAST_DATA_RECV)[0]
+        return milliseconds / 1000
 
     def close(self) -> None:
         self.sock.close()

@@ -12,6 +12,8 @@ from .requests import Answer, Request
 #: How long a worker that leaves lets a connection rest before it ends it, in seconds. Nobody can
 #: answer what a client sends at that moment, on a connection that has rested for longer.
 REST = 0.04
+#: How long it waits for the first request of a new connection, in seconds.
+FIRST = 1.0
 #: How long a worker that leaves may take to end, in seconds.
 LEAVING = 15.0
 
@@ -36,6 +38,7 @@ class Ledger:
         self.killed: dict[int, float] = {}  # by process id: when, as exactly as is known
         self.ended: dict[int, float] = {}  # all workers that have ended
         self.workers: Counter[int] = Counter()  # how many answers of each
+        self.pauses: list[tuple[float, float]] = []  # while this process did not run, nor read
         self._cuts: list[Cut] = []
         self._wrong: list[str] = []
 
@@ -59,6 +62,7 @@ class Ledger:
         """Note a request whose connection ended; :meth:`faults` finds the cause."""
         known = connection.worker
         rested = sent - connection.used
+        where = f"{connection.PROTOCOL}, after {connection.answered} answers"
         self._cuts.append(
             Cut(
                 request,
@@ -66,7 +70,7 @@ class Ledger:
                 time.monotonic(),
                 known,
                 not error.began and (not known or rested >= REST),
-                f"{error}, after {connection.answered} answers and {rested:.3f} s of rest",
+                f"{error}, {where} and {rested:.3f} s of rest",
             )
         )
 
@@ -97,20 +101,16 @@ class Ledger:
             return self._cause_unknown(cut, slack)
         leaves = self.ended.get(cut.worker, 0) >= cut.since - slack
         soon = self.ended.get(cut.worker, 0) <= cut.until + LEAVING
-        return (
-            "crossed the end of a connection, sent again"
-            if leaves and soon and cut.may_cross
-            else ""
-        )
+        if leaves and soon and cut.may_cross:
+            return "crossed the end of a connection, sent again"
+        paused = any(begin < cut.until and end > cut.since for begin, end in self.pauses)
+        return "not read in time" if leaves and soon and paused else ""
 
     def _cause_unknown(self, cut: Cut, slack: float) -> str:
-        """Return why a connection ended without any answer, so that its worker is unknown.
-
-        A worker that leaves waits 0.1 s for the first request of a new connection.
-        """
+        """Return why a connection ended without any answer, so that its worker is unknown."""
         if any(cut.since - slack <= at <= cut.until + slack for at in self.killed.values()):
             return "cut by a kill, before any answer"
-        late = cut.may_cross and cut.until - cut.since >= REST
+        late = cut.may_cross and cut.until - cut.since >= FIRST
         ends = (at for pid, at in self.ended.items() if pid not in self.killed)
         if late and any(cut.since - slack <= at <= cut.until + LEAVING for at in ends):
             return "crossed the end of a new connection, sent again"

@@ -25,6 +25,9 @@ from .requests import Request, draw
 CLIENTS = 150
 #: The most requests at once on a connection over HTTP/2.
 STREAMS = 8
+#: The most connections that are kept of each protocol: so the memory of the workers, which is
+#: mostly that of their connections, does not grow with the time.
+KEPT = 40
 #: How often a request is sent again after the server has said that it was not looked at.
 ATTEMPTS = 20
 #: What is asked for one after the other without waiting: it fits into one packet.
@@ -119,7 +122,7 @@ class Load:
     def _shared_connection(self) -> Http2 | None:
         self._shared = [each for each in self._shared if not each.ended]
         free = [each for each in self._shared if each.open < STREAMS]
-        if free and self._random.random() < 0.95:
+        if free and (self._random.random() < 0.95 or len(self._shared) >= KEPT):
             return self._random.choice(free)
         connection: Http2 | None = self._open(Http2)
         if connection is not None:
@@ -146,7 +149,8 @@ class Load:
 
     def _put_back(self, connection: Http1 | Http2) -> None:
         connection.uses -= 1
-        if connection.ended or connection.uses <= 0:
+        full = isinstance(connection, Http1) and len(self._idle) >= KEPT
+        if connection.ended or connection.uses <= 0 or full:
             connection.ended = True
             if not connection.open:
                 connection.close()

@@ -62,10 +62,8 @@ class Site:
         self.supervisor = self._process.pid
         self.port = self._await_port()
 
-    #: How many workers there may be at most: a successor for one at a time, or for each.
-    @property
-    def most_workers(self) -> int:
-        return 2 * WORKERS if self.tls else WORKERS + 1
+    #: How many workers there may be at most: each may be leaving while its successor serves.
+    most_workers = 2 * WORKERS
 
     # -- processes
 

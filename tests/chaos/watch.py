@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import treadle
 
@@ -14,17 +15,23 @@ from .site import WORKERS, Site
 LOOK = 0.02
 #: The fair clock ticks so often, and adds so much at most, in seconds.
 TICK, FAIR = 0.01, 0.02
-#: How far memory may grow from the first half of a run to the second, in KiB. Allocators vary, and
-#: a worker keeps 1 MiB of lines for a log that nobody reads.
-GROWTH = {"supervisor": 2048, "worker": 8192}
+#: How long it takes until caches and allocators have what they need, in seconds.
+WARM_UP = 10.0
+#: For so long, in seconds, a server that leaves waits for a client to read, at least.
+PAUSE = 1.0
+#: How far the memory of a process may grow after that, in KiB. Allocators vary, and a worker keeps
+#: 1 MiB of lines for a log that nobody reads.
+GROWTH = {"supervisor": 1024, "worker": 4096}
+#: What a connection may cost, in KiB. Clients that a stopped worker could not answer come at once.
+CONNECTION = 64
 
 
 class Watch:
     """Watches *site*; :attr:`faults` are what was not as it must be.
 
     Times within which something must happen are taken from :attr:`clock`. It runs as the monotonic
-    clock does, but stands still while the machine does not let this process run: otherwise the load
-    of the machine would be tested.
+    clock does, but stands still while the machine does not let this process run, nor the supervisor
+    or a worker that has not served yet: otherwise the load of the machine would be tested.
     """
 
     def __init__(self, site: Site, ledger: Ledger) -> None:
@@ -36,7 +43,9 @@ class Watch:
         self._missing: list[float] = []  # until when a worker may be missing
         self._hindered = False
         self._alive: dict[int, float] = {}  # workers, and since when
-        self._memory: dict[str, list[tuple[float, int]]] = {"supervisor": [], "worker": []}
+        self._memory: dict[int, Memory] = {}
+        self._queued: dict[int, float] = {}  # how long processes have waited to run
+        self._said = ""  # what is wrong since the last look
         self._began = time.monotonic()
         self._greenlets = [treadle.spawn(self._tick), treadle.spawn(self._run)]
 
@@ -74,7 +83,16 @@ class Watch:
             treadle.sleep(TICK)
             passed = time.monotonic() - before
             self.latest = max(self.latest, passed - TICK)
-            self.clock += min(passed, FAIR)
+            if passed > PAUSE:
+                self._ledger.pauses.append((before, before + passed))
+            self.clock += max(0.0, min(passed, FAIR) - self._waited())
+
+    def _waited(self) -> float:
+        """Return for how long a process that matters waited to run since the last tick."""
+        new = (pid for pid in self._alive if not self._ledger.workers[pid])
+        before = self._queued
+        self._queued = {pid: _queued(pid) for pid in (self._site.supervisor, *new)}
+        return max(0.0, *(now - before.get(pid, now) for pid, now in self._queued.items()))
 
     def _run(self) -> None:
         while True:
@@ -94,18 +112,10 @@ class Watch:
         self.most = max(self.most, len(workers))
         if len(workers) > self._site.most_workers:
             self.say(f"{len(workers)} workers: {workers}")
-        self._note("supervisor", now, self._site.resident(self._site.supervisor))
-        for pid in workers:
-            self._note("worker", now, self._site.resident(pid))
-
-    def _note(self, which: str, now: float, size: int) -> None:
-        """Note the largest size of each second."""
-        sizes = self._memory[which]
-        at = int(now - self._began)
-        if not sizes or sizes[-1][0] != at:
-            sizes.append((at, size))
-        elif sizes[-1][1] < size:
-            sizes[-1] = (at, size)
+        for pid in (self._site.supervisor, *workers):
+            size, descriptors = self._site.resident(pid), self._site.descriptors(pid)
+            if size:
+                self._memory.setdefault(pid, Memory(now)).note(now, size, descriptors)
 
     def _check_serving(self) -> None:
         """Fail if a worker is missing for longer than it may."""
@@ -116,28 +126,67 @@ class Watch:
             return
         self._missing = [until for until in self._missing if until > self.clock]
         least = WORKERS - len(self._missing) - self._hindered
+        wrong = ""
         if serving < least:
-            self.say(f"{serving} workers serve, not {least}")
+            wrong = f"{serving} workers serve, not {least}"
         if serving > self._site.most_workers:
-            self.say(f"{serving} workers serve")
+            wrong = f"{serving} workers serve"
+        if wrong and wrong != self._said:
+            self.say(wrong)
+        self._said = wrong
 
     def _check_memory(self) -> None:
-        for which, sizes in self._memory.items():
-            half = len(sizes) // 2
-            first = max((size for _, size in sizes[:half]), default=0)
-            second = max((size for _, size in sizes[half:]), default=0)
-            if second > first + GROWTH[which]:
-                self.faults.append(f"the memory of a {which} grew from {first} to {second} KiB")
+        for pid, memory in self._memory.items():
+            which = "supervisor" if pid == self._site.supervisor else "worker"
+            if memory.growth > GROWTH[which]:
+                self.faults.append(f"{which} {pid} grew by {memory.growth} KiB: {memory}")
 
     def memory(self) -> str:
-        """Return the most memory in each quarter of the run, for people to read."""
-        parts = []
-        for which, sizes in self._memory.items():
-            quarter = max(len(sizes) // 4, 1)
-            most = [
-                max(size for _, size in sizes[at : at + quarter]) // 1024
-                for at in range(0, quarter * 4, quarter)
-                if sizes[at : at + quarter]
-            ]
-            parts.append(f"{which} {', '.join(map(str, most))} MiB")
-        return "; ".join(parts)
+        """Return the memory of the supervisor and of the worker that grew most, for people."""
+        supervisor = self._memory[self._site.supervisor]
+        workers = [each for pid, each in self._memory.items() if pid != self._site.supervisor]
+        grown = max(workers, key=lambda each: each.growth, default=None)
+        return f"supervisor {supervisor}; the worker that grew most: {grown}"
+
+
+class Memory:
+    """The memory of a process that was first seen at the time *began*, in KiB.
+
+    :attr:`growth` is how much more it has needed since the warm-up than before, beyond what its
+    connections cost.
+    """
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._latest = 0.0
+        self._descriptors = 0  # at most, so far
+        self._before = self._after = 0  # the most beyond what connections cost
+        self._sizes: list[int] = []  # the largest of each 10 seconds
+
+    def note(self, now: float, size: int, descriptors: int) -> None:
+        self._latest = now
+        self._descriptors = max(self._descriptors, descriptors)
+        beyond = size - CONNECTION * self._descriptors
+        if now < self._began + WARM_UP:
+            self._before = max(self._before, beyond)
+        else:
+            self._after = max(self._after, beyond)
+        at = int((now - self._began) / 10)
+        self._sizes += [0] * (at + 1 - len(self._sizes))
+        self._sizes[at] = max(self._sizes[at], size)
+
+    @property
+    def growth(self) -> int:
+        return max(0, self._after - self._before)
+
+    def __str__(self) -> str:
+        sizes = ", ".join(map(str, self._sizes if len(self._sizes) < 9 else self._sizes[::6]))
+        return f"{sizes} KiB in {self._latest - self._began:.0f} s"
+
+
+def _queued(pid: int) -> float:
+    """Return for how many seconds a process was ready to run, and no processor was free."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):  # it has ended, or the system does not count that
+        return 0.0

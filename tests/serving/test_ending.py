@@ -11,13 +11,14 @@ import pytest
 
 import treadle
 from treadle import socket
+from treadle.http import connection as connections
 from treadle.http import ending
 from treadle.http.connection import end_connections
 from treadle.http.limits import Limits
 from treadle.pywsgi import WSGIServer
 
 from .conftest import Site, received
-from .test_http2 import Client
+from .test_http2 import Client, head
 
 Start = Callable[..., Site]
 LONG = b"x" * 1_500_000  # the system's buffers take it, the client's do not
@@ -108,6 +109,24 @@ class TestWhatIsOnItsWay:
             client.until(lambda: False)
             assert client.closed
 
+    def test_credit_of_a_client_that_reads_late_resets_nothing(
+        self, site: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(WSGIServer, "http2", True)
+        here = site(whole)
+        with Client(here) as client:
+            id = client.ask(head("GET", "/short"))
+            treadle.sleep(0.1)
+            stopping = begin_stopping(here)
+            treadle.sleep(0.3)
+            for _ in range(3):
+                client.h2.increment_flow_control_window(1000)
+                client.sock.sendall(client.h2.data_to_send())  # fails after a reset
+                treadle.sleep(0.02)
+            assert client.answer(id)[2] == b"short"
+            client.until(lambda: False)
+        stopping.join()
+
     def test_a_client_that_never_reads_is_given_up(self, site: Start) -> None:
         limits = replace(Limits(), idle_time=0.05, write_time=0.2)
         here = site(whole, limits)
@@ -125,6 +144,103 @@ class TestWhatIsOnItsWay:
             assert received(sock).endswith(b"short")
             treadle.sleep(0.3)  # until its system has acknowledged the end
             assert not here.server.connections
+
+
+class TestAClientThatHasJustConnected:
+    """Its first request needs longer than one on a connection that has been used."""
+
+    def test_it_is_answered(self, site: Start) -> None:
+        here = site(whole)
+        with here.connect() as new, here.connect() as used:
+            used.sendall(GET.replace(b"/ ", b"/short "))
+            assert used.recv(1000).endswith(b"short")
+            stopping = begin_stopping(here)
+            began = time.monotonic()
+            assert used.recv(1000) == b""
+            assert time.monotonic() - began < 0.4
+            treadle.sleep(0.1)
+            new.sendall(GET.replace(b"/ ", b"/short "))
+            answer = received(new)
+        assert answer.endswith(b"short")
+        assert b"\r\nConnection: close\r\n" in answer
+        stopping.join()
+
+    def test_http2(self, site: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(WSGIServer, "http2", True)
+        here = site(whole)
+        with Client(here) as client:
+            client.send()
+            treadle.sleep(0.02)
+            stopping = begin_stopping(here)
+            treadle.sleep(0.2)
+            assert client.answer(client.ask(head("GET", "/short")))[2] == b"short"
+            client.until(lambda: False)
+            assert client.closed
+        stopping.join()
+
+    def test_one_that_asks_for_nothing_is_ended(
+        self, site: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connections, "_FIRST_REQUEST", 0.3)
+        here = site(whole)
+        with here.connect() as sock:
+            treadle.sleep(0.02)
+            began = time.monotonic()
+            stopping = begin_stopping(here)
+            assert sock.recv(1) == b""
+            assert 0.2 < time.monotonic() - began < 1.0
+        stopping.join()
+
+    def test_not_beyond_the_deadline(self, site: Start) -> None:
+        here = site(whole)
+        with here.connect():
+            treadle.sleep(0.02)
+            here.server.stopping = True
+            began = time.monotonic()
+            end_connections([here.server], lambda: len(here.server.connections), began + 0.1)
+            assert time.monotonic() - began < 0.5
+
+
+class TestWhatTheProgramThrows:
+    """A time limit of the program's own is no error of the connection."""
+
+    @pytest.fixture
+    def reported(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """Return a list that gets what is reported to the hub."""
+        found: list[Any] = []
+        report = lambda context, kind, value, traceback: found.append(value)  # noqa: E731
+        monkeypatch.setattr(treadle.get_hub(), "handle_error", report)
+        return found
+
+    @pytest.mark.parametrize("end", [b"Connection: close\r\n\r\n", b"\r\n"])
+    def test_into_a_connection_that_ends_or_waits(
+        self, site: Start, reported: list[Any], end: bytes
+    ) -> None:
+        mine = TimeoutError("mine")
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            treadle.Timeout.start_new(0.02, mine)
+            start_response("200 OK", [])
+            return [b"short"]
+
+        with site(application).connect() as sock:
+            sock.sendall(GET[:-2] + end)
+            treadle.sleep(0.2)
+        assert reported == [mine]
+
+    def test_into_a_write(self, site: Start, reported: list[Any]) -> None:
+        mine = TimeoutError("mine")
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            write = start_response("200 OK", [])
+            with treadle.Timeout(0.02, mine):
+                while True:
+                    write(LONG)
+
+        with site(application).connect() as sock:
+            sock.sendall(GET)
+            treadle.sleep(0.2)
+        assert reported == [mine]
 
 
 class TestTheLength:

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from h2.connection import H2Connection
+from h2.events import ResponseReceived, StreamEnded
+from hyperframe.frame import GoAwayFrame
 
 import treadle
 from treadle import socket as treadle_socket
@@ -34,6 +37,9 @@ def app(environ, start_response):
         return [b"%d %d" % (len(gc.get_objects()), gc.get_freeze_count())]
     elif path == "/die":
         os.kill(os.getpid(), 9)
+    elif path == "/compute":
+        while True:
+            pass
     elif path == "/hang":
         from treadle.monkey import get_original
         get_original("time", "sleep")(100)
@@ -339,6 +345,76 @@ class TestSignals:
             began = time.monotonic()
             assert here.end() == 0
             assert 0.25 < time.monotonic() - began < 30
+
+    @pytest.mark.parametrize("http2", [False, True])
+    def test_who_waits_at_the_end_is_told(self, serve: Callable[..., Served], http2: bool) -> None:
+        here = serve("--graceful-timeout", "0.5", "--timeout", "0").wait_ready()
+        with here.connect() as sock:
+            if http2:
+                client = H2Connection()
+                client.initiate_connection()
+                fields = [(":method", "GET"), (":path", "/wait/60"), (":scheme", "http")]
+                client.send_headers(1, [*fields, (":authority", "a")], end_stream=True)
+                sock.sendall(client.data_to_send())
+            else:
+                sock.sendall(b"GET /wait/60 HTTP/1.1\r\nHost: a\r\n\r\n")
+            treadle.sleep(0.1)
+            here.process.send_signal(signal.SIGTERM)
+            answer = b""
+            while part := sock.recv(65536):
+                answer += part
+        if http2:
+            client._frame_dispatch_table[GoAwayFrame] = lambda frame: ([], [])  # answers follow
+            events = client.receive_data(answer)
+            assert [each for each in events if isinstance(each, StreamEnded)]
+            (head,) = (each for each in events if isinstance(each, ResponseReceived))
+            assert (b":status", b"500") in head.headers
+        else:
+            assert answer.startswith(b"HTTP/1.1 500 ")
+            assert b"\r\nConnection: close\r\n" in answer
+        assert here.wait() == 0
+        assert "leaves with 1 connections" in here.errors.read_text()
+
+    @pytest.mark.parametrize("path", ["/wait/60", "/compute"])
+    def test_a_worker_that_is_told_to_stop_has_a_successor_at_once(
+        self, serve: Callable[..., Served], path: str
+    ) -> None:
+        here = serve("--graceful-timeout", "20", "--timeout", "20").wait_ready()
+        (old,) = here.workers()
+        with here.connect() as sock:
+            sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            treadle.sleep(0.1)
+            os.kill(old, signal.SIGTERM)
+            wait_until(lambda: len(here.workers()) == 2, 10)
+            # While the old one computes, the system may still give it connections.
+            if path == "/compute":
+                os.kill(old, signal.SIGSTOP)
+            wait_until(lambda: len(here.workers()) == 2 and "leaves" in here.errors.read_text())
+            os.kill(old, signal.SIGKILL)
+        here.wait_for_error(f"worker {old} ended: killed by SIGKILL")
+        assert int(here.ask()) != old
+        assert here.end() == 0
+
+    def test_one_that_computes_at_the_end_is_killed(self, serve: Callable[..., Served]) -> None:
+        here = serve("--graceful-timeout", "0.2", "--timeout", "0").wait_ready()
+        with here.connect() as sock:
+            sock.sendall(b"GET /compute HTTP/1.0\r\n\r\n")
+            treadle.sleep(0.1)
+            began = time.monotonic()
+            assert here.end() == 0
+            assert time.monotonic() - began < 15
+
+    def test_a_pause_of_all_processes_is_no_hang(self, serve: Callable[..., Served]) -> None:
+        here = serve("--timeout", "0.8").wait_ready()
+        (worker,) = here.workers()
+        for pid in (worker, here.process.pid):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.2)
+        for pid in (here.process.pid, worker):
+            os.kill(pid, signal.SIGCONT)
+        treadle.sleep(0.4)
+        assert int(here.ask()) == worker  # though its heart must beat more often than by default
+        assert "hangs" not in here.errors.read_text()
 
     def test_quit_is_at_once(self, serve: Callable[..., Served]) -> None:
         here = serve().wait_ready()

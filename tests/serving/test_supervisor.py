@@ -259,6 +259,37 @@ def test_the_admin_server_says_in_a_line_that_it_lacks_descriptors(
     assert (tmp_path / "stderr").read_text() == ""
 
 
+@pytest.mark.parametrize("sends", [b"", b"GET /livez HTTP/1.1\r\n"])
+def test_probes_are_answered_beside_clients_that_do_nothing(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+    sends: bytes,
+) -> None:
+    here = serve("--admin", "unix:admin").wait_ready()
+
+    def connect(data: bytes) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(5)
+        sock.connect(str(tmp_path / "admin"))
+        with contextlib.suppress(BrokenPipeError):
+            sock.sendall(data)
+        return sock
+
+    request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+    with contextlib.ExitStack() as kept:
+        used = kept.enter_context(connect(request))
+        assert used.recv(1000).startswith(b"HTTP/1.1 200")
+        for at in range(400):
+            kept.enter_context(connect(sends))
+            if at % 100 == 0:  # the connection of a probe that comes back is kept
+                used.sendall(request)
+                assert used.recv(1000).startswith(b"HTTP/1.1 200")
+        with connect(request) as probe:
+            assert probe.recv(1000).startswith(b"HTTP/1.1 200")
+        descriptors = len(os.listdir(f"/proc/{here.process.pid}/fd"))
+    assert descriptors < 300
+
+
 class FailingSupervisor:
     """Starts workers that end at once, until *works* is true."""
 

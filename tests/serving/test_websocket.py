@@ -407,6 +407,41 @@ OFFERS = {
 
 
 class TestDeflate:
+    @pytest.mark.parametrize("fragments", [1, 40])
+    def test_a_message_that_inflates_to_much_holds_nobody_up(
+        self, site: Start, fragments: int
+    ) -> None:
+        turns = 0
+
+        def count() -> None:
+            nonlocal turns
+            while True:
+                treadle.sleep(0)
+                turns += 1
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            counting = treadle.spawn(count)
+            ws = environ["wsgi.websocket"]
+            message = ws.receive()
+            counting.kill()
+            ws.send(str(len(message)))
+            return []
+
+        squeeze = zlib.compressobj(9, wbits=-12)
+        data = squeeze.compress(bytes(15 << 20)) + squeeze.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        step = -(-len(data) // fragments)
+        parts = [data[at : at + step] for at in range(0, len(data), step)]
+        sent = [
+            frame(0 if at else BINARY, part, fin=part is parts[-1], rsv=0 if at else 4)
+            for at, part in enumerate(parts)
+        ]
+        with site(application).connect() as sock:
+            sock.sendall(handshake(DEFLATE))
+            upgraded(sock)
+            sock.sendall(b"".join(sent))
+            assert str(15 << 20).encode() in sock.recv(1000)
+        assert turns > 30
+
     @pytest.mark.parametrize("offer", OFFERS)
     def test_offers(self, site: Start, offer: str) -> None:
         header = f"{DEFLATE}; {offer}" if offer else DEFLATE

@@ -15,6 +15,11 @@ __all__ = ["PATIENT", "URGENT", "end_connections", "http2_connection", "serve"]
 URGENT, PATIENT = 0.04, 1.0
 #: How long a request may be on its way, in seconds.
 _ON_ITS_WAY = 0.06
+#: How long a client that has just connected may take to send its first request, in seconds: over
+#: long distances that is several times as long as a request is on its way.
+_FIRST_REQUEST = 1.0
+#: How long clients whose requests were not answered in time have to be told so, in seconds.
+_LAST_ANSWERS = 0.5
 #: How often a server that stops checks whether its connections have ended, in seconds.
 _LOOK = 0.005
 
@@ -63,30 +68,38 @@ def _handle(connection: Any, server: Any) -> None:
 
 def end_connections(
     servers: Sequence[Any], left: Callable[[], int], deadline: float, patience: float = URGENT
-) -> None:
+) -> int:
     """End the connections of *servers*; a connection with a pending response ends after it.
 
     The servers are ``stopping`` and accept no more connections. Each response says that its
-    connection ends; *patience* is how many seconds one may go without a request until it is ended.
-    Returns when *left* returns 0, or at *deadline*, a time of :func:`time.monotonic`.
+    connection ends; *patience* is how many seconds one may go without a request until it is ended,
+    except for the first request on a new connection. Returns when *left* returns 0.
+
+    At *deadline*, a time of :func:`time.monotonic`, the applications that have not answered are
+    killed, and their clients get 500. Returns soon after that, and says how many connections were
+    left at the deadline.
     """
     # Closing a connection loses the request that its client sends at the same moment.
     began = monotonic()
-    _tell(servers, lambda connection: connection.warn(at_once=False))
-    _await_none(left, min(began + patience, deadline))
-    _tell(servers, lambda connection: connection.warn(at_once=True))
-    _await_none(left, min(began + patience + _ON_ITS_WAY, deadline))
+    new: dict[Any, float] = {}  # connections that had no request when they were met, and when
     while left() and monotonic() < deadline:
-        _tell(servers, lambda connection: connection.stop())
+        now = monotonic()
+        connections = [each for server in servers for each in server.connections]
+        # Some are new even now, because TLS has begun only now.
+        new = {each: new.get(each, now) for each in connections if each.fresh or each in new}
+        for each in connections:
+            if each in new and now < new[each] + _FIRST_REQUEST:
+                continue  # its answer will say that it ends
+            if now < began + patience + _ON_ITS_WAY:
+                each.warn(at_once=now >= began + patience)
+            else:
+                each.stop()
         sleep(_LOOK)
-
-
-def _tell(servers: Sequence[Any], call: Callable[[Any], object]) -> None:
+    late = left()
     for server in servers:
-        for connection in list(server.connections):
-            call(connection)
-
-
-def _await_none(left: Callable[[], int], until: float) -> None:
-    while left() and monotonic() < until:
+        for each in list(server.connections):
+            each.stop()
+            each.abandon()
+    while left() and monotonic() < deadline + _LAST_ANSWERS:
         sleep(_LOOK)
+    return late

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from socket import AF_UNIX, IPPROTO_TCP, SHUT_RD, SHUT_WR
 from typing import Any
 
 from treadle._core.clock import seconds as monotonic
+from treadle._core.thrown import thrown_in
 from treadle.hub import sleep
 from treadle.socket import socket  # its methods: those of a TLS socket would drop TLS
 
@@ -20,10 +22,10 @@ try:
 except ImportError:  # Linux has them
     _KNOWS = False
 
-__all__ = ["LOOK", "PATIENCE", "end", "end_reading", "is_taken"]
+__all__ = ["await_taken", "end", "end_reading"]
 
 #: How long a client may be sending, or taking what was sent while the server stops, in seconds.
-PATIENCE = 2.0
+_PATIENCE = 2.0
 #: How many bytes to read from a connection that was ended.
 _LINGER_SIZE = 16 << 20
 #: How long to wait for a client to take what was sent if the server has no limit, in seconds.
@@ -31,7 +33,7 @@ _MOST = 60.0
 #: The most that is received at once, in bytes.
 _CHUNK = 65536
 #: How often to look whether the client has got everything, in seconds.
-LOOK = 0.05
+_LOOK = 0.05
 #: The state of a TCP connection, Linux's number, in which the other end has not got everything that
 #: came before the half-close, and has not ended either.
 _FIN_WAIT1 = 4
@@ -43,34 +45,67 @@ def end(sock: Any, server: Any, expecting: bool = True) -> None:
     Closing a connection of which something is unread, or to which something comes later, resets
     it, and the client loses what it has not got. So what the client sends is read until it ends
     the connection too: for two seconds if *expecting* says that it may send something, and longer
-    while it has not got everything, unless *server* stops. Raises OSError if the connection is
+    while it has not got everything, unless *server* stops. Does nothing if the connection is
     broken.
     """
     _notify_close(sock)
-    socket.shutdown(sock, SHUT_WR)
+    with suppress(OSError):
+        socket.shutdown(sock, SHUT_WR)
     began, size = monotonic(), 0
-    patience = PATIENCE if expecting else 0.0
+    patience = _PATIENCE if expecting else 0.0
     while size < _LINGER_SIZE:
         missing = _is_missing_something(sock)
         most = patience
         if missing:
-            most = PATIENCE if server.stopping else server.limits.write_time or _MOST
+            most = _PATIENCE if server.stopping else server.limits.write_time or _MOST
         left = began + most - monotonic()
         if left <= 0:
             return
-        sock.settimeout(min(left, LOOK) if missing else left)
-        with suppress(TimeoutError):
-            data = socket.recv(sock, _CHUNK)
-            size += len(data)
-            if not data:
-                # The client has ended, which tells mostly that it has got everything; or nothing
-                # can be received, because this end has shut that down.
-                if not missing or not _is_missing_something(sock):
-                    return
-                sleep(LOOK)
+        data = _receive(sock, min(left, _LOOK) if missing else left)
+        if data is None:
+            continue
+        size += len(data)
+        if not data:
+            # The client has ended, which tells mostly that it has got everything; or nothing can
+            # be received, because this end has shut that down.
+            if not missing or not _is_missing_something(sock):
+                return
+            sleep(_LOOK)
 
 
-def is_taken(sock: Any) -> bool:
+def await_taken(sock: Any, worth: Callable[[], bool]) -> None:
+    """Wait until the client of *sock* has got all that was sent.
+
+    Gives up after two seconds, or when *worth* says that waiting is of no use any more.
+    """
+    deadline = monotonic() + _PATIENCE
+    while worth() and monotonic() < deadline and not _is_taken(sock):
+        sleep(_LOOK)
+
+
+def end_reading(sock: Any) -> None:
+    """End the wait of the greenlet that reads from *sock*: nothing more is received.
+
+    After that, what the client sends resets the connection: :func:`await_taken` before.
+    """
+    with suppress(OSError):  # the connection may have just ended
+        socket.shutdown(sock, SHUT_RD)
+
+
+def _receive(sock: Any, seconds: float) -> bytes | None:
+    """Return what was received, b"" if the connection has ended or broken, None after *seconds*."""
+    began = monotonic()
+    sock.settimeout(seconds)
+    try:
+        data: bytes = socket.recv(sock, _CHUNK)
+        return data
+    except OSError as exc:
+        if thrown_in(exc, began, seconds):
+            raise
+        return None if isinstance(exc, TimeoutError) else b""
+
+
+def _is_taken(sock: Any) -> bool:
     """Return whether the client has got all that was sent; True if that is not known."""
     if not _KNOWS or sock.family == AF_UNIX:
         return True
@@ -79,16 +114,6 @@ def is_taken(sock: Any) -> bool:
     except (OSError, ValueError):  # the connection has ended
         return True
     return not size
-
-
-def end_reading(sock: Any) -> None:
-    """End the wait of the greenlet that reads from *sock*: nothing more is received.
-
-    After that, what the client sends resets the connection. So a client that has not got everything
-    (:func:`is_taken`) should have :data:`PATIENCE` seconds before.
-    """
-    with suppress(OSError):  # the connection may have just ended
-        socket.shutdown(sock, SHUT_RD)
 
 
 def _notify_close(sock: Any) -> None:

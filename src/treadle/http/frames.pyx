@@ -68,6 +68,9 @@ cdef class FrameReader:
     cdef bint compressed
     cdef bytearray parts
     cdef object checker              # decoder that checks text which comes in pieces
+    cdef bytes packed                # data of the message that are to be inflated, or None
+    cdef bint tail                   # they are what follows the last data of the message
+    cdef Py_ssize_t inflated         # so many bytes since the last return
 
     def __cinit__(self):
         self.data = b""
@@ -86,9 +89,11 @@ cdef class FrameReader:
         """Return the next message, ping or close; None if more data is needed.
 
         It is an opcode and a payload: (TEXT, str), (BINARY, bytes), (PING, bytes) or
-        (CLOSE, (code, reason)), with the code 1005 if the frame has none. Raises
+        (CLOSE, (code, reason)), with the code 1005 if the frame has none. (CONTINUATION, None)
+        means that a message takes its time: let others run and call again. Raises
         :class:`ProtocolError`. Nothing is read after that, or after a close.
         """
+        self.inflated = 0
         try:
             return None if self.over else self.next_event()
         except ProtocolError:
@@ -97,7 +102,12 @@ cdef class FrameReader:
 
     cdef object next_event(self):
         cdef bytes piece
-        while self.in_frame or self.read_head():
+        while self.packed is not None or self.in_frame or self.read_head():
+            if self.packed is not None:
+                event = self.inflate_some()
+                if event is not None:
+                    return event
+                continue
             if self.left and self.at == PyBytes_GET_SIZE(self.data):
                 return None
             piece = self.take_piece()
@@ -218,11 +228,25 @@ cdef class FrameReader:
         if self.parts is None:
             self.parts = bytearray()
             self.checker = utf8_decoder() if self.message == OF_TEXT else None
-        self.keep(self.deflate.inflate(piece) if self.compressed else piece)
-        if not last:
-            return None
         if self.compressed:
-            self.keep(self.deflate.end_inflating())
+            self.packed, self.tail = piece, False
+            return None
+        self.keep(piece)
+        return self.end_message() if last else None
+
+    cdef object inflate_some(self):
+        """Inflate a piece of the message, and return the message if that was the last one."""
+        piece, self.packed = self.deflate.inflate(self.packed)
+        self.inflated += len(piece)
+        self.keep(piece)
+        if self.packed is None and self.fin and not self.in_frame:
+            if self.tail:
+                self.deflate.end_inflating()
+                return self.end_message()
+            self.packed, self.tail = self.deflate.TAIL, True
+        return None if self.inflated < self.deflate.PIECE else (CONTINUATION, None)
+
+    cdef object end_message(self):
         opcode, self.message = self.message, 0
         parts, self.parts = self.parts, None
         if opcode == OF_BINARY:

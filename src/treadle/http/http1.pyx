@@ -9,9 +9,10 @@ from errno import ECONNRESET as _ECONNRESET
 from errno import EPIPE as _EPIPE
 from io import BufferedReader
 
+from treadle._core.thrown import thrown_in
+from treadle.greenlet import getcurrent, kill, spawn
 from treadle.http.body import Received
-from treadle.http.ending import PATIENCE as _PATIENCE
-from treadle.http.ending import end, end_reading, is_taken
+from treadle.http.ending import await_taken, end, end_reading
 from treadle.http.h1 import BadRequest
 from treadle.os import native_sendfile
 from treadle.socket import socket as treadle_socket
@@ -75,17 +76,21 @@ cdef class Handler(WSGIExchange):
 
     cdef public object socket
     cdef readonly RequestReader reader
+    cdef object greenlet              # that serves the connection, or None
     # Whether the handler waits for a request; the connection may be closed then.
     cdef readonly bint idle
     cdef SocketState state            # of the socket, if it is a plain socket of treadle's
     cdef object timeout               # the socket's timeout, as set last
     cdef object idle_time, write_time # limits
     cdef bint cut                     # a part of a response was not sent: nothing may follow
-    cdef long long patience_ends      # time at which stop() waits no more for the client, or 0
     cdef long long part_at            # time at which the last part of a body was sent
     cdef bint held                    # the system may hold back the last part, for more to follow
     cdef bint will_push               # push_held() will be called
-    cdef bint fresh                   # nothing was received yet
+    # When it began to receive or to send, on the loop's clock; 0 while a subclass receives.
+    cdef long long began
+    cdef bint ending                  # stop() ends reading as soon as the client has everything
+    # Whether nothing was received yet.
+    cdef readonly bint fresh
     cdef bint http2                   # whether the server supports HTTP/2
     cdef bint by_lines                # whether request lines come from read_requestline()
     cdef object file                  # made for rfile, or None
@@ -106,8 +111,8 @@ cdef class Handler(WSGIExchange):
         #: Whether the handler waits for a request; the connection may be closed then.
         self.idle = True
         self.cut = False
-        self.patience_ends = self.part_at = 0
-        self.held = self.will_push = False
+        self.began = self.part_at = 0
+        self.ending = self.held = self.will_push = False
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -118,6 +123,7 @@ cdef class Handler(WSGIExchange):
 
     def handle(self):
         """Serve until the client or a response ends the connection, then close it."""
+        self.greenlet = getcurrent()
         try:
             while not self.close_connection and self.handle_one_request():
                 pass
@@ -180,10 +186,19 @@ cdef class Handler(WSGIExchange):
         if self.websocket is not None:
             self.websocket.leave()
         elif self.idle and self.socket is not None:
-            if not self.patience_ends:
-                self.patience_ends = now() + <long long>(_PATIENCE * 1e9)
-            if is_taken(self.socket) or now() >= self.patience_ends:
-                end_reading(self.socket)
+            if not self.ending:
+                self.ending = True
+                spawn(self._end_when_taken)
+
+    def abandon(self):
+        """Kill the application if it has not answered, so that the client gets 500."""
+        if self.greenlet is not None and not self.idle:
+            kill(self.greenlet)
+
+    def _end_when_taken(self):
+        await_taken(self.socket, lambda: self.idle and self.socket is not None)
+        if self.idle and self.socket is not None:  # else another request has come, or the end
+            end_reading(self.socket)
 
     cdef Request next_request(self):
         reader = self.reader
@@ -197,6 +212,8 @@ cdef class Handler(WSGIExchange):
                 try:
                     self.receive_head()
                 except OSError as exc:
+                    if self.was_thrown(exc):
+                        raise
                     self.client_error = exc
                     if not (isinstance(exc, TimeoutError) and reader.in_head):
                         return None
@@ -222,6 +239,7 @@ cdef class Handler(WSGIExchange):
         self.idle = True
         while not reader.ready and reader.error is None:
             if self.by_lines and not reader.in_head:
+                self.began = 0
                 data = self.receive_requestline()
             else:
                 data = self.receive(HEAD)
@@ -291,7 +309,12 @@ cdef class Handler(WSGIExchange):
             return False  # the client may send the body or not
         return request.length is None or request.length <= request.body_size + WORTH_DRAINING
 
+    cdef bint was_thrown(self, exc) except -1:
+        """Return whether *exc* is no error of the connection: a Timeout of the program's own."""
+        return self.began and thrown_in(exc, self.began / 1e9, self.timeout)
+
     cdef bytes receive(self, Py_ssize_t size):
+        self.began = now()
         if self.state is not None:
             return receive_bytes(self.state, size, 0)
         return self.socket.recv(size)
@@ -307,21 +330,20 @@ cdef class Handler(WSGIExchange):
             self.socket.settimeout(seconds)
 
     cdef end(self):
-        self.methods = self.steps = None
+        self.methods = self.steps = self.greenlet = None
         sock, self.socket = self.socket, None
         if sock is None or self.preface:  # the socket was taken over
             return
         try:
             if self.cut:
                 # A reset, so that no client takes the part that it got for the whole.
-                sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
+                with suppress(OSError):  # the client is gone
+                    sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
                 return
             # A client that was told of the end, or has not sent all of a request, may be sending.
             expecting = (self.close_connection or self.reader.ready
                          or self.reader.error is not None or not self.request.complete)
             end(sock, self.server, bool(expecting))
-        except OSError:
-            pass  # the client is gone
         finally:
             sock.close()
 
@@ -418,6 +440,7 @@ cdef class Handler(WSGIExchange):
             raise ConnectionAbortedError("an earlier part of the response was not sent")
         try:
             self.wait_at_most(self.write_time)
+            self.began = now()
             if self.state is not None:
                 send_all(self.state, data, TREADLE_MORE if more else 0)
                 self.held = more and TREADLE_MORE
@@ -434,7 +457,7 @@ cdef class Handler(WSGIExchange):
         """Have the connection end: *exc* ended a write, which may have sent a part."""
         self.cut = self.close_connection = True
         self.forget_unsent()
-        if isinstance(exc, OSError):
+        if isinstance(exc, OSError) and not self.was_thrown(exc):
             self.client_error = exc
 
     cdef bint is_forgiven(self, error) except -1:
@@ -465,6 +488,7 @@ cdef class Handler(WSGIExchange):
             try:
                 while at < end:
                     self.wait_at_most(self.write_time)
+                    self.began = now()
                     sent = self.send_of_file(wrapper.filelike, at, min(PIECE, end - at))
                     if not sent:
                         break  # the file has become shorter

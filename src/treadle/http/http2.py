@@ -8,9 +8,9 @@ from typing import Any
 
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
-from treadle.http.ending import LOOK, PATIENCE, end, end_reading, is_taken
+from treadle.greenlet import getcurrent, kill
+from treadle.http.ending import await_taken, end
 from treadle.http.stream import Stream
-from treadle.hub import sleep
 from treadle.lock import Semaphore
 from treadle.pool import Group
 
@@ -45,6 +45,14 @@ _MOST_TABLE = 65536
 _ANY_STREAM = (1 << 31) - 1
 #: The largest value of a setting (RFC 9113, 6.5.1).
 _MOST_SETTING = (1 << 32) - 1
+
+
+#: How long after its last answer a client may still send credit for it, in seconds.
+_SETTLING = 2.0
+
+
+class _NoMore(BaseException):
+    """Thrown into the wait for what the client sends: nothing more is received."""
 
 
 class _Budget:
@@ -115,6 +123,8 @@ class Connection:
         self._warned = False  # the client knows that the connection ends
         self._leaving = False  # no more streams are opened
         self._ending = False  # reading ends soon
+        self._over = False  # reading has ended
+        self._reader: Any = None  # the greenlet that waits to receive
         self._no_more: OSError | None = None  # why nothing more is received
         self._lost: OSError | None = None  # why nothing can be sent
         # A client that reads in small steps sends many window updates: sending data allows more.
@@ -138,6 +148,11 @@ class Connection:
     def idle(self) -> bool:
         """Whether no request is being answered."""
         return not self._streams
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no request has come yet."""
+        return not self._h2.highest_inbound_stream_id
 
     # -- the connection
 
@@ -175,7 +190,7 @@ class Connection:
     def _read(self) -> bytes:
         """Receive data; return b"" at the end, or after the idle time without a stream."""
         idle = self._limits.idle_time
-        while True:
+        while not self._over:
             left = idle
             if idle is not None and not self._streams:
                 left = self._used_at + idle - monotonic()
@@ -185,11 +200,17 @@ class Connection:
             began = monotonic()
             try:
                 self.socket.settimeout(left)
+                self._reader = getcurrent()
                 data: bytes = self.socket.recv(_CHUNK)
                 return data
             except TimeoutError as exc:
                 if thrown_in(exc, began, left):
                     raise
+            except _NoMore:
+                pass
+            finally:
+                self._reader = None
+        return b""
 
     def _take(self, data: bytes) -> bool:
         """Handle *data* that the client sent; return whether to receive more."""
@@ -300,6 +321,11 @@ class Connection:
         for stream in self._streams.values():
             stream.leave()
 
+    def abandon(self) -> None:
+        """Kill the applications that have not answered, so that their clients get 500."""
+        if self._streams:
+            self._greenlets.kill(block=False)
+
     def _go_away(self, last: int) -> None:
         # After close_connection() of h2 the open streams could not be answered.
         frame = GoAwayFrame(0, last_stream_id=last)
@@ -324,10 +350,12 @@ class Connection:
             self._greenlets.spawn(self._end_when_taken)
 
     def _end_when_taken(self) -> None:
-        deadline = monotonic() + PATIENCE
-        while self._lost is None and monotonic() < deadline and not is_taken(self.socket):
-            sleep(LOOK)
-        end_reading(self.socket)
+        await_taken(self.socket, lambda: self._lost is None)
+        self._over = True
+        if self._reader is not None:
+            # Not by shutting the socket down: the credit that the client still sends for its last
+            # answers would reset the connection, and might cut them.
+            kill(self._reader, _NoMore)
 
     def _lose(self, error: OSError) -> None:
         """Fail all streams with *error*: nothing more can be sent on the connection."""
@@ -338,9 +366,8 @@ class Connection:
 
     def _close(self) -> None:
         try:
-            end(self.socket, self.server)
-        except OSError:
-            pass  # the client is gone
+            recent = monotonic() - self._used_at < _SETTLING
+            end(self.socket, self.server, recent or not self._over)
         finally:
             self.socket.close()
 

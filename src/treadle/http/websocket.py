@@ -66,8 +66,10 @@ class Deflate:
     MEMORY = 5
     #: Messages with fewer bytes are not compressed.
     WORTH = 64
+    #: The most bytes to decompress at once: a message of some KiB may stand for many MiB.
+    PIECE = 262144
     #: What zlib appends at a sync flush; messages leave it out.
-    _TAIL = b"\x00\x00\xff\xff"
+    TAIL = b"\x00\x00\xff\xff"
 
     def __init__(self, parameters: Mapping[str, str | None], most: int | None) -> None:
         """*parameters* are those of an offer; *most* is the longest message in bytes, or None.
@@ -121,37 +123,38 @@ class Deflate:
                 pass
         return None
 
-    def inflate(self, data: bytes) -> bytes:
-        """Return *data*, a part of a message, decompressed.
+    def inflate(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Decompress the beginning of *data*, a part of a message; it may be empty.
 
-        Raises ProtocolError if it cannot be, or if the message becomes too long.
+        Returns at most :attr:`PIECE` bytes, and the data that is left: None if there is none, and
+        the part is complete. The last part of a message is followed by :attr:`TAIL`. Raises
+        ProtocolError if it cannot be decompressed, or if the message becomes too long.
         """
-        parts: list[bytes] = []
-        while data:
-            if self._reading is None:
-                self._reading = zlib.decompressobj(-max(self._read_bits, 9))
-            room = 0 if self._most is None else self._most + 1 - self._size
-            try:
-                part = self._reading.decompress(data, room)
-            except zlib.error:
-                raise ProtocolError(1007, "data that cannot be decompressed") from None
-            parts.append(part)
-            self._size += len(part)
-            if self._most is not None and self._size > self._most:
-                raise ProtocolError(1009, f"longer than {self._most}")
-            if not self._reading.eof:
-                break
+        if self._reading is None:
+            self._reading = zlib.decompressobj(-max(self._read_bits, 9))
+        room = self.PIECE
+        if self._most is not None:
+            room = min(room, self._most + 1 - self._size)
+        try:
+            piece: bytes = self._reading.decompress(data, room)
+        except zlib.error:
+            raise ProtocolError(1007, "data that cannot be decompressed") from None
+        self._size += len(piece)
+        if self._most is not None and self._size > self._most:
+            raise ProtocolError(1009, f"longer than {self._most}")
+        if self._reading.eof:
             # A final block ends the deflate stream; the data after it starts a new one.
-            data, self._reading = self._reading.unused_data, None
-        return b"".join(parts)
+            left, self._reading = self._reading.unused_data, None
+            return piece, left or None
+        left = self._reading.unconsumed_tail
+        # A full piece may leave something in zlib, though it has taken all of the data.
+        return piece, left if left or len(piece) == room else None
 
-    def end_inflating(self) -> bytes:
-        """Return the rest of a message whose last part was decompressed."""
-        data = self.inflate(self._TAIL)
+    def end_inflating(self) -> None:
+        """Note that a message has been decompressed, with :attr:`TAIL`."""
         self._size = 0
         if not self._keep_reading:
             self._reading = None
-        return data
 
     def deflate(self, data: bytes, last: bool) -> bytes:
         """Return *data*, a part of a message, compressed; *last* ends the message."""
@@ -160,7 +163,7 @@ class Deflate:
         data = self._writing.compress(data)
         if last:
             data += self._writing.flush(zlib.Z_SYNC_FLUSH)
-            data = data[: -len(self._TAIL)]
+            data = data[: -len(self.TAIL)]
             if not self._keep_writing:
                 self._writing = None
         return bytes(data)

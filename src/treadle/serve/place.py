@@ -12,7 +12,7 @@ from treadle.event import AsyncResult, Event
 from treadle.greenlet import spawn, spawn_later
 from treadle.serve.stats import Slot
 
-__all__ = ["CANNOT_LOAD", "Child", "Place"]
+__all__ = ["CANNOT_LOAD", "LAST_WORDS", "Child", "Place"]
 
 #: The time, in seconds, from the start of a worker that fails to the start of its replacement: at
 #: first, and at most. A worker that always fails must not keep the machine busy.
@@ -21,6 +21,9 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 5.0
 READY_TIMEOUT = 60.0
 #: How long a worker that has served max_requests serves on if its successor fails, in seconds.
 RETRY_DELAY = 10.0
+#: How much longer than graceful_timeout a worker that leaves may take, in seconds: until all
+#: clients are told, and its last lines are in the logs.
+LAST_WORDS = 2.0
 #: Exit status of a worker that cannot load the application; a restart would not help.
 CANNOT_LOAD = 3
 
@@ -36,6 +39,14 @@ class Child:
         self.status: int = 0
         #: Whether it has become ready; its heart beats from then on to its end.
         self.serves: bool = False
+        self._beat = self._silent = 0.0
+
+    def listen(self, passed: float) -> float:
+        """Return for how many seconds its heart has not beaten; *passed* since the last call."""
+        beat = self.slot["beat"]
+        self._silent = self._silent + passed if beat == self._beat else 0.0
+        self._beat = beat
+        return self._silent
 
     def signal(self, number: int) -> None:
         """Send the signal *number* to the worker, unless it has ended."""
@@ -135,6 +146,8 @@ class Place:
                 self._leaving = None
             spent = child.slot["spent"] and monotonic() >= self._retry_at
             if self._leaving is None and (spent or self._wish is not None):
+                if not child.slot["ready"]:
+                    self._supervisor.tell(f"worker {child.pid} leaves; another is started")
                 self._succeed(child)
                 continue
             self._wake.wait()
@@ -159,7 +172,7 @@ class Place:
             self._leaving = old
             old.slot["succeeded"] = 1
             old.signal(signal.SIGTERM)
-            spawn(self._kill_later, old)
+        spawn(self._see_off, old)
         self._grant(wish, True)
 
     def _grant(self, wish: AsyncResult[bool] | None, done: bool) -> None:
@@ -180,6 +193,10 @@ class Place:
         child.serves = not child.ended.is_set()
         return child.serves
 
-    def _kill_later(self, child: Child) -> None:
-        if not child.ended.wait(self._supervisor.settings.graceful_timeout + 1):
+    def _see_off(self, child: Child) -> None:
+        """Kill a worker that does not leave in time, and say so if it does not end as it should."""
+        if not child.ended.wait(self._supervisor.settings.graceful_timeout + LAST_WORDS):
             child.signal(signal.SIGKILL)
+        child.ended.wait()
+        if child.status:
+            self._supervisor.tell(f"worker {child.pid} ended: {child.reason()}")

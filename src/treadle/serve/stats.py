@@ -17,7 +17,7 @@ _NAMES = (
     "pid",
     "beat",  # time of the worker's last heartbeat, by the monotonic clock
     "ready",  # 1 while the worker serves
-    "spent",  # 1 once it has served max_requests
+    "spent",  # 1 once another worker is to serve in its place
     "succeeded",  # 1 once another worker serves in its place
     "connections",
     "connections_total",

@@ -36,7 +36,7 @@ from treadle.hub import sleep
 from treadle.serve.admin import AdminServer
 from treadle.serve.log import LogFile
 from treadle.serve.pidfile import PidFile
-from treadle.serve.place import CANNOT_LOAD, Child, Place
+from treadle.serve.place import CANNOT_LOAD, LAST_WORDS, Child, Place
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Board, Slot
 from treadle.serve.worker import Worker, source_files
@@ -260,10 +260,10 @@ class Supervisor:
             listeners = [each[place.at % len(each)] for each in self._sockets]
             spent = partial(self._say_spent, slot)
             worker = Worker(self.settings, listeners, slot, spent, self.pid, first=first)
-            signal.signal(signal.SIGTERM, lambda number, frame: worker.stop_event.set())
+            signal.signal(signal.SIGTERM, lambda number, frame: worker.leave())
             signal.signal(signal.SIGUSR1, lambda number, frame: worker.reopen_logs())
             if self.stopping:  # by a SIGTERM that came before
-                worker.stop_event.set()
+                worker.leave()
             if self.settings.reload and place.at == 0:
                 spawn(_watch_sources, self.pid)
             worker.run()
@@ -313,7 +313,7 @@ class Supervisor:
         return any(place.ready.is_set() for place in self.places)
 
     def _say_spent(self, slot: Slot) -> None:
-        """Run in a worker: tell the supervisor that ``max_requests`` are served."""
+        """Run in a worker: tell the supervisor that another one is to serve in its place."""
         slot["spent"] = 1
         with suppress(OSError):  # it is full: the supervisor will look in any case
             os.write(self._spent_write, b"!")
@@ -326,11 +326,17 @@ class Supervisor:
     def _watch(self) -> None:
         """Kill workers whose last heartbeat is longer ago than ``timeout``."""
         timeout = self.settings.timeout
+        if not timeout:
+            return
+        interval = min(1.0, timeout / 4)
         while True:
-            sleep(min(1.0, timeout / 4) if timeout else 3600)
+            before = monotonic()
+            sleep(interval)
+            # While the machine or a terminal held up all processes, no heart could beat.
+            passed = min(monotonic() - before, 2 * interval)
             for child in list(self.children.values()):
-                silent = monotonic() - child.slot["beat"]
-                if timeout and silent > timeout and child.serves:
+                silent = child.listen(passed)
+                if silent > timeout and child.serves:
                     self.tell(f"worker {child.pid} hangs since {silent:.0f} s: it is killed")
                     child.signal(signal.SIGKILL)
 
@@ -350,7 +356,7 @@ class Supervisor:
             for listener in sockets:
                 _refuse(listener)
         told: set[int] = set()
-        deadline = monotonic() + self.settings.graceful_timeout + 1
+        deadline = monotonic() + self.settings.graceful_timeout + LAST_WORDS
         while self.children:
             for child in list(self.children.values()):
                 if self._fast or monotonic() > deadline:

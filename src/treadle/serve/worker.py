@@ -35,7 +35,7 @@ from treadle.serve.stats import Slot
 
 __all__ = ["Worker", "load_application"]
 
-#: The interval between two heartbeats of a worker, in seconds.
+#: The interval between two heartbeats of a worker, in seconds; shorter if its timeout is short.
 BEAT = 1.0
 #: How long a worker that ends may take to write what waits for its logs, in seconds.
 LAST_LINES = 1.0
@@ -247,9 +247,11 @@ class WorkerServer(SaysInOneLine, WSGIServer):
 class Worker:
     """Serves *listeners* with the application until :attr:`stop_event` is set.
 
-    *spent* is called when ``max_requests`` are served; the worker serves on until it is told to
-    stop, or until *supervisor* is not the id of its parent process. Raises SettingsError if a log
-    cannot be opened and *first* is true. Otherwise it serves nevertheless, as the workers before.
+    *spent* is called when another worker is to serve in its place: when ``max_requests`` are
+    served, after which the worker serves on until it is told to stop; and when it stops though the
+    supervisor has not told it to. It also stops when *supervisor* is not the id of its parent
+    process. Raises SettingsError if a log cannot be opened and *first* is true. Otherwise it serves
+    nevertheless, as the workers before.
     """
 
     def __init__(
@@ -267,6 +269,7 @@ class Worker:
         self.slot: Slot = slot
         self.application: Any = None
         self.stop_event: Event = Event()
+        self._interval = min(BEAT, settings.timeout / 4) if settings.timeout else BEAT
         self.connections = self.queued = 0
         self.counters: Counters = slot.counters()
         self.counters.left = settings.max_requests
@@ -281,7 +284,7 @@ class Worker:
                 self.access = LogFile(settings.access_log, 1, lost, self.errors, needed=first)
             except OSError as exc:
                 raise SettingsError(f"access_log: {exc}") from exc
-        self._listeners = listeners
+        self._listeners, self._spent = listeners, spent
         self.servers: list[WorkerServer] = []
 
     def run(self) -> None:
@@ -297,7 +300,7 @@ class Worker:
         # all requests meanwhile, for tens of milliseconds.
         gc.collect()
         gc.freeze()
-        self.slot["ready"] = 1
+        self.slot["ready"] = not self.stop_event.is_set()
         spawn(self._beat)
         self.stop_event.wait()
         self.stop()
@@ -326,20 +329,32 @@ class Worker:
             slot["queued"] = self.queued
             slot["requests_active"] = self.counters.active
             if os.getppid() != self.supervisor:
-                self.stop_event.set()  # the supervisor has ended
-            sleep(BEAT)
+                self.leave()  # the supervisor has ended
+            sleep(self._interval)
+
+    def leave(self) -> None:
+        """Have the worker stop, and have another one started if the supervisor has not asked.
+
+        A signal handler calls it, though the application may never let the worker stop.
+        """
+        self.slot["ready"] = 0
+        if not self.slot["succeeded"]:
+            self._spent()
+        self.stop_event.set()
 
     def stop(self) -> None:
         """Finish the pending requests, for at most ``graceful_timeout``, and stop serving."""
         deadline = monotonic() + self.settings.graceful_timeout
-        self.slot["ready"] = 0
         for server in self.servers:
             server.stopping = True
             server.accept_rest()
         # Nobody waits for the end of a worker whose successor serves, unless its code is outdated.
         patient = self.slot["succeeded"] and not self.settings.reload
         patience = PATIENT if patient else URGENT
-        end_connections(self.servers, lambda: self.connections, deadline, patience)
+        late = end_connections(self.servers, lambda: self.connections, deadline, patience)
+        if late:
+            what = f"worker {os.getpid()} leaves with {late} connections that have not ended"
+            self.errors.write(f"treadle serve: {what} within graceful_timeout\n")
 
 
 def _no_password() -> str:
