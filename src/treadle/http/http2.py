@@ -244,9 +244,9 @@ class Connection:
         except ProtocolError as exc:
             self._lose(ConnectionResetError(ECONNRESET, f"the client broke HTTP/2's rules: {exc}"))
             good = False
-        # What asks for answers waits until they are sent. What asks for none is heard although the
-        # client takes nothing.
-        if self._push() or len(self._output) > _MOST_QUEUED:
+        # A client that sends before it reads must not wait for one that waits for it.
+        self._push()
+        if not good or len(self._output) > _MOST_QUEUED:
             self._flush()
         return good
 
@@ -497,20 +497,19 @@ class Connection:
 
     # -- sending
 
-    def _push(self, more: bytes = b"") -> bool:
-        """Queue h2's frames, and *more* after them; return whether there are any. Wait for nothing.
+    def _push(self, more: bytes = b"") -> None:
+        """Queue h2's frames, and *more* after them, without waiting.
 
         They are sent completely, even if the greenlet that queued them ends.
         """
         data = self._h2.data_to_send() + more
         if not data or self._cut is not None:
-            return False
+            return
         self._output += data
         self._queued += len(data)
         if not self._writing:
             self._writing = True
             self._greenlets.spawn(self._write)
-        return True
 
     def _flush(self) -> None:
         """Queue h2's frames, and wait until all that is queued by then is sent."""
