@@ -7,11 +7,11 @@ from _socket import SOL_SOCKET as _SOL_SOCKET
 from contextlib import suppress
 from errno import ECONNRESET as _ECONNRESET
 from errno import EPIPE as _EPIPE
+from functools import partial
 from io import BufferedReader
 
 from treadle.http.body import Received
-from treadle.http.ending import PATIENCE as _PATIENCE
-from treadle.http.ending import end, end_reading, is_taken
+from treadle.http.ending import Patience, end, end_reading, untaken
 from treadle.http.h1 import BadRequest
 from treadle.socket import socket as treadle_socket
 
@@ -71,7 +71,7 @@ cdef class Handler(WSGIExchange):
     cdef object timeout               # the socket's timeout, as set last
     cdef object idle_time, write_time # limits
     cdef bint cut                     # a part of a response was not sent: nothing may follow
-    cdef long long patience_ends      # time at which stop() waits no more for the client, or 0
+    cdef object patience              # of stop() with a client that has not got everything, or None
     cdef bint fresh                   # nothing was received yet
     cdef bint http2                   # whether the server supports HTTP/2
     cdef bint by_lines                # whether request lines come from read_requestline()
@@ -93,7 +93,7 @@ cdef class Handler(WSGIExchange):
         #: Whether the handler waits for a request; the connection may be closed then.
         self.idle = True
         self.cut = False
-        self.patience_ends = 0
+        self.patience = None
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -166,9 +166,9 @@ cdef class Handler(WSGIExchange):
         if self.websocket is not None:
             self.websocket.leave()
         elif self.idle and self.socket is not None:
-            if not self.patience_ends:
-                self.patience_ends = now() + <long long>(_PATIENCE * 1e9)
-            if is_taken(self.socket) or now() >= self.patience_ends:
+            if self.patience is None:
+                self.patience = Patience(partial(untaken, self.socket))
+            if self.patience.is_over():
                 end_reading(self.socket)
 
     cdef Request next_request(self):

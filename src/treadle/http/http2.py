@@ -9,7 +9,7 @@ from typing import Any
 from treadle._core.clock import seconds as monotonic
 from treadle._core.turns import Turn
 from treadle.event import Event
-from treadle.http.ending import LOOK, PATIENCE, end, end_reading, is_taken
+from treadle.http.ending import LOOK, Patience, end, end_reading, untaken
 from treadle.http.stream import Stream
 from treadle.hub import sleep
 from treadle.pool import Group
@@ -357,13 +357,18 @@ class Connection:
             self._greenlets.spawn(self._end_when_taken)
 
     def _end_when_taken(self) -> None:
-        deadline = monotonic() + PATIENCE
-        while self._lost is None and monotonic() < deadline and not self._is_taken():
+        # The client goes on to give credit as it reads. So nothing must end the reading before,
+        # and there is no use in waiting once more afterwards.
+        patience = Patience(self._untaken, times=2)
+        while self._lost is None and not patience.is_over():
             sleep(LOOK)
+        if self._lost is None and self.server.stopping and self._untaken():
+            self._cut = TimeoutError("the client takes nothing, and the server stops")
+            self._lose(self._cut)
         end_reading(self.socket)
 
-    def _is_taken(self) -> bool:
-        return self._sent == self._queued and is_taken(self.socket)
+    def _untaken(self) -> int:
+        return self._queued - self._sent + untaken(self.socket)
 
     def _lose(self, error: OSError) -> None:
         """Fail all streams with *error*."""
