@@ -576,6 +576,22 @@ def test_each_timeout_raises_its_own_exception(pair: Any) -> None:
     assert errors[0] is not errors[1]
 
 
+def test_a_timeout_for_other_calls_does_not_end_one_that_goes_on(pair: Any) -> None:
+    sending, other = pair
+    left = 1_000_000
+    sending.settimeout(5)
+    sender = treadle.spawn(sending.sendall, b"x" * left)
+    treadle.sleep(0.02)
+    sending.settimeout(0.01)
+    other.settimeout(0)
+    while left and not sender.ready():
+        try:
+            left -= len(other.recv(16384))
+        except ssl.SSLWantReadError:
+            treadle.sleep(0.03)  # the next record waits meanwhile
+    sender.get()
+
+
 def test_a_handshake_has_one_deadline_however_much_arrives(certificates: Certificates) -> None:
     left, right = socket.socketpair()
     left.settimeout(0.1)

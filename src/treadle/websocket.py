@@ -21,6 +21,7 @@ from typing import Any, overload
 
 from treadle._core.clock import seconds as monotonic
 from treadle._core.thrown import thrown_in
+from treadle._core.turns import Turn
 from treadle.exceptions import ConcurrentObjectUseError
 from treadle.greenlet import Greenlet, spawn, spawn_later
 from treadle.http.frames import (
@@ -37,7 +38,6 @@ from treadle.http.frames import (
 )
 from treadle.http.websocket import VERSION, Deflate, accept_headers, is_handshake, listed
 from treadle.hub import sleep
-from treadle.lock import Semaphore
 
 __all__ = ["WebSocket", "WebSocketError", "application"]
 
@@ -89,8 +89,8 @@ class WebSocket:
         self._socket: Any = None
         self._reader: FrameReader | None = None  # None until accepted
         self._deflate: Deflate | None = None
-        self._sending = Semaphore(1)
-        self._receiving = Semaphore(1)
+        self._sending = Turn()
+        self._receiving = Turn()
         self._pinged = False
         self._close_sent = False
         self._taken = 0  # steps: frames may come faster than they are taken
@@ -172,8 +172,9 @@ class WebSocket:
         receives.
         """
         self.accept()
-        if not self._receiving.acquire(blocking=False):
-            raise ConcurrentObjectUseError(f"another greenlet receives from {self!r}")
+        # A signal handler may interrupt a call of its own greenlet.
+        if self._receiving._is_owned() or not self._receiving.acquire(blocking=False):
+            raise ConcurrentObjectUseError(f"another call receives from {self!r}")
         try:
             return self._next_message()
         finally:
@@ -272,9 +273,7 @@ class WebSocket:
             if not binary:
                 data.decode()  # fails here
         self.accept()
-        with self._sending:
-            for each in self._frames(BINARY if binary else TEXT, data):
-                self._transmit(each)
+        self._send_frames(self._frames(BINARY if binary else TEXT, data))
 
     def _frames(self, kind: int, data: str | bytes) -> Iterator[bytes]:
         """Yield the frames of a message; a str is ASCII."""
@@ -297,8 +296,7 @@ class WebSocket:
         if len(payload) > 125:
             raise ValueError("a ping has 125 bytes at most")
         self.accept()
-        with self._sending:
-            self._transmit(frame(PING, payload))
+        self._send_frames((frame(PING, payload),))
 
     def close(self, code: int = 1000, reason: str | bytes = "") -> None:
         """Close the WebSocket; do nothing if it is already closed.
@@ -332,19 +330,32 @@ class WebSocket:
 
     def _send_control(self, kind: int, payload: Any) -> None:
         """Send a ping or a pong; raise nothing if that fails: the WebSocket is closed."""
-        with suppress(WebSocketError), self._sending:
-            self._transmit(frame(kind, payload))
+        with suppress(WebSocketError):
+            self._send_frames((frame(kind, payload),))
 
     def _send_close(self, code: int, reason: str) -> None:
         """Send a close, unless one was sent; raise nothing if that fails."""
         payload = b"" if code == _NO_STATUS else code.to_bytes(2, "big") + reason.encode()
-        with suppress(WebSocketError), self._sending:
-            if not self._close_sent:
-                self._close_sent = True
-                self._transmit(frame(CLOSE, payload), closes=True)
+        with suppress(WebSocketError):
+            self._send_frames((frame(CLOSE, payload),), closes=True)
 
-    def _transmit(self, data: bytes, closes: bool = False) -> None:
-        """Send a frame. The caller holds ``_sending``, which keeps the frames in order."""
+    def _send_frames(self, frames: Iterable[bytes], closes: bool = False) -> None:
+        """Send *frames* with no others in between; those of a close are sent only once."""
+        turn = self._sending
+        if turn._is_owned():  # in a signal handler
+            raise ConcurrentObjectUseError(f"the interrupted call sends on {self!r}")
+        with turn:
+            if turn.was_left:  # by a fork: only the parent can go on with what its greenlet sends
+                self._over = self._lost = True
+                self._note(_ABNORMAL, "another process sends on the connection")
+            if closes:
+                if self._close_sent:
+                    return
+                self._close_sent = True
+            for each in frames:
+                self._transmit(each, closes)
+
+    def _transmit(self, data: bytes, closes: bool) -> None:
         if self._lost or (self.closed and not closes):
             raise self._error()
         sock = self._socket

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hyperframe.frame import PriorityFrame
 
 import treadle
 from treadle import socket
@@ -126,6 +127,51 @@ class TestWhatIsOnItsWay:
             assert client.answer(id)[2] == b"short"
             client.until(lambda: False)
         stopping.join()
+
+    @pytest.mark.parametrize("stall", [0.0, 0.3])
+    def test_http2_and_a_client_that_takes_its_time(
+        self, site: Start, monkeypatch: pytest.MonkeyPatch, stall: float
+    ) -> None:
+        """It gives credit for what it reads, although the server reads no more requests."""
+        monkeypatch.setattr(WSGIServer, "http2", True)
+        monkeypatch.setattr(ending, "PATIENCE", 0.2)
+        here = site(whole)
+        monkeypatch.setattr(here, "connect", lambda: connect_slow(here.address))
+        with Client(here, window=1 << 24) as client:
+            client.h2.increment_flow_control_window(1 << 24)
+            id = client.ask()
+            treadle.sleep(0.05)
+            stopping = begin_stopping(here)
+            treadle.sleep(0.2 + stall)
+            began = time.monotonic()
+            while id not in client.ended:
+                assert client.hear()
+                if time.monotonic() - began < 0.7:
+                    client.send(PriorityFrame(id))  # after the end of reading that is a reset
+                    treadle.sleep(0.02)
+            assert client.body[id] == LONG
+            client.until(lambda: False)
+            assert client.closed
+            assert client.goaway == 0
+            stopping.join()
+
+    def test_http1_and_a_client_that_takes_its_time(
+        self, site: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ending, "PATIENCE", 0.15)
+        here = site(whole)
+        with connect_slow(here.address) as sock:
+            sock.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            treadle.sleep(0.05)
+            stopping = begin_stopping(here)
+            began, answer = time.monotonic(), b""
+            while part := sock.recv(65536):
+                answer += part
+                if time.monotonic() - began < 0.7:
+                    sock.sendall(b"more")  # what comes after the end resets the connection
+                    treadle.sleep(0.02)
+            assert answer.endswith(b"\r\n\r\n" + LONG)
+            stopping.join()
 
     def test_a_client_that_never_reads_is_given_up(self, site: Start) -> None:
         limits = replace(Limits(), idle_time=0.05, write_time=0.2)

@@ -80,7 +80,10 @@ def head(method: str = "GET", path: str = "/", *more: tuple[str, str]) -> Header
 class Client:
     """A connection, and what it receives on each stream; it does not validate what it sends."""
 
-    def __init__(self, here: Site, *, window: int | None = None) -> None:
+    def __init__(
+        self, here: Site, *, window: int | None = None, trusted: trustme.CA | None = None
+    ) -> None:
+        """With *trusted* the client speaks TLS."""
         config = H2Configuration(
             validate_outbound_headers=False,
             normalize_outbound_headers=False,
@@ -91,6 +94,11 @@ class Client:
             values = {SettingCodes.INITIAL_WINDOW_SIZE: window}
             self.h2.local_settings = Settings(client=True, initial_values=values)
         self.sock = here.connect()
+        if trusted is not None:
+            context = ssl.create_default_context()
+            trusted.configure_trust(context)
+            context.set_alpn_protocols(["h2"])
+            self.sock = context.wrap_socket(self.sock, server_hostname="127.0.0.1")
         self.credit = True
         self.closed = False
         self.headers: dict[int, Headers] = {}
@@ -167,6 +175,19 @@ class Client:
         self.until(lambda: id in self.ended or id in self.reset)
         headers = dict(self.headers[id])
         return headers.pop(":status"), headers, bytes(self.body[id])
+
+
+def until_stuck(here: Site) -> Connection:
+    """Wait until the only client takes no more of what is sent to it; return the connection."""
+    with treadle.Timeout(5):
+        while not here.server.connections:
+            treadle.sleep(0)
+        (served,) = here.server.connections
+        sent = -1
+        while sent != served._sent or not served._output:
+            sent = served._sent
+            treadle.sleep(0.03)
+    return served  # type: ignore[no-any-return]
 
 
 class TestAnswers:
@@ -413,28 +434,138 @@ class TestFlow:
                 client.send()
             assert len(client.body[id]) == size
 
-    def test_a_write_that_is_cut_ends_the_connection(self, http2: Start) -> None:
-        def application(environ: Any, start_response: Any) -> list[bytes]:
-            if environ["PATH_INFO"] == "/large":
-                write = start_response("200 OK", [])
-                with contextlib.suppress(treadle.Timeout), treadle.Timeout(0.05):
+    @pytest.mark.parametrize("way", ["Timeout", "an OSError", "kill"])
+    @pytest.mark.parametrize("tls", [False, True])
+    def test_a_write_that_is_cut_ends_its_stream_alone(
+        self,
+        http2: Start,
+        secure: Callable[[Any], Site],
+        authority: trustme.CA,
+        tls: bool,
+        way: str,
+    ) -> None:
+        writers: list[Any] = []
+        raised: list[type[BaseException]] = []
+        cut = Event()
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            write = start_response("200 OK", [])
+            if environ["PATH_INFO"] != "/cut":
+                for number in range(3):
+                    yield b"%d" % number * 300_000
+                return
+            writers.append(treadle.getcurrent())
+            error = ConnectionError("too late") if way == "an OSError" else None
+            try:
+                with treadle.Timeout(None if way == "kill" else 0.3, error):
                     write(b"a" * 50_000_000)
-            else:
-                start_response("200 OK", [])
-                answered.append(environ["PATH_INFO"])
+            except BaseException as exc:
+                raised.append(type(exc))
+            cut.set()
+            yield b"no continuation"
+
+        here = (secure if tls else http2)(application)
+        with Client(here, window=2**31 - 1, trusted=authority if tls else None) as client:
+            client.h2.increment_flow_control_window(2**30)
+            others = [client.ask(head("GET", "/before"))]
+            victim = client.ask(head("GET", "/cut"))
+            others.append(client.ask(head("GET", "/beside")))
+            until_stuck(here)
+            if way == "kill":
+                writers[0].kill(block=False)
+            assert cut.wait(5)
+            others.append(client.ask(head("GET", "/after")))
+            for id in others:
+                expected = b"".join(b"%d" % number * 300_000 for number in range(3))
+                assert client.answer(id)[2] == expected
+            client.until(lambda: victim in client.reset)
+            assert client.reset[victim] == ErrorCodes.INTERNAL_ERROR
+            assert set(client.body[victim]) <= set(b"a")
+            kinds = {"Timeout": treadle.Timeout, "kill": treadle.GreenletExit}
+            assert raised == [kinds.get(way, ConnectionError)]
+            assert client.answer(client.ask(head("GET", "/later")))[2] == expected
+
+    def test_a_kill_after_the_last_part_cuts_nothing(self, http2: Start) -> None:
+        writers: list[Any] = []
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [])
+            if environ["PATH_INFO"] == "/small":
+                writers.append(treadle.getcurrent())
+                return [b"whole"]
+            return [b"a" * 50_000_000]
+
+        here = http2(application)
+        with Client(here, window=2**31 - 1) as client:
+            client.h2.increment_flow_control_window(2**30)
+            large = client.ask()
+            until_stuck(here)
+            small = client.ask(head("GET", "/small"))
+            until_stuck(here)
+            (writer,) = writers
+            assert not writer.dead
+            writer.kill()
+            assert client.answer(small)[2] == b"whole"
+            assert len(client.answer(large)[2]) == 50_000_000
+
+    def test_answers_that_are_cut_do_not_pile_up(self, http2: Start) -> None:
+        cut = [0]
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            write = start_response("200 OK", [])
+            try:
+                with treadle.Timeout(None if environ["PATH_INFO"] == "/stuck" else 0.01):
+                    write(b"a" * 30_000_000)
+            except treadle.Timeout:
+                cut[0] += 1
             return []
 
-        answered: list[str] = []
+        here = http2(application)
+        with Client(here, window=2**31 - 1) as client:
+            client.h2.increment_flow_control_window(2**31 - 1 - 65535)
+            client.ask(head("GET", "/stuck"))
+            served = until_stuck(here)
+            ids = []
+            for number in range(40):
+                ids.append(client.ask())
+                with treadle.Timeout(0.05, False):
+                    while cut[0] <= number:
+                        treadle.sleep(0.005)
+            assert cut[0] < 40  # the others are not heard
+            assert len(served._output) < 2_000_000
+            for id in ids:
+                client.until(lambda: id in client.reset or id in client.ended)  # noqa: B023
+            assert client.answer(client.ask(head("HEAD")))[0] == "200"
+
+    def test_a_child_process_sends_nothing(self, http2: Start) -> None:
+        told, tell = os.pipe()
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            write = start_response("200 OK", [])
+            if environ["PATH_INFO"] == "/fork":
+                pid = treadle.os.fork()
+                if not pid:
+                    found = "nothing"
+                    try:
+                        write(b"of the child" * 10_000)
+                    except OSError as exc:
+                        found = type(exc).__name__
+                    except BaseException as exc:
+                        found = repr(exc)
+                    os.write(tell, found.encode())
+                    os._exit(0)
+                treadle.os.waitpid(pid, 0)
+            return [b"a" * 1_000_000]
+
         with Client(http2(application), window=2**31 - 1) as client:
             client.h2.increment_flow_control_window(2**30)
-            client.ask(head("GET", "/large"))
-            treadle.sleep(0.3)
-            client.ask(head("GET", "/later"))
-            began = time.monotonic()
-            client.until(lambda: False)
-            assert client.closed
-            assert time.monotonic() - began < 5
-        assert answered == []
+            large = client.ask()
+            forked = client.ask(head("GET", "/fork"))
+            for id in (large, forked):
+                assert client.answer(id)[2] == b"a" * 1_000_000
+        assert os.read(told, 100) == b"ConnectionAbortedError"
+        os.close(told)
+        os.close(tell)
 
     def test_a_window_that_does_not_open(self, http2: Start) -> None:
         here = http2(answering(b"x" * 50_000), replace(UNBOUNDED, write_time=0.1))
@@ -462,6 +593,30 @@ class TestFlow:
             client.h2.increment_flow_control_window((1 << 31) - 65536)
             client.ask()
             assert ended.wait(5)
+
+    def test_a_client_that_sends_and_does_not_read(
+        self, secure: Callable[[Any], Site], authority: trustme.CA
+    ) -> None:
+        ended = Event()
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            try:
+                while True:
+                    yield b"x" * 100_000
+            finally:
+                ended.set()
+
+        here = secure(application)
+        here.server.limits = replace(UNBOUNDED, write_time=0.1)
+        with Client(here, window=(1 << 31) - 1, trusted=authority) as client:
+            client.h2.increment_flow_control_window((1 << 31) - 65536)
+            id = client.ask()
+            deadline = time.monotonic() + 5
+            while not ended.ready() and time.monotonic() < deadline:
+                client.send(PriorityFrame(id))  # it asks for no answer
+                treadle.sleep(0.03)
+            assert ended.ready()
 
     def test_a_body_nobody_reads(self, http2: Start) -> None:
         with Client(http2(answering(b"abc"))) as client:
@@ -742,6 +897,41 @@ class TestAbuse:
             treadle.sleep(0.01)
             assert client.answer(client.ask())[2] == b"abc"
 
+    def test_too_many_streams_at_once(self, http2: Start) -> None:
+        go = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            go.wait(10)
+            return answering(b"abc")(environ, start_response)  # type: ignore[no-any-return]
+
+        here = http2(application)
+        with Client(here) as client:  # it does not know the limit yet
+            ids = [client.ask() for _ in range(140)]
+            client.until(lambda: len(client.reset) == 40)
+            assert client.reset == dict.fromkeys(ids[100:], ErrorCodes.REFUSED_STREAM)
+            go.set()
+            assert [client.answer(id)[2] for id in ids[:100]] == [b"abc"] * 100
+            assert client.answer(client.ask())[2] == b"abc"
+
+    def test_too_many_streams_again_and_again(self, http2: Start) -> None:
+        go = Event()
+
+        def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            go.wait(10)
+            return answering(b"abc")(environ, start_response)  # type: ignore[no-any-return]
+
+        with Client(http2(application, replace(UNBOUNDED, streams=1))) as client:
+            client.hear()
+            for number in range(400):
+                block = b"\x82\x86\x84\x01\x01a"  # GET http://a/
+                client.send(HeadersFrame(2 * number + 1, block, flags=["END_HEADERS"]))
+            # h2's client does not know these streams, so the test parses the frames itself.
+            found = frames(received(client.sock))
+            assert (GOAWAY, ErrorCodes.ENHANCE_YOUR_CALM) in [
+                (kind, int.from_bytes(payload[4:8], "big")) for kind, payload in found
+            ]
+            go.set()
+
     def test_continuations_without_end(self, http2: Start) -> None:
         begin = HeadersFrame(1, b"\0\1x\1y")
         rest = b"\0\0\4\x09\0\0\0\0\1\0\1x\1"[:13]
@@ -941,7 +1131,7 @@ def test_a_server_without_h2_does_not_start(http2: Start, monkeypatch: pytest.Mo
 
 def test_without_it_there_is_none(site: Start) -> None:
     here = site(answering(b"abc"))
-    assert here.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert here.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").startswith(b"HTTP/1.1 505 ")
 
 
 @pytest.fixture(scope="module")

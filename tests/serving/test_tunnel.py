@@ -363,6 +363,9 @@ class TestStreams:
             client.until(lambda: client.headers.get(small))
             client.ask(connect(path="/big"), body=b"")
             treadle.sleep(0.2)
+            client.h2.ping(b"01234567")  # whose answer waits
+            client.send()
+            treadle.sleep(0.02)
             tell(client, small, frame(TEXT, b"go"))
             assert got.wait(3)
         assert took[0] < 1

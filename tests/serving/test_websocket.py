@@ -796,6 +796,75 @@ class TestUse:
         ]
         assert len(messages) == 60
 
+    def test_a_child_of_a_fork_while_another_greenlet_uses_it(self, site: Start) -> None:
+        told, tell = os.pipe()
+        message = "x" * 20_000_000
+        forked = Event()
+
+        def use(ws: WebSocket) -> str:
+            """Return what came of each use, in a process without the greenlets that used it."""
+            found = []
+            with treadle.Timeout(2, False):
+                for call in (lambda: ws.send("of the child"), ws.ping, ws.close, ws.receive):
+                    try:
+                        found.append(repr(call()))
+                    except WebSocketError as exc:
+                        found.append(str(exc.code))
+            return " ".join(found)
+
+        def serve(ws: WebSocket) -> None:
+            reader, writer = treadle.spawn(ws.receive), treadle.spawn(ws.send, message)
+            treadle.sleep(0.05)
+            pid = treadle.os.fork()
+            if not pid:
+                os.write(tell, use(ws).encode())
+                os._exit(0)
+            treadle.os.waitpid(pid, 0)
+            forked.set()
+            writer.get()
+            ws.send(f"read {reader.get()}")
+
+        with site(application(serve), UNBOUNDED).connect() as sock:
+            sock.sendall(handshake())
+            assert forked.wait(5)
+            sock.sendall(frame(TEXT, b"on") + BYE)
+            upgraded(sock)
+            *parts, last, _ = (payload for _, payload in frames(received(sock)))
+        assert os.read(told, 1000) == b"1006 1006 None None"
+        assert (b"".join(parts), last) == (message.encode(), b"read on")
+        os.close(told)
+        os.close(tell)
+
+    @pytest.mark.parametrize("call", ["send", "ping", "receive"])
+    def test_a_call_that_interrupts_another_one_of_its_greenlet(
+        self, site: Start, call: str
+    ) -> None:
+        raised: list[type[BaseException]] = []
+
+        def serve(ws: WebSocket) -> None:
+            native = ws.accept() or ws._socket
+
+            class Interrupted:
+                """What a signal handler does at the worst moment."""
+
+                def __getattr__(self, name: str) -> Any:
+                    if name in ("sendall", "recv") and not raised:
+                        try:
+                            getattr(ws, call)(*["late"] * (call == "send"))
+                        except BaseException as exc:
+                            raised.append(type(exc))
+                    return getattr(native, name)
+
+            ws._socket = Interrupted()
+            if call == "receive":
+                assert ws.receive() == "a"
+            else:
+                ws.send("whole")
+
+        found = exchange(site(application(serve)), frame(TEXT, b"a") + BYE)
+        assert raised == [ConcurrentObjectUseError]
+        assert said(found) == [*["whole"] * (call != "receive"), 1000]
+
     def test_a_timeout_in_receive_loses_nothing(self, site: Start) -> None:
         def serve(ws: WebSocket) -> None:
             found = []

@@ -18,7 +18,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EBADF
 from libc.stdint cimport int64_t
 
-from treadle._core.clock cimport now
+from treadle._core.clock cimport now, time_in
 from treadle._core.descriptor cimport ask, charge, spend
 from treadle._core.poller cimport READ, WRITE
 from treadle._core.sockets cimport SocketState, deadline_of, is_ready_now, may_block
@@ -114,15 +114,18 @@ cdef class TLSConnection:
     cpdef write_all(self, data):
         """Send all of *data*; no other greenlet's data comes in between."""
         cdef int64_t deadline = -2
+        # Others may set another timeout meanwhile, for calls of their own.
+        cdef int64_t timeout = self.io.timeout
         octets = data if type(data) is bytes else memoryview(data).cast("B")
         self.begin(self.writing, &deadline, "write")
         try:
             while octets:
+                # Each record has the whole timeout, as in the standard library.
+                deadline = -1 if timeout < 0 else time_in(timeout)
                 sent = self.write_record(octets, &deadline)
                 if sent == len(octets):
                     break
                 octets = memoryview(octets)[sent:]
-                deadline = -2  # each record has the whole timeout, as in the standard library
         finally:
             self.end(self.writing)
 

@@ -7,12 +7,13 @@ from _socket import SOL_SOCKET as _SOL_SOCKET
 from contextlib import suppress
 from errno import ECONNRESET as _ECONNRESET
 from errno import EPIPE as _EPIPE
+from functools import partial
 from io import BufferedReader
 
 from treadle._core.thrown import thrown_in
-from treadle.greenlet import getcurrent, kill, spawn
+from treadle.greenlet import getcurrent, kill
 from treadle.http.body import Received
-from treadle.http.ending import await_taken, end, end_reading
+from treadle.http.ending import Patience, end, end_reading, untaken
 from treadle.http.h1 import BadRequest
 from treadle.os import native_sendfile
 from treadle.socket import socket as treadle_socket
@@ -88,7 +89,7 @@ cdef class Handler(WSGIExchange):
     cdef bint will_push               # push_held() will be called
     # When it began to receive or to send, on the loop's clock; 0 while a subclass receives.
     cdef long long began
-    cdef bint ending                  # stop() ends reading as soon as the client has everything
+    cdef object patience              # of stop() with a client that has not got everything, or None
     # Whether nothing was received yet.
     cdef readonly bint fresh
     cdef bint http2                   # whether the server supports HTTP/2
@@ -112,7 +113,8 @@ cdef class Handler(WSGIExchange):
         self.idle = True
         self.cut = False
         self.began = self.part_at = 0
-        self.ending = self.held = self.will_push = False
+        self.held = self.will_push = False
+        self.patience = None
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -186,19 +188,15 @@ cdef class Handler(WSGIExchange):
         if self.websocket is not None:
             self.websocket.leave()
         elif self.idle and self.socket is not None:
-            if not self.ending:
-                self.ending = True
-                spawn(self._end_when_taken)
+            if self.patience is None:
+                self.patience = Patience(partial(untaken, self.socket))
+            if self.patience.is_over():
+                end_reading(self.socket)
 
     def abandon(self):
         """Kill the application if it has not answered, so that the client gets 500."""
         if self.greenlet is not None and not self.idle:
             kill(self.greenlet)
-
-    def _end_when_taken(self):
-        await_taken(self.socket, lambda: self.idle and self.socket is not None)
-        if self.idle and self.socket is not None:  # else another request has come, or the end
-            end_reading(self.socket)
 
     cdef Request next_request(self):
         reader = self.reader

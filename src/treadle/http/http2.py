@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from errno import ECONNRESET
+from errno import ECONNABORTED, ECONNRESET
 from typing import Any
 
 from treadle._core.clock import seconds as monotonic
-from treadle._core.thrown import thrown_in
+from treadle._core.turns import Turn
+from treadle.event import Event
 from treadle.greenlet import getcurrent, kill
-from treadle.http.ending import await_taken, end
+from treadle.http.ending import LOOK, Patience, end, end_reading, untaken
 from treadle.http.stream import Stream
-from treadle.lock import Semaphore
+from treadle.hub import sleep
 from treadle.pool import Group
+from treadle.timeout import Timeout
 
 try:
     from h2 import events as h2_events
     from h2.config import H2Configuration
     from h2.connection import H2Connection
     from h2.errors import ErrorCodes
-    from h2.exceptions import ProtocolError, StreamClosedError
+    from h2.exceptions import (
+        DenialOfServiceError,
+        FrameTooLargeError,
+        ProtocolError,
+        StreamClosedError,
+    )
+    from h2.frame_buffer import FrameBuffer
     from h2.settings import SettingCodes, Settings
-    from hyperframe.frame import GoAwayFrame
+    from hpack.exceptions import HPACKError
+    from hyperframe.frame import GoAwayFrame, SettingsFrame
 except ImportError as _missing:
     raise ImportError("HTTP/2 needs h2: pip install 'treadle[serve]'") from _missing
 
@@ -36,6 +45,11 @@ _CONNECTION_WINDOW = 1 << 24
 _READING_WINDOW = 262144
 #: The most bytes of a stream to send before a flush, so that other streams have their turn.
 _TURN = 65536
+#: The most bytes to send within the limit ``write_time``.
+_PART = 262144
+#: While more bytes than these wait to be sent, nothing is received: requests whose greenlets do
+#: not wait for their answers to be sent, such as killed ones, must not pile them up.
+_MOST_QUEUED = 1 << 20
 #: For so many bytes of bodies sent, a client may send one more frame that is no request. Slow ones
 #: give credit in small steps.
 _CREDIT = 1024
@@ -74,6 +88,16 @@ class _Budget:
         self._left += times
 
 
+class _Frames(FrameBuffer):
+    """h2's buffer of frames; also refuses an acknowledgement with settings (RFC 9113, 6.5)."""
+
+    def _validate_frame_length(self, length: int) -> None:
+        super()._validate_frame_length(length)
+        kind, flags = self._data[3:5]
+        if length and kind == SettingsFrame.type and flags & 1:
+            raise FrameTooLargeError("an acknowledgement is empty")
+
+
 class _Rules(H2Connection):
     """h2's connection, except that open streams are still answered after the client's GOAWAY.
 
@@ -83,8 +107,17 @@ class _Rules(H2Connection):
 
     silent = 0
 
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        self.incoming_buffer = _Frames(server=True)
+
     def _receive_frame(self, frame: Any) -> Any:
-        events = super()._receive_frame(frame)
+        try:
+            events = super()._receive_frame(frame)
+        except ProtocolError as exc:
+            if isinstance(exc.__cause__, HPACKError) and not isinstance(exc, DenialOfServiceError):
+                exc.error_code = ErrorCodes.COMPRESSION_ERROR  # RFC 9113, 4.3
+            raise
         if not events:
             self.silent += 1
         return events
@@ -100,7 +133,11 @@ class _Rules(H2Connection):
 
 
 class Connection:
-    """Serves the requests of one HTTP/2 connection, each in a greenlet."""
+    """Serves the requests of one HTTP/2 connection, each in a greenlet.
+
+    A greenlet of its own sends what the others queue, while there is something. So none of them can
+    cut a frame in two, however it ends.
+    """
 
     def __init__(self, sock: Any, address: Any, server: Any, first: bytes = b"") -> None:
         """*first* are bytes that were received already.
@@ -115,9 +152,14 @@ class Connection:
         self._limits = server.limits
         self._first = first
         self._streams: dict[int, Stream] = {}
-        self._greenlets = Group()
-        self._sending = Semaphore(1)
-        self._output = bytearray()  # is sent before the output of h2
+        self._answering = Group()  # the greenlets of the streams
+        self._greenlets = Group()  # others of the connection
+        #: Held by the greenlet that receives. A child process gets it by a fork.
+        self._serving = Turn()
+        self._output = bytearray()  # waits to be sent
+        self._queued = self._sent = 0  # how many bytes ever were
+        self._progress = Event()  # is set when more was sent
+        self._writing = False  # there is a greenlet that sends
         self._unread = 0
         self._used_at = monotonic()  # when the last stream ended
         self._warned = False  # the client knows that the connection ends
@@ -126,23 +168,27 @@ class Connection:
         self._over = False  # reading has ended
         self._reader: Any = None  # the greenlet that waits to receive
         self._no_more: OSError | None = None  # why nothing more is received
-        self._lost: OSError | None = None  # why nothing can be sent
+        self._lost: OSError | None = None  # why no stream can go on
+        self._cut: OSError | None = None  # why nothing at all can be sent
+        self._acknowledged = False  # the client knows the settings
         # A client that reads in small steps sends many window updates: sending data allows more.
         self._control = _Budget(burst=2000, rate=50)
         self._resets = _Budget(burst=200, rate=20)
         self._h2 = _Rules(H2Configuration(client_side=False, header_encoding=False))
         limits = self._limits
         header_list = min(2 * (limits.header_size + 32 * limits.header_count), _MOST_SETTING)
-        self._h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: limits.streams,
-                SettingCodes.MAX_HEADER_LIST_SIZE: header_list,
-                # WebSockets over HTTP/2 (RFC 8441) have no socket that a program could take.
-                SettingCodes.ENABLE_CONNECT_PROTOCOL: int(server.policy.input_is_body),
-            },
-        )
+        settings: dict[SettingCodes, int] = {
+            SettingCodes.MAX_HEADER_LIST_SIZE: header_list,
+            # WebSockets over HTTP/2 (RFC 8441) have no socket that a program could take.
+            SettingCodes.ENABLE_CONNECT_PROTOCOL: int(server.policy.input_is_body),
+        }
+        announced = settings | {SettingCodes.MAX_CONCURRENT_STREAMS: limits.streams}
+        self._h2.local_settings = Settings(client=False, initial_values=announced)
         self._h2.decoder.max_header_list_size = header_list
+        self._h2.initiate_connection()
+        # h2 would end the connection of a client that opens too many streams, which it may do as
+        # long as it does not know how many are too many: they are refused one by one.
+        self._h2.local_settings = Settings(client=False, initial_values=settings)
 
     @property
     def idle(self) -> bool:
@@ -158,27 +204,34 @@ class Connection:
 
     def handle(self) -> None:
         """Serve until either end ends the connection, then close it."""
-        try:
-            self._read_all()
-            if self._lost is None:
-                self._greenlets.join()
-        except OSError:
-            pass  # the client is gone
-        except BaseException:
-            self._greenlets.kill(block=False)
-            raise
-        finally:
-            self._lose(ConnectionResetError(ECONNRESET, "the connection has ended"))
-            self._close()
+        with self._serving:
+            try:
+                self._read_all()
+                if self._lost is None:
+                    self._join()
+            except OSError:
+                pass  # the client is gone
+            except BaseException:
+                self._answering.kill(block=False)
+                self._greenlets.kill(block=False)
+                raise
+            finally:
+                self._lose(ConnectionResetError(ECONNRESET, "the connection has ended"))
+                self._close()
+            self._join()
+
+    def _join(self) -> None:
+        self._answering.join()
         self._greenlets.join()
 
     def _read_all(self) -> None:
-        self._h2.initiate_connection()
+        self.socket.settimeout(None)  # its users have limits of their own
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW - 65535)
-        self._flush()
-        data = self._first or self._read()
-        while data and self._take(data):
-            data = self._read()
+        with suppress(_NoMore):
+            self._flush()
+            data = self._first or self._read()
+            while data and self._take(data):
+                data = self._read()
         if self.server.stopping:
             self.stop()
         self._no_more = ConnectionResetError(ECONNRESET, "the client ended the connection")
@@ -197,17 +250,11 @@ class Connection:
                 if left <= 0:
                     self.stop()
                     return b""
-            began = monotonic()
             try:
-                self.socket.settimeout(left)
                 self._reader = getcurrent()
-                data: bytes = self.socket.recv(_CHUNK)
-                return data
-            except TimeoutError as exc:
-                if thrown_in(exc, began, left):
-                    raise
-            except _NoMore:
-                pass
+                with Timeout(left, False):
+                    data: bytes = self.socket.recv(_CHUNK)
+                    return data
             finally:
                 self._reader = None
         return b""
@@ -225,14 +272,17 @@ class Connection:
         except ProtocolError as exc:
             self._lose(ConnectionResetError(ECONNRESET, f"the client broke HTTP/2's rules: {exc}"))
             good = False
-        self._flush(always=True)
+        # A client that sends before it reads must not wait for one that waits for it.
+        self._push()
+        if not good or len(self._output) > _MOST_QUEUED:
+            self._flush()
         return good
 
     def _hear(self, event: Any) -> bool:
         """Handle *event*; return False if there were too many such events."""
         if isinstance(event, h2_events.RequestReceived):
-            self._open(event)
-        elif isinstance(event, h2_events.DataReceived):
+            return self._open(event)
+        if isinstance(event, h2_events.DataReceived):
             self._take_body(event)  # padding uses credit too
             return bool(event.data) or self._afford(self._control)
         elif isinstance(event, h2_events.StreamEnded):
@@ -253,17 +303,18 @@ class Connection:
             return self._afford(self._control)
         return True
 
-    def _open(self, event: Any) -> None:
+    def _open(self, event: Any) -> bool:
         leaving = self._leaving or self._lost is not None
         if leaving or len(self._streams) >= self._limits.streams:
             # A stream that the client has reset still counts while its application runs.
             with suppress(StreamClosedError):  # the client has already reset the stream
                 self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
-            return
+            return self._afford(self._resets if self._acknowledged else self._control)
         stream = self.server.stream_class(self, event.stream_id, event.headers)
         self._streams[event.stream_id] = stream
         self._control.earn(10)
-        self._greenlets.spawn(stream.handle)
+        self._answering.spawn(stream.handle)
+        return True
 
     def _take_body(self, event: Any) -> None:
         size = event.flow_controlled_length
@@ -287,6 +338,8 @@ class Connection:
             encoder.header_table_size = min(encoder.header_table_size, _MOST_TABLE)
             for stream in self._streams.values():
                 stream.wake()
+        elif isinstance(event, h2_events.SettingsAcknowledged):
+            self._acknowledged = True
         elif isinstance(event, h2_events.ConnectionTerminated):
             self._leaving = True
             if not self._streams:
@@ -316,32 +369,18 @@ class Connection:
         if not self._leaving:
             self._leaving = True
             self._go_away(self._h2.highest_inbound_stream_id)
-        elif not self._streams:
+        if not self._streams:
             self._end_reading()
         for stream in self._streams.values():
             stream.leave()
 
     def abandon(self) -> None:
         """Kill the applications that have not answered, so that their clients get 500."""
-        if self._streams:
-            self._greenlets.kill(block=False)
+        self._answering.kill(block=False)
 
     def _go_away(self, last: int) -> None:
         # After close_connection() of h2 the open streams could not be answered.
-        frame = GoAwayFrame(0, last_stream_id=last)
-        self._output += self._h2.data_to_send() + frame.serialize()
-        # Not here: one client that does not read must not hold up the end of all.
-        self._greenlets.spawn(self._say_goodbye)
-
-    def _flush_quietly(self) -> None:
-        with suppress(OSError):  # the client is gone
-            self._flush()
-
-    def _say_goodbye(self) -> None:
-        with suppress(OSError):
-            self._flush(always=True)
-        if self._leaving and not self._streams:
-            self._end_reading()
+        self._push(GoAwayFrame(0, last_stream_id=last).serialize())
 
     def _end_reading(self) -> None:
         """End reading as soon as the client has got everything, for which it has some time."""
@@ -350,15 +389,25 @@ class Connection:
             self._greenlets.spawn(self._end_when_taken)
 
     def _end_when_taken(self) -> None:
-        await_taken(self.socket, lambda: self._lost is None)
+        # The client goes on to give credit as it reads. So nothing must end the reading before,
+        # and there is no use in waiting once more afterwards.
+        patience = Patience(self._untaken, times=2)
+        while self._lost is None and not patience.is_over():
+            sleep(LOOK)
+        if self._lost is None and self.server.stopping and self._untaken():
+            self._cut = TimeoutError("the client takes nothing, and the server stops")
+            self._lose(self._cut)
         self._over = True
         if self._reader is not None:
             # Not by shutting the socket down: the credit that the client still sends for its last
             # answers would reset the connection, and might cut them.
             kill(self._reader, _NoMore)
 
+    def _untaken(self) -> int:
+        return self._queued - self._sent + untaken(self.socket)
+
     def _lose(self, error: OSError) -> None:
-        """Fail all streams with *error*: nothing more can be sent on the connection."""
+        """Fail all streams with *error*."""
         if self._lost is None:
             self._lost = error
         for stream in self._streams.values():
@@ -366,8 +415,9 @@ class Connection:
 
     def _close(self) -> None:
         try:
-            recent = monotonic() - self._used_at < _SETTLING
-            end(self.socket, self.server, recent or not self._over)
+            if self._cut is None:
+                recent = monotonic() - self._used_at < _SETTLING
+                end(self.socket, self.server, recent or not self._over)
         finally:
             self.socket.close()
 
@@ -375,7 +425,7 @@ class Connection:
 
     def give_credit(self, stream: Stream) -> None:
         """Let the client send more of the body, because the application waits for it."""
-        if stream.request.complete or stream.error is not None or self._lost is not None:
+        if stream.request.complete or stream.error is not None or self._is_lost():
             return
         more, stream.unread = stream.unread, 0
         if not stream.wanted:
@@ -384,7 +434,7 @@ class Connection:
         if more:
             with suppress(ProtocolError):  # the stream has ended
                 self._h2.increment_flow_control_window(more, stream.id)
-            self._flush()
+            self._push()
 
     def send_headers(
         self, stream: Stream, fields: list[tuple[bytes, bytes]], end: bool, flush: bool = False
@@ -429,13 +479,20 @@ class Connection:
 
     def cancel(self, stream: Stream, error: OSError) -> None:
         """End *stream* at once, in both directions, with *error*."""
-        if stream.error is not None or self._lost is not None:
-            return
-        stream.fail(error)
-        with suppress(ProtocolError):  # it has ended
-            self._h2.reset_stream(stream.id, ErrorCodes.CANCEL)
-            # Not here: who gives up must not wait for a client that does not read.
-            self._greenlets.spawn(self._flush_quietly)
+        self._reset(stream, error, ErrorCodes.CANCEL)
+
+    def cut(self, stream: Stream) -> None:
+        """End *stream* because a part of its response was not sent, unless it is complete."""
+        if not stream.ended:
+            error = ConnectionAbortedError(ECONNABORTED, "a part of the response was cut short")
+            self._reset(stream, error, ErrorCodes.INTERNAL_ERROR)
+
+    def _reset(self, stream: Stream, error: OSError, code: ErrorCodes) -> None:
+        if stream.error is None and not self._is_lost():
+            stream.fail(error)
+            with suppress(ProtocolError):  # it has ended
+                self._h2.reset_stream(stream.id, code)
+            self._push()
 
     def _await_room(self, stream: Stream) -> None:
         if self._no_more is not None:
@@ -445,14 +502,25 @@ class Connection:
     def _check(self, stream: Stream) -> None:
         if stream.error is not None:
             raise stream.error
-        if self._lost is not None:
+        if self._is_lost():
+            assert self._lost is not None
             raise self._lost
+
+    def _is_lost(self) -> bool:
+        """Return whether no stream can go on, as in a child process, to which none belongs."""
+        if self._lost is None and self._serving.reclaim():
+            error = ConnectionAbortedError(ECONNABORTED, "another process serves the connection")
+            self._cut = error
+            self._lose(error)
+        return self._lost is not None
 
     def finish(self, stream: Stream) -> None:
         """Forget *stream*, whose greenlet ends, and reset it if it is not complete."""
         del self._streams[stream.id]
         self._used_at = monotonic()
-        if self._lost is None and stream.error is None:
+        if self._is_lost():
+            return
+        if stream.error is None:
             self._finish_cleanly(stream)
         if self.server.stopping:
             self.warn(at_once=False)
@@ -460,30 +528,62 @@ class Connection:
             self._end_reading()
 
     def _finish_cleanly(self, stream: Stream) -> None:
-        with suppress(ProtocolError, OSError):
+        with suppress(ProtocolError):  # it has ended
             if not stream.ended:
                 self._h2.reset_stream(stream.id, ErrorCodes.INTERNAL_ERROR)
             elif not stream.request.complete:  # the client need not send the rest
                 self._h2.reset_stream(stream.id, ErrorCodes.NO_ERROR)
-            self._flush()
+        self._push()
 
-    def _flush(self, always: bool = False) -> None:
-        """Send the pending output; with *always* also the last frames of a lost connection."""
-        self._output += self._h2.data_to_send()
-        if not self._output:
-            return  # the connection's greenlet hears a client that does not read meanwhile
-        with self._sending:
-            data = bytes(self._output) + self._h2.data_to_send()
-            self._output.clear()
-            if not data or (self._lost is not None and not always):
-                return
-            try:
-                self.socket.settimeout(self._limits.write_time)
-                self.socket.sendall(data)
-            except OSError as exc:
-                self._lose(exc)
-                raise
-            except BaseException:
-                self._lose(ConnectionResetError(ECONNRESET, "a frame was cut short"))
-                self._end_reading()
-                raise
+    # -- sending
+
+    def _push(self, more: bytes = b"") -> None:
+        """Queue h2's frames, and *more* after them, without waiting.
+
+        They are sent completely, even if the greenlet that queued them ends.
+        """
+        data = self._h2.data_to_send() + more
+        if not data or self._cut is not None:
+            return
+        self._output += data
+        self._queued += len(data)
+        if not self._writing:
+            self._writing = True
+            self._greenlets.spawn(self._write)
+
+    def _flush(self) -> None:
+        """Queue h2's frames, and wait until all that is queued by then is sent."""
+        self._push()
+        mark = self._queued
+        while self._sent < mark and self._cut is None:
+            self._progress.wait()
+        if self._cut is not None:
+            raise self._cut
+
+    def _write(self) -> None:
+        """Send what is queued, until nothing is left."""
+        limit = self._limits.write_time
+        late = TimeoutError(f"the client has not taken {_PART} bytes within {limit} seconds")
+        error: OSError = ConnectionResetError(ECONNRESET, "a frame was cut short")
+        try:
+            while self._output:
+                part = self._output[:_PART]
+                with Timeout(limit, late):
+                    self.socket.sendall(part)
+                del self._output[: len(part)]
+                self._sent += len(part)
+                self._tell_progress()
+        except OSError as exc:
+            error = exc
+        finally:
+            self._writing = False
+            if self._output:
+                self._cut = error
+                self._output.clear()
+                self._lose(error)
+                self._tell_progress()
+                end_reading(self.socket)
+
+    def _tell_progress(self) -> None:
+        progress, self._progress = self._progress, Event()
+        progress.set()

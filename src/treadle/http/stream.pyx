@@ -246,9 +246,12 @@ cdef class Stream(WSGIExchange):
                 self.connection.send_headers(self, fields, last and not data)
             if data or (last and fields is None):
                 self.connection.send_data(self, data, last)
-        except OSError as exc:
-            self.client_error = exc
-            self.close_connection = True
+        except BaseException as exc:
+            # The application may go on after a Timeout, and what it sends then is no continuation.
+            self.connection.cut(self)
+            if isinstance(exc, OSError):
+                self.client_error = exc
+                self.close_connection = True
             raise
         finally:
             self.forget_unsent()
