@@ -407,7 +407,8 @@ def test_who_is_interrupted_in_a_buffered_write_repeats_nothing() -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "timed out", "in flush()", "thread ended"])
-def test_lines_of_others_outlive_who_flushes_them(how: str) -> None:
+@pytest.mark.parametrize(("width", "count"), [(80, 40), (2500, 1)])
+def test_lines_of_others_outlive_who_flushes_them(how: str, width: int, count: int) -> None:
     """A greenlet that flushes the lines of three is stopped."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
@@ -416,7 +417,7 @@ def test_lines_of_others_outlive_who_flushes_them(how: str) -> None:
 
     def write(name: str, count: int) -> None:
         for number in range(count):
-            line = f"{name}:{number}:{80 * chr(252)}\n"
+            line = f"{name}:{number}:{width * chr(252)}\n"
             file.write(line)
             reported.append(line)
 
@@ -429,7 +430,7 @@ def test_lines_of_others_outlive_who_flushes_them(how: str) -> None:
                 write("last", 500)
 
     for name in ("one", "two"):
-        treadle.spawn(write, name, 40).get()  # 13 KiB, more than fits the pipe and the buffer
+        treadle.spawn(write, name, count).get()  # in all more than fits the pipe and the buffer
     if how == "thread ended":
         leave_waiting(flush)
     else:

@@ -26,8 +26,9 @@ _READ, _WRITE = 1, 2
 _bytes, _getattr, _isinstance, _len = bytes, getattr, isinstance, len
 _memoryview, _OSError, _BlockingIOError = memoryview, OSError, BlockingIOError
 _super: Any = super
-#: The most bytes that a text file collects before it gives them to its buffer.
-_COLLECTED = 8192
+#: The most bytes that a text file collects: it gives them to its buffer when there are 8192, and
+#: gives text of that size alone.
+_COLLECTED = 2 * 8192
 
 
 class PipeIO(_io.RawIOBase):

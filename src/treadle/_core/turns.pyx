@@ -35,6 +35,11 @@ cdef class Turn(RLock):
             return False
         return (<Fiber>holder).place == NULL if isinstance(holder, Fiber) else holder is not hub.principal
 
+    @property
+    def is_awaited(self):
+        """Whether somebody waits for the turn."""
+        return self.waiters.count > 0
+
     def reclaim(self):
         """Give the turn on if its holder will never run again; return whether that is so."""
         if not self.is_left():

@@ -39,9 +39,9 @@ def wait_before_reads(file: Any) -> bool:
     readers = _Readers(file)
     file.buffer.read1 = readers.read1
     file.close = partial(readers.turns.close, raw, file.close)
-    file.read = partial(readers.call, file.read, True)
+    file.read = partial(readers.turns.call, readers.read, file.read)
     for name in ("readline", "readlines"):
-        setattr(file, name, partial(readers.call, getattr(file, name), False))
+        setattr(file, name, partial(readers.turns.call, getattr(file, name)))
     return True
 
 
@@ -60,23 +60,14 @@ class _Readers:
         self._peek = file.buffer.peek
         self._read1 = file.buffer.read1
         self._readline = file.buffer.readline
-        #: One entry for each greenlet that has the turn or waits for it.
-        self._here: list[None] = []
         #: Whether the call in progress reads a number of characters, not lines.
         self._counts = False
 
-    def call(self, method: Callable[..., Any], counts: bool, *args: Any, **settings: Any) -> Any:
-        """Call the text file's *method* in turn; it *counts* characters, or reads lines."""
-        self._here.append(None)
+    def read(self, native: Callable[..., Any], *args: Any) -> Any:
+        """Call *native*, the text file's ``read()``."""
+        before, self._counts = self._counts, True
         try:
-            return self.turns.call(self._call, method, counts, *args, **settings)
-        finally:
-            self._here.pop()
-
-    def _call(self, method: Callable[..., Any], counts: bool, *args: Any, **settings: Any) -> Any:
-        before, self._counts = self._counts, counts
-        try:
-            return method(*args, **settings)
+            return native(*args)
         finally:
             self._counts = before
 
@@ -84,14 +75,14 @@ class _Readers:
         """Return the next bytes for the text file, or for a program that reads bytes."""
         if self.turns.lock._is_owned():
             return self._next_bytes(size, True)
-        result: bytes = self.call(self._next_bytes, False, size, False)
+        result: bytes = self.turns.call(self._next_bytes, size, False)
         return result
 
     def _next_bytes(self, size: int, comes_back: bool) -> bytes:
         available: bytes = self._peek(1) if size else b""
         if not available:
             return b""  # without reading again: a terminal goes on after its end
-        if len(self._here) > 1:
+        if self.turns.lock.is_awaited:
             if self._counts:
                 size = 1
             elif end := available.find(b"\n") + 1:
