@@ -81,6 +81,7 @@ cdef class Handler(WSGIExchange):
     # Whether the handler waits for a request; the connection may be closed then.
     cdef readonly bint idle
     cdef SocketState state            # of the socket, if it is a plain socket of treadle's
+    cdef SocketState timed            # of the socket, if its timeout is treadle's, as with TLS
     cdef object timeout               # the socket's timeout, as set last
     cdef object idle_time, write_time # limits
     cdef bint cut                     # a part of a response was not sent: nothing may follow
@@ -107,6 +108,8 @@ cdef class Handler(WSGIExchange):
         self.prepare(address, server)
         self.socket = sock
         self.state = sock._state if type(sock) is treadle_socket else None
+        own = getattr(type(sock), "settimeout", None) is treadle_socket.settimeout
+        self.timed = sock._state if own else None
         self.reader = RequestReader(server.limits, server.policy)
         self.idle_time, self.write_time = server.limits.idle_time, server.limits.write_time
         #: Whether the handler waits for a request; the connection may be closed then.
@@ -322,8 +325,8 @@ cdef class Handler(WSGIExchange):
         if seconds is self.timeout:
             return
         self.timeout = seconds
-        if self.state is not None:
-            self.state.timeout, self.state.seconds = nanoseconds(seconds), seconds
+        if self.timed is not None:
+            self.timed.timeout, self.timed.seconds = nanoseconds(seconds), seconds
         else:
             self.socket.settimeout(seconds)
 
