@@ -413,11 +413,17 @@ class TestFlow:
                 client.send()
             assert len(client.body[id]) == size
 
-    def test_a_write_that_is_cut_ends_the_connection(self, http2: Start) -> None:
+    @pytest.mark.parametrize("error", [None, TimeoutError("the program's")])
+    def test_a_write_that_is_cut_ends_the_connection(
+        self, http2: Start, error: Exception | None
+    ) -> None:
         def application(environ: Any, start_response: Any) -> list[bytes]:
             if environ["PATH_INFO"] == "/large":
                 write = start_response("200 OK", [])
-                with contextlib.suppress(treadle.Timeout), treadle.Timeout(0.05):
+                with (
+                    contextlib.suppress(treadle.Timeout, TimeoutError),
+                    treadle.Timeout(0.05, error),
+                ):
                     write(b"a" * 50_000_000)
             else:
                 start_response("200 OK", [])

@@ -477,13 +477,14 @@ class Connection:
             self._output.clear()
             if not data or (self._lost is not None and not always):
                 return
+            began, limit = monotonic(), self._limits.write_time
             try:
-                self.socket.settimeout(self._limits.write_time)
+                self.socket.settimeout(limit)
                 self.socket.sendall(data)
-            except OSError as exc:
-                self._lose(exc)
-                raise
-            except BaseException:
-                self._lose(ConnectionResetError(ECONNRESET, "a frame was cut short"))
-                self._end_reading()
+            except BaseException as exc:
+                if isinstance(exc, OSError) and not thrown_in(exc, began, limit):
+                    self._lose(exc)
+                else:
+                    self._lose(ConnectionResetError(ECONNRESET, "a frame was cut short"))
+                    self._end_reading()
                 raise
