@@ -20,6 +20,8 @@ from .site import INFINITE, WORKERS, Site
 from .watch import Watch
 
 RATE = 300
+#: How long requests go on after the script, at least, in seconds.
+CALM = 15.0
 #: Descriptors that a limited process may still open.
 SPARE = 3
 #: Within this time a HUP has replaced all workers, in seconds, if nothing else happens.
@@ -75,6 +77,8 @@ class Run:
         self._rate = load.rate
         self._settle()
         self._check_calm(descriptors)
+        # Workers that nobody replaces: their memory must stay as it is.
+        Load(dialler, RATE, self.ledger, self.seed).run(max(CALM, self.seconds / 10))
         if self.tls:
             self._check_log()
         self.watch.stop()
