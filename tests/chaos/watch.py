@@ -15,8 +15,9 @@ from .site import WORKERS, Site
 LOOK = 0.02
 #: The fair clock ticks so often, and adds so much at most, in seconds.
 TICK, FAIR = 0.01, 0.02
-#: How long it takes until caches and allocators have what they need, in seconds.
-WARM_UP = 10.0
+#: How long it takes until caches and allocators have what they need: for the supervisor in seconds,
+#: for a worker in requests.
+WARM_UP = {"supervisor": 10, "worker": 500}
 #: For so long, in seconds, a server that leaves waits for a client to read, at least.
 PAUSE = 1.0
 #: How far the memory of a process may grow after that, in KiB. Allocators vary, and a worker keeps
@@ -114,8 +115,12 @@ class Watch:
             self.say(f"{len(workers)} workers: {workers}")
         for pid in (self._site.supervisor, *workers):
             size, descriptors = self._site.resident(pid), self._site.descriptors(pid)
+            if pid == self._site.supervisor:
+                warm = self.at() >= WARM_UP["supervisor"]
+            else:
+                warm = self._ledger.workers[pid] >= WARM_UP["worker"]
             if size:
-                self._memory.setdefault(pid, Memory(now)).note(now, size, descriptors)
+                self._memory.setdefault(pid, Memory(now)).note(now, size, descriptors, warm)
 
     def _check_serving(self) -> None:
         """Fail if a worker is missing for longer than it may."""
@@ -163,14 +168,14 @@ class Memory:
         self._before = self._after = 0  # the most beyond what connections cost
         self._sizes: list[int] = []  # the largest of each 10 seconds
 
-    def note(self, now: float, size: int, descriptors: int) -> None:
+    def note(self, now: float, size: int, descriptors: int, warm: bool) -> None:
         self._latest = now
         self._descriptors = max(self._descriptors, descriptors)
         beyond = size - CONNECTION * self._descriptors
-        if now < self._began + WARM_UP:
-            self._before = max(self._before, beyond)
-        else:
+        if warm:
             self._after = max(self._after, beyond)
+        else:
+            self._before = max(self._before, beyond)
         at = int((now - self._began) / 10)
         self._sizes += [0] * (at + 1 - len(self._sizes))
         self._sizes[at] = max(self._sizes[at], size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -274,7 +275,11 @@ class TestWhatTheProgramThrows:
             treadle.sleep(0.2)
         assert reported == [mine]
 
-    def test_into_a_write(self, site: Start, reported: list[Any]) -> None:
+    @pytest.mark.parametrize("http2", [False, True])
+    def test_into_a_write(
+        self, site: Start, reported: list[Any], monkeypatch: pytest.MonkeyPatch, http2: bool
+    ) -> None:
+        monkeypatch.setattr(WSGIServer, "http2", http2)
         mine = TimeoutError("mine")
 
         def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -283,10 +288,17 @@ class TestWhatTheProgramThrows:
                 while True:
                     write(LONG)
 
-        with site(application).connect() as sock:
-            sock.sendall(GET)
-            treadle.sleep(0.2)
-        assert reported == [mine]
+        here = site(application)
+        with contextlib.ExitStack() as kept:
+            if http2:
+                client = kept.enter_context(Client(here, window=1 << 24))
+                client.h2.increment_flow_control_window(1 << 24)
+                client.ask()
+                client.until(lambda: client.h2.open_outbound_streams)
+            else:
+                kept.enter_context(here.connect()).sendall(GET)
+            treadle.sleep(0.3)
+            assert reported == [mine]
 
 
 class TestTheLength:

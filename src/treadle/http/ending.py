@@ -91,8 +91,8 @@ def end_reading(sock: Any) -> None:
 def _receive(sock: Any, seconds: float) -> bytes | None:
     """Return what was received, b"" if the connection has ended or broken, None after *seconds*."""
     began = monotonic()
-    sock.settimeout(seconds)
     try:
+        sock.settimeout(seconds)
         data: bytes = socket.recv(sock, _CHUNK)
         return data
     except OSError as exc:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from errno import ECONNABORTED, ECONNRESET
+from errno import ECONNABORTED, ECONNRESET, ETIMEDOUT
 from typing import Any
 
 from treadle._core.clock import seconds as monotonic
@@ -395,7 +395,7 @@ class Connection:
         while self._lost is None and not patience.is_over():
             sleep(LOOK)
         if self._lost is None and self.server.stopping and self._untaken():
-            self._cut = TimeoutError("the client takes nothing, and the server stops")
+            self._cut = TimeoutError(ETIMEDOUT, "the client takes nothing, and the server stops")
             self._lose(self._cut)
         self._over = True
         if self._reader is not None:
@@ -563,7 +563,9 @@ class Connection:
     def _write(self) -> None:
         """Send what is queued, until nothing is left."""
         limit = self._limits.write_time
-        late = TimeoutError(f"the client has not taken {_PART} bytes within {limit} seconds")
+        late = TimeoutError(
+            ETIMEDOUT, f"the client has not taken {_PART} bytes within {limit} seconds"
+        )
         error: OSError = ConnectionResetError(ECONNRESET, "a frame was cut short")
         try:
             while self._output:

@@ -3,6 +3,7 @@
 
 from contextlib import suppress
 
+from treadle._core.thrown import thrown_in
 from treadle.event import Event
 from treadle.http.body import Input
 from treadle.http.h1 import BadRequest
@@ -204,10 +205,11 @@ cdef class Stream(WSGIExchange):
         self.head(-1)
         self.framing = NONE
         fields, self.fields = self.fields, None
+        began = now()
         try:
             self.connection.send_headers(self, fields, False, True)
         except OSError as exc:
-            self.client_error = exc
+            self.note_error(exc, began)
             raise
         return Tunnel(self), b""
 
@@ -241,6 +243,7 @@ cdef class Stream(WSGIExchange):
 
     cdef send_both(self, bytes head, bytes data, bint last):
         fields, self.fields = self.fields, None
+        began = now()
         try:
             if fields is not None:
                 self.connection.send_headers(self, fields, last and not data)
@@ -250,18 +253,24 @@ cdef class Stream(WSGIExchange):
             # The application may go on after a Timeout, and what it sends then is no continuation.
             self.connection.cut(self)
             if isinstance(exc, OSError):
-                self.client_error = exc
+                self.note_error(exc, began)
                 self.close_connection = True
             raise
         finally:
             self.forget_unsent()
 
+    cdef note_error(self, exc, long long began):
+        """Note that the client is to blame for *exc*, unless the program threw it."""
+        if not thrown_in(exc, began / 1e9, self.limits.write_time):
+            self.client_error = exc
+
     cdef send_end(self):
         self.send_both(b"", b"", True)
 
     cdef send_interim(self, str status, HeaderLines lines):
+        began = now()
         try:
             self.connection.send_headers(self, self.fields_of(status[:3], lines), False)
         except OSError as exc:
-            self.client_error = exc
+            self.note_error(exc, began)
             raise
