@@ -434,7 +434,7 @@ class TestFlow:
                 client.send()
             assert len(client.body[id]) == size
 
-    @pytest.mark.parametrize("way", ["Timeout", "an OSError", "kill"])
+    @pytest.mark.parametrize("thrown", [treadle.Timeout, ConnectionError, treadle.GreenletExit])
     @pytest.mark.parametrize("tls", [False, True])
     def test_a_write_that_is_cut_ends_its_stream_alone(
         self,
@@ -442,7 +442,7 @@ class TestFlow:
         secure: Callable[[Any], Site],
         authority: trustme.CA,
         tls: bool,
-        way: str,
+        thrown: type[BaseException],
     ) -> None:
         writers: list[Any] = []
         raised: list[type[BaseException]] = []
@@ -455,10 +455,8 @@ class TestFlow:
                     yield b"%d" % number * 300_000
                 return
             writers.append(treadle.getcurrent())
-            error = ConnectionError("too late") if way == "an OSError" else None
             try:
-                with treadle.Timeout(None if way == "kill" else 0.3, error):
-                    write(b"a" * 50_000_000)
+                write(b"a" * 50_000_000)
             except BaseException as exc:
                 raised.append(type(exc))
             cut.set()
@@ -471,8 +469,7 @@ class TestFlow:
             victim = client.ask(head("GET", "/cut"))
             others.append(client.ask(head("GET", "/beside")))
             until_stuck(here)
-            if way == "kill":
-                writers[0].kill(block=False)
+            writers[0].kill(thrown(), block=False)
             assert cut.wait(5)
             others.append(client.ask(head("GET", "/after")))
             for id in others:
@@ -481,8 +478,7 @@ class TestFlow:
             client.until(lambda: victim in client.reset)
             assert client.reset[victim] == ErrorCodes.INTERNAL_ERROR
             assert set(client.body[victim]) <= set(b"a")
-            kinds = {"Timeout": treadle.Timeout, "kill": treadle.GreenletExit}
-            assert raised == [kinds.get(way, ConnectionError)]
+            assert raised == [thrown]
             assert client.answer(client.ask(head("GET", "/later")))[2] == expected
 
     def test_a_kill_after_the_last_part_cuts_nothing(self, http2: Start) -> None:
@@ -931,6 +927,17 @@ class TestAbuse:
                 (kind, int.from_bytes(payload[4:8], "big")) for kind, payload in found
             ]
             go.set()
+
+    def test_as_many_streams_as_allowed(self, http2: Start) -> None:
+        """A stream that the client has the answer of does not count any more."""
+        with Client(http2(answering(b"abc"), replace(UNBOUNDED, streams=8))) as client:
+            client.hear()
+            asked = {client.ask() for _ in range(8)}
+            while len(asked) < 400:
+                before = len(client.ended)
+                client.until(lambda: len(client.ended) > before or client.reset)  # noqa: B023
+                assert client.reset == {}
+                asked |= {client.ask() for _ in range(len(client.ended) - before)}
 
     def test_continuations_without_end(self, http2: Start) -> None:
         begin = HeadersFrame(1, b"\0\1x\1y")
