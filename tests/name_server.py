@@ -110,13 +110,23 @@ def answer(query: bytes, by_stream: bool) -> list[tuple[float, bytes]]:
     return [(0.3 if name.startswith("slow") else 0, right)]
 
 
+def bind(port: int) -> tuple[socket.socket, socket.socket]:
+    """Return a socket of each kind at *port*, or at a port that is free for both if it is 0."""
+    while True:
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        datagrams.bind(("127.0.0.1", port))
+        try:
+            return datagrams, socket.create_server(datagrams.getsockname())
+        except OSError:  # some connection may have the port that the kernel chose for datagrams
+            datagrams.close()
+            if port:
+                raise
+
+
 def serve(port: int) -> None:
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-    datagrams.bind(("127.0.0.1", port))
-    port = datagrams.getsockname()[1]
-    listener = socket.create_server(("127.0.0.1", port))
-    print(port, flush=True)
+    datagrams, listener = bind(port)
+    print(listener.getsockname()[1], flush=True)
     later: list[tuple[float, int, bytes, object]] = []
     count = 0
     with selectors.DefaultSelector() as selector:
