@@ -27,6 +27,9 @@ EVENTS: dict[str, Callable[[Cell], None]] = {}
 
 #: Seconds from one step of an event to the next: the signal comes after one.
 SOON = 0.001
+#: How many seconds waits take that end by themselves, if another thread is to interrupt them by a
+#: signal.
+LONG_ENOUGH = 0.3
 
 
 def event(function: Callable[[Cell], None]) -> Callable[[Cell], None]:
@@ -77,6 +80,7 @@ def in_main(cell: Cell, handler: Callable[[], object], raises: BaseException | N
 
     Afterwards what ends the waits is given, unless it was or the handler *raises* this exception.
     """
+    cell.mine.lasts = cell.other.lasts = LONG_ENOUGH
     cell.park_others()
     count = 2 if cell.kind.shared else 1
 
@@ -106,6 +110,7 @@ def in_greenlet(
 
     The main greenlet waits until the handler has ended.
     """
+    cell.mine.lasts = cell.other.lasts = LONG_ENOUGH
     cell.park_others()
     victim = treadle.spawn(cell.make_wait(cell.mine).run)
     over = Event()

@@ -39,6 +39,8 @@ class Place:
     helped: ClassVar[bool] = False
     #: Whether it runs Python code meanwhile, which signal handlers may interrupt.
     busy: ClassVar[bool] = False
+    #: How many seconds a wait takes that ends by itself.
+    lasts: float = 0.02
     #: Whether an exception that is thrown into the wait is raised only when the wait has ended.
     shields: ClassVar[bool] = False
     #: What close() raises in those who wait.

@@ -15,7 +15,7 @@ from treadle.pool import Group, Pool
 from treadle.queue import Channel, Empty, Full, PriorityQueue, Queue, SimpleQueue
 from treadle.thread import allocate_lock
 
-#: Seconds that a wait takes which ends by itself.
+#: Seconds that code takes which waits again and again.
 A_WHILE = 0.02
 
 
@@ -43,7 +43,7 @@ class Sleep(Yield):
     covers = ("_core/sleep.pyx:sleep",)
 
     def park(self) -> None:
-        treadle.sleep(A_WHILE)
+        treadle.sleep(self.lasts)
 
 
 @place
@@ -51,7 +51,7 @@ class SleepWithoutRef(Yield):
     covers = ("_core/sleep.pyx:sleep", "_core/sleep.pyx:park_unref")
 
     def park(self) -> None:
-        treadle.sleep(A_WHILE, ref=False)
+        treadle.sleep(self.lasts, ref=False)
 
 
 @place
@@ -59,7 +59,7 @@ class SleepOfTime(Yield):
     covers = ("_core/builtins.pyx:sleep",)
 
     def park(self) -> None:
-        treadle.time.sleep(A_WHILE)
+        treadle.time.sleep(self.lasts)
 
 
 @place
@@ -90,7 +90,7 @@ class HubJoin(Yield):
     )
 
     def park(self) -> None:
-        treadle.wait(timeout=A_WHILE)
+        treadle.wait(timeout=self.lasts)
 
 
 @place
