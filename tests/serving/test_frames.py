@@ -162,7 +162,7 @@ def test_the_same_bytes(oracle: Any) -> None:
     rng = random.Random(seed)
     seeds = [sent for sent, _ in TABLE.values() if len(sent) < 1000]
     until, count, violations = time.monotonic() + SECONDS, 0, 0
-    while time.monotonic() < until:
+    while count <= 100 or time.monotonic() < until:
         data = session(rng)
         if rng.random() < 0.6:
             data = mutated(rng, b"".join(rng.choice(seeds) for _ in range(rng.randint(1, 4))))
@@ -174,8 +174,7 @@ def test_the_same_bytes(oracle: Any) -> None:
         assert ours == by_treadle([data]), f"seed {seed}, case {count}: {pieces!r}"
         count += 1
         violations += violation(ours) is not None
-    assert count > 100
-    assert violations > 20
+    assert violations > count / 5
 
 
 @pytest.mark.parametrize("bits", [9, 12, 15])
@@ -187,7 +186,7 @@ def test_the_same_bytes_compressed(bits: int, takeover: bool) -> None:
     if bits < 15:
         parameters["client_max_window_bits"] = str(bits)
     until, count = time.monotonic() + SECONDS / 6, 0
-    while time.monotonic() < until:
+    while count < 20 or time.monotonic() < until:
         writing: list[Any] = []
 
         def deflate(data: bytes, writing: list[Any] = writing) -> bytes:
@@ -203,7 +202,6 @@ def test_the_same_bytes_compressed(bits: int, takeover: bool) -> None:
         same = ours == theirs or agrees(ours, theirs, by_websockets)
         assert same, f"seed {seed}, case {count}: {pieces!r}\n{ours}\n{theirs}"
         count += 1
-    assert count > 20
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 1_000_000])

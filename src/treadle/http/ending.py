@@ -51,8 +51,10 @@ def end(sock: Any, server: Any, expecting: bool = True) -> None:
     if the connection is broken.
     """
     _notify_close(sock)
-    with suppress(OSError):
+    try:
         socket.shutdown(sock, SHUT_WR)
+    except OSError:
+        return
     began, size = monotonic(), 0
     patience, taking = PATIENCE if expecting else 0.0, Patience(partial(untaken, sock))
     while size < _LINGER_SIZE:

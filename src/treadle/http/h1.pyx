@@ -125,9 +125,16 @@ cdef object fault_of(Request request, bint host_required):
         if coding.lower() != "chunked":
             return BadRequest("501 Not Implemented", "a transfer coding that is not just chunked")
     expected = item(fields, "HTTP_EXPECT")
-    if expected is not None and expected.lower() != "100-continue":
+    if expected is not None and not is_continue(expected):
         return BadRequest("417 Expectation Failed", "an expectation other than 100-continue")
     return None
+
+
+cdef bint is_continue(str expected) except -1:
+    """Return whether nothing but 100-continue is *expected*, which may be said more than once."""
+    if expected == "100-continue":
+        return True
+    return all([each.strip(" \t").lower() == "100-continue" for each in expected.split(",")])
 
 
 cdef bint has_blanks(bytes target) noexcept:
