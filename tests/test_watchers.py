@@ -237,9 +237,18 @@ class TestTimer:
 
     def test_repeats_until_stopped(self, loop: Any) -> None:
         told: list[int] = []
+        stopped = treadle.event.Event()
+
+        def tell() -> None:
+            told.append(1)
+            if len(told) == 3:
+                timer.stop()
+                stopped.set()
+
         with loop.timer(0.001, repeat=0.001) as timer:
-            timer.start(lambda: (told.append(1), len(told) == 3 and timer.stop()))
-            treadle.sleep(0.02)
+            timer.start(tell)
+            assert stopped.wait(10)
+            treadle.sleep(0.005)
         assert told == [1, 1, 1]
 
     def test_again_waits_for_the_repetition(self, loop: Any) -> None:
