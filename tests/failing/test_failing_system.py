@@ -4,6 +4,7 @@ Each script is a program under failing.c. The error has to reach the caller that
 greenlets have to go on, and the same call has to work once the system does not refuse it any more.
 """
 
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -879,6 +880,10 @@ with treadle.Timeout(30):
     failing(BEGIN + source)
 
 
+@pytest.mark.skipif(
+    not hasattr(subprocess.Popen, "_on_error_fd_closer"),
+    reason="the standard class makes the pipes, and leaves them open before CPython 3.11.4",
+)
 @pytest.mark.parametrize("error", ["EMFILE", "ENFILE"])
 def test_a_child_gets_no_pipes(failing: Callable[..., str], error: str) -> None:
     """Whichever pipe of a child is refused, the caller gets the error and no pipe is left open."""
@@ -980,7 +985,7 @@ assert open_files() == before
 # -- memory
 
 
-@pytest.mark.parametrize("calls", ["1", "1-1000", "*"])
+@pytest.mark.parametrize("calls", ["1", "1-2000", "*"])
 def test_no_memory_for_greenlets(failing: Callable[..., str], calls: str) -> None:
     """A greenlet without memory for its frames ends with MemoryError; the others go on."""
     source = f"""
