@@ -15,6 +15,8 @@ from .site import WORKERS, Site
 LOOK = 0.02
 #: The fair clock ticks so often, and adds so much at most, in seconds.
 TICK, FAIR = 0.01, 0.02
+#: How slowly that clock runs at most, as a part of the monotonic one.
+SLOWEST = 0.1
 #: How long it takes until caches and allocators have what they need: for the supervisor in seconds,
 #: for a worker in requests.
 WARM_UP = {"supervisor": 10, "worker": 500}
@@ -31,8 +33,9 @@ class Watch:
     """Watches *site*; :attr:`faults` are what was not as it must be.
 
     Times within which something must happen are taken from :attr:`clock`. It runs as the monotonic
-    clock does, but stands still while the machine does not let this process run, nor the supervisor
-    or a worker that has not served yet: otherwise the load of the machine would be tested.
+    clock does, but slower while the machine does not let this process run, nor the supervisor or a
+    worker that has not served yet, and while any process waits for a processor: otherwise the load
+    of the machine would be tested.
     """
 
     def __init__(self, site: Site, ledger: Ledger) -> None:
@@ -45,7 +48,7 @@ class Watch:
         self._hindered = False
         self._alive: dict[int, float] = {}  # workers, and since when
         self._memory: dict[int, Memory] = {}
-        self._queued: dict[int, float] = {}  # how long processes have waited to run
+        self._queued: dict[int, float] = {}  # how long processes have waited to run; 0: any process
         self._said = ""  # what is wrong since the last look
         self._began = time.monotonic()
         self._greenlets = [treadle.spawn(self._tick), treadle.spawn(self._run)]
@@ -86,13 +89,14 @@ class Watch:
             self.latest = max(self.latest, passed - TICK)
             if passed > PAUSE:
                 self._ledger.pauses.append((before, before + passed))
-            self.clock += max(0.0, min(passed, FAIR) - self._waited())
+            self.clock += max(SLOWEST * passed, min(passed, FAIR) - self._waited())
 
     def _waited(self) -> float:
-        """Return for how long a process that matters waited to run since the last tick."""
+        """Return for how long a process waited to run since the last tick."""
         new = (pid for pid in self._alive if not self._ledger.workers[pid])
         before = self._queued
         self._queued = {pid: _queued(pid) for pid in (self._site.supervisor, *new)}
+        self._queued[0] = _pressure()
         return max(0.0, *(now - before.get(pid, now) for pid, now in self._queued.items()))
 
     def _run(self) -> None:
@@ -194,4 +198,12 @@ def _queued(pid: int) -> float:
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):  # it has ended, or the system does not count that
+        return 0.0
+
+
+def _pressure() -> float:
+    """Return for how many seconds any process was ready to run, and no processor was free."""
+    try:
+        return int(Path("/proc/pressure/cpu").read_text().split("total=")[1].split()[0]) / 1e6
+    except (OSError, IndexError):  # the system does not count that
         return 0.0
