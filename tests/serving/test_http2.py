@@ -778,6 +778,35 @@ class TestErrors:
             assert client.answer(client.ask(head("HEAD")))[0] == "200"
         assert here.errors == []
 
+    def test_a_stream_that_is_reset_while_a_part_is_sent(
+        self, http2: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flush = Connection._flush
+        answering = []
+
+        def reset_meanwhile(self: Any) -> None:
+            flush(self)
+            if treadle.getcurrent() in answering:
+                client.h2.reset_stream(1, ErrorCodes.CANCEL)
+                client.send()
+                while self._streams[1].error is None:
+                    treadle.sleep(0)
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            answering.append(treadle.getcurrent())
+            start_response("200 OK", [])
+            return [b"a" * 1000]
+
+        here = http2(application)
+        with Client(here, window=100) as client:
+            client.hear()
+            monkeypatch.setattr(Connection, "_flush", reset_meanwhile)
+            client.ask()
+            with treadle.Timeout(2):
+                while not here.log:
+                    treadle.sleep(0.001)
+        assert here.errors == []
+
     def test_a_client_that_leaves(self, http2: Start) -> None:
         seen: list[BaseException] = []
         done = Event()

@@ -496,6 +496,7 @@ class Connection:
                 self._flush()
                 stream.note_sent(turn)
                 turn = 0
+                self._check(stream)  # h2 knows nothing more of a stream that was reset meanwhile
                 if self._h2.local_flow_control_window(stream.id) <= 0:
                     self._await_room(stream)
 
