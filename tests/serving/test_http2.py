@@ -778,6 +778,36 @@ class TestErrors:
             assert client.answer(client.ask(head("HEAD")))[0] == "200"
         assert here.errors == []
 
+    def test_a_stream_that_is_reset_while_a_part_is_sent(
+        self, http2: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flush = Connection._flush
+        answering = []
+
+        def reset_meanwhile(self: Any) -> None:
+            flush(self)
+            if treadle.getcurrent() in answering:
+                client.h2.reset_stream(1, ErrorCodes.CANCEL)
+                client.ask(head("HEAD"))  # lets h2 forget the other one
+                while len(here.requests) < 2:
+                    treadle.sleep(0)
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            if environ["REQUEST_METHOD"] == "GET":
+                answering.append(treadle.getcurrent())
+            start_response("200 OK", [])
+            return [b"a" * 1000]
+
+        here = http2(application)
+        with Client(here, window=100) as client:
+            client.hear()
+            monkeypatch.setattr(Connection, "_flush", reset_meanwhile)
+            client.ask()
+            with treadle.Timeout(2):
+                while len(here.log) < 2:
+                    treadle.sleep(0.001)
+        assert here.errors == []
+
     def test_a_client_that_leaves(self, http2: Start) -> None:
         seen: list[BaseException] = []
         done = Event()
@@ -836,6 +866,20 @@ class TestAbuse:
             id = client.ask()
             client.answer(id)
             client.send(*[RstStreamFrame(id)] * 10_000)
+            client.until(lambda: client.closed)
+            assert client.goaway == ErrorCodes.ENHANCE_YOUR_CALM
+
+    def test_bodies_on_their_way_when_their_streams_were_reset(self, http2: Start) -> None:
+        """They count as nothing: the client could not know. What exceeds its credit counts."""
+        here = http2(answering(b"refused", status="401 Unauthorized"))
+        with Client(here) as client:
+            client.hear()
+            ids = [client.ask(head("POST"), b"") for _ in range(5)]
+            client.until(lambda: len(client.reset) == 5)
+            for id in ids:
+                client.send(*[DataFrame(id, b"x" * 100)] * 600)
+            assert client.answer(client.ask())[2] == b"refused"
+            client.send(*[DataFrame(ids[0], b"x" * 100)] * 4000)
             client.until(lambda: client.closed)
             assert client.goaway == ErrorCodes.ENHANCE_YOUR_CALM
 
@@ -938,6 +982,29 @@ class TestAbuse:
                 client.until(lambda: len(client.ended) > before or client.reset)  # noqa: B023
                 assert client.reset == {}
                 asked |= {client.ask() for _ in range(len(client.ended) - before)}
+
+    def test_an_answer_that_is_complete_does_not_count(self, http2: Start) -> None:
+        """Its greenlet may end later than the client opens the next stream."""
+        go = Event()
+
+        class Slow(list[bytes]):
+            def close(self) -> None:
+                go.wait(10)
+
+        def application(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [("Content-Length", "3")])
+            return Slow([b"abc"])  # type: ignore[return-value]
+
+        with Client(http2(application, replace(UNBOUNDED, streams=2))) as client:
+            client.hear()
+            for _ in range(4):
+                assert client.answer(client.ask())[2] == b"abc"
+            refused = client.ask()  # else greenlets would pile up
+            client.until(lambda: refused in client.reset)
+            assert client.reset == {refused: ErrorCodes.REFUSED_STREAM}
+            go.set()
+            treadle.sleep(0.01)
+            assert client.answer(client.ask())[2] == b"abc"
 
     def test_continuations_without_end(self, http2: Start) -> None:
         begin = HeadersFrame(1, b"\0\1x\1y")
@@ -1053,6 +1120,55 @@ class TestEnd:
             go.set()
             assert client.answer(id)[2] == b"abcdef"
             client.until(lambda: client.closed)
+
+    def test_a_stream_whose_greenlet_is_killed_before_it_runs(
+        self, http2: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened = Connection._open
+
+        def killed(self: Any, event: Any) -> bool:
+            opened(self, event)
+            self.abandon()
+            return True
+
+        here = http2(answering(b"abc"), replace(Limits(), streams=1))
+        with Client(here) as client:
+            client.hear()
+            monkeypatch.setattr(Connection, "_open", killed)
+            id = client.ask()
+            client.until(lambda: client.reset)
+            assert client.reset == {id: ErrorCodes.REFUSED_STREAM}
+            monkeypatch.undo()
+            (served,) = here.server.connections
+            assert served.idle
+            assert client.answer(client.ask())[2] == b"abc"
+
+    @pytest.mark.parametrize("name", ["_write", "_end_when_taken"])
+    def test_a_greenlet_of_the_connection_that_is_killed(
+        self, http2: Start, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        here = http2(answering(b"abc"))
+        with Client(here) as client, treadle.Timeout(2):
+            assert client.answer(client.ask())[2] == b"abc"
+            (served,) = here.server.connections
+            spawn = served._greenlets.spawn
+
+            def spawn_killed(call: Any) -> Any:
+                greenlet = spawn(call)
+                if call.__name__ == name:
+                    greenlet.kill(block=False)
+                    monkeypatch.undo()
+                return greenlet
+
+            monkeypatch.setattr(served._greenlets, "spawn", spawn_killed)
+            id = client.ask()
+            if name == "_write":
+                client.until(lambda: client.closed)
+                assert id not in client.ended
+            else:
+                assert client.answer(id)[2] == b"abc"
+                end(here.server, patience=0.01)
+                client.until(lambda: client.closed)
 
     def test_the_servers(self, http2: Start) -> None:
         go = Event()

@@ -30,7 +30,7 @@ try:
     from h2.frame_buffer import FrameBuffer
     from h2.settings import SettingCodes, Settings
     from hpack.exceptions import HPACKError
-    from hyperframe.frame import GoAwayFrame, SettingsFrame
+    from hyperframe.frame import DataFrame, GoAwayFrame, SettingsFrame
 except ImportError as _missing:
     raise ImportError("HTTP/2 needs h2: pip install 'treadle[serve]'") from _missing
 
@@ -102,10 +102,12 @@ class _Rules(H2Connection):
     """h2's connection, except that open streams are still answered after the client's GOAWAY.
 
     RFC 9113, 6.8, requires that. It also counts the frames that are no event, such as those on
-    streams that are closed.
+    streams that are closed, but not what was on its way when a stream was reset.
     """
 
     silent = 0
+    #: How many bytes the client had credit for on streams that were reset, and has not sent.
+    _late = 0
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
@@ -118,9 +120,20 @@ class _Rules(H2Connection):
             if isinstance(exc.__cause__, HPACKError) and not isinstance(exc, DenialOfServiceError):
                 exc.error_code = ErrorCodes.COMPRESSION_ERROR  # RFC 9113, 4.3
             raise
-        if not events:
+        if not events and not self._is_late(frame):
             self.silent += 1
         return events
+
+    def _is_late(self, frame: Any) -> bool:
+        size = frame.flow_controlled_length if isinstance(frame, DataFrame) else 0
+        if not 0 < size <= self._late:
+            return False
+        self._late -= size
+        return True
+
+    def reset_stream(self, stream_id: int, error_code: ErrorCodes | int = 0) -> None:
+        self._late += max(0, self.remote_flow_control_window(stream_id))
+        super().reset_stream(stream_id, error_code)
 
     def _receive_goaway_frame(self, frame: Any) -> Any:
         event = h2_events.ConnectionTerminated()
@@ -159,12 +172,12 @@ class Connection:
         self._output = bytearray()  # waits to be sent
         self._queued = self._sent = 0  # how many bytes ever were
         self._progress = Event()  # is set when more was sent
-        self._writing = False  # there is a greenlet that sends
+        self._writer: Any = None  # the greenlet that sends, if there is one
         self._unread = 0
         self._used_at = monotonic()  # when the last stream ended
         self._warned = False  # the client knows that the connection ends
         self._leaving = False  # no more streams are opened
-        self._ending = False  # reading ends soon
+        self._ender: Any = None  # the greenlet that ends reading
         self._over = False  # reading has ended
         self._reader: Any = None  # the greenlet that waits to receive
         self._no_more: OSError | None = None  # why nothing more is received
@@ -304,17 +317,27 @@ class Connection:
         return True
 
     def _open(self, event: Any) -> bool:
-        leaving = self._leaving or self._lost is not None
-        if leaving or len(self._streams) >= self._limits.streams:
-            # A stream that the client has reset still counts while its application runs.
+        if self._leaving or self._lost is not None or self._is_full():
             with suppress(StreamClosedError):  # the client has already reset the stream
                 self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return self._afford(self._resets if self._acknowledged else self._control)
         stream = self.server.stream_class(self, event.stream_id, event.headers)
         self._streams[event.stream_id] = stream
         self._control.earn(10)
-        self._answering.spawn(stream.handle)
+        self._answering.spawn(stream.handle).rawlink(stream.forget)
         return True
+
+    def _is_full(self) -> bool:
+        """Return whether the client has as many streams as it may have, or their ends pile up.
+
+        A stream that the client has reset still counts while its application runs. One whose answer
+        is complete does not: to the client it has ended, though its greenlet may end later.
+        """
+        most: int = self._limits.streams
+        there = len(self._streams)
+        if there < most or there >= 2 * most:
+            return there >= most
+        return sum(not stream.is_over for stream in self._streams.values()) >= most
 
     def _take_body(self, event: Any) -> None:
         size = event.flow_controlled_length
@@ -384,9 +407,8 @@ class Connection:
 
     def _end_reading(self) -> None:
         """End reading as soon as the client has got everything, for which it has some time."""
-        if not self._ending:
-            self._ending = True
-            self._greenlets.spawn(self._end_when_taken)
+        if self._ender is None or self._ender.dead:  # someone may have killed it
+            self._ender = self._greenlets.spawn(self._end_when_taken)
 
     def _end_when_taken(self) -> None:
         # The client goes on to give credit as it reads. So nothing must end the reading before,
@@ -474,6 +496,7 @@ class Connection:
                 self._flush()
                 stream.note_sent(turn)
                 turn = 0
+                self._check(stream)  # h2 knows nothing more of a stream that was reset meanwhile
                 if self._h2.local_flow_control_window(stream.id) <= 0:
                     self._await_room(stream)
 
@@ -515,7 +538,10 @@ class Connection:
         return self._lost is not None
 
     def finish(self, stream: Stream) -> None:
-        """Forget *stream*, whose greenlet ends, and reset it if it is not complete."""
+        """Forget *stream*, whose greenlet ends, and reset it if it is not complete.
+
+        One whose greenlet was killed before its first run is refused.
+        """
         del self._streams[stream.id]
         self._used_at = monotonic()
         if self._is_lost():
@@ -529,7 +555,9 @@ class Connection:
 
     def _finish_cleanly(self, stream: Stream) -> None:
         with suppress(ProtocolError):  # it has ended
-            if not stream.ended:
+            if not stream.begun:  # the client may ask again
+                self._h2.reset_stream(stream.id, ErrorCodes.REFUSED_STREAM)
+            elif not stream.ended:
                 self._h2.reset_stream(stream.id, ErrorCodes.INTERNAL_ERROR)
             elif not stream.request.complete:  # the client need not send the rest
                 self._h2.reset_stream(stream.id, ErrorCodes.NO_ERROR)
@@ -547,9 +575,9 @@ class Connection:
             return
         self._output += data
         self._queued += len(data)
-        if not self._writing:
-            self._writing = True
-            self._greenlets.spawn(self._write)
+        if self._writer is None:
+            self._writer = self._greenlets.spawn(self._write)
+            self._writer.rawlink(self._check_written)
 
     def _flush(self) -> None:
         """Queue h2's frames, and wait until all that is queued by then is sent."""
@@ -578,13 +606,21 @@ class Connection:
         except OSError as exc:
             error = exc
         finally:
-            self._writing = False
-            if self._output:
-                self._cut = error
-                self._output.clear()
-                self._lose(error)
-                self._tell_progress()
-                end_reading(self.socket)
+            self._end_writing(error)
+
+    def _end_writing(self, error: OSError) -> None:
+        self._writer = None
+        if self._output:
+            self._cut = error
+            self._output.clear()
+            self._lose(error)
+            self._tell_progress()
+            end_reading(self.socket)
+
+    def _check_written(self, writer: Any) -> None:
+        """End the connection if *writer* was killed before its first run."""
+        if writer is self._writer:
+            self._end_writing(ConnectionResetError(ECONNRESET, "nothing was sent"))
 
     def _tell_progress(self) -> None:
         progress, self._progress = self._progress, Event()

@@ -32,6 +32,8 @@ cdef class Stream(WSGIExchange):
     cdef readonly int id
     # The OSError because of which nothing more can be received or sent, or None.
     cdef readonly object error
+    # Whether the stream's greenlet has begun.
+    cdef readonly bint begun
     # Whether END_STREAM was sent.
     cdef public bint ended
     # Bytes of the body for which the client has not got new flow-control credit.
@@ -53,6 +55,11 @@ cdef class Stream(WSGIExchange):
         self.refusal = self.read_head(headers)
 
     # -- called by the connection's greenlet
+
+    @property
+    def is_over(self):
+        """Whether both ends have said all, so that the client may take the stream for closed."""
+        return self.ended and self.request.complete and self.error is None
 
     cdef object read_head(self, list headers):
         """Fill the request from *headers*; return a BadRequest if it is invalid, or None."""
@@ -142,6 +149,11 @@ cdef class Stream(WSGIExchange):
             self.error = error
             self.changed.set()
 
+    def forget(self, greenlet):
+        """Have the connection forget the stream if *greenlet*, its own, was killed before it ran."""
+        if not self.begun:
+            self.connection.finish(self)
+
     def leave(self):
         """Close a WebSocket with 1001, because the server stops; other responses go on."""
         if self.websocket is not None:
@@ -159,6 +171,7 @@ cdef class Stream(WSGIExchange):
 
     def handle(self):
         """Answer the request."""
+        self.begun = True
         self.time_start = now() / 1e9
         if self.refusal is None and not self.request.body_size:
             self.refusal = self.fault  # no body will arrive
