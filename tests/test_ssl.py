@@ -1040,7 +1040,9 @@ import time, treadle, socket
 all_here = threading.Barrier(5)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        time.sleep(0.05)
+        before = len(ticks)
+        while len(ticks) < before + 10:  # others run while the client waits
+            time.sleep(0.001)
         if self.path == "/meet":
             all_here.wait(timeout=30)
         self.send_response(200)
@@ -1075,9 +1077,7 @@ def with_urllib():
     with urllib.request.urlopen(url, context=early_context) as answer:
         return answer.read()
 for fetch in (with_requests, with_urllib3, with_urllib):
-    before = len(ticks)
     assert fetch() == b"hello"
-    assert len(ticks) - before > 10, (fetch, len(ticks) - before)
 url += "meet"
 with concurrent.futures.ThreadPoolExecutor(5) as executor:
     assert [*executor.map(lambda _: with_urllib3(), range(5))] == [b"hello"] * 5
