@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import treadle
+import treadle.fileobject
 import treadle.os
 from treadle.fileobject import FileObject, FileObjectBlock, FileObjectPosix, FileObjectThread
 from treadle.resolver import NATIVE
@@ -575,3 +576,50 @@ def test_the_first_call_of_a_program_is_answered(fresh: Callable[..., str]) -> N
         print(files.apply(len, ("abc",)), type(hub.get_hub()).__name__)
     """
     assert fresh(textwrap.dedent(source)) == "3 SlowToMake\n"
+
+
+def test_an_exception_between_any_two_lines_of_a_call_leaves_no_lock(tmp_path: Path) -> None:
+    class Interruption(Exception):
+        pass
+
+    def interrupt_line(number: int) -> Any:
+        left = iter(range(number))
+
+        def trace(frame: Any, event: str, arg: object) -> Any:
+            is_call = frame.f_code.co_name in ("run", "acquire")
+            if not is_call or frame.f_code.co_filename != treadle.fileobject.__file__:
+                return None
+            if event == "line" and next(left, None) is None:
+                raise Interruption
+            return trace
+
+        return trace
+
+    done = 0
+    file = FileObjectThread(tmp_path / "file", "w")
+    for number in range(50):
+        before = sys.gettrace()
+        sys.settrace(interrupt_line(number))
+        try:
+            file.write("x")
+        except Interruption:
+            pass
+        else:
+            done += 1
+        finally:
+            sys.settrace(before)
+        assert not file.lock.locked()
+        assert not file._calls
+    assert 0 < done < 50
+    file.close()
+
+
+def test_a_file_whose_buffer_was_detached_closes_as_natively() -> None:
+    reading, writing = os.pipe()
+    file = FileObjectPosix(writing, "w")
+    raw = file.buffer.detach()
+    for close in (file.close, file.buffer.close):
+        with pytest.raises(ValueError, match="raw stream has been detached"):
+            close()
+    raw.close()
+    os.close(reading)

@@ -912,3 +912,17 @@ def test_an_error_is_reported_if_its_waiter_s_thread_has_ended(stream: io.String
     thread.join()
     greenlet.join()
     assert "Expected: failed" in stream.getvalue()
+
+
+def test_a_subclass_that_does_not_call_init_runs() -> None:
+    class Silent(Greenlet):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def _run(self) -> int:
+            return self.number
+
+    silent = Silent(3)
+    silent.start()
+    treadle.sleep(0.001)
+    assert silent.get(timeout=1) == 3

@@ -627,6 +627,24 @@ class TestCommandLine:
         assert os.path.exists(script)
 
 
+def test_modules_are_loaded_again_beside_a_finder_without_find_spec(
+    fresh: Callable[..., str],
+) -> None:
+    program = """
+import importlib.machinery, socket, sys
+from treadle import monkey; monkey.patch_all()
+class Old:
+    def find_module(self, name, path=None):
+        return None
+old = Old()
+sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), old)
+importlib.reload(socket)
+sys.meta_path.remove(old)
+print(socket.socket.connect is monkey.get_original("socket", "socket").connect)
+"""
+    assert fresh(program) == "False\n"
+
+
 @pytest.mark.parametrize("way", ["importlib.reload(module)", "again()"])
 @pytest.mark.parametrize(
     "name", ["socket", "os", "signal", "select", "threading", "treadle.socket", "treadle.os"]

@@ -1,5 +1,6 @@
 """Sockets, select and servers, tested with each other and with the standard library."""
 
+import _thread
 import errno
 import fcntl
 import os
@@ -611,6 +612,33 @@ def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> Non
     with path.open("rb") as file:
         assert left.sendfile(file, 10, 500) == 500
     assert right.recv(1000) == b"x" * 500
+
+
+def test_sendfile_waits_for_a_socket_that_the_program_made_blocking(
+    pair: Any, tmp_path: Any
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3_000_000))
+    left, right = pair
+    for end in pair:
+        os.set_blocking(end.fileno(), True)
+    gate = _thread.allocate_lock()
+    gate.acquire()
+    opened = []
+
+    def read() -> None:
+        opened.append(gate.acquire(timeout=0.4))
+        left_over = 3_000_000
+        while left_over:
+            left_over -= len(os.read(right.fileno(), 1_000_000))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    treadle.spawn(gate.release)
+    with path.open("rb") as file:
+        assert left.sendfile(file) == 3_000_000
+    reader.join()
+    assert opened == [True]
 
 
 def test_large_transfers_and_end_of_file(pair: Any) -> None:

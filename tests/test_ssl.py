@@ -1077,9 +1077,7 @@ def with_urllib():
     with urllib.request.urlopen(url, context=early_context) as answer:
         return answer.read()
 for fetch in (with_requests, with_urllib3, with_urllib):
-    before = len(ticks)
     assert fetch() == b"hello"
-    assert len(ticks) - before > 10, (fetch, len(ticks) - before)
 url += "meet"
 with concurrent.futures.ThreadPoolExecutor(5) as executor:
     assert [*executor.map(lambda _: with_urllib3(), range(5))] == [b"hello"] * 5

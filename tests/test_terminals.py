@@ -23,9 +23,9 @@ import treadle
 import treadle.fcntl
 import treadle.os
 
-#: Counts the turns of another greenlet while the body waits.
+#: Counts the turns of another greenlet while the body waits, and tells when it had enough of them.
 PATCHED = """
-import sys
+import os, sys
 from treadle import monkey; monkey.patch_all(sys={sys})
 import treadle
 count = 0
@@ -34,6 +34,8 @@ def tick():
     while True:
         treadle.sleep(0.002)
         count += 1
+        if count == 6:
+            os.write(2, b"ticked\\n")
 treadle.spawn(tick)
 treadle.sleep(0)
 print("begin", flush=True)
@@ -56,18 +58,26 @@ def program(body: str, sys: bool = True) -> list[Any]:
     return [__import__("sys").executable, "-c", source]
 
 
+def on_pipes(command: list[Any]) -> Any:
+    """Start the program *command* on pipes, and return it when others have run while it waits."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert process.stdout
+    assert process.stderr
+    assert process.stdout.readline() == b"begin\n"
+    assert select.select([process.stderr], [], [], 20)[0], "nobody ran while it waits"
+    assert process.stderr.readline() == b"ticked\n"
+    return process
+
+
 @pytest.mark.parametrize(
     ("read", "with_sys"), [*((read, False) for read in READS), ("input", True)]
 )
 def test_others_run_while_a_pipe_is_standard_input(read: str, with_sys: bool) -> None:
     command = program(READS[read], with_sys)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stdout.readline() == b"begin\n"
+    with on_pipes(command) as process:
         if read == "input":
             assert process.stdout.read(2) == b"? "
-        time.sleep(0.1)
         process.stdin.write(b"line\n")
         process.stdin.flush()
         line = "b'line\\n'" if read in ("buffer", "raw", "read1", "os.read") else "'line\\n'"
@@ -77,10 +87,7 @@ def test_others_run_while_a_pipe_is_standard_input(read: str, with_sys: bool) ->
 
 def test_all_of_a_pipe_is_read() -> None:
     command = program("got = [len(sys.stdin.read()), sys.stdin.read(), sys.stdin.readline()]")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stdout.readline() == b"begin\n"
+    with on_pipes(command) as process:
         for _ in range(3):
             time.sleep(0.05)
             process.stdin.write(b"x" * 100_000)
@@ -134,9 +141,10 @@ def test_others_run_while_a_terminal_is_standard_input(
     terminal: Callable[..., Terminal], read: str
 ) -> None:
     started = terminal(READS[read])
-    started.read_until("? " if read == "input" else "begin")
+    seen = started.read_until("? " if read == "input" else "begin")
     started.type("lin")
-    time.sleep(0.1)
+    if "ticked" not in seen:
+        started.read_until("ticked")
     started.type("X\x7fe\n")  # the terminal itself handles the backspace
     assert "True " in started.read_until("line'" if read == "input" else "line\\n'")
 
@@ -216,10 +224,7 @@ def test_two_greenlets_read_standard_input() -> None:
             each.get() for each in [treadle.spawn(sys.stdin.buffer.readline) for _ in range(2)]
         )
     """)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stdout.readline() == b"begin\n"
+    with on_pipes(command) as process:
         for number in range(4):
             time.sleep(0.05)
             process.stdin.write(b"%d\n" % number)
@@ -252,10 +257,7 @@ def test_greenlets_that_share_standard_input_lose_nothing(ways: tuple[str, ...])
         got = [whole if "read1" not in {ways!r}[0] else sorted("".join(parts))]
     """)
     lines = "".join(f"{number:4}\n" for number in range(30))
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stdout.readline() == b"begin\n"
+    with on_pipes(command) as process:
         for begin in range(0, len(lines), 17):
             process.stdin.write(lines[begin : begin + 17].encode())
             process.stdin.flush()

@@ -191,9 +191,9 @@ class FileObjectThread(FileObjectBlock):
     def _in_thread(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
         def run(*args: Any, **kwargs: Any) -> Any:
-            self.lock.acquire()
             call = _Call(partial(method, *args, **kwargs), self.lock, self._calls)
             try:
+                call.acquire()
                 result = self.threadpool.apply(call)
             except BaseException:
                 if call.leave():
@@ -239,13 +239,17 @@ class _Call:
 
     def __init__(self, function: Callable[[], Any], lock: Any, calls: set[_Call]) -> None:
         self._function = function
+        self._lock = lock
+        self._calls = calls
         self._guard = allocate_lock()
-        self._begun = self._left = self._ended = False
+        self._held = self._begun = self._left = self._ended = False
         #: What is called, the last first, when the call has ended.
         self._then = ExitStack()
-        self._then.callback(lock.release)
-        self._then.callback(calls.discard, self)
-        calls.add(self)
+
+    def acquire(self) -> None:
+        """Wait for the lock of the file. An exception afterwards must lead to :meth:`release`."""
+        self._held = self._lock.acquire()
+        self._calls.add(self)
 
     def __call__(self) -> Any:
         with self._guard:
@@ -294,7 +298,13 @@ class _Call:
             if self.is_running:
                 return
             todo = self._then.pop_all()
-        todo.close()
+            held, self._held = self._held, False
+        try:
+            todo.close()
+        finally:
+            if held:
+                self._calls.discard(self)
+                self._lock.release()
 
 
 #: The class for files of any kind, which ``treadle.config.fileobject`` chooses. By default one that

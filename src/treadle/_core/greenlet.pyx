@@ -157,6 +157,7 @@ cdef class Greenlet(Fiber):
 
     def __cinit__(self, *args, **kwargs):
         self.hub = get_hub()
+        PyGreenlet_SetParent(self, self.hub)  # here, as a subclass may forget to call __init__()
 
     __class_getitem__ = classmethod(GenericAlias)
 
@@ -165,7 +166,6 @@ cdef class Greenlet(Fiber):
 
     cdef int prepare(self, run, tuple args, dict keywords) except -1:
         cdef greenlet current
-        PyGreenlet_SetParent(self, self.hub)
         self.target = run
         if run is None:
             run = self._run  # a subclass's method; if that is None the greenlet ends at once

@@ -190,7 +190,7 @@ class Turns:
 
     def close(self, raw: Any, method: _Callable[[], None]) -> None:
         """Call *method*, which closes the file, while greenlets that wait for *raw* get EBADF."""
-        if self.closer is None and not raw.closed:
+        if self.closer is None and raw is not None and not raw.closed:  # None: it was detached
             self.closer = _getcurrent()
             _cancel_waits(raw.fileno())
         try:

@@ -638,10 +638,8 @@ cpdef Py_ssize_t send_file(SocketState io, native, int fd, at, Py_ssize_t size) 
                 spend()
             io.write_ready = False  # before the call, as in transmit()
             try:
-                if may_block(io):
-                    sent = call_at_once(io, native, io.fd, fd, at, size)
-                else:
-                    sent = native(io.fd, fd, at, size)
+                # Always: a program, or a child of it, may have made the socket blocking by itself.
+                sent = call_at_once(io, native, io.fd, fd, at, size)
             except BlockingIOError:
                 if never:
                     asked_in_vain()

@@ -65,7 +65,9 @@ class _PatchedOnes:
         if name not in self._patches:
             return None
         for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(name, path, target)
+            if finder is self or not hasattr(finder, "find_spec"):  # copies of six before 1.16
+                continue
+            spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
                     spec.loader = _Patching(spec.loader, self._patches[name])
