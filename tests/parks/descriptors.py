@@ -450,7 +450,7 @@ class FileObjectRead(PipeFileRead):
 
 @place
 class FileInThread(Lossy):
-    covers = ("fileobject.py:run",)
+    covers = ("fileobject.py:run", "fileobject.py:acquire")
 
     def __init__(self) -> None:
         super().__init__()
