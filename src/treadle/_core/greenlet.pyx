@@ -156,8 +156,10 @@ cdef class Greenlet(Fiber):
     """
 
     def __cinit__(self, *args, **kwargs):
+        # A subclass may forget to call __init__().
         self.hub = get_hub()
-        PyGreenlet_SetParent(self, self.hub)  # here, as a subclass may forget to call __init__()
+        self.args = ()
+        PyGreenlet_SetParent(self, self.hub)
 
     __class_getitem__ = classmethod(GenericAlias)
 
