@@ -290,6 +290,18 @@ def test_probes_are_answered_beside_clients_that_do_nothing(
     assert descriptors < 300
 
 
+def test_a_shorter_limit_holds_for_the_admin_server_too(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    serve("--admin", "unix:admin", "--header-timeout", "0.3").wait_ready()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(4)  # its own limit is 5
+        sock.connect(str(tmp_path / "admin"))
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHo")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
 class FailingSupervisor:
     """Starts workers that end at once, until *works* is true."""
 

@@ -17,7 +17,8 @@ __all__ = ["AdminServer"]
 
 #: The most connections at once. They use descriptors that the supervisor needs for its workers.
 _CONNECTIONS = 256
-#: How long a request may take to come, and the client to take a part of the answer, in seconds.
+#: How long a request may take to come, and the client to take a part of the answer, at most, in
+#: seconds: less if the settings give the workers' clients less.
 _PATIENCE = 5.0
 
 
@@ -45,11 +46,12 @@ class AdminServer(SaysInOneLine, WSGIServer):
         self.errors = supervisor.errors
         self._open: dict[Any, None] = {}  # connections; the one used last is the last
         self._ending: set[Any] = set()  # those that were ended for others
+        limits = supervisor.settings.limits()
         self.limits = replace(
-            supervisor.settings.limits(),
-            header_time=_PATIENCE,
-            body_time=_PATIENCE,
-            write_time=_PATIENCE,
+            limits,
+            header_time=min(limits.header_time or _PATIENCE, _PATIENCE),
+            body_time=min(limits.body_time or _PATIENCE, _PATIENCE),
+            write_time=min(limits.write_time or _PATIENCE, _PATIENCE),
         )
         super().__init__(listener, self._answer, log=None, error_log=supervisor.errors)
 
