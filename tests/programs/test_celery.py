@@ -48,7 +48,7 @@ def test_fifty_waits_at_once(run: Run, worker: Worker, kind: tuple[list[str], st
     running = worker(kind)
     seconds, results, surroundings = json.loads(run("jobs.py", "waits"))
     assert results == list(range(50))
-    assert 0.2 <= seconds < 1
+    assert 0.2 <= seconds < 3  # 10 one after the other
     assert surroundings == [True, True, "gevent"]
     assert errors_of(running) == ""
 

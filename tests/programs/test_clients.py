@@ -37,10 +37,10 @@ def called(run: Run, style: str, program: str, url: str, *what: Any) -> Called:
 
 
 def crowd(run: Run, style: str, program: str, url: str, *extra: Any) -> None:
-    """Check that 50 waits of 0.2 s take less than 1 s, and that LOAD quick calls are right."""
+    """Check that 50 waits of 0.2 s take less than 3 s, and that LOAD quick calls are right."""
     waits = called(run, style, program, url, "waits", 50, *extra)
     assert waits.results == list(range(50))
-    assert 0.2 <= waits.seconds < 1
+    assert 0.2 <= waits.seconds < 3  # 10 one after the other
     assert called(run, style, program, url, "load", LOAD, *extra).results == list(range(LOAD))
 
 

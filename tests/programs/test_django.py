@@ -27,6 +27,6 @@ def test_django_under_pywsgi(
     server.wait_for_port(port)
     waits = called(run, "threads", "http_clients.py", url, "waits", 50, "urllib3")
     assert waits.results == list(range(50))
-    assert 0.2 <= waits.seconds < 1
+    assert 0.2 <= waits.seconds < 3  # 10 one after the other
     assert server.stop() == 0
     assert server.stderr == ""

@@ -131,7 +131,7 @@ def test_fifty_waits_at_once(gunicorn: Gunicorn, command: tuple[str, ...]) -> No
         pages = list(pool.map(site.get, ["/wait/0.2"] * 50))
     seconds = time.monotonic() - began
     assert pages == ["waited"] * 50
-    assert seconds < 1
+    assert seconds < 3  # 10 one after the other
     assert site.end() == ""
 
 
