@@ -584,7 +584,7 @@ def test_sendfile_takes_numbers_as_natively(count: int | None, tmp_path: Path) -
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
 
-    def outcome(module: Any, offset: int, timeout: float | None) -> object:
+    def outcome(module: Any, offset: int, count: int | None, timeout: float | None) -> object:
         left, right = module.socketpair()
         with left, right, open(path, "rb") as file:
             left.settimeout(timeout)
@@ -597,8 +597,10 @@ def test_sendfile_takes_numbers_as_natively(count: int | None, tmp_path: Path) -
 
     for offset in (0, 5, 10, 11, 2**31, 2**62, 2**63 - 1, 2**63, 2**70, -1, -(2**70)):
         for timeout in (None, 5):
-            found = outcome(socket, offset, timeout)
-            assert found == outcome(native, offset, timeout), offset
+            found = outcome(socket, offset, count, timeout)
+            # Before CPython 3.13 the standard class refuses more than fits into a ssize_t.
+            known = count if count is None else min(count, 2**40)
+            assert found == outcome(native, offset, known, timeout), offset
 
 
 def test_sendfile_of_a_socket_that_may_not_wait(pair: Any, tmp_path: Any) -> None:

@@ -328,8 +328,6 @@ class socket(_native):
             return 0
         at = offset = _index(offset)
         end = size if count is None else offset + _index(count)
-        if count is not None and end - offset > _sys.maxsize:
-            raise OverflowError("Python int too large to convert to C ssize_t")
 
         def first(*args: _Any) -> int:
             try:
