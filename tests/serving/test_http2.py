@@ -345,6 +345,20 @@ class TestAnswers:
         assert trailers == [(b"x-sum", b"1")]
 
 
+def endless(ended: Event) -> Callable[[Any, Any], Iterator[bytes]]:
+    """Return an application whose response never ends by itself; then *ended* is set."""
+
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            ended.set()
+
+    return application
+
+
 class TestFlow:
     def test_large_bodies_both_ways(self, http2: Start) -> None:
         data = os.urandom(3_000_000)
@@ -576,15 +590,7 @@ class TestFlow:
     def test_a_client_that_does_not_read(self, http2: Start) -> None:
         ended = Event()
 
-        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
-            start_response("200 OK", [])
-            try:
-                while True:
-                    yield b"x" * 100_000
-            finally:
-                ended.set()
-
-        here = http2(application, replace(UNBOUNDED, write_time=0.1))
+        here = http2(endless(ended), replace(UNBOUNDED, write_time=0.1))
         with Client(here, window=(1 << 31) - 1) as client:
             client.h2.increment_flow_control_window((1 << 31) - 65536)
             client.ask()
@@ -595,15 +601,7 @@ class TestFlow:
     ) -> None:
         ended = Event()
 
-        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
-            start_response("200 OK", [])
-            try:
-                while True:
-                    yield b"x" * 100_000
-            finally:
-                ended.set()
-
-        here = secure(application)
+        here = secure(endless(ended))
         here.server.limits = replace(UNBOUNDED, write_time=0.1)
         with Client(here, window=(1 << 31) - 1, trusted=authority) as client:
             client.h2.increment_flow_control_window((1 << 31) - 65536)
