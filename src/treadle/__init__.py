@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from treadle import pywsgi as pywsgi
     from treadle import queue as queue
     from treadle import resolver as resolver
-    from treadle import select as select
     from treadle import scopes as scopes
+    from treadle import select as select
     from treadle import selectors as selectors
     from treadle import server as server
     from treadle import signal as signal

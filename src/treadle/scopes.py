@@ -11,7 +11,7 @@ from typing import Any
 
 from treadle._core import scopes as core_scopes
 from treadle._core.scopes import Cancelled, fail_after, move_on_after, shield
-from treadle.greenlet import sleep
+from treadle._core.sleep import sleep
 
 __all__ = ["CancelScope", "Cancelled", "checkpoint", "fail_after", "move_on_after", "shield"]
 
@@ -32,7 +32,7 @@ class CancelScope(core_scopes.CancelScope):
 
 
 def checkpoint() -> None:
-    """Wait for no time: raise what is due in this greenlet, else let the others run that are ready."""
+    """Raise what is due in this greenlet, or let the others run that are ready."""
     sleep(0)
 
 

@@ -19,9 +19,9 @@ class TaskGroup(core_taskgroup.TaskGroup):
     """A block of code, ``with TaskGroup() as group:``, whose greenlets end before it does.
 
     Its end waits for all children. The first exception, of the body or of a child, cancels the
-    group: every wait in it raises :class:`~treadle.Cancelled`. When all have ended, their exceptions
-    are raised together in one :class:`ExceptionGroup` (or :class:`BaseExceptionGroup`), in the order
-    in which they came; nothing is printed. GreenletExit, and so a kill of a child and Cancelled, is
+    group: every wait in it raises :class:`~treadle.Cancelled`. When all have ended, their
+    exceptions are raised together in one :class:`ExceptionGroup` (or :class:`BaseExceptionGroup`),
+    in the order in which they came; nothing is printed. GreenletExit, and so a kill of a child and Cancelled, is
     no failure. KeyboardInterrupt and SystemExit are raised bare, and so is a Timeout or another
     exception that came to the greenlet of the block from outside, if nothing else has failed.
 

@@ -38,3 +38,4 @@ cdef class TaskGroup(Collector):
     cdef int forget_left(self) except -1
     cdef int close(self) except -1
     cdef list failures(self, object body)
+    cdef str title(self)
