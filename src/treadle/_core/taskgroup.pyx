@@ -30,11 +30,9 @@ from treadle._core.hub cimport (
     unpark,
 )
 from treadle._core.locks cimport Semaphore
-from treadle._core.scopes cimport CancelScope
+from treadle._core.scopes cimport CancelScope, new_scope
 
 from greenlet import GreenletExit
-
-from treadle._core import scopes
 
 PyGreenlet_Import()
 
@@ -58,7 +56,7 @@ cdef class TaskGroup(Collector):
         cdef Interrupts interrupts, common
         if self.hub is not None:
             raise RuntimeError(f"{self!r} was entered before; make another one")
-        scope = <CancelScope>scopes.public_class()
+        scope = new_scope(None, False)
         scope.enter()
         self.cancel_scope, self.hub, self.generation = scope, scope.hub, scope.hub.generation
         self.children = scope.children = {}
