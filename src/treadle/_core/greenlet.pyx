@@ -372,7 +372,9 @@ cdef class Greenlet(Fiber):
     cdef int end(self, Life life, object result) except -1:
         self.life = life
         unlist_fiber(self)
-        self.interrupts = None
+        if self.interrupts is not None:
+            (<Interrupts>self.interrupts).leave_open(self)
+            self.interrupts = None
         self.result = result
         return self.notify()
 

@@ -253,6 +253,11 @@ cdef class CancelScope(Scope):
             run_callback(self.hub, set_deadline_from_hub, (self, due))
         return 0
 
+    cdef int abandon(self) except -1:
+        self.cancel_by("its greenlet has ended without leaving it", None)
+        self.owner = self.parent = None
+        return self.drop_timers()
+
     cdef int drop_timers(self) except -1:
         if self.timer != NULL:
             cancel_timer(self.hub, self.timer)
