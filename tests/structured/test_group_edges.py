@@ -212,7 +212,7 @@ class TestEdges:
             job.get()
 
     def test_a_killed_owner_that_handles_the_failures_does_not_go_on(self) -> None:
-        """A kill is raised once; if a group has raised failures in its place, it comes after them."""
+        """Where a group has raised failures in the place of a kill, the kill comes after them."""
         steps = []
 
         def child() -> None:

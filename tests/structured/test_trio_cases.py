@@ -9,10 +9,10 @@ from .trio_cases import SOURCES, Case, Changed, Kept, Left
 
 #: Cases kept, changed and left out.
 COUNTS = {
-    "trio test_run.py": (0, 0, 0),
-    "trio test_cancelled.py": (0, 0, 0),
-    "trio test_timeouts.py": (0, 0, 0),
-    "asyncio test_taskgroups.py": (0, 0, 0),
+    "trio test_run.py": (40, 19, 54),
+    "trio test_cancelled.py": (9, 1, 2),
+    "trio test_timeouts.py": (5, 3, 3),
+    "asyncio test_taskgroups.py": (55, 7, 4),
 }
 
 
