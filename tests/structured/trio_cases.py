@@ -81,7 +81,8 @@ TRIO_RUN: dict[str, Case] = {
         " the program makes",
         "groups: test_a_failure_while_the_scope_around_is_cancelled;"
         " scopes: test_it_takes_its_own_out_of_groups,"
-        " test_it_leaves_those_of_other_scopes_in_groups, test_it_finds_its_own_in_groups_of_groups,"
+        " test_it_leaves_those_of_other_scopes_in_groups,"
+        " test_it_finds_its_own_in_groups_of_groups,"
         " test_a_group_of_nothing_else_is_swallowed",
     ),
     "test_precancelled_task": Kept("groups: test_a_child_spawned_into_a_cancelled_group_begins"),
