@@ -175,6 +175,20 @@ class TestEdges:
             with suppress(Other):
                 job.get()
 
+    def test_a_failure_of_the_kind_of_an_earlier_kill_is_a_failure(self) -> None:
+        def owner() -> None:
+            with CancelScope():
+                with suppress(Other):
+                    forever()
+                with TaskGroup():
+                    raise Other
+
+        job = treadle.spawn(owner)
+        wait_all_blocked()
+        job.kill(Other)
+        with pytest.RaisesGroup(Other):
+            job.get()
+
     def test_an_exception_for_the_owner_beside_failures_is_one_of_them(self) -> None:
         def child() -> None:
             try:

@@ -71,6 +71,20 @@ class TestShields:
         assert inner.caught
         assert clock.elapsed == 2
 
+    def test_limits_that_are_shields(self) -> None:
+        with CancelScope() as outer, move_on_after(2, shield=True) as inner:
+            outer.cancel()
+            checkpoint()
+            inner.shield = False
+            assert is_cancelled()
+            inner.shield = True
+            forever()
+        assert inner.caught
+        with pytest.raises(TimeoutError), CancelScope() as outer, fail_after(2, shield=True):
+            outer.cancel()
+            forever()
+        assert clock.elapsed == 4
+
     def test_fail_after_inside_a_shield(self) -> None:
         with pytest.raises(TimeoutError), CancelScope() as outer, shield(), fail_after(2):
             outer.cancel()

@@ -311,14 +311,15 @@ TRIO_TIMEOUTS: dict[str, Case] = {
     ),
     "test_move_on_after": Kept("scopes: test_move_on_after"),
     "test_cannot_wake_sleep_forever": TASKS,
-    "test_context_shields_from_outer": Changed(
-        "move_on_after() and fail_after() take no shield: CancelScope(seconds, shield=True) does",
-        "shields: test_a_shield_with_a_time_limit, test_a_shield_may_be_put_up_and_taken_down",
+    "test_context_shields_from_outer": Kept(
+        "shields: test_limits_that_are_shields, test_a_shield_may_be_put_up_and_taken_down"
     ),
     "test_move_on_after_moves_on_even_if_shielded": Kept(
-        "shields: test_a_shield_with_a_time_limit"
+        "shields: test_a_shield_with_a_time_limit, test_limits_that_are_shields"
     ),
-    "test_fail_after_fails_even_if_shielded": Kept("shields: test_fail_after_inside_a_shield"),
+    "test_fail_after_fails_even_if_shielded": Kept(
+        "shields: test_fail_after_inside_a_shield, test_limits_that_are_shields"
+    ),
     "test_fail": Changed(
         "the exception is TimeoutError; there is no fail_at(): its scope has a deadline to set; and"
         " a cancel() of the scope is no failure",
