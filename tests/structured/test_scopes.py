@@ -18,6 +18,7 @@ from treadle import (
     Cancelled,
     CancelScope,
     GreenletExit,
+    Timeout,
     checkpoint,
     fail_after,
     move_on_after,
