@@ -180,7 +180,7 @@ class TestWaiting:
 
     def test_wrong_arguments(self) -> None:
         for wrong in (0, -1):
-            with pytest.raises(ValueError, match="limit"):
+            with pytest.raises(ValueError, match="place"):
                 TaskGroup(wrong)
         for other in ("1", 1.5):
             with pytest.raises((TypeError, ValueError)):
@@ -300,7 +300,7 @@ class TestFailures:
         (exc,) = record
         assert exc.scope is group.cancel_scope
         assert exc.source is failing
-        assert "argh" in str(exc.reason) or "Other" in str(exc.reason)
+        assert "failed" in str(exc.reason)
 
     def test_a_failure_of_a_child_ends_a_wait_of_the_body(self) -> None:
         with pytest.RaisesGroup(pytest.RaisesExc(Other, match="crash")), TaskGroup() as group:
@@ -463,10 +463,9 @@ class TestFailures:
         generator = values()
         next(generator)
         with pytest.RaisesGroup(Other, GeneratorExit):
-            try:
-                checkpoint()
-            except Cancelled:
-                generator.close()
+            with suppress(Cancelled):
+                forever()
+            generator.close()
 
     def test_a_child_that_raises_generatorexit(self) -> None:
         with pytest.RaisesGroup(GeneratorExit), TaskGroup() as group:
@@ -640,7 +639,7 @@ class TestFailures:
     ) -> None:
         reported: list[object] = []
         monkeypatch.setattr(get_hub(), "handle_error", lambda *args: reported.append(args))
-        with suppress(ExceptionGroup), TaskGroup() as group:
+        with suppress(BaseExceptionGroup), TaskGroup() as group:
             for exc in (Other, Base, GreenletExit):
                 group.spawn(fail, exc)
         with suppress(KeyboardInterrupt), TaskGroup() as group:
@@ -886,7 +885,7 @@ class TestCancelling:
                 group.spawn(record.append, 1)
         assert record == [1]
 
-    def test_nothing_is_swallowed_if_nobody_raised_it(self) -> None:
+    def test_a_child_that_handles_its_cancellation(self) -> None:
         """A child that has handled its Cancelled ends as it likes."""
 
         def child() -> str:
@@ -899,7 +898,6 @@ class TestCancelling:
             wait_all_blocked()
             group.cancel()
         assert job.get() == "handled"
-        assert not group.cancel_scope.caught
 
     @pytest.mark.parametrize("body", [True, False])
     @pytest.mark.parametrize("before", [True, False])

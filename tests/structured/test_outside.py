@@ -21,8 +21,7 @@ from treadle import (
     move_on_after,
     shield,
 )
-from treadle.event import Event
-from treadle.hub import LoopExit, get_hub
+from treadle.hub import get_hub
 from treadle.threadpool import ThreadPool
 
 from .common import Other, fail, forever
@@ -31,19 +30,14 @@ SOON = 0.01
 
 
 @contextmanager
-def handler(function: Callable[[], object]) -> Iterator[Callable[[], None]]:
-    """Call *function* in a handler of SIGUSR1; yields what sends the signal soon."""
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: function())
-    jobs = []
-
-    def send() -> None:
-        jobs.append(treadle.spawn_later(SOON, os.kill, os.getpid(), signal.SIGUSR1))
-
+def handler(function: Callable[[], object]) -> Iterator[Callable[[], object]]:
+    """Call *function* in a handler of SIGALRM; yields what sets the alarm, to go off soon."""
+    before = signal.signal(signal.SIGALRM, lambda number, frame: function())
     try:
-        yield send
+        yield lambda: signal.setitimer(signal.ITIMER_REAL, SOON)
     finally:
-        treadle.joinall(jobs)
-        signal.signal(signal.SIGUSR1, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def interrupt() -> None:
@@ -331,50 +325,6 @@ class TestThreads:
         pool.kill()
 
 
-# ---------------------------------------------------------------- deadlocks
-
-
-class TestDeadlocks:
-    def test_a_group_that_nothing_can_end(self) -> None:
-        steps = []
-
-        def child() -> None:
-            try:
-                Event().wait()
-            finally:
-                steps.append("cleaned")
-
-        with pytest.raises(LoopExit), TaskGroup() as group:
-            job = group.spawn(child)
-        assert steps == ["cleaned"]
-        assert isinstance(job.value, Cancelled)
-        treadle.sleep(0)
-
-    def test_a_body_that_nothing_can_end(self) -> None:
-        with pytest.raises(LoopExit), TaskGroup() as group:
-            job = group.spawn(forever)
-            forever()
-        assert isinstance(job.value, Cancelled)
-
-    def test_it_passes_a_shield(self) -> None:
-        with pytest.raises(LoopExit), shield():
-            forever()
-        with pytest.raises(LoopExit), shield(), TaskGroup() as group:
-            group.spawn(forever)
-
-    def test_a_deadline_is_something_that_can_end_it(self) -> None:
-        with move_on_after(SOON) as scope, TaskGroup() as group:
-            group.spawn(forever)
-        assert scope.caught
-
-    def test_a_child_that_waits_for_a_place_in_its_own_full_group(self) -> None:
-        def child() -> None:
-            group.spawn(print)
-
-        with pytest.raises(LoopExit), TaskGroup(1) as group:
-            group.spawn(child)
-
-
 # ---------------------------------------------------------------- whole processes
 
 BEGIN = """
@@ -382,7 +332,7 @@ import os, sys, threading, time
 from contextlib import suppress
 import treadle
 from treadle import monkey
-import treadle.hub
+from treadle.hub import LoopExit
 from treadle import (CancelScope, Cancelled, TaskGroup, checkpoint, fail_after, gather,
     move_on_after, race, shield, started, Timeout, GreenletExit)
 from treadle.event import Event
@@ -508,6 +458,65 @@ kept = TaskGroup(); kept.__enter__()
 kept.spawn(treadle.sleep, 10)
 treadle.sleep(0.01)
 """,
+    "a group that nothing can end": """
+steps = []
+def child():
+    try:
+        Event().wait()
+    finally:
+        steps.append("cleaned")
+for body in (lambda: None, Event().wait):
+    try:
+        with TaskGroup() as group:
+            job = group.spawn(child)
+            body()
+    except LoopExit:
+        pass
+    else:
+        raise AssertionError
+    assert steps == ["cleaned"] and isinstance(job.value, Cancelled)
+    treadle.sleep(0)
+    steps.clear()
+""",
+    "a deadlock passes shields": """
+def alone():
+    Event().wait()
+def group():
+    with TaskGroup() as group:
+        group.spawn(Event().wait)
+for block in alone, group:
+    try:
+        with shield():
+            block()
+    except LoopExit:
+        pass
+    else:
+        raise AssertionError
+""",
+    "a deadline is something that ends a wait for ever": """
+with move_on_after(0.01) as scope, TaskGroup() as group:
+    group.spawn(Event().wait)
+assert scope.caught
+with move_on_after(0.01) as scope:
+    Event().wait()
+assert scope.caught
+with CancelScope() as outer:
+    outer.cancel()
+    with shield(grace=0.01):
+        Event().wait()
+assert outer.caught
+""",
+    "a child that waits for a place in its own full group": """
+def child():
+    group.spawn(print)
+try:
+    with TaskGroup(1) as group:
+        group.spawn(child)
+except LoopExit:
+    pass
+else:
+    raise AssertionError
+""",
     "a clean-up that nothing can end": """
 def child():
     try:
@@ -520,7 +529,7 @@ try:
         group.spawn(child)
         checkpoint()
         group.cancel()
-except treadle.hub.LoopExit:
+except LoopExit:
     pass
 else:
     raise AssertionError

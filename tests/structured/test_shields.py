@@ -422,7 +422,7 @@ class TestShields:
                 treadle.sleep(100)
         err = capsys.readouterr().err
         assert "shield" in err
-        assert "test_scopes.py" in err
+        assert "test_shields.py" in err
         assert err.count("treadle.sleep(100)") == 1
 
     def test_a_shield_that_holds_a_kill_long_is_reported(
