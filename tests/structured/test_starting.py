@@ -52,10 +52,11 @@ class TestStart:
         with TaskGroup() as group:
             assert group.start(child, 1, two=2) is None
 
-    def test_a_second_started_does_nothing(self) -> None:
+    def test_a_second_started_is_an_error(self) -> None:
         def child() -> None:
             started(1)
-            started(2)
+            with pytest.raises(RuntimeError):
+                started(2)
 
         with TaskGroup() as group:
             assert group.start(child) == 1

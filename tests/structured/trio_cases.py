@@ -205,10 +205,10 @@ TRIO_RUN: dict[str, Case] = {
         " test_a_failure_in_a_cancelled_scope_is_no_cancellation"
     ),
     "test_nursery_start": Changed(
-        "started() is a function, not an argument, and does nothing where no start() waits for"
-        " it: a second time, or if the function was spawned; an interrupted start() ends its child",
+        "started() is a function, not an argument, and does nothing in greenlets that start()"
+        " did not start; a start() that is interrupted ends its child",
         "starting: test_it_waits_for_started_and_returns_its_value,"
-        " test_a_second_started_does_nothing,"
+        " test_a_second_started_is_an_error,"
         " test_a_failure_before_started_is_raised_by_start_alone, test_an_end_before_started,"
         " test_in_a_cancelled_scope, test_started_where_nobody_waits;"
         " groups: test_a_group_that_is_over_refuses, test_wrong_arguments",
