@@ -1,8 +1,5 @@
 """What the tests of scopes and groups share."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import treadle
@@ -31,26 +28,15 @@ class Other(Exception):
     """An exception of these tests."""
 
 
+class Base(BaseException):
+    """An exception that is no Exception."""
+
+
 def fail(exc: BaseException | type[BaseException], after: float = 0) -> NoReturn:
     """Raise *exc*, after a while."""
     if after:
         treadle.sleep(after)
     raise exc
-
-
-@contextmanager
-def no_cyclic_garbage() -> Iterator[None]:
-    """Fail if the block leaves what only the collector frees."""
-    gc.collect()
-    flags = gc.get_debug()
-    try:
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        yield
-        gc.collect()
-        assert not gc.garbage
-    finally:
-        gc.set_debug(flags)
-        gc.garbage.clear()
 
 
 def stubborn(steps: list[Any], seconds: float = 5) -> None:

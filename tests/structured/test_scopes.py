@@ -3,12 +3,10 @@
 import copy
 import pickle
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from math import inf, nan
-from typing import Any
 
 import greenlet
 import pytest
@@ -18,7 +16,6 @@ from treadle import (
     Cancelled,
     CancelScope,
     GreenletExit,
-    Timeout,
     checkpoint,
     fail_after,
     move_on_after,
@@ -30,7 +27,7 @@ from treadle.lock import Semaphore
 from treadle.queue import Channel, Queue
 from treadle.testing import clock, wait_all_blocked
 
-from .common import LONG, Other, forever, is_cancelled, no_cyclic_garbage
+from .common import LONG, Other, forever, is_cancelled
 
 pytestmark = pytest.mark.treadle
 
@@ -1058,113 +1055,3 @@ class TestDeadlines:
                     treadle.sleep(5)
         treadle.sleep(1)
         assert clock.elapsed == 7
-
-
-# ---------------------------------------------------------------- memory
-
-
-class TestMemory:
-    def test_cancelling_makes_no_cycles(self) -> None:
-        def cancelled() -> None:
-            with CancelScope() as scope:
-                scope.cancel()
-                forever()
-
-        def late() -> None:
-            with move_on_after(1):
-                forever()
-
-        def failed() -> None:
-            with suppress(TimeoutError), fail_after(1):
-                forever()
-
-        def shielded() -> None:
-            with CancelScope() as scope:
-                scope.cancel()
-                with shield(grace=1):
-                    forever()
-
-        def nested() -> None:
-            with suppress(Other), CancelScope() as scope, CancelScope():
-                scope.cancel()
-                try:
-                    checkpoint()
-                finally:
-                    raise Other
-
-        for block in (cancelled, late, failed, shielded, nested):
-            block()  # what is made once
-        with no_cyclic_garbage():
-            for block in (cancelled, late, failed, shielded, nested):
-                block()
-
-    @pytest.mark.parametrize("how", ["cancel", "deadline", "unused"])
-    def test_a_scope_dies_with_its_last_reference(self, how: str) -> None:
-        def block() -> Any:
-            with CancelScope(1 if how == "deadline" else None) as scope:
-                if how == "cancel":
-                    scope.cancel()
-                if how != "unused":
-                    forever()
-            return weakref.ref(scope)
-
-        assert block()() is None
-
-    def test_the_locals_of_a_cancelled_greenlet_die_at_once(self) -> None:
-        class Local:
-            pass
-
-        scope, gone = CancelScope(), []
-
-        def job() -> None:
-            local = Local()
-            weakref.finalize(local, gone.append, 1)
-            with scope:
-                forever()
-
-        running = treadle.spawn(job)
-        wait_all_blocked()
-        scope.cancel()
-        running.join()
-        assert gone == [1]
-
-    @pytest.mark.parametrize("how", ["kill", "timeout", "cancel"])
-    def test_nobody_keeps_what_was_raised_in_a_wait(self, how: str) -> None:
-        class Local:
-            pass
-
-        def block() -> None:
-            local = Local()
-            weakref.finalize(local, gone.append, 1)
-            with suppress(Other), CancelScope() as scope:
-                if how == "kill":
-                    treadle.spawn(job.kill, Other(), block=False)
-                elif how == "cancel":
-                    scope.cancel()
-                with Timeout(1 if how == "timeout" else None, Other()):
-                    forever()
-
-        def outer() -> None:
-            with CancelScope():
-                block()
-                assert gone == [1]
-
-        gone: list[int] = []
-        job = treadle.spawn(outer)
-        job.get()
-
-    def test_an_exception_that_was_swallowed_is_gone(self) -> None:
-        class Local:
-            pass
-
-        gone = []
-
-        def block() -> None:
-            local = Local()
-            weakref.finalize(local, gone.append, 1)
-            forever()
-
-        with CancelScope() as scope:
-            scope.cancel()
-            block()
-        assert gone == [1]

@@ -243,13 +243,13 @@ TRIO_RUN: dict[str, Case] = {
     "test_very_deep_cancel_scope_nesting": Kept("scopes: test_very_many_inside_each_other"),
     "test_cancel_scope_deadline_duplicates": Kept("scopes: test_moving_it_often_costs_no_timers"),
     "test_simple_cancel_scope_usage_doesnt_create_cyclic_garbage": Kept(
-        "scopes: test_cancelling_makes_no_cycles; groups: test_groups_make_no_cycles"
+        "memory: test_cancelling_makes_no_cycles; memory: test_groups_make_no_cycles"
     ),
     "test_cancel_scope_exit_doesnt_create_cyclic_garbage": Kept(
-        "groups: test_groups_make_no_cycles"
+        "memory: test_groups_make_no_cycles"
     ),
     "test_nursery_cancel_doesnt_create_cyclic_garbage": Kept(
-        "groups: test_groups_make_no_cycles, test_the_group_dies_with_its_last_reference"
+        "memory: test_groups_make_no_cycles, test_the_group_dies_with_its_last_reference"
     ),
     "test_locals_destroyed_promptly_on_cancel": Kept(
         "groups: test_locals_of_a_cancelled_child_die_before_the_group_is_over"
@@ -271,7 +271,7 @@ TRIO_RUN: dict[str, Case] = {
         "a child that start() waits for is in its group from the beginning"
     ),
     "test_ki_protection_doesnt_leave_cyclic_garbage": Kept(
-        "groups: test_an_exception_handled_in_a_child_is_gone"
+        "memory: test_an_exception_handled_in_a_child_is_gone"
     ),
     "test_context_run_tb_frames": TASKS,
     "test_trio_context_detection": RUN,
@@ -396,27 +396,27 @@ ASYNCIO: dict[str, Case] = {
     "test_coro_closed_when_tg_closed": COROUTINE,
     "test_cancelling_level_preserved": Changed(
         "no cancellations are counted: what is left of one is seen at the next wait",
-        "groups: test_nothing_is_cancelled_later",
+        "memory: test_nothing_is_cancelled_later",
     ),
     "test_nested_groups_both_cancelled": Kept("groups: test_inner_and_outer_group_fail_at_once"),
     "test_error_and_cancel": Kept(
         "group_edges: test_a_killed_owner_that_handles_the_failures_does_not_go_on"
     ),
-    "test_exception_refcycles_direct": Kept("groups: test_nobody_keeps_what_was_raised"),
-    "test_exception_refcycles_errors": Kept("groups: test_nobody_keeps_what_was_raised"),
-    "test_exception_refcycles_parent_task": Kept("groups: test_nobody_keeps_what_was_raised"),
+    "test_exception_refcycles_direct": Kept("memory: test_nobody_keeps_what_was_raised"),
+    "test_exception_refcycles_errors": Kept("memory: test_nobody_keeps_what_was_raised"),
+    "test_exception_refcycles_parent_task": Kept("memory: test_nobody_keeps_what_was_raised"),
     "test_exception_refcycles_parent_task_wr": Kept(
-        "groups: test_nobody_keeps_what_was_raised, test_the_group_dies_with_its_last_reference"
+        "memory: test_nobody_keeps_what_was_raised, test_the_group_dies_with_its_last_reference"
     ),
     "test_exception_refcycles_propagate_cancellation_error": Kept(
-        "groups: test_groups_make_no_cycles"
+        "memory: test_groups_make_no_cycles"
     ),
-    "test_exception_refcycles_base_error": Kept("groups: test_nobody_keeps_what_was_raised"),
+    "test_exception_refcycles_base_error": Kept("memory: test_nobody_keeps_what_was_raised"),
     "test_name": Left("greenlets are named by their functions"),
     "test_cancels_task_if_created_during_creation": Kept(
         "groups: test_a_child_spawned_by_one_that_is_cancelled_meanwhile"
     ),
-    "test_cancellation_does_not_leak_out_of_tg": Kept("groups: test_nothing_is_cancelled_later"),
+    "test_cancellation_does_not_leak_out_of_tg": Kept("memory: test_nothing_is_cancelled_later"),
     "test_taskgroup_cancel_children": Kept(
         "groups: test_cancel_ends_the_group_without_an_exception"
     ),
