@@ -745,6 +745,28 @@ class TestCancelling:
             group.cancel()
         assert record == {"a1", "a2", "b1", "b2"}
 
+    def test_children_are_cancelled_in_the_order_in_which_they_were_spawned(self) -> None:
+        record = []
+
+        def child(number: int) -> None:
+            try:
+                forever()
+            finally:
+                record.append(number)
+
+        def branch(number: int) -> None:
+            with TaskGroup() as inner:
+                inner.spawn(child, number)
+                inner.spawn(child, number + 1)
+
+        with TaskGroup() as group:
+            for number in range(3):
+                group.spawn(child, number)
+            group.spawn(branch, 3)
+            wait_all_blocked()
+            group.cancel()
+        assert record == [0, 1, 2, 3, 4]
+
     def test_a_child_spawned_into_a_cancelled_group_begins(self) -> None:
         record = []
 

@@ -534,6 +534,37 @@ except LoopExit:
 else:
     raise AssertionError
 """,
+    "a second interrupt ends a program whose clean-up never ends": """
+import signal
+def child():
+    try:
+        Event().wait()
+    finally:
+        with shield():
+            treadle.sleep(3)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for seconds in (0.05, 0.1):
+    treadle.spawn_later(seconds, os.kill, os.getpid(), signal.SIGINT)
+began = time.monotonic()
+try:
+    with TaskGroup() as group:
+        group.spawn(child)
+except KeyboardInterrupt:
+    pass
+assert time.monotonic() - began < 2
+""",
+    "raw greenlets that end inside a scope are not kept": """
+import gc, greenlet, weakref
+def raw():
+    CancelScope(60).__enter__()
+refs = []
+for spawn in (treadle.spawn_raw, lambda function: greenlet.greenlet(function).switch()):
+    spawn(raw)
+    treadle.sleep(0)
+gc.collect()
+left = [each for each in gc.get_objects() if type(each) is CancelScope]
+assert not left, left
+""",
     "the end of a thread with an open group": """
 def thread():
     group = TaskGroup()
