@@ -736,7 +736,7 @@ class TestMisuse:
         assert clock.elapsed == 2
 
     def test_a_groups_own_child_may_not_leave_it(self) -> None:
-        failures = []
+        failures, steps = [], []
 
         def child() -> None:
             try:
@@ -744,11 +744,11 @@ class TestMisuse:
             except RuntimeError as exc:
                 failures.append(exc)
 
-        with TaskGroup() as group:
+        with suppress(RuntimeError), TaskGroup() as group:
+            group.spawn(stubborn, steps)
             group.spawn(child)
-            with suppress(Cancelled):
-                forever() if False else treadle.sleep(1)
         assert len(failures) == 1
+        assert steps == [("cleaned", 5)]
 
 
 # ---------------------------------------------------------------- order
