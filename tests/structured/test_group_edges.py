@@ -747,6 +747,8 @@ class TestMisuse:
         with suppress(RuntimeError), TaskGroup() as group:
             group.spawn(stubborn, steps)
             group.spawn(child)
+            with suppress(Cancelled):
+                treadle.sleep(1)
         assert len(failures) == 1
         assert steps == [("cleaned", 5)]
 
