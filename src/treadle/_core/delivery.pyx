@@ -90,17 +90,18 @@ cdef class Interrupts:
         return None if scope is None else scope.error()
 
     cdef object noted(self, object exc):
-        """Return the exception to raise, an instance; remember it, but do not keep it alive."""
+        """Return the exception to raise, an instance; remember it."""
         if isinstance(exc, type):
             exc = exc()
         try:
-            self.delivered = weak_ref(exc)
+            self.delivered = weak_ref(exc)  # with its traceback it would keep all frames alive
         except TypeError:
-            self.delivered = None  # a built-in class
+            self.delivered = exc  # built-in classes have no weak references
         return exc
 
     cdef bint has_raised(self, object exc):
-        return self.delivered is not None and self.delivered() is exc
+        return self.delivered is exc or (
+            isinstance(self.delivered, weak_ref) and self.delivered() is exc)
 
     cdef Held first_held(self):
         cdef Held each

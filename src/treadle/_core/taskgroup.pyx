@@ -107,7 +107,9 @@ cdef class TaskGroup(Collector):
         """Raise *errors*, or what is left of *raised*, which has ended the body; return whether nothing is."""
         for exc in errors:
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                raise exc
+                if exc is raised and exc is value:
+                    return False
+                raise_alone(exc)
         if errors and not (len(errors) == 1 and errors[0] is raised and (
                 from_outside or isinstance(raised, GeneratorExit))):
             if from_outside and isinstance(raised, GreenletExit):
@@ -175,7 +177,9 @@ cdef class TaskGroup(Collector):
                 found.append(exc)
         self.ready.clear()
         if isinstance(body, BaseExceptionGroup):
-            body = body.split(GreenletExit)[1]
+            exits, rest = body.split(GreenletExit)
+            if exits is not None:
+                body = rest
         if body is not None and not isinstance(body, GreenletExit) and not is_among(body, found):
             found.insert(self.before, body)
         return found
@@ -350,11 +354,12 @@ cdef bint came_from_outside(Hub hub, object exc) except -1:
 
 
 cdef int raise_alone(object exc) except -1:
-    """Raise *exc* without the exception that is being handled as its context: it contains that one."""
+    """Raise *exc*; the exception that is being handled does not become its context."""
+    context = exc.__context__
     try:
-        raise exc from None
+        raise exc
     except BaseException:
-        exc.__context__ = None
+        exc.__context__ = context
         raise
 
 

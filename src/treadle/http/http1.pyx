@@ -19,7 +19,7 @@ from treadle.os import native_sendfile
 from treadle.socket import socket as treadle_socket
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.hub cimport get_hub, run_callback
+from treadle._core.hub cimport Hub, get_hub, get_hub_if_exists, run_callback_first
 from treadle._core.sockets cimport SocketState, receive_bytes, send_all, send_file
 from treadle.http.h1 cimport Request, RequestReader
 from treadle.http.response cimport CHUNKED, CLOSE, LENGTH, HeaderLines, joined, status_of
@@ -87,7 +87,10 @@ cdef class Handler(WSGIExchange):
     cdef bint cut                     # a part of a response was not sent: nothing may follow
     cdef long long part_at            # time at which the last part of a body was sent
     cdef bint held                    # the system may hold back the last part, for more to follow
-    cdef bint will_push               # push_held() will be called
+    cdef Hub hub                      # that runs _push_held()
+    # Whether the hub will run it, and the hub's generation then: a fork's child will not.
+    cdef bint will_push
+    cdef unsigned int pushed_in
     # When it began to receive or to send, on the loop's clock; 0 while a subclass receives.
     cdef long long began
     cdef object patience              # of stop() with a client that has not got everything, or None
@@ -117,6 +120,7 @@ cdef class Handler(WSGIExchange):
         self.cut = False
         self.began = self.part_at = 0
         self.held = self.will_push = False
+        self.hub = get_hub()
         self.patience = None
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
@@ -336,7 +340,7 @@ cdef class Handler(WSGIExchange):
         if sock is None or self.preface:  # the socket was taken over
             return
         try:
-            if self.cut:
+            if self.cut or self.ends_too_early():
                 # A reset, so that no client takes the part that it got for the whole.
                 with suppress(OSError):  # the client is gone
                     sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
@@ -347,6 +351,11 @@ cdef class Handler(WSGIExchange):
             end(sock, self.server, bool(expecting))
         finally:
             sock.close()
+
+    cdef bint ends_too_early(self) noexcept:
+        """Return whether only the connection's end delimits a body that is not whole."""
+        failed = self.failed or self.client_error is not None
+        return failed and self.headers_sent and self.framing is CLOSE and not self.whole
 
     # -- methods of an exchange
 
@@ -426,6 +435,8 @@ cdef class Handler(WSGIExchange):
         self.part_at = now()
         if self.part_at - before >= SOON or self.state is None or not self.state.stream:
             return False
+        if get_hub_if_exists() is not self.hub:
+            return False  # another thread writes, whose hub may not run any more
         return self.framing is not LENGTH or self.left > 0
 
     def _push_held(self):
@@ -445,9 +456,10 @@ cdef class Handler(WSGIExchange):
             if self.state is not None:
                 send_all(self.state, data, TREADLE_MORE if more else 0)
                 self.held = more and TREADLE_MORE
-                if self.held and not self.will_push:
-                    self.will_push = True
-                    run_callback(get_hub(), self._push_held, ())
+                if self.held and not (self.will_push and self.pushed_in == self.hub.generation):
+                    # First: those who are ready already may compute for a long time.
+                    run_callback_first(self.hub, self._push_held, ())
+                    self.will_push, self.pushed_in = True, self.hub.generation
             else:
                 self.socket.sendall(data)
         except BaseException as exc:

@@ -193,7 +193,8 @@ class Supervisor:
                     _remove_stale(address)
                 else:
                     listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-                    listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # accepted ones inherit it
+                    # The workers set it too, when clients may have connected already.
+                    listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
                     if count > 1:
                         listener.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
                 listener.bind(address)
