@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from treadle.baseserver import Listener, Spawn
 from treadle.greenlet import GreenletExit
 from treadle.http.body import Input as _Input
-from treadle.http.connection import http2_connection, serve
+from treadle.http.connection import Greeting, http2_connection, serve
 from treadle.http.forwarded import Forwarded
 from treadle.http.h1 import Request, RequestReader
 from treadle.http.http1 import Handler
@@ -439,7 +439,8 @@ class WSGIServer(StreamServer):
     def _handle_behind(self, proxies: Proxies, handle: Any, sock: Any, address: Any) -> None:
         if address in proxies:
             try:
-                address = receive(sock, self.limits.header_time) or address
+                with Greeting(self):
+                    address = receive(sock, self.limits.header_time) or address
             except OSError as exc:
                 self.error_log.write(f"refused a connection from {address!r}: {exc}\n")
                 return

@@ -53,6 +53,9 @@ cdef enum:
     # A part of a body that comes within so many nanoseconds after the one before is likely to be
     # followed by another as quickly.
     SOON = 100_000
+    # How many nanoseconds the rest of a head, or of a body that nobody reads, may take to come
+    # when the server stops.
+    REST = 1_000_000_000
     # The most bytes to read of a body that the application did not read, to keep the connection.
     WORTH_DRAINING = 262144
 
@@ -94,6 +97,9 @@ cdef class Handler(WSGIExchange):
     # When it began to receive or to send, on the loop's clock; 0 while a subclass receives.
     cdef long long began
     cdef object patience              # of stop() with a client that has not got everything, or None
+    # Whether it waits for the rest of a head, or of a body that nobody reads.
+    cdef bint awaits_rest
+    cdef long long rest_until         # until when stop() waits for that, or 0
     # Whether nothing was received yet.
     cdef readonly bint fresh
     cdef bint http2                   # whether the server supports HTTP/2
@@ -122,6 +128,7 @@ cdef class Handler(WSGIExchange):
         self.held = self.will_push = False
         self.hub = get_hub()
         self.patience = None
+        self.awaits_rest, self.rest_until = False, 0
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -188,7 +195,9 @@ cdef class Handler(WSGIExchange):
     def stop(self):
         """End the connection soon: a WebSocket with 1001, an idle connection immediately.
 
-        One whose client has not got all of the last response ends at a later call.
+        One whose client has not got all of the last response ends at a later call. So does one
+        whose client has begun a request, unless the rest of its head comes within a second, or
+        leaves the body of an answered one unfinished.
         Otherwise the connection ends after the response. The server's ``stopping`` is already
         set, so that no response keeps the connection alive.
         """
@@ -198,6 +207,11 @@ cdef class Handler(WSGIExchange):
             if self.patience is None:
                 self.patience = Patience(partial(untaken, self.socket))
             if self.patience.is_over():
+                end_reading(self.socket)
+        elif self.awaits_rest and self.socket is not None:
+            if not self.rest_until:
+                self.rest_until = now() + REST
+            if now() > self.rest_until and not untaken(self.socket):
                 end_reading(self.socket)
 
     def abandon(self):
@@ -241,7 +255,9 @@ cdef class Handler(WSGIExchange):
             # Thousands of connections may be idle: free what the last request and response held.
             self.forget_response()
             self.request = NO_REQUEST
-        self.idle = True
+        # A part of the head may have come with the request before.
+        self.awaits_rest = reader.in_head
+        self.idle = not reader.in_head
         while not reader.ready and reader.error is None:
             if self.by_lines and not reader.in_head:
                 self.began = 0
@@ -249,6 +265,7 @@ cdef class Handler(WSGIExchange):
             else:
                 data = self.receive(HEAD)
             self.idle = False
+            self.awaits_rest = True
             if not data:
                 return
             if self.fresh:
@@ -263,6 +280,7 @@ cdef class Handler(WSGIExchange):
                 if deadline is None:
                     deadline = now() / 1e9 + self.limits.header_time
                 self.wait_at_most(max(deadline - now() / 1e9, 0.001))
+        self.awaits_rest = False
 
     cdef await_body(self, Request request):
         reader = self.reader
@@ -299,12 +317,14 @@ cdef class Handler(WSGIExchange):
             self.close_connection = True
             return
         end = request.body_size + WORTH_DRAINING
+        self.awaits_rest = True
         while not request.complete:
             request.body = None
             if request.body_size > end:
                 self.close_connection = True
                 return
             self._receive_body(request)
+        self.awaits_rest = False
 
     cdef bint may_skip_body(self, Request request) except -1:
         """Return whether the rest of a body is worth reading, to reach the next request."""
