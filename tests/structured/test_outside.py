@@ -282,6 +282,70 @@ class TestThreads:
         thread.join()
         assert outer.caught
 
+    def test_a_kill_from_another_thread_is_held_by_a_shield(self) -> None:
+        steps: list[object] = []
+
+        def job() -> None:
+            with CancelScope() as scope:
+                with shield():
+                    treadle.sleep(5 * SOON)
+                    steps.append("shielded")
+                scope.cancel()
+                for _ in range(2):
+                    try:
+                        checkpoint()
+                    except Other as exc:
+                        steps.append(exc)
+                    except Cancelled:
+                        steps.append("cancelled")
+
+        running = treadle.spawn(job)
+        exc = Other()
+        thread = in_thread(lambda: running.kill(exc, block=False))
+        running.get()
+        thread.join()
+        assert steps == ["shielded", exc, "cancelled"]
+
+    def test_a_thread_kills_the_owner_and_children_of_a_group(self) -> None:
+        def owner() -> None:
+            with TaskGroup() as group:
+                jobs.extend(group.spawn(forever) for _ in range(2))
+
+        jobs: list[treadle.Greenlet[None]] = []
+        running = treadle.spawn(owner)
+        treadle.sleep(0)
+        thread = in_thread(lambda: jobs[0].kill(block=False))
+        jobs[0].join()
+        thread.join()
+        assert not running.ready()
+        thread = in_thread(lambda: running.kill(block=False))
+        running.join()
+        thread.join()
+        assert type(running.value) is GreenletExit
+        assert isinstance(jobs[1].value, Cancelled)
+
+    def test_cancelling_a_scope_of_a_thread_that_has_ended(self) -> None:
+        scopes: list[CancelScope] = []
+
+        def thread() -> None:
+            with CancelScope() as over:
+                scopes.append(over)
+                checkpoint()
+            scopes.append(CancelScope(60))
+            scopes[-1].__enter__()
+            treadle.sleep(0)
+
+        in_thread(thread).join()
+        for scope in scopes:
+            scope.cancel()
+            scope.deadline = time.monotonic() + 1
+            scope.shield = True
+            scope.shield = False
+            assert scope.cancelled
+            assert repr(scope)
+        with pytest.raises(RuntimeError):
+            scopes[-1].__exit__(None, None, None)
+
     def test_a_thread_may_not_spawn_into_a_group(self) -> None:
         failures: list[BaseException] = []
 
@@ -773,6 +837,41 @@ def test_process(name: str, fresh: Callable[..., str]) -> None:
 @pytest.mark.parametrize("name", PATCHED_SCRIPTS)
 def test_patched_process(name: str, fresh: Callable[..., str]) -> None:
     assert fresh(PATCHED + PATCHED_SCRIPTS[name]) == ""
+
+
+def test_the_hub_has_no_scopes() -> None:
+    """Callbacks run there, and nothing may wait."""
+    failures: list[BaseException] = []
+
+    def callback(enter: Callable[[], object]) -> None:
+        try:
+            enter()
+        except RuntimeError as exc:
+            failures.append(exc)
+
+    for enter in (CancelScope().__enter__, shield().__enter__, TaskGroup().__enter__):
+        get_hub().loop.run_callback(callback, enter)
+        treadle.sleep(0)
+    assert len(failures) == 3
+
+
+def test_subclasses() -> None:
+    class Scope(CancelScope):
+        def __init__(self, name: str) -> None:
+            super().__init__(SOON)
+            self.name = name
+
+    class Tasks(TaskGroup):
+        def __init__(self, name: str) -> None:
+            super().__init__(2, name=name)
+            self.more = [name]
+
+    with Scope("of the test") as scope, Tasks("of the test") as group:
+        job = group.spawn(forever)
+    assert scope.caught
+    assert scope.name == group.name
+    assert group.more == ["of the test"]
+    assert isinstance(job.value, Cancelled)
 
 
 def test_the_words_are_public() -> None:

@@ -282,7 +282,10 @@ TRIO_CANCELLED: dict[str, Case] = {
     "test_Cancelled_init": Left("nothing forbids a Cancelled that no scope takes"),
     "test_Cancelled_str": Kept("scopes: test_it_tells_scope_reason_and_source, test_texts"),
     "test_Cancelled_subclass": Left("nothing forbids subclasses"),
-    "test_Cancelled_pickle": Kept("scopes: test_a_copy_is_no_ones"),
+    "test_Cancelled_pickle": Changed(
+        "a Cancelled has its scope, and a scope means nothing in another process",
+        "scopes: test_it_is_not_pickled, test_a_copy_belongs_to_the_same_scope",
+    ),
     "test_cancel_reason": Kept(
         "scopes: test_it_tells_scope_reason_and_source,"
         " test_a_deadline_is_a_reason_without_a_source,"
