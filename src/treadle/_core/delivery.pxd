@@ -66,6 +66,8 @@ cdef inline void withdraw(Held held) noexcept:
 cdef int interrupt_main(Hub hub, object exc) except -1
 # Raise what is held for a greenlet, if it waits and nothing stands against that any more.
 cdef int deliver_held(Hub hub, greenlet target) except -1
+# Take back what signal handlers have raised and is held for a greenlet, and return it.
+cdef list take_urgent(Hub hub, greenlet target)
 # Raise what is held for the current greenlet, unless a shield holds it back.
 cdef int raise_due() except -1
 # From the first to the second, nothing ends a wait of the current greenlet but a LoopExit.

@@ -37,6 +37,7 @@ from treadle._core.hub cimport (
     wait_of,
 )
 
+from weakref import WeakKeyDictionary
 from weakref import ref as weak_ref
 
 from treadle.exceptions import LoopExit
@@ -181,7 +182,7 @@ cdef int keep_interrupts(Hub hub, greenlet target, Interrupts interrupts) except
         hub.main_interrupts = interrupts
     elif interrupts is not None:
         if hub.raw_interrupts is None:
-            hub.raw_interrupts = {}
+            hub.raw_interrupts = WeakKeyDictionary()
         hub.raw_interrupts[target] = interrupts
     elif hub.raw_interrupts is not None:
         hub.raw_interrupts.pop(target, None)
@@ -261,7 +262,26 @@ cdef int interrupt_principal(Hub hub, object exc) except -1:
 
 cdef bint lets_in(Wait wait, object exc):
     """Return whether an exception of a signal handler, or a LoopExit, may end *wait*."""
-    return not wait.shielded or wait.reason == ON_GROUP or PyErr_GivenExceptionMatches(<PyObject *>exc, <PyObject *>LoopExit)
+    return not wait.shielded or is_pressed_again(wait) or PyErr_GivenExceptionMatches(
+        <PyObject *>exc, <PyObject *>LoopExit)
+
+
+cdef bint is_pressed_again(Wait wait):
+    """Return whether *wait* is for the children of a group, and a handler has raised something before."""
+    cdef Interrupts interrupts
+    if wait.reason != ON_GROUP:
+        return False
+    interrupts = interrupts_of(wait.hub, wait.waiter)
+    return wait.value is not None or interrupts is not None and interrupts.urgent is not None
+
+
+cdef list take_urgent(Hub hub, greenlet target):
+    cdef Interrupts interrupts = interrupts_of(hub, target)
+    if interrupts is None or interrupts.urgent is None:
+        return []
+    urgent, interrupts.urgent = interrupts.urgent, None
+    drop_idle(hub, target, interrupts)
+    return urgent
 
 
 def deliver(greenlet target not None):
@@ -344,7 +364,7 @@ cdef bint held_error(Wait wait) except -1:
     cdef PyObject *tb
     cdef Interrupts interrupts
     PyErr_Fetch(&type, &value, &tb)
-    if wait.reason == ON_GROUP or PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
+    if is_pressed_again(wait) or PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
         PyErr_Restore(type, value, tb)
         return False
     PyErr_NormalizeException(&type, &value, &tb)

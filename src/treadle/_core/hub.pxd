@@ -103,7 +103,7 @@ cdef class Hub(greenlet):
     cdef dict raw_waits              # greenlet -> its Wait, for greenlets that are not Fibers
     # What is to be raised in `main`, and in greenlets that are not Fibers; None: nothing.
     cdef object main_interrupts
-    cdef dict raw_interrupts
+    cdef object raw_interrupts
     cdef uint64_t shields            # how many shields were begun
     cdef TurnHook turn_hook
     cdef list join_waits             # the Waits of Hub.join()

@@ -9,6 +9,7 @@ from treadle._core.delivery cimport (
     interrupts_of,
     own_interrupts,
     raise_due,
+    take_urgent,
 )
 cimport treadle._core.greenlet as core_greenlet
 from treadle._core.greenlet cimport (
@@ -86,12 +87,11 @@ cdef class TaskGroup(Collector):
         try:
             self.cancel_scope.check_innermost()
         except RuntimeError as exc:
-            if self.cancel_scope.owner is not None:  # another greenlet has left it
-                self.is_over = True
-                raise
-            value = misplaced = exc
-        if value is not None:
-            self.fail_by_body(value)
+            if self.cancel_scope.owner is not None:
+                raise  # another greenlet leaves it; its own will wait for the children
+            misplaced = exc
+        if misplaced is not None or value is not None:
+            self.fail_by_body(value if misplaced is None else misplaced)
         self.wait_for_children()
         raised, self.body = self.body, None
         from_outside = raised is not None and (raised is misplaced or came_from_outside(self.hub, raised))
@@ -101,6 +101,8 @@ cdef class TaskGroup(Collector):
             self.cancel_scope.leave(None)
         self.cancel_scope.source = None  # its failure, if it is a child, refers to this frame
         errors = self.failures(raised)
+        if self.was_shielded:
+            errors += take_urgent(self.hub, current_greenlet())  # what handlers have raised meanwhile
         return self.end(value, raised, errors, from_outside)
 
     cdef bint end(self, object value, object raised, list errors, bint from_outside) except -1:
@@ -134,6 +136,8 @@ cdef class TaskGroup(Collector):
                 continue
             self.wait = new_wait(ON_GROUP, self)
             self.wait.shielded = self.was_shielded = self.body is not None
+            if isinstance(self.body, (KeyboardInterrupt, SystemExit)):
+                self.wait.value = self.body  # the next one ends the wait
             try:
                 park(self.wait, -1)
             except BaseException as exc:
