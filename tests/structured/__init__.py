@@ -1,0 +1,1 @@
+"""Structured concurrency: random programs of groups, scopes and shields against a model."""
