@@ -9,6 +9,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from treadle._core.clock cimport now
+from treadle._core.delivery cimport interrupt, interrupt_main
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     CALLBACK,
@@ -20,12 +21,10 @@ from treadle._core.hub cimport (
     Wait,
     current_greenlet,
     get_hub_if_exists,
-    interrupt_main,
     new_wait,
     park,
     run_callback,
     unpark,
-    unpark_with,
 )
 from treadle._core.probe cimport Probe, switch_preemption
 from treadle._core.ring cimport ring_at, ring_promote, treadle_entry
@@ -85,7 +84,6 @@ cdef class Chooser(Probe):
     cdef uint32_t streak              # how often in a row
     cdef object decided               # the entry at the head of the ring, if that was chosen
     cdef Wait gave_way                # the wait of a greenlet that lets another run first
-    cdef object pending               # an exception that the last park could not take
     cdef object last_wait             # of the greenlet that parked last
     cdef uint64_t fired_in            # the turn in which a timer was fired last
     cdef int64_t tied_at              # the deadline of that timer
@@ -279,7 +277,7 @@ cdef class Chooser(Probe):
         The collector does not see waits. So an exception that one has, and the objects of the
         frames of its traceback, would stay for ever if such a frame refers to this object.
         """
-        self.decided = self.gave_way = self.last_wait = self.pending = None
+        self.decided = self.gave_way = self.last_wait = None
         self.watched = self.leader = None
         self.priorities, self.names = {}, {}
         self.heap = []
@@ -393,14 +391,11 @@ cdef class Chooser(Probe):
             return 0
         number = self.parks
         self.parks += 1
-        if self.pending is not None and unpark_with(wait, self.pending):
-            self.pending = None
         if self.at_park is None:
             return 0
         what = self.at_park.pop(number, None)
         if isinstance(what, BaseException) or isinstance(what, type):
-            if not unpark_with(wait, what):
-                self.pending = what  # the wait is settled: it must return first
+            interrupt(hub, wait.waiter, what)
         elif what is not None:
             run_callback(hub, what, ())
         return 0

@@ -27,8 +27,8 @@ from treadle._core.hub cimport (
     unpark_with,
 )
 from treadle._core.poller cimport HANGUP, READ, WRITE, Pollable, Poller
-from treadle._core.thread_hub cimport forget_in_all_hubs, grants_pass_on, open_hubs
-from treadle._core.wait_queue cimport WaitQueue
+from treadle._core.thread_hub cimport forget_in_all_hubs, open_hubs
+from treadle._core.wait_queue cimport WaitQueue, grants_pass_on, park_in
 
 PyGreenlet_Import()
 
@@ -243,23 +243,13 @@ cdef class Descriptor(Pollable):
             return 1  # a regular file, or an event of another hub's poller came meanwhile
         if again:
             queue.prepend(wait)
-        else:
-            queue.append(wait)
         wait.in_refs = not self.unref
         wait.hub.refs += wait.in_refs
         try:
-            park(wait, timeout)
-        except:
-            queue.remove(wait)
-            if wait.granted:
-                self.pass_on(event)
-            raise
+            return park_in(queue, wait, timeout)  # perhaps in that of our successor, later
         finally:
             if wait.generation == wait.hub.generation:
                 wait.hub.refs -= wait.in_refs
-        if wait.queue is not None:
-            (<WaitQueue>wait.queue).remove(wait)  # perhaps that of our successor
-        return wait.granted
 
     cdef int pass_on(self, int event) except -1:
         if event == READ:

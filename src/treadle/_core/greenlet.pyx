@@ -18,6 +18,7 @@ from treadle._core.aside cimport begin_tracing, tracing_for_thread, tracing_here
 from treadle._core.clock cimport nanoseconds, time_in
 from treadle._core.collector cimport Collector
 from treadle._core.context cimport inherited_context
+from treadle._core.delivery cimport interrupt
 from treadle._core.greenlet_api cimport (
     PyGreenlet_Import,
     PyGreenlet_SetParent,
@@ -36,10 +37,8 @@ from treadle._core.hub cimport (
     current_greenlet,
     get_hub,
     get_hub_if_exists,
-    interrupt,
     made_hub,
     new_wait,
-    park,
     run_callback,
     schedule_start,
     set_timer,
@@ -48,7 +47,7 @@ from treadle._core.hub cimport (
 from treadle._core.links cimport Links
 from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timeout cimport timeout_error
-from treadle._core.wait_queue cimport WaitQueue
+from treadle._core.wait_queue cimport WaitQueue, park_in
 from treadle._core.waiter cimport exception_from
 
 cdef extern from "Python.h":
@@ -449,17 +448,14 @@ cdef class Greenlet(Fiber):
         wait.value = purpose
         if self.joiners is None:
             self.joiners = WaitQueue.__new__(WaitQueue)
-        self.joiners.append(wait)
         try:
-            return park(wait, nanoseconds(timeout))
+            return park_in(self.joiners, wait, nanoseconds(timeout))
         except:
             if purpose is GETS and self.life == FAILED and wait.granted and not self.observed:
                 # The error was left to this greenlet, which was killed before it could take it.
                 self.observe()
                 self.hub.report(self, (<Failure>self.result).exception)
             raise
-        finally:
-            self.joiners.remove(wait)
 
     def join(self, timeout=None):
         """Wait until the greenlet has ended, at most *timeout* seconds (None: no limit)."""

@@ -7,6 +7,7 @@ would get the timeouts and kills that are meant for it.
 from cpython.object cimport PyObject
 
 from treadle._core.aside cimport keep_for_principal
+from treadle._core.delivery cimport interrupt, interrupt_main
 from treadle._core.greenlet cimport FINISHED, Greenlet
 from treadle._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
@@ -26,8 +27,6 @@ from treadle._core.hub cimport (
     Wait,
     current_greenlet,
     get_hub_if_exists,
-    interrupt,
-    interrupt_main,
     list_fiber,
     move,
     new_hub_wait,

@@ -11,7 +11,7 @@ from treadle._core.timers cimport treadle_fire, treadle_timer, treadle_timers
 # Why a greenlet is parked. REASONS in hub.pyx holds the text for each.
 cdef enum Reason:
     ON_SLEEP, ON_YIELD, ON_SWITCH, ON_JOIN, ON_WAIT, ON_HUB, ON_LOCK, ON_EVENT, ON_RESULT, ON_CONDITION,
-    ON_QUEUE_GET, ON_QUEUE_PUT, ON_QUEUE_JOIN, ON_CHANNEL, ON_READ, ON_WRITE, ON_THREAD, ON_HANDLER
+    ON_QUEUE_GET, ON_QUEUE_PUT, ON_QUEUE_JOIN, ON_CHANNEL, ON_READ, ON_WRITE, ON_THREAD, ON_HANDLER, ON_GROUP
 
 # The states of a Wait and of a hub. states.h explains them and tables the allowed moves.
 cdef extern from "states.h":
@@ -29,7 +29,7 @@ cdef class Wait:
     cdef greenlet waiter             # the greenlet that waits; None for a native thread
     cdef readonly object on          # the object it waits for
     cdef Wait outer                  # the wait that this one interrupts (in a signal handler or finalizer)
-    cdef readonly object exc         # the exception that park() raises instead of returning
+    cdef object exc                  # what park() raises instead of returning, or the scope that does
     cdef object value                # free for use between the waiter and the code that unparks it
     cdef Reason reason
     cdef WaitState state
@@ -39,7 +39,8 @@ cdef class Wait:
     cdef bint settled                # its call is done and must return: no exception may end it now
     cdef bint state_aside            # its greenlet has put its thread state aside
     cdef bint entered                # its greenlet is suspended in it, and in no inner wait
-    cdef bint shielded               # no Timeout may end it: they stay pending
+    cdef bint shielded               # nothing but a LoopExit may end it: the rest is held
+    cdef bint by_scope               # exc is a cancelled scope, and what comes later takes its place
     cdef readonly bint in_refs       # it is one of hub.refs
     cdef bint unref                  # its timer is one of hub.unref_timers
     cdef int64_t deadline            # on the loop's clock, in nanoseconds; -1: none
@@ -65,6 +66,7 @@ cdef class Fiber(greenlet):
     cdef PyObject **place
     cdef object tracing              # what it has inherited (see aside.pxd); None once it runs
     cdef object trace                # local.pyx's record of its greenlet-local attributes
+    cdef object interrupts           # what is to be raised in it (see delivery.pyx), or None
 
 
 cdef class Callback:
@@ -92,12 +94,15 @@ cdef class Hub(greenlet):
     cdef PyObject *newest_fiber      # the list of live Fibers
     cdef Wait main_wait              # the innermost Wait of `main`, None while it runs
     cdef dict raw_waits              # greenlet -> its Wait, for greenlets that are not Fibers
+    # What is to be raised in `main`, and in greenlets that are not Fibers; None: nothing.
+    cdef object main_interrupts
+    cdef dict raw_interrupts
+    cdef uint64_t shields            # how many shields were begun
     cdef TurnHook turn_hook
     cdef list join_waits             # the Waits of Hub.join()
     cdef readonly object loop_made   # the Loop, None until it is first used
     cdef object stand_in             # the object assigned to Hub.loop in the Loop's place, or None
     cdef readonly uint64_t turns     # how many turns were begun
-    cdef uint64_t deliveries         # how often an exception was raised in a wait
     cdef size_t turn                 # how many entries are left of this turn
     cdef uint64_t last_look          # when timers and poller were last checked, in ticks
     cdef bint waits_for_threads      # only another thread can wake it
@@ -167,11 +172,16 @@ cdef bint unpark_first(Wait wait) noexcept
 # and its greenlet did not run yet. Returns False if that is impossible: the wait is done or
 # settled, or has an exception already. The exception must then wait for the greenlet's next wait.
 cdef bint unpark_with(Wait wait, object exc) noexcept
-# Raise `exc` in a greenlet, wherever it is parked or suspended. Any thread may call it; it never
-# switches.
-cdef int interrupt(Hub hub, greenlet target, object exc) except -1
 # The innermost Wait of a greenlet, or None.
 cdef Wait wait_of(Hub hub, greenlet target)
+# What delivery.pyx does for the hub: see there.
+cdef struct DeliveryFunctions:
+    int (*before_wait)(Wait wait) except -1
+    bint (*held_error)(Wait wait) except -1
+    object (*error_of)(Wait wait)
+    int (*interrupt_main)(Hub hub, object exc) except -1
+    int (*interrupt_principal)(Hub hub, object exc) except -1
+cdef void set_delivery_functions(DeliveryFunctions functions) noexcept
 
 # The only places that set a state. They return False and change nothing if states.h forbids it.
 cdef inline bint move(Wait wait, WaitState state) noexcept:
@@ -231,7 +241,6 @@ cdef enum:
 
 # For the subclasses of Hub.
 cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1
-cdef int interrupt_main(Hub hub, object exc) except -1
 cdef greenlet main_greenlet()
 cdef void set_thread_hub(Hub hub) noexcept  # None: the thread has no hub
 cdef void wait_expired(PyObject *obj) noexcept

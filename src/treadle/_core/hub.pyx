@@ -16,7 +16,6 @@ from treadle._core.greenlet_api cimport (
     PyGreenlet_SetParent,
     PyGreenlet_STARTED,
     PyGreenlet_Switch,
-    PyGreenlet_Throw,
     greenlet,
     treadle_switch,
 )
@@ -86,7 +85,7 @@ cdef list REASONS = [
     "sleeping", "yielding", "switched to the hub", "joining", "waiting for", "waiting for the loop",
     "acquiring", "waiting for event", "waiting for result", "waiting for condition", "getting from",
     "putting to", "joining queue", "meeting at", "reading", "writing", "waiting for a thread at",
-    "interrupted by",
+    "interrupted by", "leaving",
 ]
 
 # The number of native threads parked without a deadline. Such a thread wakes no greenlet until
@@ -114,6 +113,11 @@ cdef class Wait:
     def woken(self):
         """Whether the wait was unparked or is over; its greenlet may still have to run."""
         return self.state >= WAIT_READY
+
+    @property
+    def exc(self):
+        """The exception that the wait raises when its greenlet goes on; None if there is none."""
+        return delivery.error_of(self) if self.by_scope else self.exc
 
     @property
     def reason(self):
@@ -243,6 +247,23 @@ cdef void set_state_functions(StateFunctions functions) noexcept:
     with_state = functions
 
 
+cdef DeliveryFunctions delivery
+
+
+cdef void set_delivery_functions(DeliveryFunctions functions) noexcept:
+    global delivery
+    delivery = functions
+
+
+cdef inline bint may_be_interrupted(Hub hub, Wait wait) noexcept:
+    """Return whether something may be held for the greenlet that waits, or a scope be around it."""
+    if wait.in_fiber:
+        return (<Fiber>wait.waiter).interrupts is not None
+    if wait.waiter is hub.main:
+        return hub.main_interrupts is not None
+    return hub.raw_interrupts is not None
+
+
 cdef int park(Wait wait, int64_t timeout) except -1:
     cdef Hub hub = wait.hub
     if hub is None:
@@ -251,18 +272,20 @@ cdef int park(Wait wait, int64_t timeout) except -1:
         return with_state.park(wait, timeout)
     if hub.state == HUB_FORKING:
         hub.meet_fork(wait)
+    if may_be_interrupted(hub, wait):
+        delivery.before_wait(wait)
     if timeout >= 0:
         wait.deadline = time_in(timeout)
         wait.timer = timers_add(&hub.timers, wait.deadline, wait, wait_expired)
     enter(hub, wait)
     # No try statement: the state that Cython saves for one would take up stack in every parked
     # greenlet.
-    if (<int (*)(Hub, Wait) noexcept>run_others)(hub, wait) < 0:
-        return leave_by_error(hub, wait)
+    while (<int (*)(Hub, Wait) noexcept>run_others)(hub, wait) < 0:
+        if not wait.shielded or not delivery.held_error(wait):
+            return leave_by_error(hub, wait)
     leave(hub, wait)
     if wait.exc is not None:
-        hub.deliveries += 1
-        raise wait.exc
+        raise wait.exc if not wait.by_scope else delivery.error_of(wait)
     return not wait.expired
 
 
@@ -271,7 +294,6 @@ cdef int leave_by_error(Hub hub, Wait wait) except -1:
     cdef PyObject *value
     cdef PyObject *tb
     PyErr_Fetch(&type, &value, &tb)
-    hub.deliveries += 1
     leave(hub, wait)
     PyErr_Restore(type, value, tb)
     return -1
@@ -351,7 +373,7 @@ cdef int ask_probe(Hub hub, Wait wait) except -1:
         hub.probe.steer(hub, wait)
     except BaseException as exc:
         hub.probe = None
-        interrupt_main(hub, exc)
+        delivery.interrupt_main(hub, exc)
 
 
 cdef PyObject *next_to_run(Hub hub, Wait wait) except? NULL:
@@ -449,9 +471,10 @@ cdef bint unpark_first(Wait wait) noexcept:
 
 
 cdef bint unpark_with(Wait wait, object exc) noexcept:
-    if wait.state == WAIT_DONE or wait.exc is not None or wait.settled:
+    if wait.state == WAIT_DONE or wait.settled or wait.exc is not None and not wait.by_scope:
         return False
     wait.exc = exc
+    wait.by_scope = False
     if wait.state == WAIT_READY or unpark(wait):
         return True
     wait.exc = None
@@ -522,7 +545,7 @@ cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1:
             # greenlet polls.
             if current is hub.principal:
                 raise
-            interrupt_main(hub, exc)
+            delivery.interrupt_main(hub, exc)
         if hub.thread_state != NULL and treadle_is_in_use(hub.thread_state):
             with_state.keep(hub)
         hub.last_look = treadle_ticks()
@@ -594,47 +617,12 @@ cdef int fire_timers(Hub hub) except -1:
     return 0
 
 
-cdef int interrupt_main(Hub hub, object exc) except -1:
-    """Raise `exc` in the principal greenlet before anything else runs."""
-    cdef Wait wait = wait_of(hub, hub.principal)
-    if wait is not None and not wait.settled and wait.exc is None:
-        wait.exc = exc
-        if unpark_first(wait):
-            return 0
-        wait.exc = None
-    return hub.interrupt_principal(exc)
-
-
-cdef int interrupt(Hub hub, greenlet target, object exc) except -1:
-    cdef Wait wait = wait_of(hub, target)
-    if hub.state == HUB_CLOSED:
-        raise RuntimeError(f"{target!r} will never run again: its {hub!r} is closed")
-    if wait is None or not unpark_with(wait, exc):
-        run_callback(hub, deliver, (target, exc))
-    return 0
-
-
 cdef Wait wait_of(Hub hub, greenlet target):
     if isinstance(target, Fiber):
         return (<Fiber>target).wait
     if target is hub.main:
         return hub.main_wait
     return hub.raw_waits.get(target)
-
-
-def deliver(greenlet target not None, exc):
-    """Raise *exc* in *target* now. Runs in the target's hub; may run any code."""
-    cdef Hub hub = get_hub()
-    cdef Wait wait = wait_of(hub, target)
-    if not PyGreenlet_ACTIVE(target):
-        return
-    if wait is None:
-        if isinstance(exc, type):
-            PyGreenlet_Throw(target, exc, None, None)
-        else:
-            PyGreenlet_Throw(target, type(exc), exc, exc.__traceback__)
-    elif wait.generation == hub.generation and not unpark_with(wait, exc):
-        run_callback(hub, deliver, (target, exc))  # another exception is pending: try again later
 
 
 cdef Callback run_callback(Hub hub, object callback, tuple args):
@@ -704,7 +692,7 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int interrupt_principal(self, exc) except -1:
-        return interrupt(self, self.principal, exc)
+        return delivery.interrupt_principal(self, exc)
 
     def __dealloc__(self):
         unlist_all(self)
@@ -792,7 +780,7 @@ cdef class Hub(greenlet):
 
         *context* is the object that raised it. Subclasses may report the exception instead.
         """
-        interrupt_main(self, value)
+        delivery.interrupt_main(self, value)
 
     @property
     def loop(self):
@@ -828,7 +816,7 @@ cdef class Hub(greenlet):
 
     def interrupt_main(self, exc):
         """Raise *exc* in this thread's principal greenlet, before anything else runs."""
-        interrupt_main(self, exc)
+        delivery.interrupt_main(self, exc)
 
     def pending(self):
         """Return the number of entries in the ready ring."""

@@ -10,15 +10,14 @@ cdef class Linkable:
     cdef object __weakref__
 
     cdef bint is_ready(self) noexcept
-    # Wait in `queue` until granted, at most `timeout` seconds (None: no limit). Returns whether it
-    # was granted. If an exception ends a wait that had been granted, forgo() gives back
-    # what `wait` was given. Its value is `queue`, if that is not `waiters`.
+    # Wait in `queue` until granted, at most `timeout` seconds (None: no limit), and return whether it
+    # was granted. The value of the wait is `queue`, if that is not `waiters`. With `shielded` nothing
+    # but a LoopExit ends the wait.
     cdef bint wait_in(self, WaitQueue queue, Reason reason, object timeout,
                       bint shielded=*) except -1
     # Do what a wait in `queue` would end with, if it need not wait any more.
     cdef bint catches_up(self, WaitQueue queue) noexcept
     cdef bint tells_all(self) noexcept       # whether links are called even if it is not ready then
-    cdef int forgo(self, Wait wait) except -1
     # Grant all waits that are in `queue` now.
     cdef int grant_all(self, WaitQueue queue) except -1
     # Queue calls of the links, each in its hub.

@@ -9,12 +9,10 @@ from treadle._core.hub cimport (
     get_hub,
     made_hub,
     new_wait,
-    park,
     run_callback,
 )
 from treadle._core.links cimport Links
-from treadle._core.timeout cimport release_held
-from treadle._core.wait_queue cimport WaitQueue
+from treadle._core.wait_queue cimport WaitQueue, park_in
 
 
 cdef class Linkable:
@@ -28,9 +26,6 @@ cdef class Linkable:
     cdef bint tells_all(self) noexcept:
         return True
 
-    cdef int forgo(self, Wait wait) except -1:
-        return 0
-
     cdef bint catches_up(self, WaitQueue queue) noexcept:
         return self.is_ready()
 
@@ -43,19 +38,7 @@ cdef class Linkable:
         wait.shielded = shielded
         if queue is not self.waiters:
             wait.value = queue  # a watcher is told, and given nothing
-        queue.append(wait)
-        try:
-            park(wait, nanoseconds(timeout))
-        except:
-            queue.remove(wait)
-            if wait.granted:
-                self.forgo(wait)
-            raise
-        finally:
-            release_held(wait)
-        if not wait.granted:
-            queue.remove(wait)
-        return wait.granted
+        return park_in(queue, wait, nanoseconds(timeout))
 
     cdef int grant_all(self, WaitQueue queue) except -1:
         # Only the waits that are queued now: later ones are not for this occasion.

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from treadle._core.greenlet_api cimport greenlet
+from treadle._core.hub cimport Wait
 from treadle._core.linkable cimport Linkable
 from treadle._core.wait_queue cimport WaitQueue
 
@@ -20,9 +21,11 @@ cdef class Semaphore(Linkable):
     cdef WaitQueue watchers      # the waits of wait(), which a permit wakes but which take none
     cdef Spin spin
 
+    # Give back what `wait` was given; its value is not None if that is nothing.
+    cdef int forgo(self, Wait wait) except -1
     cdef bint take_free(self) noexcept
     cdef bint take(self, bint blocking, object timeout) except -1
-    cdef object retake(self, bint raised)
+    cdef int retake(self) except -1
     cdef int give(self) except -1
 
 
@@ -46,5 +49,4 @@ cdef class RLock:
                    bint shielded=*) except -1
     cdef int give(self) except -1
     cdef int give_once(self) except -1
-    cdef object retake(self, Py_ssize_t count, bint raised)
     cdef bint owned(self) noexcept

@@ -12,6 +12,7 @@ cimport cython
 from libc.limits cimport INT_MAX, INT_MIN
 
 from treadle._core.clock cimport check_range, nanoseconds
+from treadle._core.delivery cimport begin_firm_shield, end_firm_shield, raise_due
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_CONDITION,
@@ -21,7 +22,6 @@ from treadle._core.hub cimport (
     Wait,
     current_greenlet,
     get_hub_if_exists,
-    interrupt,
     made_hub,
     new_wait,
     park,
@@ -30,15 +30,11 @@ from treadle._core.hub cimport (
 from treadle._core.linkable cimport Linkable
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, add_preemption, operation
-from treadle._core.thread_hub cimport grants_pass_on
-from treadle._core.timeout cimport Timeout, release_held
-from treadle._core.wait_queue cimport WaitQueue
+from treadle._core.wait_queue cimport WaitQueue, grants_pass_on, park_in
 
 import os
 import sys
 from operator import index
-
-from treadle.exceptions import LoopExit
 
 PyGreenlet_Import()
 
@@ -102,29 +98,6 @@ cdef int note_many_takes(Takes *takes) except -1:
     return 0
 
 
-cdef object first_of(list caught):
-    """Return the first exception, or None. Later ones, such as a kill, come at the next wait."""
-    for exc in caught[1:]:
-        raise_later(exc)
-    return caught[0] if caught else None
-
-
-cdef uint64_t count_deliveries() noexcept:
-    """Return how often an exception was raised in a wait of this thread."""
-    cdef Hub hub = get_hub_if_exists()
-    return 0 if hub is None else hub.deliveries
-
-
-cdef int raise_later(exc) except -1:
-    """Raise *exc* at the next wait of the current greenlet."""
-    cdef Hub hub = get_hub_if_exists()
-    if isinstance(exc, Timeout):
-        (<Timeout>exc).postpone()  # the end of its block may still cancel it
-    elif hub is not None:
-        interrupt(hub, current_greenlet(), exc)
-    return 0
-
-
 cdef class Semaphore(Linkable):
     """Semaphore(value=1, hub=None)\n--\n
     The compiled part of :class:`treadle.lock.Semaphore`.
@@ -169,25 +142,11 @@ cdef class Semaphore(Linkable):
             return False
         return self.wait_in(self.waiters, ON_LOCK, timeout)
 
-    cdef object retake(self, bint raised):
-        """Take a permit, whatever is raised meanwhile. Return the exception to raise, or None.
-
-        With *raised* an exception is on its way already.
-        """
-        cdef list caught = []
-        cdef uint64_t before
-        while True:
-            before = count_deliveries()
-            try:
-                if not self.take_free():
-                    self.wait_in(self.waiters, ON_LOCK, None, raised or len(caught) > 0)
-                return first_of(caught)
-            except LoopExit:
-                raise  # no greenlet can ever release a permit
-            except BaseException as exc:
-                if count_deliveries() == before:
-                    raise  # nothing was raised in the wait: it cannot be made
-                caught.append(exc)
+    cdef int retake(self) except -1:
+        """Take a permit; what is raised meanwhile is held, unless it is a LoopExit."""
+        if not self.take_free():
+            self.wait_in(self.waiters, ON_LOCK, None, True)
+        return 0
 
     cdef int give(self) except -1:
         # The counter is below 0 if the program lowered it, as Celery does to shrink a pool in use.
@@ -255,12 +214,10 @@ cdef class Semaphore(Linkable):
         self.release()
 
     def _acquire_restore(self, state):
-        cdef list caught = []
         if type(self).acquire in OWN_ACQUIRE:
-            raise_or_keep(self.retake(False))
+            self.retake()
         else:
-            call_in_any_case(self.acquire, (), caught)
-            raise_or_keep(first_of(caught))
+            acquire_shielded(self.acquire, ())
 
     def _is_owned(self):
         return self.counter <= 0
@@ -396,7 +353,7 @@ cdef class RLock:
                    bint shielded=False) except -1:
         cdef Wait wait
         cdef greenlet current = current_greenlet()
-        if blocking and self.count == 0:
+        if blocking and self.count == 0 and not shielded:
             note_take(&self.takes)
         if self.count == 0:
             self.owner = current
@@ -413,18 +370,7 @@ cdef class RLock:
             return self.take(count, blocking, timeout, shielded)
         wait = new_wait(ON_LOCK, self)
         wait.shielded = shielded
-        self.waiters.append(wait)
-        try:
-            park(wait, nanoseconds(timeout))
-        except:
-            self.waiters.remove(wait)
-            if wait.granted:
-                self.give()
-            raise
-        finally:
-            release_held(wait)
-        if not wait.granted:
-            self.waiters.remove(wait)
+        if not park_in(self.waiters, wait, nanoseconds(timeout)):
             return False
         self.owner = current
         self.count = count
@@ -492,27 +438,8 @@ cdef class RLock:
         self.give()
         return state
 
-    cdef object retake(self, Py_ssize_t count, bint raised):
-        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None.
-
-        With *raised* an exception is on its way already.
-        """
-        cdef list caught = []
-        cdef uint64_t before
-        while True:
-            before = count_deliveries()
-            try:
-                self.take(count, True, None, raised or len(caught) > 0)
-                return first_of(caught)
-            except LoopExit:
-                raise  # no greenlet can ever release the lock
-            except BaseException as exc:
-                if count_deliveries() == before:
-                    raise  # nothing was raised in the wait: it cannot be made
-                caught.append(exc)
-
     def _acquire_restore(self, state):
-        raise_or_keep(self.retake(state[0], False))
+        self.take(state[0], True, None, True)
 
     def _at_fork_reinit(self):
         self.waiters = WaitQueue()
@@ -528,43 +455,20 @@ cdef class RLock:
 cdef int forgo_lock(Wait wait) except -1:
     if isinstance(wait.on, RLock):
         return (<RLock>wait.on).give()
-    return (<Linkable>wait.on).forgo(wait)
+    return (<Semaphore>wait.on).forgo(wait)
 
 
 grants_pass_on(ON_LOCK, forgo_lock)
 
 
-# By the id() of a greenlet in Condition.wait() that takes a lock of another class: what was raised
-# meanwhile. If that class calls _acquire_restore() of a lock here, this must not raise with the lock
-# taken, as the Condition would take it again.
-cdef dict retaking = {}
-
-
-cdef int raise_or_keep(pending) except -1:
-    """Raise *pending*, if any, now that the lock is taken; inside Condition.wait() keep it."""
-    if pending is None:
-        return 0
-    kept = retaking.get(id(current_greenlet()))
-    if kept is None:
-        raise pending
-    kept.append(pending)
+cdef int acquire_shielded(acquire, tuple args) except -1:
+    """Call *acquire*; what is raised in its waits meanwhile is held, unless it is a LoopExit."""
+    shield = begin_firm_shield()
+    try:
+        acquire(*args)
+    finally:
+        end_firm_shield(shield)
     return 0
-
-
-cdef int call_in_any_case(acquire, tuple args, list caught) except -1:
-    """Call *acquire* until the lock is taken; append to *caught* what is raised in its waits."""
-    cdef uint64_t before
-    while True:
-        before = count_deliveries()
-        try:
-            acquire(*args)
-            return 0
-        except LoopExit:
-            raise
-        except BaseException as exc:
-            if count_deliveries() == before:
-                raise  # the lock's own failure: nothing was waited for that a kill could end
-            caught.append(exc)
 
 
 cdef tuple OWN_ACQUIRE = (Semaphore.acquire, Lock.acquire)
@@ -623,14 +527,18 @@ cdef class Condition:
             park(wait, nanoseconds(timeout))
         except:
             self.waiters.remove(wait)
-            later = self.acquire_shielded(state, True)
+            self.reacquire(state)
             if wait.granted:
                 self.waiters.grant()
-            if later is not None:
-                raise_later(later)
             raise
         self.waiters.remove(wait)
-        self.acquire_again(wait, state)
+        self.reacquire(state)
+        try:
+            raise_due()
+        except:
+            if wait.granted:
+                self.waiters.grant()
+            raise
         return wait.granted
 
     cdef object release_all(self):
@@ -638,40 +546,18 @@ cdef class Condition:
             return self._lock._release_save()
         self._lock.release()
 
-    cdef int acquire_again(self, Wait wait, state) except -1:
-        pending = self.acquire_shielded(state, False)
-        if pending is not None:
-            if wait.granted:
-                self.waiters.grant()
-            raise pending
-        return 0
-
-    cdef object acquire_shielded(self, state, bint raised):
-        """Acquire the lock, whatever is raised meanwhile; return the exception to raise or None.
-
-        With *raised* an exception is on its way already.
-        """
-        cdef list caught = []
+    cdef int reacquire(self, state) except -1:
+        """Acquire the lock; what is raised meanwhile is held, unless it is a LoopExit."""
         kind = type(self._lock)
         if isinstance(self._lock, RLock) and kind._acquire_restore is RLock._acquire_restore:
-            return (<RLock>self._lock).retake(state[0], raised)
+            (<RLock>self._lock).take(state[0], True, None, True)
+            return 0
         if (isinstance(self._lock, Semaphore) and kind.acquire in OWN_ACQUIRE
                 and kind._acquire_restore is Semaphore._acquire_restore):
-            return (<Semaphore>self._lock).retake(raised)
-        current = id(current_greenlet())
-        outer = retaking.get(current)
-        retaking[current] = caught
-        try:
-            if hasattr(self._lock, "_acquire_restore"):
-                call_in_any_case(self._lock._acquire_restore, (state,), caught)
-            else:
-                call_in_any_case(self._lock.acquire, (), caught)
-        finally:
-            if outer is None:
-                del retaking[current]
-            else:
-                retaking[current] = outer
-        return first_of(caught)
+            return (<Semaphore>self._lock).retake()
+        if hasattr(self._lock, "_acquire_restore"):
+            return acquire_shielded(self._lock._acquire_restore, (state,))
+        return acquire_shielded(self._lock.acquire, ())
 
     def wait_for(self, predicate, timeout=None):
         """Wait until ``predicate()`` is true and return its last value.

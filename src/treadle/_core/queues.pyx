@@ -39,17 +39,15 @@ from treadle._core.hub cimport (
     can_run,
     made_hub,
     new_wait,
-    park,
     unpark,
     unpark_with,
 )
 from treadle._core.heap cimport heap_pop, heap_push
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.probe cimport Preemption, add_preemption, operation
-from treadle._core.thread_hub cimport grants_pass_on
 from treadle._core.timeout cimport timeout_error
 from treadle._core.turns cimport Turn
-from treadle._core.wait_queue cimport WaitQueue
+from treadle._core.wait_queue cimport WaitQueue, grants_pass_on, park_in
 
 cdef Preemption PREEMPTION
 add_preemption(&PREEMPTION)
@@ -203,16 +201,7 @@ cdef class SimpleQueue:
         cdef int64_t ns = nanoseconds(timeout)
         cdef Wait wait = new_wait(ON_QUEUE_PUT, self)
         wait.value = item
-        self.putting.append(wait)
-        try:
-            park(wait, ns)
-        except:
-            if wait.granted:
-                forgo(wait)
-            raise
-        finally:
-            self.putting.remove(wait)
-        if not wait.granted:
+        if not park_in(self.putting, wait, ns):
             raise too_late(full_class, timeout)
         if self.compares:
             self.fill(item)
@@ -234,16 +223,7 @@ cdef class SimpleQueue:
         cdef int64_t ns = nanoseconds(timeout)
         cdef Wait wait = new_wait(ON_QUEUE_GET, self)
         wait.value = mark
-        self.getting.append(wait)
-        try:
-            park(wait, ns)
-        except BaseException:
-            self.getting.remove(wait)
-            if wait.granted:
-                forgo(wait)
-            raise
-        if not wait.granted:
-            self.getting.remove(wait)
+        if not park_in(self.getting, wait, ns):
             raise too_late(Empty, timeout)
         return 0
 
@@ -415,17 +395,7 @@ cdef class SimpleQueue:
         wait = new_wait(reason, self)
         if first:
             queue.prepend(wait)
-        else:
-            queue.append(wait)
-        try:
-            park(wait, left)
-        except:
-            if wait.granted:
-                forgo(wait)
-            raise
-        finally:
-            queue.remove(wait)
-        return wait.granted
+        return park_in(queue, wait, left)
 
     def get_nowait(self):
         """Remove and return an item, or raise :class:`Empty` if there is none."""
@@ -595,12 +565,7 @@ cdef class Queue(SimpleQueue):
             return True
         ns = nanoseconds(timeout)
         wait = new_wait(ON_QUEUE_JOIN, self)
-        self.joining.append(wait)
-        try:
-            park(wait, ns)
-        finally:
-            self.joining.remove(wait)
-        return wait.granted
+        return park_in(self.joining, wait, ns)
 
     def shutdown(self, immediate=False):
         """Make :meth:`put`, and :meth:`get` if the queue is empty, raise ShutDown from now on.
@@ -752,11 +717,7 @@ cdef class Channel:
         wait.value = item
         self.putting.append(wait)
         self.settle()
-        try:
-            park(wait, ns)
-        finally:
-            self.putting.remove(wait)
-        if not wait.granted:
+        if not park_in(self.putting, wait, ns):
             raise too_late(full_class, timeout)
 
     def put_nowait(self, item):
@@ -794,16 +755,7 @@ cdef class Channel:
         if made_hub():
             return True
         wait = new_wait(ON_CHANNEL, self)
-        self.getting.append(wait)
-        try:
-            park(wait, nanoseconds(timeout))
-        except BaseException:
-            self.getting.remove(wait)
-            if wait.granted:
-                forgo_meeting(wait)
-            raise
-        if not wait.granted:
-            self.getting.remove(wait)
+        if not park_in(self.getting, wait, nanoseconds(timeout)):
             return False
         self.promised -= 1
         return True

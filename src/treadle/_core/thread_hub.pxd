@@ -1,7 +1,7 @@
 from cpython.object cimport PyObject
 
 from treadle._core.greenlet_api cimport greenlet
-from treadle._core.hub cimport Hub, Reason, Wait
+from treadle._core.hub cimport Hub
 from treadle._core.poller cimport Pollable
 from treadle._core.timers cimport treadle_fire
 
@@ -25,11 +25,6 @@ ctypedef bint (*treadle_forget)(PyObject *obj, greenlet current, greenlet heir) 
 cdef int forget_in_all_hubs(Pollable pollable) except -1
 # The hubs that are open, of all threads and of none.
 cdef list open_hubs()
-# Declare that forgo() passes on what was granted to a Wait with this reason. It is called when a fork
-# or the end of a thread leaves the Wait's greenlet behind before that took what it was given. Call
-# grants_pass_on() only while a module is initialized.
-ctypedef int (*treadle_forgo)(Wait wait) except -1
-cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept
 # Declare that function() gives on the turns of greenlets that will never run again. It is called when
 # a hub is closed. Call it only while a module is initialized.
 cdef void turns_pass_on(function) noexcept

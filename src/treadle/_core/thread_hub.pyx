@@ -18,6 +18,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from treadle._core.aside cimport begin_tracing
 from treadle._core.clock cimport nanoseconds
+from treadle._core.delivery cimport interrupt_main
 from treadle._core.greenlet_api cimport (
     PyGreenlet_ACTIVE,
     PyGreenlet_Import,
@@ -30,19 +31,16 @@ from treadle._core.hub cimport (
     HUB_FORKING,
     HUB_OPEN,
     ON_HUB,
-    ON_THREAD,
     WAIT,
     WAIT_READY,
     Fiber,
     Hub,
-    Reason,
     Wait,
     count_sleeping_threads,
     current_greenlet,
     forget_sleeping_threads,
     get_hub,
     get_hub_if_exists,
-    interrupt_main,
     list_fiber,
     main_greenlet,
     move_hub,
@@ -73,6 +71,7 @@ from treadle._core.timers cimport (
     treadle_fire,
     treadle_timer,
 )
+from treadle._core.wait_queue cimport forgo_grant
 
 from greenlet import GreenletExit
 
@@ -533,14 +532,6 @@ cdef int keep_for_ever(greenlet g) except -1:
     return 0
 
 
-# By reason; NULL for waits that are given nothing.
-cdef treadle_forgo[ON_THREAD + 1] forgo_functions
-
-
-cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept:
-    forgo_functions[<int>reason] = forgo
-
-
 cdef list granted_waits(Hub hub, bint all):
     """Return the waits that were granted and whose greenlets have not gone on.
 
@@ -562,16 +553,13 @@ cdef list granted_waits(Hub hub, bint all):
 
 cdef int pass_grants_on(list waits) except -1:
     cdef Wait wait
-    cdef treadle_forgo forgo
     for wait in waits:
-        forgo = forgo_functions[<int>wait.reason]
         wait.granted = False
-        if forgo != NULL:
-            try:
-                forgo(wait)
-            except BaseException as exc:
-                PyErr_SetObject(type(exc), exc)
-                PyErr_WriteUnraisable(wait)
+        try:
+            forgo_grant(wait)
+        except BaseException as exc:
+            PyErr_SetObject(type(exc), exc)
+            PyErr_WriteUnraisable(wait)
     return 0
 
 
@@ -615,6 +603,10 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
             unlist_fiber(<Fiber>fiber)
     hub.turn = 0
     hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current or g is heir}
+    if hub.raw_interrupts is not None:
+        keeper.append(hub.raw_interrupts)
+        hub.raw_interrupts = {
+            g: held for g, held in hub.raw_interrupts.items() if g is current or g is heir} or None
     hub.join_waits = [wait for wait in hub.join_waits
                       if heir is not None and wait.generation == hub.generation]
     return pass_grants_on(granted)

@@ -4,19 +4,10 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
-from treadle._core.clock cimport nanoseconds, now, time_in
+from treadle._core.clock cimport nanoseconds, time_in
+from treadle._core.delivery cimport interrupt, withdraw
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
-from treadle._core.hub cimport (
-    Hub,
-    Wait,
-    cancel_timer,
-    current_greenlet,
-    get_hub,
-    interrupt,
-    run_callback,
-    set_timer,
-    wait_of,
-)
+from treadle._core.hub cimport cancel_timer, current_greenlet, get_hub, run_callback, set_timer
 from treadle._core.methods cimport foreign, is_a
 from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timers cimport treadle_timer
@@ -46,7 +37,10 @@ cdef class Timeout(BaseException):
     @property
     def pending(self):
         """Whether the timeout is started and neither expired nor cancelled."""
-        return self.timer != NULL or self.held
+        return self.timer != NULL or self.is_held()
+
+    cdef bint is_held(self) noexcept:
+        return self.held is not None and not self.held.is_over
 
     @cython.binding(True)
     def start(self):
@@ -58,7 +52,7 @@ cdef class Timeout(BaseException):
         if not is_a(self, Timeout):
             raise foreign(self, "Timeout")
         cdef int64_t ns
-        if self.timer != NULL or self.held:
+        if self.timer != NULL or self.is_held():
             raise AssertionError(f"{self!r} is already started; cancel() it before starting again")
         ns = nanoseconds(self.seconds)
         if ns < 0:
@@ -93,20 +87,18 @@ cdef class Timeout(BaseException):
             self.disarm()
             cancel_timer(self.hub, timer)
             self.target = None
-        self.held = False
+        if self.held is not None:
+            withdraw(self.held)
+            self.held = None
 
     def close(self):
         """Cancel the timeout, as :meth:`cancel` does."""
         self.cancel()
 
-    cdef int postpone(self) except -1:
-        if self.timer == NULL and not self.held:
-            self.start_after(0)
-        return 0
-
     cdef int start_after(self, int64_t ns) except -1:
         self.hub = get_hub()
         self.target = current_greenlet()
+        self.number = self.hub.shields
         self.timer = set_timer(self.hub, time_in(ns), self, timeout_expired)
         if not self.counts:
             self.hub.unref_timers += 1
@@ -121,7 +113,7 @@ cdef class Timeout(BaseException):
         target, self.target = self.target, None
         try:
             if type(self)._on_expiration is Timeout._on_expiration:
-                interrupt(self.hub, target, self.to_raise())
+                self.held = interrupt(self.hub, target, self.to_raise(), self.number)
             else:
                 run_callback(self.hub, self._on_expiration, (target, self.to_raise()))
         except RuntimeError:
@@ -140,10 +132,10 @@ cdef class Timeout(BaseException):
         """Raise *ex* in *prev_greenlet*. The hub calls this only if a subclass overrides it."""
         if self.hub is None:
             raise RuntimeError(f"{self!r} has not begun")
-        interrupt(self.hub, prev_greenlet, ex)
+        self.held = interrupt(self.hub, prev_greenlet, ex, self.number)
 
     def __enter__(self):
-        if self.timer == NULL and not self.held:
+        if not self.pending:
             self.start()
         return self
 
@@ -168,16 +160,6 @@ cdef class Timeout(BaseException):
         return f"{self.seconds} second{plural}: {self.exception}"
 
 
-cdef int expire_held(Wait wait) except -1:
-    cdef Timeout timeout
-    held, wait.value = wait.value, None
-    for timeout in held:
-        if timeout.held:  # it was not cancelled
-            timeout.held = False
-            timeout.start_after(0)
-    return 0
-
-
 cdef bint forget_timeout(PyObject *obj, greenlet current, greenlet heir) noexcept:
     cdef Timeout self = <Timeout>obj
     if self.target is current or self.target is heir:
@@ -191,16 +173,5 @@ abandon_timers(timeout_expired, forget_timeout)
 
 cdef void timeout_expired(PyObject *obj) noexcept:
     cdef Timeout timeout = <Timeout>obj
-    cdef Wait wait = wait_of(timeout.hub, timeout.target)
-    if wait is not None and wait.shielded:
-        timeout.disarm()
-        timeout.held = True
-        wait.value = [timeout] if wait.value is None else [*wait.value, timeout]
-        return
-    if wait is not None and (wait.settled or wait.exc is not None):
-        # Stay pending, so that it can be cancelled, until the call has returned or raised what came
-        # first.
-        timeout.timer = set_timer(timeout.hub, now() + 1, timeout, timeout_expired)
-        return
     timeout.disarm()
     timeout.expire()

@@ -1,7 +1,16 @@
 from cpython.object cimport PyObject
 
-from treadle._core.hub cimport Wait
+from libc.stdint cimport int64_t
 
+from treadle._core.hub cimport Reason, Wait
+
+# Declare that forgo() passes on what was granted to a Wait with this reason. It is called when the
+# greenlet does not take that, because an exception ended the wait, or because a fork or the end of a
+# thread has left the greenlet behind. Call grants_pass_on() only while a module is initialized.
+ctypedef int (*treadle_forgo)(Wait wait) except -1
+cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept
+# Pass on what was granted to `wait`, if that kind of wait is given anything.
+cdef int forgo_grant(Wait wait) except -1
 
 cdef class WaitQueue:
     """Waits, in the order in which they are to be served."""
@@ -17,3 +26,12 @@ cdef class WaitQueue:
     cdef Wait grant(self)
     # The same for the last wait, which then runs before all that is ready in its hub.
     cdef Wait grant_last_urgently(self)
+
+
+# Wait in `queue`, if `wait` is in none and was not granted yet, at most `timeout` nanoseconds (-1: no limit), and
+# return whether it was granted. If an exception ends the wait, what was granted is passed on.
+cdef bint park_in(WaitQueue queue, Wait wait, int64_t timeout) except -1
+
+cdef inline void leave_queue(Wait wait) noexcept:
+    if wait.queue is not None:
+        (<WaitQueue>wait.queue).remove(wait)

@@ -3,7 +3,37 @@
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from treadle._core.hub cimport Wait, unpark, unpark_first
+from libc.stdint cimport int64_t
+
+from treadle._core.hub cimport ON_GROUP, WAIT_NEW, Reason, Wait, park, unpark, unpark_first
+
+
+# By reason; NULL for waits that are given nothing.
+cdef treadle_forgo[ON_GROUP + 1] forgo_functions
+
+
+cdef void grants_pass_on(Reason reason, treadle_forgo forgo) noexcept:
+    forgo_functions[<int>reason] = forgo
+
+
+cdef int forgo_grant(Wait wait) except -1:
+    cdef treadle_forgo forgo = forgo_functions[<int>wait.reason]
+    return 0 if forgo == NULL else forgo(wait)
+
+
+cdef bint park_in(WaitQueue queue, Wait wait, int64_t timeout) except -1:
+    if wait.queue is None and wait.state == WAIT_NEW:
+        queue.append(wait)
+    try:
+        park(wait, timeout)
+    except:
+        leave_queue(wait)
+        if wait.granted:
+            forgo_grant(wait)
+        raise
+    if not wait.granted:
+        leave_queue(wait)
+    return wait.granted
 
 
 cdef class WaitQueue:

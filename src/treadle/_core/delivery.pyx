@@ -1,0 +1,361 @@
+"""Raising exceptions in greenlets: kills, timeouts, cancelled scopes, and what signal handlers raise.
+
+All of them come by one way, and only while a greenlet waits. What cannot end a wait now is held and
+raised at the greenlet's next wait, before that begins. HACKING.md has the order of precedence.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_Fetch, PyErr_Restore
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+from libc.stdint cimport uint64_t
+
+from treadle._core.greenlet_api cimport (
+    PyGreenlet_ACTIVE,
+    PyGreenlet_Import,
+    PyGreenlet_Throw,
+    greenlet,
+)
+from treadle._core.hub cimport (
+    HUB_CLOSED,
+    WAIT_DONE,
+    WAIT_PARKED,
+    DeliveryFunctions,
+    Fiber,
+    Hub,
+    Wait,
+    current_greenlet,
+    get_hub,
+    get_hub_if_exists,
+    move,
+    run_callback,
+    set_delivery_functions,
+    unpark,
+    unpark_first,
+    unpark_with,
+    wait_of,
+)
+
+from treadle.exceptions import LoopExit
+
+cdef extern from "Python.h":
+    int PyErr_GivenExceptionMatches(PyObject *given, PyObject *exc) noexcept
+    void PyErr_NormalizeException(PyObject **type, PyObject **value, PyObject **tb)
+    int PyException_SetTraceback(object exc, object tb) except -1
+
+PyGreenlet_Import()
+
+
+cdef class Scope:
+
+    cdef object error(self):
+        raise NotImplementedError(f"{type(self).__name__} has no error")
+
+    cdef int holds_back(self) except -1:
+        return 0
+
+
+@cython.final
+cdef class Held:
+    pass
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Interrupts:
+
+    cdef object take_due(self):
+        cdef Held first
+        cdef Scope scope
+        if self.urgent is not None:
+            exc = self.urgent.pop(0)
+            if not self.urgent:
+                self.urgent = None
+            self.delivered = exc
+            return exc
+        if self.held is not None:
+            first = self.first_held()
+            if first is not None:
+                self.held.remove(first)
+                if not self.held:
+                    self.held = None
+                first.is_over = True
+                self.delivered = first.exc
+                return first.exc
+        scope = self.cancelled()
+        return None if scope is None else scope.error()
+
+    cdef Held first_held(self):
+        cdef Held each
+        if self.held is None:
+            return None
+        if any_over(self.held):
+            self.held = [each for each in self.held if not each.is_over] or None
+            if self.held is None:
+                return None
+        for each in self.held:
+            if self.shield is None or self.shield.shielded_since <= each.number:
+                return each
+        return None
+
+    cdef Scope cancelled(self):
+        cdef Scope found = None, scope = self.scope
+        while scope is not None:
+            if scope.is_cancelled:
+                found = scope
+            if scope.shields:
+                break
+            scope = scope.parent
+        return found
+
+    cdef int find_shield(self, greenlet owner) except -1:
+        cdef Scope scope = self.scope
+        while scope is not None and not scope.shields and scope.owner is owner:
+            scope = scope.parent
+        self.shield = scope if scope is not None and scope.owner is owner else None
+        return 0
+
+    cdef bint is_idle(self):
+        return (self.urgent is None and self.held is None and self.scope is None and self.firm == 0
+                and self.group is None)
+
+
+cdef bint any_over(list held) noexcept:
+    cdef Held each
+    for each in held:
+        if each.is_over:
+            return True
+    return False
+
+
+cdef Interrupts interrupts_of(Hub hub, greenlet target):
+    if isinstance(target, Fiber):
+        return (<Fiber>target).interrupts
+    if target is hub.main:
+        return hub.main_interrupts
+    return None if hub.raw_interrupts is None else hub.raw_interrupts.get(target)
+
+
+cdef Interrupts own_interrupts(Hub hub, greenlet target):
+    cdef Interrupts interrupts = interrupts_of(hub, target)
+    cdef Interrupts own
+    if interrupts is not None and not interrupts.is_common:
+        return interrupts
+    own = Interrupts.__new__(Interrupts)
+    if interrupts is not None:
+        own.scope, own.group, own.adopter = interrupts.scope, interrupts.group, interrupts.adopter
+    keep_interrupts(hub, target, own)
+    return own
+
+
+cdef int keep_interrupts(Hub hub, greenlet target, Interrupts interrupts) except -1:
+    if isinstance(target, Fiber):
+        (<Fiber>target).interrupts = interrupts
+    elif target is hub.main:
+        hub.main_interrupts = interrupts
+    elif interrupts is not None:
+        if hub.raw_interrupts is None:
+            hub.raw_interrupts = {}
+        hub.raw_interrupts[target] = interrupts
+    elif hub.raw_interrupts is not None:
+        hub.raw_interrupts.pop(target, None)
+        if not hub.raw_interrupts:
+            hub.raw_interrupts = None
+    return 0
+
+
+cdef int drop_idle(Hub hub, greenlet target, Interrupts interrupts) except -1:
+    if interrupts.is_idle():
+        keep_interrupts(hub, target, None)
+    return 0
+
+
+# ---------------------------------------------------------------- from others
+
+cdef Held interrupt(Hub hub, greenlet target, object exc, uint64_t number=0):
+    cdef Wait wait = wait_of(hub, target)
+    cdef Interrupts interrupts = interrupts_of(hub, target)
+    cdef Held held
+    if hub.state == HUB_CLOSED:
+        raise RuntimeError(f"{target!r} will never run again: its {hub!r} is closed")
+    if wait is not None and not wait.shielded and (
+            interrupts is None or interrupts.shield is None
+            or interrupts.shield.shielded_since <= number) and unpark_with(wait, exc):
+        if interrupts is not None and not interrupts.is_common:
+            interrupts.delivered = exc
+        return None
+    held = Held.__new__(Held)
+    held.exc, held.number = exc, number
+    interrupts = own_interrupts(hub, target)
+    if interrupts.held is None:
+        interrupts.held = []
+    interrupts.held.append(held)
+    if interrupts.shield is not None and interrupts.shield.shielded_since > number:
+        interrupts.shield.holds_back()
+    if wait is None:
+        run_callback(hub, deliver, (target,))
+    return held
+
+
+cdef int interrupt_main(Hub hub, object exc) except -1:
+    cdef Wait wait = wait_of(hub, hub.principal)
+    if wait is not None and not wait.settled and wait.exc is None and lets_in(wait, exc):
+        wait.exc = exc
+        if unpark_first(wait):
+            return 0
+        wait.exc = None
+    return hub.interrupt_principal(exc)
+
+
+cdef int interrupt_principal(Hub hub, object exc) except -1:
+    cdef Wait wait = wait_of(hub, hub.principal)
+    cdef Interrupts interrupts
+    if hub.state == HUB_CLOSED:
+        raise RuntimeError(f"{hub.principal!r} will never run again: its {hub!r} is closed")
+    if wait is not None and lets_in(wait, exc) and unpark_with(wait, exc):
+        return 0
+    interrupts = own_interrupts(hub, hub.principal)
+    if interrupts.urgent is None:
+        interrupts.urgent = []
+    interrupts.urgent.append(exc)
+    if wait is None:
+        run_callback(hub, deliver, (hub.principal,))
+    return 0
+
+
+cdef bint lets_in(Wait wait, object exc):
+    """Return whether an exception for the principal may end *wait*."""
+    return not wait.shielded or PyErr_GivenExceptionMatches(<PyObject *>exc, <PyObject *>LoopExit)
+
+
+def deliver(greenlet target not None):
+    """Raise what is held for *target* now, in its hub, if that is suspended. It may run any code."""
+    cdef Hub hub = get_hub()
+    cdef Interrupts interrupts = interrupts_of(hub, target)
+    if interrupts is None:
+        return
+    if wait_of(hub, target) is not None:
+        deliver_held(hub, target)
+    elif PyGreenlet_ACTIVE(target) and interrupts.firm == 0:
+        exc = interrupts.take_due()
+        drop_idle(hub, target, interrupts)
+        if isinstance(exc, type):
+            PyGreenlet_Throw(target, exc, None, None)
+        elif exc is not None:
+            PyGreenlet_Throw(target, type(exc), exc, exc.__traceback__)
+
+
+cdef int deliver_held(Hub hub, greenlet target) except -1:
+    cdef Interrupts interrupts = interrupts_of(hub, target)
+    cdef Wait wait = wait_of(hub, target)
+    cdef Scope scope
+    cdef Held first
+    if interrupts is None or wait is None or wait.shielded or wait.generation != hub.generation:
+        return 0
+    if interrupts.urgent is not None:
+        if unpark_with(wait, interrupts.urgent[0]):
+            interrupts.take_due()
+        return 0
+    first = interrupts.first_held()
+    if first is not None:
+        if unpark_with(wait, first.exc):
+            interrupts.take_due()
+        return 0
+    scope = interrupts.cancelled()
+    return 0 if scope is None else cancel_wait(hub, target, scope)
+
+
+cdef int cancel_wait(Hub hub, greenlet target, Scope scope) except -1:
+    cdef Wait wait = wait_of(hub, target)
+    if (wait is None or wait.state != WAIT_PARKED or not wait.entered or wait.settled or wait.shielded
+            or wait.exc is not None):
+        return 0  # the next wait raises it
+    wait.exc = scope
+    wait.by_scope = True
+    if not unpark(wait):
+        wait.exc = None
+        wait.by_scope = False
+    return 0
+
+
+# ---------------------------------------------------------------- in the greenlet itself
+
+cdef int before_wait(Wait wait) except -1:
+    """Raise what is due in the greenlet that is about to park."""
+    cdef Interrupts interrupts = interrupts_of(wait.hub, wait.waiter)
+    if interrupts is None:
+        return 0
+    if interrupts.firm:
+        wait.shielded = True
+    if wait.settled or wait.shielded:
+        return 0
+    exc = interrupts.take_due()
+    if exc is None:
+        return 0
+    drop_idle(wait.hub, wait.waiter, interrupts)
+    move(wait, WAIT_DONE)
+    raise exc
+
+
+cdef bint held_error(Wait wait) except -1:
+    """Hold the error that is set, if nothing may end *wait*; return False if that is a LoopExit."""
+    cdef PyObject *type
+    cdef PyObject *value
+    cdef PyObject *tb
+    cdef Interrupts interrupts
+    PyErr_Fetch(&type, &value, &tb)
+    if PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
+        PyErr_Restore(type, value, tb)
+        return False
+    PyErr_NormalizeException(&type, &value, &tb)
+    interrupts = own_interrupts(wait.hub, wait.waiter)
+    if interrupts.urgent is None:
+        interrupts.urgent = []
+    interrupts.urgent.append(<object>value)
+    Py_XDECREF(type)
+    Py_XDECREF(value)
+    Py_XDECREF(tb)
+    return True
+
+
+cdef object error_of(Wait wait):
+    """Return what a wait raises that a cancelled scope has ended."""
+    cdef Interrupts interrupts = interrupts_of(wait.hub, wait.waiter)
+    cdef Scope scope = None if interrupts is None else interrupts.cancelled()
+    return (<Scope>wait.exc if scope is None else scope).error()
+
+
+cdef int raise_due() except -1:
+    cdef Hub hub = get_hub_if_exists()
+    cdef greenlet current = current_greenlet()
+    cdef Interrupts interrupts = None if hub is None else interrupts_of(hub, current)
+    if interrupts is None or interrupts.firm:
+        return 0
+    exc = interrupts.take_due()
+    drop_idle(hub, current, interrupts)
+    if exc is not None:
+        raise exc
+    return 0
+
+
+cdef Interrupts begin_firm_shield():
+    cdef Hub hub = get_hub_if_exists()
+    cdef Interrupts interrupts
+    if hub is None:
+        return None  # a native thread, which nothing interrupts
+    interrupts = own_interrupts(hub, current_greenlet())
+    interrupts.firm += 1
+    return interrupts
+
+
+cdef int end_firm_shield(Interrupts interrupts) except -1:
+    if interrupts is None:
+        return 0
+    interrupts.firm -= 1
+    return drop_idle(get_hub(), current_greenlet(), interrupts)
+
+
+cdef DeliveryFunctions functions
+functions.before_wait, functions.held_error, functions.error_of = before_wait, held_error, error_of
+functions.interrupt_main, functions.interrupt_principal = interrupt_main, interrupt_principal
+set_delivery_functions(functions)
