@@ -9,7 +9,7 @@ import pytest
 
 from treadle.testing import run
 
-from . import programs
+from . import listing, programs
 from .interpreter import Broken, Execution
 from .model import World
 from .programs import Block
@@ -62,8 +62,8 @@ def failure_of(check: Callable[[Block], str | None], program: Block) -> str | No
 def report(check: Callable[[Block], str | None], program: Block, seed: int) -> str:
     small = programs.shrunk(program, lambda less: failure_of(check, less) is not None)
     return (
-        f"seed {seed}\n{programs.text(small)}\n{failure_of(check, small)}\n"
-        f"To run it again: failure_of({check.__name__}, PROGRAM)"
+        f"seed {seed}: {failure_of(check, small)}\n\n{listing.script(small)}\n"
+        f"To run it again: failure_of({check.__name__}, {programs.text(small)})"
     )
 
 
