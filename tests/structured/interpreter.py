@@ -167,14 +167,13 @@ class Execution:
         if node.limit is not None:
             kwargs["limit"] = node.limit
         group = self.groups[node.id] = treadle.TaskGroup(**kwargs)
-        scope = self.name(group.cancel_scope, node.id)
         self.children[node.id] = []
         current, outer = self.current, self.adopters[self.current]
         self.adopting[node.id] = self.adopters[current] = node.id if node.adopt else outer
         left = inner = None
         try:
             with group:
-                self.open[node.id] = scope
+                self.open[node.id] = self.name(group.cancel_scope, node.id)
                 try:
                     self.block(node.body)
                 except BaseException as exc:
@@ -184,7 +183,7 @@ class Execution:
             left = exc
             raise
         finally:
-            del self.open[node.id]
+            scope = self.open.pop(node.id)
             self.adopters[current] = outer
             self.seen["scope", node.id] = scope.cancelled, scope.caught
             self.check_left(node.id, group, inner, left)
@@ -211,7 +210,14 @@ class Execution:
             group, self.adopters[node.id] = self.groups[node.group], self.adopting[node.group]
             if node.how == "start":
                 self.starting[node.id] = node.group
-                value: int = group.start(self.main, node.id, node.body)
+                try:
+                    value: int = group.start(self.main, node.id, node.body)
+                except BaseException as exc:
+                    # If this was interrupted, the greenlet has ended as a child of the group.
+                    own = exc is self.failures.get(node.id)
+                    if self.starting.pop(node.id, None) and node.id in self.greenlets and not own:
+                        self.children[node.group].append(node.id)
+                    raise
                 return value
             greenlet, parent = group.spawn(self.main, node.id, node.body), node.group
         else:
@@ -238,7 +244,8 @@ class Execution:
     def started(self, node: programs.Started) -> None:
         current = self.current
         treadle.started(current)
-        self.children[self.starting[current]].append(current)
+        if current in self.starting:
+            self.children[self.starting.pop(current)].append(current)
 
     def get(self, node: programs.Get) -> Any:
         if node.target not in self.greenlets:

@@ -181,13 +181,14 @@ class World:
                 while due:
                     due.pop(self.pick(len(due)))()
             self.press_shields()
-            for task in self.tasks.values():
-                if task.state == PARKED and task.wait.until() and not self.delays():
-                    self.wake(task, None)
+            self.wake_done(bool(self.ready))
 
-    def delays(self) -> bool:
-        """Whether a greenlet hears of something only after another has run."""
-        return bool(self.source and self.ready and self.source.random() < 0.5)
+    def wake_done(self, may_be_later: bool = True) -> None:
+        """Wake those whose wait is over; some may hear of that only after others have run."""
+        for task in self.tasks.values():
+            later = may_be_later and self.source is not None and self.source.random() < 0.5
+            if task.state == PARKED and task.wait.until() and not later:
+                self.wake(task, None)
 
     def pick(self, number: int) -> int:
         return self.source.randrange(number) if self.source and number > 1 else 0
@@ -241,6 +242,7 @@ class World:
                 task.raises = task.due()
 
     def poke_all(self) -> None:
+        self.wake_done()
         for task in list(self.tasks.values()):
             if task.state == PARKED:
                 self.poke(task)
@@ -250,6 +252,7 @@ class World:
             self.end(task, None, edge.exc)
         elif task.state != ENDED:
             task.edges.append(edge)
+            self.wake_done()
             self.poke(task)
 
     def cancel(self, scope: Scope, reason: str | None, source: Task | None) -> None:
@@ -305,7 +308,8 @@ class World:
     def end(self, task: Task, value: Any, exc: BaseException | None) -> None:
         begun = task.state != FRESH
         task.state, task.exception = ENDED, exc
-        self.seen["end", task.id] = self.now if begun else None, self.shape(exc)
+        if begun or not task.hidden:
+            self.seen["end", task.id] = self.now if begun else None, self.shape(exc)
         if isinstance(exc, GreenletExit):
             value, task.exception = exc, None
         task.value = value
@@ -428,14 +432,14 @@ class World:
         except BaseException as error:
             exc = error
             group.failed(exc)
-            self.cancel(scope, None, None)
+            self.cancel(scope, None, owner)
         while group.children:
             try:
                 yield Wait(lambda: not group.children, held=exc is not None)
             except BaseException as error:
                 exc = error
                 group.failed(exc)
-                self.cancel(scope, None, None)
+                self.cancel(scope, None, owner)
         owner.adopter, group.open = outer, False
         failures = group.failures
         left = scope.pass_on(exc)
@@ -464,6 +468,9 @@ class World:
             try:
                 yield Wait(lambda: task.started or task.ended)
             except BaseException:
+                if task.started:
+                    raise
+                task.awaited = False
                 self.post(task, Edge(GreenletExit()))
                 while not task.ended:
                     yield Wait(lambda: task.ended, held=True)
@@ -492,8 +499,8 @@ class World:
         yield from self.grouped(group, steps())
         if group.races:
             tasks = [group.winner] if group.winner else []
-        if group.lost and not tasks:
-            raise BaseExceptionGroup("", group.lost)
+            if not tasks:
+                raise BaseExceptionGroup("", group.lost) if group.lost else ValueError()
         return [self.told(task) for task in tasks]
 
     def told(self, task: Task) -> Any:
@@ -501,9 +508,8 @@ class World:
 
     def do_started(self, node: programs.Started) -> Steps:
         task = self.current
-        if not task.awaited or task.started:
-            raise RuntimeError
-        task.awaited, task.started = False, True
+        if task.awaited:
+            task.awaited, task.started = False, True
         return
         yield
 
