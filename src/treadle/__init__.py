@@ -22,6 +22,15 @@ from treadle.greenlet import (
 from treadle.hub import Hub, get_hub, idle, iwait, reinit, sleep, wait
 from treadle.hub import signal as signal_handler
 from treadle.os import fork
+from treadle.scopes import (
+    Cancelled,
+    CancelScope,
+    checkpoint,
+    fail_after,
+    move_on_after,
+    shield,
+)
+from treadle.taskgroup import TaskGroup, gather, race, started
 from treadle.timeout import Timeout, with_timeout
 
 if TYPE_CHECKING:
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from treadle import pywsgi as pywsgi
     from treadle import queue as queue
     from treadle import resolver as resolver
+    from treadle import scopes as scopes
     from treadle import select as select
     from treadle import selectors as selectors
     from treadle import server as server
@@ -47,6 +57,7 @@ if TYPE_CHECKING:
     from treadle import socket as socket
     from treadle import ssl as ssl
     from treadle import subprocess as subprocess
+    from treadle import taskgroup as taskgroup
     from treadle import thread as thread
     from treadle import threading as threading
     from treadle import threadpool as threadpool
@@ -88,12 +99,18 @@ class VersionInfo(NamedTuple):
 version_info: VersionInfo = VersionInfo(0, 1, 0, "final", 0)
 
 __all__ = [
+    "CancelScope",
+    "Cancelled",
     "Greenlet",
     "GreenletExit",
     "Hub",
+    "TaskGroup",
     "Timeout",
+    "checkpoint",
     "config",
+    "fail_after",
     "fork",
+    "gather",
     "get_hub",
     "getcurrent",
     "getswitchinterval",
@@ -102,13 +119,17 @@ __all__ = [
     "joinall",
     "kill",
     "killall",
+    "move_on_after",
+    "race",
     "reinit",
     "setswitchinterval",
+    "shield",
     "signal_handler",
     "sleep",
     "spawn",
     "spawn_later",
     "spawn_raw",
+    "started",
     "version_info",
     "wait",
     "with_timeout",
@@ -118,9 +139,9 @@ __all__ = [
 _MODULES = frozenset(
     (
         *("core", "event", "events", "fileobject", "futures", "greenlet", "hub", "local", "lock"),
-        *("monkey", "os", "pool", "pywsgi", "queue", "resolver", "select", "selectors", "server"),
-        *("signal", "socket", "ssl", "subprocess", "thread", "threading", "threadpool", "time"),
-        *("timeout", "util", "websocket"),
+        *("monkey", "os", "pool", "pywsgi", "queue", "resolver", "scopes", "select", "selectors"),
+        *("server", "signal", "socket", "ssl", "subprocess", "taskgroup", "thread", "threading"),
+        *("threadpool", "time", "timeout", "util", "websocket"),
     )
 )
 

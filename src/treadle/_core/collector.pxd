@@ -8,3 +8,5 @@ cdef class Collector:
     cdef Py_ssize_t wanted           # how many `ready` must hold to wake the waiter
     # Add an object that is ready. Never switches or runs Python.
     cdef int add(self, object source) except -1
+    # For task groups: take a greenlet that is about to start as a child.
+    cdef int adopt(self, object child) except -1

@@ -18,6 +18,9 @@ cdef class Collector:
             unpark(self.wait)
         return 0
 
+    cdef int adopt(self, object child) except -1:
+        return 0
+
     def __call__(self, source):
         """Add *source*, which is ready: objects call this as a link."""
         self.add(source)

@@ -7,11 +7,36 @@ from treadle._core.timers cimport treadle_timer
 from treadle._core.wait_queue cimport WaitQueue
 
 
+cdef extern from "Python.h":
+    ctypedef struct PyCodeObject:
+        pass
+
+cdef struct Place:
+    PyCodeObject *code
+    int instruction
+
+
 cdef enum Life:
     FRESH        # not started, or started and not yet begun
     RUNNING
     FINISHED     # returned, or ended by GreenletExit, or killed before it began
     FAILED
+
+
+# How many task groups adopt the greenlets that are started inside them.
+cdef Py_ssize_t adopting_groups
+
+
+cdef class CallerStack:
+    """The stack of a greenlet's spawner, innermost frame first; frames() computes the lines."""
+    cdef Place *places
+    cdef int depth
+
+    cdef object frames(self)
+
+cdef CallerStack caller_stack(Py_ssize_t limit)
+
+cpdef object new_greenlet(cls, tuple args, dict kwargs)
 
 
 cdef class Failure:
@@ -48,6 +73,7 @@ cdef class Greenlet(Fiber):
     cdef int finish(self, object result) except -1
     cdef int fail(self, object exc) except -1
     cdef int end(self, Life life, object result) except -1
+    cdef object group(self)
     cdef bint is_awaited(self) noexcept
     cdef int observe(self) except -1
     cdef int settle_before_start(self, object exception) except -1

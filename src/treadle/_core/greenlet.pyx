@@ -18,7 +18,7 @@ from treadle._core.aside cimport begin_tracing, tracing_for_thread, tracing_here
 from treadle._core.clock cimport nanoseconds, time_in
 from treadle._core.collector cimport Collector
 from treadle._core.context cimport inherited_context
-from treadle._core.delivery cimport interrupt
+from treadle._core.delivery cimport Interrupts, interrupt, interrupts_of
 from treadle._core.greenlet_api cimport (
     PyGreenlet_Import,
     PyGreenlet_SetParent,
@@ -55,8 +55,6 @@ cdef extern from "Python.h":
     PyObject *call_object "PyObject_Call"(PyObject *f, PyObject *args, PyObject *kwargs) noexcept
     PyObject *get_attribute "PyObject_GetAttrString"(PyObject *o, const char *name) noexcept
     ctypedef struct PyFrameObject:
-        pass
-    ctypedef struct PyCodeObject:
         pass
     PyFrameObject *PyEval_GetFrame() noexcept                      # borrowed
     PyFrameObject *PyFrame_GetBack(PyFrameObject *frame) noexcept  # new
@@ -111,6 +109,17 @@ cdef int inherit_all(Fiber new) except -1:
 cdef int begin_inherited_tracing(Fiber current) except -1:
     tracing, current.tracing = current.tracing, None
     return begin_tracing(tracing)
+
+
+cdef Py_ssize_t adopting_groups = 0
+
+
+cdef int be_adopted(Greenlet child) except -1:
+    """Make *child* a child of the task group that adopts what the current greenlet starts."""
+    cdef Interrupts interrupts = interrupts_of(child.hub, current_greenlet())
+    if interrupts is None or interrupts.adopter is None or child.group() is not None:
+        return 0
+    return (<Collector>interrupts.adopter).adopt(child)
 
 
 cdef set on_spawn = set()
@@ -239,6 +248,8 @@ cdef class Greenlet(Fiber):
 
     cdef int begin(self) except -1:
         if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
+            if adopting_groups:
+                be_adopted(self)
             schedule_start(self.hub, self)
         return 0
 
@@ -342,6 +353,7 @@ cdef class Greenlet(Fiber):
     cdef int fail(self, object exc) except -1:
         cdef Failure failure
         cdef bint awaited = self.is_awaited()
+        cdef bint has_group = self.group() is not None
         if isinstance(exc, GreenletExit):
             # It is the value of the greenlet. With its traceback, it would keep all frames alive.
             PyException_SetTraceback(exc, None)
@@ -349,7 +361,7 @@ cdef class Greenlet(Fiber):
         failure = Failure()
         failure.exception, failure.traceback = exc, exc.__traceback__
         self.end(FAILED, failure)
-        if not awaited or report_awaited or not isinstance(exc, Exception):
+        if not has_group and (not awaited or report_awaited or not isinstance(exc, Exception)):
             # The report may run any code and may block. It names the function and its arguments,
             # so they are dropped only afterwards.
             self.hub.report(self, exc)
@@ -363,6 +375,7 @@ cdef class Greenlet(Fiber):
     cdef int end(self, Life life, object result) except -1:
         self.life = life
         unlist_fiber(self)
+        self.interrupts = None
         self.result = result
         return self.notify()
 
@@ -370,6 +383,10 @@ cdef class Greenlet(Fiber):
         self.observed = True
         left_to_others.pop(id(self), None)
         return 0
+
+    cdef object group(self):
+        """Return the task group that the greenlet is a child of, or None."""
+        return None if self.interrupts is None else (<Interrupts>self.interrupts).group
 
     cdef bint is_awaited(self) noexcept:
         """Return whether a greenlet waits in get(), which will raise what this one raised."""
@@ -657,19 +674,10 @@ class SpawningFrame:
         self.f_code, self.f_lineno, self.f_back = code, line, back
 
 
-cdef struct Place:
-    PyCodeObject *code
-    int instruction
-
-
 @cython.final
 @cython.no_gc  # code objects refer to no greenlet
 @cython.freelist(256)
 cdef class CallerStack:
-    """The stack of a greenlet's spawner, innermost frame first; frames() computes the lines."""
-
-    cdef Place *places
-    cdef int depth
 
     def __dealloc__(self):
         cdef int i

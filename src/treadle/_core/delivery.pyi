@@ -1,0 +1,13 @@
+from typing import final
+
+from greenlet import greenlet
+
+class Scope: ...
+
+@final
+class Held: ...
+
+@final
+class Interrupts: ...
+
+def deliver(target: greenlet) -> None: ...

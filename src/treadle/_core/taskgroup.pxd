@@ -1,0 +1,41 @@
+from treadle._core.collector cimport Collector
+from treadle._core.delivery cimport Interrupts
+from treadle._core.greenlet cimport Greenlet
+from treadle._core.hub cimport Hub, Wait
+from treadle._core.locks cimport Semaphore
+from treadle._core.scopes cimport CancelScope
+
+
+cdef class Start:
+    """A child that TaskGroup.start() waits for."""
+    cdef Wait wait
+    cdef object value
+    cdef bint is_over                # the child has called started(), or has ended
+    cdef bint has_begun              # it has called started()
+
+    cdef int end(self) except -1
+
+
+cdef class TaskGroup(Collector):
+    cdef readonly CancelScope cancel_scope
+    cdef readonly object name
+    cdef dict children               # those that have not ended; where each was spawned, a CallerStack
+    cdef dict starting               # those that have not called started() yet, each with its Start
+    cdef Interrupts common           # what all children begin with
+    cdef Semaphore places            # None: there is no limit
+    cdef Hub hub
+    cdef unsigned int generation     # the hub's, when the group was entered
+    cdef object outer_adopter
+    cdef object body                 # the exception that has left the body, or has ended the wait at its end
+    cdef Py_ssize_t before           # how many children had failed by then
+    cdef bint adopts
+    cdef bint is_over
+
+    cdef int check_open(self) except -1
+    cdef Greenlet new_child(self, tuple args, dict kwargs)
+    cdef int fail_by_body(self, object exc) except -1
+    cdef int wait_for_children(self) except -1
+    cdef int forget_left(self) except -1
+    cdef int close(self) except -1
+    cdef list failures(self, object body)
+    cdef str title(self)

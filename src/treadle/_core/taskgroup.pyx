@@ -1,0 +1,333 @@
+"""Task groups: blocks that end when all greenlets have ended that were spawned in them."""
+
+from treadle._core.collector cimport Collector
+from treadle._core.delivery cimport (
+    Interrupts,
+    begin_firm_shield,
+    end_firm_shield,
+    interrupts_of,
+    own_interrupts,
+)
+cimport treadle._core.greenlet as core_greenlet
+from treadle._core.greenlet cimport (
+    FAILED,
+    CallerStack,
+    Failure,
+    Greenlet,
+    caller_stack,
+    new_greenlet,
+)
+from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.hub cimport (
+    ON_GROUP,
+    Fiber,
+    Hub,
+    Wait,
+    current_greenlet,
+    get_hub_if_exists,
+    new_wait,
+    park,
+    unpark,
+)
+from treadle._core.locks cimport Semaphore
+from treadle._core.scopes cimport CancelScope
+
+from greenlet import GreenletExit
+
+from treadle._core import scopes
+
+PyGreenlet_Import()
+
+# The class of the greenlets that groups spawn; treadle.taskgroup sets it.
+greenlet_class = None
+
+
+cdef class TaskGroup(Collector):
+    """TaskGroup(limit=None, *, name=None, adopt=False)\n--\n
+    The compiled part of :class:`treadle.taskgroup.TaskGroup`.
+    """
+
+    def __init__(self, limit=None, *, name=None, adopt=False):
+        if limit is not None and limit < 1:
+            raise ValueError(f"a task group has places for one greenlet at least, not for {limit!r}")
+        self.places = None if limit is None else Semaphore(limit)
+        self.name = name
+        self.adopts = adopt
+
+    def __enter__(self):
+        cdef Interrupts interrupts, common
+        if self.hub is not None:
+            raise RuntimeError(f"{self!r} was entered before; make another one")
+        scope = <CancelScope>scopes.public_class()
+        scope.enter()
+        self.cancel_scope, self.hub, self.generation = scope, scope.hub, scope.hub.generation
+        self.children = scope.children = {}
+        interrupts = own_interrupts(self.hub, scope.owner)
+        self.outer_adopter = interrupts.adopter
+        if self.adopts:
+            interrupts.adopter = self
+            core_greenlet.adopting_groups += 1
+        common = self.common = Interrupts.__new__(Interrupts)
+        common.scope, common.group, common.adopter = scope, self, interrupts.adopter
+        common.is_common = True
+        return self
+
+    def __exit__(self, typ, value, tb):
+        if self.cancel_scope is None:
+            raise RuntimeError(f"{self!r} is left, but was never entered")
+        self.cancel_scope.check_owner()
+        if value is not None:
+            self.fail_by_body(value)
+        self.wait_for_children()
+        raised, self.body = self.body, None
+        from_outside = raised is not None and came_from_outside(self.hub, raised)
+        self.close()
+        raised = self.cancel_scope.without_own(raised)
+        self.cancel_scope.leave(None)
+        errors = self.failures(raised)
+        for exc in errors:
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise exc
+        if errors and not (from_outside and len(errors) == 1 and errors[0] is raised):
+            raise BaseExceptionGroup(f"failures in {self.title()}", errors) from None
+        if raised is None or raised is value:
+            return raised is not value
+        raise raised
+
+    cdef int fail_by_body(self, object exc) except -1:
+        self.body = exc
+        self.before = len(self.ready)
+        return self.cancel_scope.cancel_by("an exception has left the body of the group", exc)
+
+    cdef int wait_for_children(self) except -1:
+        """Wait until all children have ended; an exception that ends the wait cancels them."""
+        while self.children:
+            if self.generation != self.hub.generation:
+                self.forget_left()
+                continue
+            self.wait = new_wait(ON_GROUP, self)
+            self.wait.shielded = self.body is not None
+            try:
+                park(self.wait, -1)
+            except BaseException as exc:
+                if self.body is not None:  # a LoopExit: the children can never end
+                    self.close()
+                    self.cancel_scope.leave(None)
+                    raise
+                self.fail_by_body(exc)
+            finally:
+                self.wait = None
+        return 0
+
+    cdef int forget_left(self) except -1:
+        """Forget the children that a fork has left behind."""
+        self.generation = self.hub.generation
+        for child in list(self.children):
+            if (<Greenlet>child).place == NULL:
+                del self.children[child]
+        return 0
+
+    cdef int close(self) except -1:
+        if self.is_over:
+            return 0
+        self.is_over = True
+        if self.adopts:
+            own_interrupts(self.hub, current_greenlet()).adopter = self.outer_adopter
+            core_greenlet.adopting_groups -= 1
+        self.common = self.outer_adopter = None
+        return 0
+
+    cdef list failures(self, object body):
+        """Return what has failed, in the order in which it did: the body's exception, and the children's."""
+        cdef Greenlet child
+        cdef list found = []
+        for child, function, place in self.ready:
+            child.observe()
+            exc = (<Failure>child.result).restored()
+            note_place(exc, function, place)
+            found.append(exc)
+        self.ready.clear()
+        if isinstance(body, BaseExceptionGroup):
+            body = body.split(GreenletExit)[1]
+        if body is not None and not isinstance(body, GreenletExit) and not is_among(body, found):
+            found.insert(self.before, body)
+        return found
+
+    cdef int add(self, object source) except -1:
+        cdef Greenlet child = source
+        cdef Start start = None
+        if child not in self.children:
+            return 0
+        place = self.children.pop(child)
+        if self.places is not None and place is not None:
+            self.places.give()
+        if self.starting:
+            start = self.starting.pop(child, None)
+        if start is not None:
+            start.end()
+        elif child.life == FAILED:
+            self.ready.append((child, child.target, place))
+            self.cancel_scope.cancel_by("a greenlet of the group has failed", child)
+        if not self.children and self.wait is not None:
+            unpark(self.wait)
+        return 0
+
+    cdef int adopt(self, object child) except -1:
+        if not self.is_over and (<Greenlet>child).hub is self.hub:
+            (<Greenlet>child).interrupts = self.common
+            (<Greenlet>child).add_link(self)
+            self.children[child] = None
+        return 0
+
+    cdef int check_open(self) except -1:
+        if self.hub is None:
+            raise RuntimeError(f"{self!r} has not begun: a with statement begins and ends it")
+        if self.is_over:
+            raise RuntimeError(f"{self!r} is over")
+        if self.hub is not get_hub_if_exists():
+            raise RuntimeError(f"{self!r} belongs to another thread")
+        return 0
+
+    cdef Greenlet new_child(self, tuple args, dict kwargs):
+        cdef Greenlet child
+        self.check_open()
+        if self.places is not None:
+            self.places.take(True, None)
+        try:
+            self.check_open()  # it may have ended while this call waited
+            child = new_greenlet(greenlet_class, args, kwargs)
+        except:
+            if self.places is not None:
+                self.places.give()
+            raise
+        child.interrupts = self.common
+        child.add_link(self)
+        self.children[child] = caller_stack(1)
+        return child
+
+    def spawn(self, *args, **kwargs):
+        """Run ``function(*args, **kwargs)`` in a new greenlet, a child of the group, and return that.
+
+        Waits for a place first, if the group has a limit. Raises RuntimeError if the group has not
+        begun or is over, and in another thread than the group's.
+        """
+        cdef Greenlet child = self.new_child(args, kwargs)
+        child.start()
+        return child
+
+    def start(self, *args, **kwargs):
+        """Spawn a child, wait until it calls :func:`~treadle.started`, and return what it says there.
+
+        Raises what the child raises before that, which then is no failure of the group, and
+        RuntimeError if the child ends without calling it. If this wait is interrupted, the child is
+        killed, and has ended when the exception goes on.
+        """
+        cdef Greenlet child = self.new_child(args, kwargs)
+        cdef Start start = Start.__new__(Start)
+        if self.starting is None:
+            self.starting = {}
+        self.starting[child] = start
+        child.start()
+        while not start.is_over:
+            start.wait = new_wait(ON_GROUP, child)
+            try:
+                park(start.wait, -1)
+            except:
+                if self.starting.pop(child, None) is not None:
+                    end_child(child)
+                raise
+            finally:
+                start.wait = None
+        if start.has_begun:
+            return start.value
+        if child.life == FAILED:
+            child.observe()
+            raise (<Failure>child.result).restored()
+        raise RuntimeError(f"{child!r} has ended without calling started()")
+
+    def cancel(self, reason=None):
+        """Raise :class:`~treadle.Cancelled` at each wait of the body and the children, from now on."""
+        if self.cancel_scope is None:
+            raise RuntimeError(f"{self!r} has not begun: a with statement begins and ends it")
+        self.cancel_scope.cancel_by(reason, current_greenlet())
+
+    def __len__(self):
+        """Return how many children have not ended."""
+        return 0 if self.children is None else len(self.children)
+
+    def __iter__(self):
+        """Iterate over the children that have not ended."""
+        return iter(list(self.children or ()))
+
+    cdef str title(self):
+        kind = type(self).__name__
+        return f"{kind} at {id(self):#x}" if self.name is None else f"{kind} {self.name!r}"
+
+    def __repr__(self):
+        state = "over" if self.is_over else f"{len(self)} children"
+        return f"<{self.title()}: {state}>"
+
+
+cdef class Start:
+
+    cdef int end(self) except -1:
+        self.is_over = True
+        if self.wait is not None:
+            unpark(self.wait)
+        return 0
+
+
+def started(value=None):
+    """Tell :meth:`TaskGroup.start`, which waits for the current greenlet, to return *value*.
+
+    It does nothing in a greenlet that nobody waits for in this way.
+    """
+    cdef Fiber current
+    cdef TaskGroup group
+    cdef Start start
+    if not isinstance(current_greenlet(), Greenlet):
+        return
+    current = current_greenlet()
+    group = (<Greenlet>current).group()
+    if group is None or not group.starting:
+        return
+    start = group.starting.pop(current, None)
+    if start is not None:
+        start.value, start.has_begun = value, True
+        start.end()
+
+
+cdef bint came_from_outside(Hub hub, object exc) except -1:
+    """Return whether *exc* was raised in a wait of the current greenlet by a kill, a Timeout or the like."""
+    cdef Interrupts interrupts = interrupts_of(hub, current_greenlet())
+    return interrupts is not None and (
+        interrupts.delivered is exc or interrupts.delivered is type(exc))
+
+
+cdef bint is_among(object exc, list found) noexcept:
+    for each in found:
+        if each is exc:
+            return True
+    return False
+
+
+cdef int end_child(Greenlet child) except -1:
+    """Kill *child* and wait for its end, whatever comes meanwhile."""
+    shield = begin_firm_shield()
+    try:
+        child.kill()
+    finally:
+        end_firm_shield(shield)
+    return 0
+
+
+cdef int note_place(object exc, object function, CallerStack place) except -1:
+    """Add one line to the traceback of *exc*: where the greenlet was spawned that has raised it."""
+    if place is None:
+        return 0
+    frame = place.frames()
+    if frame is not None:
+        name = getattr(function, "__qualname__", None) or repr(function)
+        exc.add_note(f"in the greenlet of {name}, spawned at {frame.f_code.co_filename}:"
+                     f"{frame.f_lineno} in {frame.f_code.co_qualname}")
+    return 0
