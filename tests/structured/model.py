@@ -206,6 +206,9 @@ class World:
             self.current = task
             task.state = READY
             raises, task.raises = task.raises, None
+            scope = outermost(task.inner)
+            if isinstance(raises, Cancelled) and scope is not None:
+                raises = Cancelled(scope)  # one further out was cancelled since
             while True:
                 try:
                     task.wait = task.steps.throw(raises) if raises else next(task.steps)
@@ -271,20 +274,19 @@ class World:
             self.at(deadline, expire)
 
     def press_shields(self) -> None:
-        """Let the time of grace of each shield begin that holds something back."""
+        """Let the time of grace of each shield begin that stands before something.
+
+        Whether another shield holds that back too does not matter.
+        """
         for scope in self.open.values():
             if scope.grace is None or scope.pressed or not scope.shield:
                 continue
             assert scope.task is not None
-            stack = scope.task.stack
-            if scope not in stack:
-                continue
-            at = stack.index(scope)
-            scope.pressed = outermost(scope.parent) is not None or any(
-                each.origin <= at and not any(s.shield for s in stack[each.origin : at])
-                for each in scope.task.edges
-            )
-            if scope.pressed:
+            at, outer = scope.task.stack.index(scope), scope.parent
+            while outer is not None and not outer.cancelled:
+                outer = outer.parent
+            if outer is not None or any(each.origin <= at for each in scope.task.edges):
+                scope.pressed = True
                 self.at(self.now + scope.grace, lambda scope=scope: self.lower(scope))
 
     def lower(self, scope: Scope) -> None:
@@ -316,12 +318,13 @@ class World:
         group, exc = task.group, task.exception
         if group is not None:
             group.children.remove(task)
-            if group.races:
-                if exc is not None:
-                    group.lost.append(exc)
-                elif group.winner is None and not isinstance(value, GreenletExit):
-                    group.winner = task
-                    self.cancel(group.scope, None, task)
+            if group.races and group.winner is None and isinstance(exc, Exception):
+                group.lost.append(exc)
+                task.exception = None
+            elif group.races and exc is None and not isinstance(value, GreenletExit):
+                group.winner = group.winner or task
+                task.value = None  # race() keeps it
+                self.cancel(group.scope, None, task)
             elif exc is not None and not task.awaited:
                 group.failed(exc)
                 self.cancel(group.scope, None, task)
@@ -432,14 +435,14 @@ class World:
         except BaseException as error:
             exc = error
             group.failed(exc)
-            self.cancel(scope, None, owner)
+            self.cancel(scope, None, None)
         while group.children:
             try:
                 yield Wait(lambda: not group.children, held=exc is not None)
             except BaseException as error:
                 exc = error
                 group.failed(exc)
-                self.cancel(scope, None, owner)
+                self.cancel(scope, None, None)
         owner.adopter, group.open = outer, False
         failures = group.failures
         left = scope.pass_on(exc)
@@ -497,11 +500,11 @@ class World:
                 tasks[-1].hidden = True
 
         yield from self.grouped(group, steps())
-        if group.races:
-            tasks = [group.winner] if group.winner else []
-            if not tasks:
-                raise BaseExceptionGroup("", group.lost) if group.lost else ValueError()
-        return [self.told(task) for task in tasks]
+        if not group.races:
+            return [self.told(task) for task in tasks]
+        if group.winner is None:
+            raise BaseExceptionGroup("", group.lost) if group.lost else ValueError()
+        return [group.winner.id]
 
     def told(self, task: Task) -> Any:
         return self.shape(task.value) if isinstance(task.value, BaseException) else task.value

@@ -175,7 +175,8 @@ def shape(exc: Any, names: Callable[[Any], Any]) -> Any:
         return (kind, *[shape(each, names) for each in exc.exceptions])
     if kind == "Cancelled":
         reason = exc.reason if str(exc.reason).startswith("by ") else None
-        return (kind, names(exc.scope), reason, names(exc.source))
+        source = "?" if isinstance(exc.source, BaseException) else names(exc.source)
+        return (kind, names(exc.scope), reason, source)
     if kind in ("Failure", "Killing", "TimedOut", "KeyboardInterrupt", "SystemExit"):
         return (kind, *exc.args)
     return (kind, names(exc)) if kind == "Timeout" else kind
@@ -422,19 +423,18 @@ def smaller(body: Block) -> Iterator[Block]:
                     yield (*before, node._replace(**{name: less}), *after)
 
 
-def shrunk(program: Block, fails: Callable[[Block], bool]) -> Block:
-    """Drop what can be dropped while *fails* holds."""
-    tried = {program}
-    found = True
-    while found:
-        found = False
+def reductions(current: Callable[[], Block]) -> Iterator[Block]:
+    """Smaller programs than the current one, which may become one of those."""
+    tried = set()
+    program = None
+    while program != current():
+        program = current()
         for less in smaller(program):
             if less not in tried:
                 tried.add(less)
-                if fails(less):
-                    program, found = less, True
+                yield less
+                if current() != program:
                     break
-    return program
 
 
 def text(body: Block, indent: str = "") -> str:

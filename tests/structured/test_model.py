@@ -59,8 +59,24 @@ def failure_of(check: Callable[[Block], str | None], program: Block) -> str | No
         return f"{type(exc).__name__}: {exc}"
 
 
+def smallest(check: Callable[[Block], str | None], program: Block) -> Block:
+    """The program without all that can be left out while it still fails."""
+    found = [program]
+
+    def reduce(check: Callable[[Block], str | None]) -> None:
+        for less in programs.reductions(lambda: found[-1]):
+            if check(less) is not None:
+                found.append(less)
+
+    try:
+        run(lambda: reduce(check), leaks=False, limit=10**8)
+    except Exception:  # one of the programs has ended the run, which may be its fault
+        reduce(lambda less: failure_of(check, less))
+    return found[-1]
+
+
 def report(check: Callable[[Block], str | None], program: Block, seed: int) -> str:
-    small = programs.shrunk(program, lambda less: failure_of(check, less) is not None)
+    small = smallest(check, program)
     return (
         f"seed {seed}: {failure_of(check, small)}\n\n{listing.script(small)}\n"
         f"To run it again: failure_of({check.__name__}, {programs.text(small)})"
