@@ -471,12 +471,14 @@ class World:
             try:
                 yield Wait(lambda: task.started or task.ended)
             except BaseException:
-                if task.started:
-                    raise
-                task.awaited = False
-                self.post(task, Edge(GreenletExit()))
-                while not task.ended:
-                    yield Wait(lambda: task.ended, held=True)
+                if not task.started:
+                    task.awaited = False
+                    if task.exception is not None:  # in the same moment
+                        group.failed(task.exception)
+                        self.cancel(group.scope, None, task)
+                    self.post(task, Edge(GreenletExit()))
+                    while not task.ended:
+                        yield Wait(lambda: task.ended, held=True)
                 raise
             task.awaited = False
             if task.started:
@@ -513,6 +515,7 @@ class World:
         task = self.current
         if task.awaited:
             task.awaited, task.started = False, True
+            self.wake_done()
         return
         yield
 
