@@ -74,6 +74,8 @@ def race(*functions: Callable[[], R]) -> R:
             group.spawn(run, function)
     if values:
         return values[0]
+    if not failures:
+        raise RuntimeError("no function has returned: all greenlets of the race were killed")
     raise ExceptionGroup("all functions have failed", failures)
 
 

@@ -15,6 +15,8 @@ cdef class Scope:
     cdef object error(self)          # a new exception that says so
     # Note that the shield holds something back.
     cdef int holds_back(self) except -1
+    # Cancel it and end it: its greenlet has ended without leaving it.
+    cdef int abandon(self) except -1
 
 
 cdef class Held:
@@ -40,6 +42,7 @@ cdef class Interrupts:
     cdef Held first_held(self)
     cdef Scope cancelled(self)       # the outermost scope that is cancelled and reaches the greenlet
     cdef int find_shield(self, greenlet owner) except -1
+    cdef int leave_open(self, greenlet owner) except -1  # `owner` has ended
     cdef bint is_idle(self)
 
 
@@ -52,6 +55,8 @@ cdef int drop_idle(Hub hub, greenlet target, Interrupts interrupts) except -1
 # else at its next wait. Returns what is held, or None. Shields hold it back if they were begun after
 # `number`. Any thread may call it; it never switches.
 cdef Held interrupt(Hub hub, greenlet target, object exc, uint64_t number=*)
+# Raise it at the next wait.
+cdef Held hold(Hub hub, greenlet target, object exc, uint64_t number=*)
 # Do not raise it, if it was not raised yet.
 cdef inline void withdraw(Held held) noexcept:
     held.is_over = True

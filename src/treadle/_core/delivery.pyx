@@ -54,6 +54,9 @@ cdef class Scope:
     cdef int holds_back(self) except -1:
         return 0
 
+    cdef int abandon(self) except -1:
+        return 0
+
 
 @cython.final
 cdef class Held:
@@ -113,6 +116,14 @@ cdef class Interrupts:
         while scope is not None and not scope.shields and scope.owner is owner:
             scope = scope.parent
         self.shield = scope if scope is not None and scope.owner is owner else None
+        return 0
+
+    cdef int leave_open(self, greenlet owner) except -1:
+        cdef Scope outer
+        while self.scope is not None and self.scope.owner is owner:
+            outer = self.scope.parent
+            self.scope.abandon()
+            self.scope = outer
         return 0
 
     cdef bint is_idle(self):
@@ -175,25 +186,29 @@ cdef int drop_idle(Hub hub, greenlet target, Interrupts interrupts) except -1:
 cdef Held interrupt(Hub hub, greenlet target, object exc, uint64_t number=0):
     cdef Wait wait = wait_of(hub, target)
     cdef Interrupts interrupts = interrupts_of(hub, target)
-    cdef Held held
     if hub.state == HUB_CLOSED:
         raise RuntimeError(f"{target!r} will never run again: its {hub!r} is closed")
+    cdef Held held
     if wait is not None and not wait.shielded and (
             interrupts is None or interrupts.shield is None
             or interrupts.shield.shielded_since <= number) and unpark_with(wait, exc):
-        if interrupts is not None and not interrupts.is_common:
-            interrupts.delivered = exc
+        note_delivery(hub, target, exc)
         return None
-    held = Held.__new__(Held)
+    held = hold(hub, target, exc, number)
+    if wait is None:
+        run_callback(hub, deliver, (target,))
+    return held
+
+
+cdef Held hold(Hub hub, greenlet target, object exc, uint64_t number=0):
+    cdef Interrupts interrupts = own_interrupts(hub, target)
+    cdef Held held = Held.__new__(Held)
     held.exc, held.number = exc, number
-    interrupts = own_interrupts(hub, target)
     if interrupts.held is None:
         interrupts.held = []
     interrupts.held.append(held)
     if interrupts.shield is not None and interrupts.shield.shielded_since > number:
         interrupts.shield.holds_back()
-    if wait is None:
-        run_callback(hub, deliver, (target,))
     return held
 
 
@@ -202,7 +217,7 @@ cdef int interrupt_main(Hub hub, object exc) except -1:
     if wait is not None and not wait.settled and wait.exc is None and lets_in(wait, exc):
         wait.exc = exc
         if unpark_first(wait):
-            return 0
+            return note_delivery(hub, hub.principal, exc)
         wait.exc = None
     return hub.interrupt_principal(exc)
 
@@ -213,13 +228,21 @@ cdef int interrupt_principal(Hub hub, object exc) except -1:
     if hub.state == HUB_CLOSED:
         raise RuntimeError(f"{hub.principal!r} will never run again: its {hub!r} is closed")
     if wait is not None and lets_in(wait, exc) and unpark_with(wait, exc):
-        return 0
+        return note_delivery(hub, hub.principal, exc)
     interrupts = own_interrupts(hub, hub.principal)
     if interrupts.urgent is None:
         interrupts.urgent = []
     interrupts.urgent.append(exc)
     if wait is None:
         run_callback(hub, deliver, (hub.principal,))
+    return 0
+
+
+cdef int note_delivery(Hub hub, greenlet target, object exc) except -1:
+    """Remember that *exc* has come to *target* from outside, for the scopes that it is in."""
+    cdef Interrupts interrupts = interrupts_of(hub, target)
+    if interrupts is not None and not interrupts.is_common:
+        interrupts.delivered = exc
     return 0
 
 

@@ -45,6 +45,7 @@ from treadle._core.hub cimport (
     unlist_fiber,
 )
 from treadle._core.links cimport Links
+from treadle._core.methods cimport make
 from treadle._core.thread_hub cimport abandon_timers
 from treadle._core.timeout cimport timeout_error
 from treadle._core.wait_queue cimport WaitQueue, park_in
@@ -80,12 +81,8 @@ cdef extern from *:
         return Py_IS_TYPE(cls, &PyType_Type) && ((PyTypeObject *)cls)->tp_new == base->tp_new
             && ((PyTypeObject *)cls)->tp_init == base->tp_init;
     }
-    static PyObject *treadle_make(PyObject *cls, PyObject *no_args) {
-        return ((PyTypeObject *)cls)->tp_new((PyTypeObject *)cls, no_args, NULL);
-    }
     """
     bint is_made_as "treadle_is_made_as"(object cls, type base) noexcept
-    object make "treadle_make"(object cls, tuple no_args)
 
 cpdef object new_greenlet(cls, tuple args, dict kwargs):
     """Return ``cls(*args, **kwargs)``, by a shorter way if *cls* is made as Greenlet is."""
@@ -375,7 +372,9 @@ cdef class Greenlet(Fiber):
     cdef int end(self, Life life, object result) except -1:
         self.life = life
         unlist_fiber(self)
-        self.interrupts = None
+        if self.interrupts is not None:
+            (<Interrupts>self.interrupts).leave_open(self)
+            self.interrupts = None
         self.result = result
         return self.notify()
 

@@ -18,3 +18,13 @@ cdef extern from *:
 
 cdef inline object foreign(object self, str name):
     return TypeError(f"this method doesn't apply to {self!r}, which is no {name}")
+
+
+cdef extern from *:
+    """
+    static inline PyObject *treadle_make(PyObject *cls, PyObject *no_args) {
+        return ((PyTypeObject *)cls)->tp_new((PyTypeObject *)cls, no_args, NULL);
+    }
+    """
+    # A new object of a class, without its __init__(). The second argument is ().
+    object make "treadle_make"(object cls, tuple no_args)

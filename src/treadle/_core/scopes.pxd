@@ -6,6 +6,10 @@ from treadle._core.hub cimport Hub
 from treadle._core.timers cimport treadle_timer
 
 
+# A new scope of the public class.
+cdef CancelScope new_scope(object timeout, bint shields)
+
+
 cdef class CancelScope(Scope):
     cdef Hub hub                     # of the greenlet that has entered it; None before
     cdef dict children               # its task group's greenlets that have not ended; None without a group

@@ -28,6 +28,7 @@ from treadle._core.hub cimport (
     run_callback,
     set_timer,
 )
+from treadle._core.methods cimport make
 from treadle._core.thread_hub cimport abandon_timers
 from cpython.object cimport PyObject
 
@@ -252,6 +253,11 @@ cdef class CancelScope(Scope):
             run_callback(self.hub, set_deadline_from_hub, (self, due))
         return 0
 
+    cdef int abandon(self) except -1:
+        self.cancel_by("its greenlet has ended without leaving it", None)
+        self.owner = self.parent = None
+        return self.drop_timers()
+
     cdef int drop_timers(self) except -1:
         if self.timer != NULL:
             cancel_timer(self.hub, self.timer)
@@ -458,17 +464,24 @@ abandon_timers(shield_is_long, forget_report)
 
 # ---------------------------------------------------------------- for programs
 
+cdef CancelScope new_scope(object timeout, bint shields):
+    cdef CancelScope scope = make(public_class, ())  # by a shorter way than a call of the class
+    scope.lasts = nanoseconds(timeout)
+    scope.shields = shields
+    return scope
+
+
 def move_on_after(seconds, *, shield=False):
     """Return a scope that is cancelled *seconds* after it was entered; None: never.
 
     The block ends then, and the program goes on after it; ``caught`` tells whether that happened.
     """
-    return public_class(seconds, shield=shield)
+    return new_scope(seconds, shield)
 
 
 def fail_after(seconds, *, shield=False):
     """Return a scope that is cancelled *seconds* after it was entered, and then raises TimeoutError."""
-    cdef CancelScope scope = public_class(seconds, shield=shield)
+    cdef CancelScope scope = new_scope(seconds, shield)
     scope.fails = True
     return scope
 
@@ -480,6 +493,6 @@ def shield(grace=None):
     signal handlers raise, such as KeyboardInterrupt, is not held back. With *grace*, nothing is held
     back for longer than that many seconds.
     """
-    cdef CancelScope scope = public_class(shield=True)
+    cdef CancelScope scope = new_scope(None, True)
     scope.grace = nanoseconds(grace)
     return scope

@@ -28,6 +28,7 @@ cdef class TaskGroup(Collector):
     cdef object outer_adopter
     cdef object body                 # the exception that has left the body, or has ended the wait at its end
     cdef Py_ssize_t before           # how many children had failed by then
+    cdef bint was_shielded           # while it waited for its children, at last
     cdef bint adopts
     cdef bint is_over
 

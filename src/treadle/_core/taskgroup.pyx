@@ -5,8 +5,10 @@ from treadle._core.delivery cimport (
     Interrupts,
     begin_firm_shield,
     end_firm_shield,
+    hold,
     interrupts_of,
     own_interrupts,
+    raise_due,
 )
 cimport treadle._core.greenlet as core_greenlet
 from treadle._core.greenlet cimport (
@@ -30,11 +32,9 @@ from treadle._core.hub cimport (
     unpark,
 )
 from treadle._core.locks cimport Semaphore
-from treadle._core.scopes cimport CancelScope
+from treadle._core.scopes cimport CancelScope, new_scope
 
 from greenlet import GreenletExit
-
-from treadle._core import scopes
 
 PyGreenlet_Import()
 
@@ -58,7 +58,7 @@ cdef class TaskGroup(Collector):
         cdef Interrupts interrupts, common
         if self.hub is not None:
             raise RuntimeError(f"{self!r} was entered before; make another one")
-        scope = <CancelScope>scopes.public_class()
+        scope = new_scope(None, False)
         scope.enter()
         self.cancel_scope, self.hub, self.generation = scope, scope.hub, scope.hub.generation
         self.children = scope.children = {}
@@ -88,11 +88,16 @@ cdef class TaskGroup(Collector):
         for exc in errors:
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise exc
-        if errors and not (from_outside and len(errors) == 1 and errors[0] is raised):
+        if errors and not (len(errors) == 1 and errors[0] is raised and (
+                from_outside or isinstance(raised, GeneratorExit))):
+            if from_outside and isinstance(raised, GreenletExit):
+                hold(self.hub, current_greenlet(), raised)  # a kill, which the failures must not hide
             raise BaseExceptionGroup(f"failures in {self.title()}", errors) from None
-        if raised is None or raised is value:
-            return raised is not value
-        raise raised
+        if raised is not None and raised is not value:
+            raise raised
+        if raised is None and self.was_shielded:
+            raise_due()  # the wait for the children held it back
+        return raised is not value
 
     cdef int fail_by_body(self, object exc) except -1:
         self.body = exc
@@ -106,7 +111,7 @@ cdef class TaskGroup(Collector):
                 self.forget_left()
                 continue
             self.wait = new_wait(ON_GROUP, self)
-            self.wait.shielded = self.body is not None
+            self.wait.shielded = self.was_shielded = self.body is not None
             try:
                 park(self.wait, -1)
             except BaseException as exc:
@@ -163,7 +168,7 @@ cdef class TaskGroup(Collector):
             self.places.give()
         if self.starting:
             start = self.starting.pop(child, None)
-        if start is not None:
+        if start is not None and not start.has_begun:
             start.end()
         elif child.life == FAILED:
             self.ready.append((child, child.target, place))
@@ -233,7 +238,8 @@ cdef class TaskGroup(Collector):
             try:
                 park(start.wait, -1)
             except:
-                if self.starting.pop(child, None) is not None:
+                if not start.is_over:
+                    del self.starting[child]
                     end_child(child)
                 raise
             finally:
@@ -280,7 +286,8 @@ cdef class Start:
 def started(value=None):
     """Tell :meth:`TaskGroup.start`, which waits for the current greenlet, to return *value*.
 
-    It does nothing in a greenlet that nobody waits for in this way.
+    It does nothing in a greenlet that was not started in this way. Raises RuntimeError if it was
+    called before.
     """
     cdef Fiber current
     cdef TaskGroup group
@@ -291,10 +298,13 @@ def started(value=None):
     group = (<Greenlet>current).group()
     if group is None or not group.starting:
         return
-    start = group.starting.pop(current, None)
-    if start is not None:
-        start.value, start.has_begun = value, True
-        start.end()
+    start = group.starting.get(current)
+    if start is None:
+        return
+    if start.has_begun:
+        raise RuntimeError(f"{current!r} has called started() before")
+    start.value, start.has_begun = value, True
+    start.end()
 
 
 cdef bint came_from_outside(Hub hub, object exc) except -1:
