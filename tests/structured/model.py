@@ -129,6 +129,10 @@ class Task:
                 return each
         return None
 
+    def was_given(self, exc: BaseException) -> bool:
+        """Whether the exception has come from outside."""
+        return any(exc is each for each in self.delivered)
+
     def due(self) -> BaseException | None:
         """What a wait raises now."""
         edge = self.edge()
@@ -436,9 +440,11 @@ class World:
             exc = error
             group.failed(exc)
             self.cancel(scope, None, None)
+        held = False
         while group.children:
+            held = exc is not None
             try:
-                yield Wait(lambda: not group.children, held=exc is not None)
+                yield Wait(lambda: not group.children, held=held)
             except BaseException as error:
                 exc = error
                 group.failed(exc)
@@ -450,10 +456,14 @@ class World:
         bare = [each for each in failures if isinstance(each, KeyboardInterrupt | SystemExit)]
         if bare:
             raise bare[0]
-        if len(failures) == 1 and any(failures[0] is each for each in owner.delivered):
+        if len(failures) == 1 and owner.was_given(failures[0]):
             raise failures[0]
         if failures:
+            if isinstance(exc, GreenletExit) and owner.was_given(exc):
+                self.post(owner, Edge(exc))  # a kill, which the failures must not hide
             raise BaseExceptionGroup("", failures)
+        if left is None and held:
+            left = owner.due()  # the wait for the children held it back
         if left is not None:
             raise left
         return result
@@ -505,7 +515,7 @@ class World:
         if not group.races:
             return [self.told(task) for task in tasks]
         if group.winner is None:
-            raise BaseExceptionGroup("", group.lost) if group.lost else ValueError()
+            raise BaseExceptionGroup("", group.lost) if group.lost else RuntimeError()
         return [group.winner.id]
 
     def told(self, task: Task) -> Any:
