@@ -125,7 +125,7 @@ class Execution:
 
     def sleep(self, node: programs.Sleep) -> None:
         if node.time:
-            treadle.sleep(node.time / 1e6)
+            treadle.sleep(seconds(node.time))
         else:
             treadle.checkpoint()
 
@@ -133,9 +133,7 @@ class Execution:
         raise FAILURES[node.what](node.id)
 
     def scope(self, node: programs.Scope) -> None:
-        scope = self.name(
-            SCOPES[node.kind](None if node.time is None else node.time / 1e6), node.id
-        )
+        scope = self.name(SCOPES[node.kind]([] if node.time is None else [node.time]), node.id)
         if node.early:
             scope.cancel(f"by {node.id}")
         self.open[node.id] = scope
@@ -154,7 +152,7 @@ class Execution:
             exception = programs.TimedOut(node.id)
         elif node.what == "class":
             exception = programs.TimedOut
-        with self.name(treadle.Timeout(node.time / 1e6, exception), node.id):
+        with self.name(treadle.Timeout(seconds(node.time), exception), node.id):
             self.block(node.body)
 
     def locked(self, node: programs.Locked) -> None:
@@ -265,8 +263,7 @@ class Execution:
 
     def move(self, node: programs.Move) -> None:
         if node.target in self.open:
-            deadline = math.inf if node.time is None else clock.seconds() + node.time / 1e6
-            self.open[node.target].deadline = deadline
+            self.open[node.target].deadline = after(node.time)
 
     def turn(self, node: programs.Turn) -> None:
         if node.target in self.open:
@@ -287,8 +284,13 @@ class Execution:
             self.block(node.cleanup)
 
 
-def after(time: float | None) -> float:
-    return math.inf if time is None else clock.seconds() + time
+def seconds(time: int) -> float:
+    """The seconds that treadle, which rounds up, takes for so many microseconds and no more."""
+    return max(time * 1000 - 0.5, 0) / 1e9
+
+
+def after(time: int | None) -> float:
+    return math.inf if time is None else (clock.monotonic() + time * 1000 - 0.5) / 1e9
 
 
 STATEMENTS: dict[type, Callable[..., Any]] = {
@@ -309,13 +311,13 @@ STATEMENTS: dict[type, Callable[..., Any]] = {
     programs.Try: Execution.attempt,
     programs.Finally: Execution.at_last,
 }
-SCOPES: dict[str, Callable[[float | None], Any]] = {
-    "timeout": lambda time: treadle.CancelScope(time) if time else treadle.CancelScope(),
-    "deadline": lambda time: treadle.CancelScope(deadline=after(time)),
-    "move_on_after": lambda time: treadle.move_on_after(time),
-    "fail_after": lambda time: treadle.fail_after(time),
-    "shield": lambda time: treadle.shield(time) if time else treadle.shield(),
-    "shielded": lambda time: treadle.CancelScope(time, shield=True),
+SCOPES: dict[str, Callable[[Any], Any]] = {
+    "timeout": lambda time: treadle.CancelScope(*map(seconds, time)),
+    "deadline": lambda time: treadle.CancelScope(deadline=after(*time)),
+    "move_on_after": lambda time: treadle.move_on_after(*map(seconds, time)),
+    "fail_after": lambda time: treadle.fail_after(*map(seconds, time)),
+    "shield": lambda time: treadle.shield(*map(seconds, time)),
+    "shielded": lambda time: treadle.CancelScope(*map(seconds, time), shield=True),
 }
 FAILURES: dict[str, Callable[[int], BaseException]] = {
     "error": programs.Failure,
