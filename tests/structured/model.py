@@ -1,8 +1,9 @@
 """What treadle's scopes and groups mean: a simulation of programs, in plain Python.
 
 Greenlets are generators that yield a `Wait` where they may be suspended. Nothing here is treadle's.
-Where more than one thing can happen next, `World` takes them in their order, or with *source* in a
-random one: what then differs between two runs of a program is nobody's promise.
+Where more than one thing can happen next, `World` takes them in their *order*: 0 is first in, first
+out; others differ from that at random, some seldom and some often. What of a program then differs
+between two orders is nobody's promise.
 """
 
 from __future__ import annotations
@@ -157,8 +158,9 @@ def outermost(scope: Scope | None) -> Scope | None:
 class World:
     """One run of a program. `seen` has what became of each statement, and when."""
 
-    def __init__(self, program: Block, source: random.Random | None = None) -> None:
-        self.source = source
+    def __init__(self, program: Block, order: int = 0) -> None:
+        self.random = random.Random(order)
+        self.rate = (order + 3) % 4 / 4 + 0.25 if order else 0.0
         self.now = self.serial = 0
         self.timers: list[tuple[int, int, Callable[[], None]]] = []
         self.ready: list[Callable[[], None]] = []
@@ -190,12 +192,17 @@ class World:
     def wake_done(self, may_be_later: bool = True) -> None:
         """Wake those whose wait is over; some may hear of that only after others have run."""
         for task in self.tasks.values():
-            later = may_be_later and self.source is not None and self.source.random() < 0.5
-            if task.state == PARKED and task.wait.until() and not later:
-                self.wake(task, None)
+            if task.state == PARKED and task.wait.until():
+                later = may_be_later and self.departs() and self.random.random() < 0.5
+                if not later:
+                    self.wake(task, None)
 
     def pick(self, number: int) -> int:
-        return self.source.randrange(number) if self.source and number > 1 else 0
+        return self.random.randrange(number) if number > 1 and self.departs() else 0
+
+    def departs(self) -> bool:
+        """Whether to depart from first in, first out."""
+        return self.rate > 0 and self.random.random() < self.rate
 
     def at(self, time: float, call: Callable[[], None]) -> None:
         self.serial += 1

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import random
 from collections.abc import Callable
 
 import pytest
@@ -32,9 +31,8 @@ def difference(program: Block) -> str | None:
     first = World(program).seen
     if found == first:
         return None
-    for order in range(ORDERS):
-        if found == World(program, random.Random(order)).seen:
-            return None
+    if any(found == World(program, order).seen for order in range(1, ORDERS)):
+        return None
     return "\n".join(
         f"{key}: treadle {found.get(key)}, model {first.get(key)}"
         for key in sorted({**found, **first}, key=str)
