@@ -20,7 +20,8 @@ LAYERS = {
     **dict.fromkeys(
         [
             *("_config", "core", "event", "events", "greenlet", "hub", "local", "lock"),
-            *("observe", "pool", "queue", "thread", "threading", "time", "timeout", "util"),
+            *("observe", "pool", "queue", "scopes", "taskgroup", "thread", "threading", "time"),
+            *("timeout", "util"),
         ],
         1,
     ),

@@ -45,5 +45,11 @@ def _report_shield(scope: Any, owner: Any) -> None:
         sys.stderr.write("".join(lines))
 
 
+def _split(group: BaseExceptionGroup[BaseException], scope: Any) -> Any:
+    """Split *group* into the Cancelled of *scope* and the rest."""
+    return group.split(lambda exc: isinstance(exc, Cancelled) and exc.scope is scope)
+
+
 core_scopes.public_class = CancelScope
+core_scopes.split = _split
 core_scopes.report_shield = _report_shield

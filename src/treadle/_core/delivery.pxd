@@ -33,12 +33,14 @@ cdef class Interrupts:
     cdef Scope scope                 # the innermost scope, or None
     cdef Scope shield                # the innermost scope of its own that shields, or None
     cdef Py_ssize_t firm             # how many calls want all their waits shielded
-    cdef object delivered            # the last exception that was delivered from outside
+    cdef object delivered            # a weak reference to the last exception from outside, or None
     cdef object group                # the task group that it is a child of, or None
     cdef object adopter              # the task group that takes the greenlets it starts, or None
     cdef bint is_common              # several children of one group have this; they copy it to change it
 
     cdef object take_due(self)       # the exception to raise now, or None
+    cdef object noted(self, object exc)
+    cdef bint has_raised(self, object exc)  # whether it is the last that came from outside
     cdef Held first_held(self)
     cdef Scope cancelled(self)       # the outermost scope that is cancelled and reaches the greenlet
     cdef int find_shield(self, greenlet owner) except -1

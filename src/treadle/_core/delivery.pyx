@@ -18,6 +18,7 @@ from treadle._core.greenlet_api cimport (
 )
 from treadle._core.hub cimport (
     HUB_CLOSED,
+    ON_GROUP,
     WAIT_DONE,
     WAIT_PARKED,
     DeliveryFunctions,
@@ -35,6 +36,8 @@ from treadle._core.hub cimport (
     unpark_with,
     wait_of,
 )
+
+from weakref import ref as weak_ref
 
 from treadle.exceptions import LoopExit
 
@@ -74,8 +77,7 @@ cdef class Interrupts:
             exc = self.urgent.pop(0)
             if not self.urgent:
                 self.urgent = None
-            self.delivered = exc
-            return exc
+            return self.noted(exc)
         if self.held is not None:
             first = self.first_held()
             if first is not None:
@@ -83,10 +85,22 @@ cdef class Interrupts:
                 if not self.held:
                     self.held = None
                 first.is_over = True
-                self.delivered = first.exc
-                return first.exc
+                return self.noted(first.exc)
         scope = self.cancelled()
         return None if scope is None else scope.error()
+
+    cdef object noted(self, object exc):
+        """Return the exception to raise, an instance; remember it, but do not keep it alive."""
+        if isinstance(exc, type):
+            exc = exc()
+        try:
+            self.delivered = weak_ref(exc)
+        except TypeError:
+            self.delivered = None  # a built-in class
+        return exc
+
+    cdef bint has_raised(self, object exc):
+        return self.delivered is not None and self.delivered() is exc
 
     cdef Held first_held(self):
         cdef Held each
@@ -192,7 +206,7 @@ cdef Held interrupt(Hub hub, greenlet target, object exc, uint64_t number=0):
     if wait is not None and not wait.shielded and (
             interrupts is None or interrupts.shield is None
             or interrupts.shield.shielded_since <= number) and unpark_with(wait, exc):
-        note_delivery(hub, target, exc)
+        wait.from_outside = True
         return None
     held = hold(hub, target, exc, number)
     if wait is None:
@@ -203,12 +217,16 @@ cdef Held interrupt(Hub hub, greenlet target, object exc, uint64_t number=0):
 cdef Held hold(Hub hub, greenlet target, object exc, uint64_t number=0):
     cdef Interrupts interrupts = own_interrupts(hub, target)
     cdef Held held = Held.__new__(Held)
+    cdef Scope scope
     held.exc, held.number = exc, number
     if interrupts.held is None:
         interrupts.held = []
     interrupts.held.append(held)
-    if interrupts.shield is not None and interrupts.shield.shielded_since > number:
-        interrupts.shield.holds_back()
+    scope = interrupts.scope
+    while scope is not None and scope.owner is target:
+        if scope.shields and scope.shielded_since > number:
+            scope.holds_back()
+        scope = scope.parent
     return held
 
 
@@ -217,7 +235,8 @@ cdef int interrupt_main(Hub hub, object exc) except -1:
     if wait is not None and not wait.settled and wait.exc is None and lets_in(wait, exc):
         wait.exc = exc
         if unpark_first(wait):
-            return note_delivery(hub, hub.principal, exc)
+            wait.from_outside = True
+            return 0
         wait.exc = None
     return hub.interrupt_principal(exc)
 
@@ -228,7 +247,8 @@ cdef int interrupt_principal(Hub hub, object exc) except -1:
     if hub.state == HUB_CLOSED:
         raise RuntimeError(f"{hub.principal!r} will never run again: its {hub!r} is closed")
     if wait is not None and lets_in(wait, exc) and unpark_with(wait, exc):
-        return note_delivery(hub, hub.principal, exc)
+        wait.from_outside = True
+        return 0
     interrupts = own_interrupts(hub, hub.principal)
     if interrupts.urgent is None:
         interrupts.urgent = []
@@ -238,17 +258,9 @@ cdef int interrupt_principal(Hub hub, object exc) except -1:
     return 0
 
 
-cdef int note_delivery(Hub hub, greenlet target, object exc) except -1:
-    """Remember that *exc* has come to *target* from outside, for the scopes that it is in."""
-    cdef Interrupts interrupts = interrupts_of(hub, target)
-    if interrupts is not None and not interrupts.is_common:
-        interrupts.delivered = exc
-    return 0
-
-
 cdef bint lets_in(Wait wait, object exc):
-    """Return whether an exception for the principal may end *wait*."""
-    return not wait.shielded or PyErr_GivenExceptionMatches(<PyObject *>exc, <PyObject *>LoopExit)
+    """Return whether an exception of a signal handler, or a LoopExit, may end *wait*."""
+    return not wait.shielded or wait.reason == ON_GROUP or PyErr_GivenExceptionMatches(<PyObject *>exc, <PyObject *>LoopExit)
 
 
 def deliver(greenlet target not None):
@@ -277,12 +289,16 @@ cdef int deliver_held(Hub hub, greenlet target) except -1:
         return 0
     if interrupts.urgent is not None:
         if unpark_with(wait, interrupts.urgent[0]):
-            interrupts.take_due()
+            wait.from_outside = True
+            del interrupts.urgent[0]
+            interrupts.urgent = interrupts.urgent or None
         return 0
     first = interrupts.first_held()
     if first is not None:
         if unpark_with(wait, first.exc):
-            interrupts.take_due()
+            wait.from_outside = first.is_over = True
+            interrupts.held.remove(first)
+            interrupts.held = interrupts.held or None
         return 0
     scope = interrupts.cancelled()
     return 0 if scope is None else cancel_wait(hub, target, scope)
@@ -327,7 +343,7 @@ cdef bint held_error(Wait wait) except -1:
     cdef PyObject *tb
     cdef Interrupts interrupts
     PyErr_Fetch(&type, &value, &tb)
-    if PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
+    if wait.reason == ON_GROUP or PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
         PyErr_Restore(type, value, tb)
         return False
     PyErr_NormalizeException(&type, &value, &tb)
@@ -342,10 +358,17 @@ cdef bint held_error(Wait wait) except -1:
 
 
 cdef object error_of(Wait wait):
-    """Return what a wait raises that a cancelled scope has ended."""
+    """Return the exception that *wait* raises, whose greenlet may be in a scope."""
     cdef Interrupts interrupts = interrupts_of(wait.hub, wait.waiter)
-    cdef Scope scope = None if interrupts is None else interrupts.cancelled()
-    return (<Scope>wait.exc if scope is None else scope).error()
+    cdef Scope scope
+    if wait.by_scope:
+        scope = None if interrupts is None else interrupts.cancelled()
+        return (<Scope>wait.exc if scope is None else scope).error()
+    if interrupts is None or not wait.from_outside:
+        return wait.exc
+    if interrupts.is_common:
+        interrupts = own_interrupts(wait.hub, wait.waiter)
+    return interrupts.noted(wait.exc)
 
 
 cdef int raise_due() except -1:

@@ -41,6 +41,7 @@ cdef class Wait:
     cdef bint entered                # its greenlet is suspended in it, and in no inner wait
     cdef bint shielded               # nothing but a LoopExit may end it: the rest is held
     cdef bint by_scope               # exc is a cancelled scope, and what comes later takes its place
+    cdef bint from_outside           # exc is no error of the call itself
     cdef readonly bint in_refs       # it is one of hub.refs
     cdef bint unref                  # its timer is one of hub.unref_timers
     cdef int64_t deadline            # on the loop's clock, in nanoseconds; -1: none

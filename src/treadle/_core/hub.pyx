@@ -285,7 +285,7 @@ cdef int park(Wait wait, int64_t timeout) except -1:
             return leave_by_error(hub, wait)
     leave(hub, wait)
     if wait.exc is not None:
-        raise wait.exc if not wait.by_scope else delivery.error_of(wait)
+        raise delivery.error_of(wait) if may_be_interrupted(hub, wait) else wait.exc
     return not wait.expired
 
 

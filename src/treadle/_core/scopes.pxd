@@ -24,14 +24,15 @@ cdef class CancelScope(Scope):
     cdef bint is_lost                # it was on the stack of a scope that was left too early
     cdef readonly bint caught
     cdef readonly object reason
-    cdef readonly object source
+    cdef readonly object source      # who has cancelled it: a greenlet, or None
 
     cdef int enter(self) except -1
     # Leave it with the exception that the block raises, or None; return whether that ends here.
     cdef bint leave(self, object value) except -1
     cdef object without_own(self, object exc)
-    cdef int check_owner(self) except -1
+    cdef int check_innermost(self) except -1
     cdef int cancel_by(self, object reason, object source) except -1
     cdef int set_deadline(self, int64_t due) except -1
+    cdef int drop_deadline(self) except -1
     cdef int drop_timers(self) except -1
     cdef int check_place(self, greenlet current, Interrupts interrupts) except -1

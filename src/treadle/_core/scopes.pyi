@@ -9,6 +9,7 @@ from treadle.scopes import CancelScope as PublicScope
 
 public_class: Any
 report_shield: Callable[[Any, Any], None] | None
+split: Any
 
 class Cancelled(GreenletExit):
     scope: PublicScope
@@ -48,7 +49,6 @@ class CancelScope(Scope):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> bool: ...
-    def is_own(self, exc: BaseException) -> bool: ...
 
 def reach_from_hub(scope: CancelScope) -> None: ...
 def set_deadline_from_hub(scope: CancelScope, due: int) -> None: ...

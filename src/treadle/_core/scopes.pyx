@@ -43,6 +43,9 @@ cdef int64_t LONG_SHIELD = 5_000_000_000
 # back for long; treadle.scopes sets both.
 public_class = None
 report_shield = None
+# Splits an exception group into what a scope has raised, and the rest; treadle.scopes sets it, because
+# the method of groups takes no compiled functions before CPython 3.13.
+split = None
 
 
 class Cancelled(GreenletExit):
@@ -142,9 +145,10 @@ cdef class CancelScope(Scope):
             return 0
         self.is_cancelled = True
         self.reason, self.source = reason, source
-        if self.owner is None or self.hub.state == HUB_CLOSED:
+        if self.owner is None and not self.children or self.hub.state == HUB_CLOSED:
             return 0
         if self.hub is get_hub_if_exists():
+            self.drop_deadline()
             return reach(self, self, self)
         run_callback(self.hub, reach_from_hub, (self,))
         return 0
@@ -197,20 +201,19 @@ cdef class CancelScope(Scope):
         if isinstance(exc, Cancelled):
             rest = None if exc.scope is self else exc
         elif isinstance(exc, BaseExceptionGroup):
-            ours, rest = exc.split(self.is_own)
+            ours, rest = split(exc, self)
             if ours is None:
                 rest = exc
         self.caught = self.caught or rest is not exc
         return rest
 
-    def is_own(self, exc):
-        return isinstance(exc, Cancelled) and exc.scope is self
-
-    cdef int check_owner(self) except -1:
-        """Raise RuntimeError if the scope is left by another greenlet than its own."""
+    cdef int check_innermost(self) except -1:
+        """Raise RuntimeError if the scope is not the innermost one of the current greenlet."""
         cdef greenlet current = current_greenlet()
-        return 0 if self.owner is current else self.check_place(
-            current, interrupts_of(get_hub(), current))
+        cdef Interrupts interrupts = interrupts_of(get_hub(), current)
+        if self.is_lost or self.owner is current and interrupts.scope is self:
+            return 0
+        return self.check_place(current, interrupts)
 
     cdef int check_place(self, greenlet current, Interrupts interrupts) except -1:
         """Raise RuntimeError: the scope is not the innermost one of *current*."""
@@ -222,8 +225,6 @@ cdef class CancelScope(Scope):
             raise RuntimeError(f"{self!r} is left, but was left before")
         self.cancel_by("it was left in a wrong place", current)
         if self.owner is not current:
-            if scope is not None:
-                (<CancelScope>scope).cancel_by("another scope was left inside it", current)
             raise RuntimeError(f"{self!r} was entered in {self.owner!r}, but is left in {current!r}")
         while scope is not self:
             inner = <CancelScope>scope
@@ -238,11 +239,9 @@ cdef class CancelScope(Scope):
         raise RuntimeError(f"{self!r} is left, but {inner!r}, which was entered inside it, is not")
 
     cdef int set_deadline(self, int64_t due) except -1:
-        cdef treadle_timer *timer = self.timer
         self.due = due
-        if timer != NULL:
-            self.timer = NULL
-            cancel_timer(self.hub, timer)
+        if self.hub is get_hub_if_exists():
+            self.drop_deadline()
         if self.owner is None or self.is_cancelled or due < 0:
             return 0
         if due <= now():
@@ -258,10 +257,14 @@ cdef class CancelScope(Scope):
         self.owner = self.parent = None
         return self.drop_timers()
 
-    cdef int drop_timers(self) except -1:
+    cdef int drop_deadline(self) except -1:
         if self.timer != NULL:
             cancel_timer(self.hub, self.timer)
             self.timer = NULL
+        return 0
+
+    cdef int drop_timers(self) except -1:
+        self.drop_deadline()
         if self.opening != NULL:
             cancel_timer(self.hub, self.opening)
             self.opening = NULL
@@ -307,7 +310,12 @@ cdef int reach(CancelScope top, CancelScope inside, Scope origin) except -1:
     cdef Hub hub = top.hub
     cdef CancelScope around
     cdef greenlet target
-    cdef list todo = [(inside.owner, inside)]
+    cdef list todo = []
+    if inside.owner is not None:
+        todo.append((inside.owner, inside))
+    else:  # the scope of a task group, left before the group
+        for target in list(inside.children):
+            todo.append((target, inside))
     while todo:
         target, around = <tuple>todo.pop()
         reach_one(hub, target, around, origin, todo)
@@ -343,7 +351,8 @@ cdef int reach_one(Hub hub, greenlet target, CancelScope around, Scope origin, l
 
 def reach_from_hub(CancelScope scope not None):
     """Raise Cancelled in the waits inside *scope*; runs in its hub."""
-    if scope.owner is not None:
+    scope.drop_deadline()
+    if scope.owner is not None or scope.children:
         reach(scope, scope, scope)
 
 
@@ -379,9 +388,9 @@ cdef int begin_shield(CancelScope scope) except -1:
     scope.hub.shields += 1
     scope.shielded_since = scope.hub.shields
     interrupts.find_shield(scope.owner)
-    while outer is not None and not outer.is_cancelled and not outer.shields:
+    while outer is not None and not outer.is_cancelled:
         outer = outer.parent
-    if interrupts.held is not None or outer is not None and outer.is_cancelled:
+    if interrupts.held is not None or outer is not None:
         scope.holds_back()
     return 0
 

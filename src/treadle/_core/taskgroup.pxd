@@ -10,6 +10,7 @@ cdef class Start:
     """A child that TaskGroup.start() waits for."""
     cdef Wait wait
     cdef object value
+    cdef tuple failed                # its function, and where it was spawned, if it has ended before
     cdef bint is_over                # the child has called started(), or has ended
     cdef bint has_begun              # it has called started()
 
@@ -26,6 +27,7 @@ cdef class TaskGroup(Collector):
     cdef Hub hub
     cdef unsigned int generation     # the hub's, when the group was entered
     cdef object outer_adopter
+    cdef set adopted                 # the children that no place was taken for, or None
     cdef object body                 # the exception that has left the body, or has ended the wait at its end
     cdef Py_ssize_t before           # how many children had failed by then
     cdef bint was_shielded           # while it waited for its children, at last
@@ -34,6 +36,9 @@ cdef class TaskGroup(Collector):
 
     cdef int check_open(self) except -1
     cdef Greenlet new_child(self, tuple args, dict kwargs)
+    cdef int take(self, Greenlet child) except -1
+    cdef int note_failure(self, Greenlet child, object function, object place) except -1
+    cdef bint end(self, object value, object raised, list errors, bint from_outside) except -1
     cdef int fail_by_body(self, object exc) except -1
     cdef int wait_for_children(self) except -1
     cdef int forget_left(self) except -1

@@ -29,6 +29,7 @@ from treadle._core.hub cimport (
     get_hub_if_exists,
     new_wait,
     park,
+    run_callback,
     unpark,
 )
 from treadle._core.locks cimport Semaphore
@@ -47,6 +48,9 @@ cdef class TaskGroup(Collector):
     The compiled part of :class:`treadle.taskgroup.TaskGroup`.
     """
 
+    def __cinit__(self, *args, **kwargs):
+        self.cancel_scope = new_scope(None, False)
+
     def __init__(self, limit=None, *, name=None, adopt=False):
         if limit is not None and limit < 1:
             raise ValueError(f"a task group has places for one greenlet at least, not for {limit!r}")
@@ -56,11 +60,12 @@ cdef class TaskGroup(Collector):
 
     def __enter__(self):
         cdef Interrupts interrupts, common
+        cdef CancelScope scope
         if self.hub is not None:
             raise RuntimeError(f"{self!r} was entered before; make another one")
-        scope = new_scope(None, False)
+        scope = self.cancel_scope
         scope.enter()
-        self.cancel_scope, self.hub, self.generation = scope, scope.hub, scope.hub.generation
+        self.hub, self.generation = scope.hub, scope.hub.generation
         self.children = scope.children = {}
         interrupts = own_interrupts(self.hub, scope.owner)
         self.outer_adopter = interrupts.adopter
@@ -73,18 +78,33 @@ cdef class TaskGroup(Collector):
         return self
 
     def __exit__(self, typ, value, tb):
-        if self.cancel_scope is None:
+        if self.hub is None:
             raise RuntimeError(f"{self!r} is left, but was never entered")
-        self.cancel_scope.check_owner()
+        if self.is_over:
+            raise RuntimeError(f"{self!r} is left, but is over")
+        misplaced = None
+        try:
+            self.cancel_scope.check_innermost()
+        except RuntimeError as exc:
+            if self.cancel_scope.owner is not None:  # another greenlet has left it
+                self.is_over = True
+                raise
+            value = misplaced = exc
         if value is not None:
             self.fail_by_body(value)
         self.wait_for_children()
         raised, self.body = self.body, None
-        from_outside = raised is not None and came_from_outside(self.hub, raised)
+        from_outside = raised is not None and (raised is misplaced or came_from_outside(self.hub, raised))
         self.close()
         raised = self.cancel_scope.without_own(raised)
-        self.cancel_scope.leave(None)
+        if self.cancel_scope.owner is not None:
+            self.cancel_scope.leave(None)
+        self.cancel_scope.source = None  # its failure, if it is a child, refers to this frame
         errors = self.failures(raised)
+        return self.end(value, raised, errors, from_outside)
+
+    cdef bint end(self, object value, object raised, list errors, bint from_outside) except -1:
+        """Raise *errors*, or what is left of *raised*, which has ended the body; return whether nothing is."""
         for exc in errors:
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise exc
@@ -92,7 +112,7 @@ cdef class TaskGroup(Collector):
                 from_outside or isinstance(raised, GeneratorExit))):
             if from_outside and isinstance(raised, GreenletExit):
                 hold(self.hub, current_greenlet(), raised)  # a kill, which the failures must not hide
-            raise BaseExceptionGroup(f"failures in {self.title()}", errors) from None
+            raise_alone(BaseExceptionGroup(f"failures in {self.title()}", errors))
         if raised is not None and raised is not value:
             raise raised
         if raised is None and self.was_shielded:
@@ -102,7 +122,7 @@ cdef class TaskGroup(Collector):
     cdef int fail_by_body(self, object exc) except -1:
         self.body = exc
         self.before = len(self.ready)
-        return self.cancel_scope.cancel_by("an exception has left the body of the group", exc)
+        return self.cancel_scope.cancel_by("an exception has left the body", current_greenlet())
 
     cdef int wait_for_children(self) except -1:
         """Wait until all children have ended; an exception that ends the wait cancels them."""
@@ -115,9 +135,10 @@ cdef class TaskGroup(Collector):
             try:
                 park(self.wait, -1)
             except BaseException as exc:
-                if self.body is not None:  # a LoopExit: the children can never end
+                if self.body is not None:  # a LoopExit, as the children can never end, or Ctrl-C again
                     self.close()
-                    self.cancel_scope.leave(None)
+                    if self.cancel_scope.owner is not None:
+                        self.cancel_scope.leave(None)
                     raise
                 self.fail_by_body(exc)
             finally:
@@ -149,8 +170,9 @@ cdef class TaskGroup(Collector):
         for child, function, place in self.ready:
             child.observe()
             exc = (<Failure>child.result).restored()
-            note_place(exc, function, place)
-            found.append(exc)
+            if not is_among(exc, found):
+                note_place(exc, function, place)
+                found.append(exc)
         self.ready.clear()
         if isinstance(body, BaseExceptionGroup):
             body = body.split(GreenletExit)[1]
@@ -164,24 +186,40 @@ cdef class TaskGroup(Collector):
         if child not in self.children:
             return 0
         place = self.children.pop(child)
-        if self.places is not None and place is not None:
-            self.places.give()
         if self.starting:
             start = self.starting.pop(child, None)
         if start is not None and not start.has_begun:
+            start.failed = child.target, place
             start.end()
         elif child.life == FAILED:
-            self.ready.append((child, child.target, place))
-            self.cancel_scope.cancel_by("a greenlet of the group has failed", child)
+            self.note_failure(child, child.target, place)
+        if self.adopted is not None and child in self.adopted:
+            self.adopted.discard(child)
+        elif self.places is not None:
+            self.places.give()  # now: who waits for a place must not get it before the cancellation
         if not self.children and self.wait is not None:
             unpark(self.wait)
         return 0
 
+    cdef int note_failure(self, Greenlet child, object function, object place) except -1:
+        if self.is_over:  # it was left in a wrong place, or given up
+            run_callback(self.hub, report_failure, (child,))
+            return 0
+        self.ready.append((child, function, place))
+        return self.cancel_scope.cancel_by("a greenlet of the group has failed", child)
+
     cdef int adopt(self, object child) except -1:
-        if not self.is_over and (<Greenlet>child).hub is self.hub:
-            (<Greenlet>child).interrupts = self.common
-            (<Greenlet>child).add_link(self)
-            self.children[child] = None
+        if self.is_over or (<Greenlet>child).hub is not self.hub:
+            return 0
+        if self.adopted is None:
+            self.adopted = set()
+        self.adopted.add(child)
+        return self.take(child)
+
+    cdef int take(self, Greenlet child) except -1:
+        child.interrupts = self.common
+        child.add_link(self)
+        self.children[child] = caller_stack(1)
         return 0
 
     cdef int check_open(self) except -1:
@@ -205,9 +243,7 @@ cdef class TaskGroup(Collector):
             if self.places is not None:
                 self.places.give()
             raise
-        child.interrupts = self.common
-        child.add_link(self)
-        self.children[child] = caller_stack(1)
+        self.take(child)
         return child
 
     def spawn(self, *args, **kwargs):
@@ -241,6 +277,8 @@ cdef class TaskGroup(Collector):
                 if not start.is_over:
                     del self.starting[child]
                     end_child(child)
+                elif not start.has_begun and child.life == FAILED:
+                    self.note_failure(child, start.failed[0], start.failed[1])
                 raise
             finally:
                 start.wait = None
@@ -253,8 +291,6 @@ cdef class TaskGroup(Collector):
 
     def cancel(self, reason=None):
         """Raise :class:`~treadle.Cancelled` at each wait of the body and the children, from now on."""
-        if self.cancel_scope is None:
-            raise RuntimeError(f"{self!r} has not begun: a with statement begins and ends it")
         self.cancel_scope.cancel_by(reason, current_greenlet())
 
     def __len__(self):
@@ -310,8 +346,22 @@ def started(value=None):
 cdef bint came_from_outside(Hub hub, object exc) except -1:
     """Return whether *exc* was raised in a wait of the current greenlet by a kill, a Timeout or the like."""
     cdef Interrupts interrupts = interrupts_of(hub, current_greenlet())
-    return interrupts is not None and (
-        interrupts.delivered is exc or interrupts.delivered is type(exc))
+    return interrupts is not None and interrupts.has_raised(exc)
+
+
+cdef int raise_alone(object exc) except -1:
+    """Raise *exc* without the exception that is being handled as its context: it contains that one."""
+    try:
+        raise exc from None
+    except BaseException:
+        exc.__context__ = None
+        raise
+
+
+def report_failure(Greenlet child not None):
+    """Report that *child* has failed, whose group is over."""
+    child.observe()
+    child.hub.report(child, (<Failure>child.result).exception)
 
 
 cdef bint is_among(object exc, list found) noexcept:
@@ -337,7 +387,11 @@ cdef int note_place(object exc, object function, CallerStack place) except -1:
         return 0
     frame = place.frames()
     if frame is not None:
-        name = getattr(function, "__qualname__", None) or repr(function)
-        exc.add_note(f"in the greenlet of {name}, spawned at {frame.f_code.co_filename}:"
-                     f"{frame.f_lineno} in {frame.f_code.co_qualname}")
+        code = frame.f_code
+        try:
+            name = getattr(function, "__qualname__", None) or repr(function)
+            exc.add_note(f"in the greenlet of {name}, spawned at {code.co_filename}:{frame.f_lineno} "
+                         f"in {code.co_qualname}")
+        except Exception:
+            pass  # the failure counts, even if its class takes no notes
     return 0
