@@ -328,7 +328,6 @@ class World:
         task.value = value
         group, exc = task.group, task.exception
         if group is not None:
-            group.children.remove(task)
             if group.races and group.winner is None and isinstance(exc, Exception):
                 group.lost.append(exc)
                 task.exception = None
@@ -339,6 +338,8 @@ class World:
             elif exc is not None and not task.awaited:
                 group.failed(exc)
                 self.cancel(group.scope, None, task)
+            # Only now: who waits for its place must not get that before the cancellation.
+            group.children.remove(task)
         elif exc is not None and task.id and not (task.getters and isinstance(exc, Exception)):
             self.seen["reports"].append(self.shape(exc))
 
@@ -446,7 +447,7 @@ class World:
         except BaseException as error:
             exc = error
             group.failed(exc)
-            self.cancel(scope, None, None)
+            self.cancel(scope, None, owner)
         held = False
         while group.children:
             held = exc is not None
@@ -455,7 +456,7 @@ class World:
             except BaseException as error:
                 exc = error
                 group.failed(exc)
-                self.cancel(scope, None, None)
+                self.cancel(scope, None, owner)
         owner.adopter, group.open = outer, False
         failures = group.failures
         left = scope.pass_on(exc)
