@@ -73,7 +73,7 @@ class Wait:
 
 
 Steps = Generator[Wait, None, Any]
-FRESH, READY, PARKED, ENDED = range(4)
+FRESH, READY, RUNNING, PARKED, ENDED = range(5)
 
 
 class Members:
@@ -176,18 +176,29 @@ class World:
     # -- the loop
 
     def run(self) -> None:
+        turn = 0  # how many of those that are ready come before the timers
         while self.ready or self.timers:
+            if turn <= 0 or self.departs():
+                if not self.ready:
+                    self.now = self.timers[0][0]
+                self.fire()
+                turn = len(self.ready)
             if self.ready:
+                turn -= 1
                 self.ready.pop(self.pick(len(self.ready)))()
-            else:
-                self.now = self.timers[0][0]
-                due = []
-                while self.timers and self.timers[0][0] == self.now:
-                    due.append(heapq.heappop(self.timers)[2])
-                while due:
-                    due.pop(self.pick(len(due)))()
-            self.press_shields()
-            self.wake_done(bool(self.ready))
+                self.settle()
+
+    def fire(self) -> None:
+        due = []
+        while self.timers and self.timers[0][0] <= self.now:
+            due.append(heapq.heappop(self.timers)[2])
+        while due:
+            due.pop(self.pick(len(due)))()
+            self.settle()
+
+    def settle(self) -> None:
+        self.press_shields()
+        self.wake_done(bool(self.ready))
 
     def wake_done(self, may_be_later: bool = True) -> None:
         """Wake those whose wait is over; some may hear of that only after others have run."""
@@ -215,7 +226,7 @@ class World:
     def step(self, task: Task) -> None:
         if task.state in (FRESH, READY):
             self.current = task
-            task.state = READY
+            task.state = RUNNING
             raises, task.raises = task.raises, None
             scope = outermost(task.inner)
             if isinstance(raises, Cancelled) and scope is not None:
@@ -249,7 +260,7 @@ class World:
             raises = task.due()
             if raises is not None:
                 self.wake(task, raises)
-        elif task.state == READY and task is not self.current and not task.wait.held:
+        elif task.state == READY and not task.wait.held:
             # It is about to go on: a kill or Timeout replaces what it was woken with.
             replaceable = task.raises is None or isinstance(task.raises, Cancelled)
             if replaceable and task.edge():
@@ -281,7 +292,9 @@ class World:
                 self.cancel(scope, None, None)
 
         scope.deadline = deadline = math.inf if time is None else self.now + time
-        if time is not None:
+        if time == 0:
+            expire()
+        elif time is not None:
             self.at(deadline, expire)
 
     def press_shields(self) -> None:
