@@ -111,9 +111,11 @@ class Task:
         self.exception: BaseException | None = None
         #: Whether start() waits for it, and whether it has called started().
         self.awaited = self.started = False
-        #: Whether others get to know it only once it runs.
-        self.hidden = False
+        #: Whether others get to know it only once it runs, and whether it ever ran.
+        self.hidden = self.begun = False
+        #: How many wait in its get(), and whether its failure is left to them.
         self.getters = 0
+        self.is_left = False
 
     @property
     def ended(self) -> bool:
@@ -190,9 +192,9 @@ class World:
 
     def fire(self) -> None:
         due = []
-        while self.timers and self.timers[0][0] <= self.now:
-            due.append(heapq.heappop(self.timers)[2])
-        while due:
+        while due or (self.timers and self.timers[0][0] <= self.now):
+            while self.timers and self.timers[0][0] <= self.now:
+                due.append(heapq.heappop(self.timers)[2])
             due.pop(self.pick(len(due)))()
             self.settle()
 
@@ -226,7 +228,7 @@ class World:
     def step(self, task: Task) -> None:
         if task.state in (FRESH, READY):
             self.current = task
-            task.state = RUNNING
+            task.state, task.begun = RUNNING, True
             raises, task.raises = task.raises, None
             scope = outermost(task.inner)
             if isinstance(raises, Cancelled) and scope is not None:
@@ -315,8 +317,13 @@ class World:
 
     def lower(self, scope: Scope) -> None:
         if scope.id in self.open:
-            scope.shield = False
-            self.poke_all()
+            self.turn(scope, False)
+
+    def turn(self, scope: Scope, shield: bool) -> None:
+        scope.shield = shield
+        self.wake_done()
+        for task in list(self.tasks.values()):
+            self.poke(task)
 
     # -- greenlets
 
@@ -332,10 +339,9 @@ class World:
         return id
 
     def end(self, task: Task, value: Any, exc: BaseException | None) -> None:
-        begun = task.state != FRESH
         task.state, task.exception = ENDED, exc
-        if begun or not task.hidden:
-            self.seen["end", task.id] = self.now if begun else None, self.shape(exc)
+        if task.begun or not task.hidden:
+            self.seen["end", task.id] = self.now if task.begun else None, self.shape(exc)
         if isinstance(exc, GreenletExit):
             value, task.exception = exc, None
         task.value = value
@@ -353,8 +359,14 @@ class World:
                 self.cancel(group.scope, None, task)
             # Only now: who waits for its place must not get that before the cancellation.
             group.children.remove(task)
-        elif exc is not None and task.id and not (task.getters and isinstance(exc, Exception)):
-            self.seen["reports"].append(self.shape(exc))
+        elif exc is not None and task.getters and isinstance(exc, Exception):
+            task.is_left = True
+        elif exc is not None and task.id:
+            self.report(task)
+
+    def report(self, task: Task) -> None:
+        task.is_left = False
+        self.seen["reports"].append(self.shape(task.exception))
 
     def shape(self, exc: Any) -> Any:
         def name(each: Any) -> int | None:
@@ -553,7 +565,7 @@ class World:
     def find(self, target: int) -> Task | None:
         """The greenlet, if it was started, and start() has not kept it to itself."""
         task = self.tasks.get(target)
-        return None if task is not None and task.hidden and task.state == FRESH else task
+        return None if task is not None and task.hidden and not task.begun else task
 
     def do_get(self, node: programs.Get) -> Steps:
         task = self.find(node.target)
@@ -563,8 +575,13 @@ class World:
             task.getters += 1
             try:
                 yield Wait(lambda: task.ended)
+            except BaseException:
+                if task.is_left:
+                    self.report(task)
+                raise
             finally:
                 task.getters -= 1
+        task.is_left = False
         if task.exception is not None:
             raise task.exception
         return self.told(task)
@@ -590,8 +607,7 @@ class World:
 
     def do_turn(self, node: programs.Turn) -> Steps:
         if node.target in self.open:
-            self.open[node.target].shield = node.shield
-            self.poke_all()
+            self.turn(self.open[node.target], node.shield)
         return
         yield
 
