@@ -367,6 +367,7 @@ STATICS = {
     "_core/clock.h": {"frequency": A_CACHE},
     "_core/clock.pyx": {"source": ONE_STEP},
     "_core/context.pyx": {"decimal_variable": ONE_STEP, "is_decimal_known": ONE_STEP},
+    "_core/delivery.pyx": {"functions": SET_ONCE},
     "_core/descriptor.pyx": {
         "ASKS_AGAIN": SET_ONCE,
         "asked": ONE_STEP,
@@ -376,8 +377,10 @@ STATICS = {
     },
     "_core/epoll.h": {"no_pwait2": ONE_STEP, "treadle_forks": "only a fork changes it"},
     "_core/event.pyx": {"PREEMPTION": ONE_STEP},
+    "_core/greenlet.pxd": {"adopting_groups": ONE_STEP},
     "_core/greenlet.pyx": {
         "GETS": SET_ONCE,
+        "adopting_groups": ONE_STEP,
         "report_awaited": ONE_STEP,
         "on_spawn": CHANGED_IN_PLACE,
         "left_to_others": CHANGED_IN_PLACE,
@@ -386,6 +389,7 @@ STATICS = {
     },
     "_core/hub.pyx": {
         "REASONS": SET_ONCE,
+        "delivery": SET_ONCE,
         "ending": ONE_STEP,
         "first_main": SET_ONCE,
         "loops_run": ONE_STEP,
@@ -397,7 +401,6 @@ STATICS = {
     "_core/locks.pyx": {
         "CHECKS_BLOCKING": SET_ONCE,
         "PREEMPTION": ONE_STEP,
-        "retaking": CHANGED_IN_PLACE,
     },
     "_core/poller.pyx": {"last_serial": ONE_STEP},
     "_core/probe.pyx": {"preemptions": SET_ONCE},
@@ -423,7 +426,6 @@ STATICS = {
     },
     "_core/thread_hub.pyx": {
         "all_hubs": CHANGED_IN_PLACE,
-        "forgo_functions": SET_ONCE,
         "kind_count": SET_ONCE,
         "kinds": SET_ONCE,
         "last_pid": ONE_STEP,
@@ -433,6 +435,7 @@ STATICS = {
     },
     "_core/threads.h": {"main_ident": A_CACHE},
     "_core/turns.pyx": {"awaited": CHANGED_IN_PLACE, "forks": ONE_STEP},
+    "_core/wait_queue.pyx": {"forgo_functions": SET_ONCE},
     "_core/waiter.pyx": {"UNSET": SET_ONCE},
     "_core/watchers.pyx": {"left_by_forks": CHANGED_IN_PLACE},
     "http/frames.pyx": {"utf8_decoder": SET_ONCE},

@@ -14,7 +14,7 @@ from contextvars import Context
 from email.message import Message
 from functools import partial
 from signal import SIGINT, default_int_handler, getsignal
-from socket import AF_UNIX, getfqdn
+from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_TCP, TCP_NODELAY, getfqdn
 from time import localtime, strftime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from treadle.baseserver import Listener, Spawn
 from treadle.greenlet import GreenletExit
 from treadle.http.body import Input as _Input
-from treadle.http.connection import http2_connection, serve
+from treadle.http.connection import Greeting, http2_connection, serve
 from treadle.http.forwarded import Forwarded
 from treadle.http.h1 import Request, RequestReader
 from treadle.http.http1 import Handler
@@ -427,6 +427,10 @@ class WSGIServer(StreamServer):
         if self.http2:
             http2_connection()
         super().init_socket()
+        if self.socket.family in (AF_INET, AF_INET6):
+            # Connections inherit it. Without it a part of a body would wait until the client has
+            # acknowledged the one before, which clients delay by 40 ms.
+            self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self.address: Any = self.socket.getsockname()
         if self.proxies is not None:
             self._handle = partial(self._handle_behind, self.proxies, self._handle)
@@ -435,7 +439,8 @@ class WSGIServer(StreamServer):
     def _handle_behind(self, proxies: Proxies, handle: Any, sock: Any, address: Any) -> None:
         if address in proxies:
             try:
-                address = receive(sock, self.limits.header_time) or address
+                with Greeting(self):
+                    address = receive(sock, self.limits.header_time) or address
             except OSError as exc:
                 self.error_log.write(f"refused a connection from {address!r}: {exc}\n")
                 return

@@ -50,6 +50,7 @@ def _split(group: BaseExceptionGroup[BaseException], scope: Any) -> Any:
     return group.split(lambda exc: isinstance(exc, Cancelled) and exc.scope is scope)
 
 
+Cancelled.__module__ = __name__
 core_scopes.public_class = CancelScope
 core_scopes.split = _split
 core_scopes.report_shield = _report_shield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess as _stdlib
 import typing as _typing
 from collections.abc import Callable as _Callable
+from contextlib import nullcontext as _nullcontext
 from typing import Any as _Any
 
 from treadle._core.pipes import cooperative as _cooperative
@@ -18,6 +19,7 @@ from treadle.event import AsyncResult as _AsyncResult
 from treadle.fileobject import FileObject
 from treadle.greenlet import spawn as _spawn
 from treadle.os import wait_for_child as _wait_for_child
+from treadle.scopes import shield as _shield
 from treadle.selectors import PollSelector as _PollSelector
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
@@ -91,6 +93,16 @@ class Popen(_stdlib.Popen[_Any]):
         self.stdin: _Any = _cooperative(self.stdin, bufsize)
         self.stdout: _Any = _cooperative(self.stdout, bufsize)
         self.stderr: _Any = _cooperative(self.stderr, bufsize)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: _Any,
+    ) -> None:
+        # A block that a cancellation ends reaps its child all the same.
+        with _nullcontext() if value is None else _shield():
+            super().__exit__(exc_type, value, traceback)
 
     def _wait(self, timeout: float | None) -> int:
         # Wait without holding the lock for reaping, and acquire it once the child has ended.

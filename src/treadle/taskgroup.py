@@ -21,9 +21,10 @@ class TaskGroup(core_taskgroup.TaskGroup):
     Its end waits for all children. The first exception, of the body or of a child, cancels the
     group: every wait in it raises :class:`~treadle.Cancelled`. When all have ended, their
     exceptions are raised together in one :class:`ExceptionGroup` (or :class:`BaseExceptionGroup`),
-    in the order in which they came; nothing is printed. GreenletExit, and so a kill of a child and Cancelled, is
-    no failure. KeyboardInterrupt and SystemExit are raised bare, and so is a Timeout or another
-    exception that came to the greenlet of the block from outside, if nothing else has failed.
+    in the order in which they came; nothing is printed. GreenletExit, and so a kill of a child and
+    Cancelled, is no failure. KeyboardInterrupt and SystemExit are raised bare, and so is a Timeout
+    or another exception that came to the greenlet of the block from outside, if nothing else has
+    failed.
 
     At most *limit* greenlets run at once; :meth:`spawn` waits for a place. *name* appears in texts.
     With *adopt*, greenlets and patched threads that code inside the block starts by other means

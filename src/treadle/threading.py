@@ -7,6 +7,8 @@ import functools
 import threading
 import weakref
 
+from greenlet import GreenletExit
+
 from treadle._core.greenlet import Greenlet, getcurrent
 from treadle.local import local
 from treadle.thread import (
@@ -60,6 +62,19 @@ if hasattr(threading, "_get_main_thread_ident"):  # since CPython 3.13
     #: threading calls it in a forked child. There the greenlet that forked is the main thread.
     _get_main_thread_ident = get_ident
     __implements__ += ["_get_main_thread_ident"]
+
+
+_report = threading.excepthook
+
+
+def excepthook(args: threading.ExceptHookArgs, /) -> None:
+    """Report what a thread has raised, but for a kill, which is no failure of a greenlet either."""
+    if args.exc_type is None or not issubclass(args.exc_type, GreenletExit):
+        _report(args)
+
+
+excepthook.__module__ = "threading"
+__implements__ += ["excepthook"]
 
 
 def adopt_main_thread() -> None:

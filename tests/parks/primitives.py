@@ -244,6 +244,44 @@ class LeaveWith(Ended):
             pass
 
 
+class OfGroup(Ended):
+    """Waiting for a child of a task group, which ends when an exception ends the wait."""
+
+    shared = False
+    threads = False
+    shields = True
+
+
+@place
+class LeaveGroup(OfGroup):
+    covers = ("_core/taskgroup.pyx:wait_for_children",)
+
+    def park(self) -> object:
+        with treadle.TaskGroup() as group:
+            child = group.spawn(self.result.get)
+        return child.value
+
+
+@place
+class StartInGroup(OfGroup):
+    covers = ("_core/taskgroup.pyx:start",)
+
+    def park(self) -> object:
+        with treadle.TaskGroup() as group:
+            return group.start(lambda: treadle.started(self.result.get()))
+
+
+@place
+class PlaceInGroup(OfGroup):
+    covers = ("_core/taskgroup.pyx:new_child",)
+
+    def park(self) -> object:
+        with treadle.TaskGroup(1) as group:
+            child = group.spawn(self.result.get)
+            group.spawn(treadle.sleep)
+        return child.value
+
+
 @place
 class Joinall(Ended):
     covers = ("_core/collector.pyx:wait_for", "_core/iwait.py:all")
@@ -492,7 +530,7 @@ class Reacquire(Place):
 
 @place
 class ConditionReacquire(Reacquire):
-    covers = ("_core/locks.pyx:retake", "_core/locks.pyx:acquire_shielded")
+    covers = ("_core/locks.pyx:retake", "_core/locks.pyx:reacquire")
 
 
 @place

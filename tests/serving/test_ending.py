@@ -63,6 +63,25 @@ def test_a_client_that_has_ended_too_is_not_waited_for(
     assert sleeps == []
 
 
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"GET / HT",
+        b"GET /short HTTP/1.1\r\nHost: a\r\n",
+        b"POST /short HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc",
+    ],
+)
+@pytest.mark.parametrize("first", [b"", GET.replace(b"/ ", b"/short ")])
+def test_half_a_request_delays_no_end(site: Start, half: bytes, first: bytes) -> None:
+    here = site(whole)
+    with here.connect() as sock:
+        sock.sendall(first + half)
+        treadle.sleep(0.05)
+        began = time.monotonic()
+        assert begin_stopping(here).get() == 0
+        assert 0.9 < time.monotonic() - began < 3  # the rest has had time
+
+
 class TestWhatIsOnItsWay:
     """A client that sends something when its connection has ended gets all of the last answer."""
 

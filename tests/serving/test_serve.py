@@ -83,11 +83,13 @@ class Served:
         env: dict[str, str] | None = None,
         output: int = subprocess.DEVNULL,
         stderr: int | None = None,
+        prefix: tuple[str, ...] = (),
     ) -> None:
         (folder / "site_app.py").write_text(APPLICATION)
         self.errors = folder / "errors.log"
         self.errors.unlink(missing_ok=True)  # left by an earlier server
         command = [
+            *prefix,
             sys.executable,
             "-m",
             "treadle",
@@ -566,7 +568,8 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("flags", "app", "said"),
         [
-            (["--workers", "0"], "site_app:app", "workers must be 1 or more"),
+            (["--workers", "0"], "site_app:app", "workers must be from 1 to 4096, not 0"),
+            (["--workers", "99999999999"], "site_app:app", "workers must be from 1 to 4096"),
             (["--workers", "two"], "site_app:app", "workers cannot be 'two'"),
             (["--keep-alive", "-1"], "site_app:app", "keep_alive must not be negative"),
             (["--bind", "nowhere"], "site_app:app", "nowhere"),

@@ -5,20 +5,24 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import treadle
 from treadle.serve import place as place_module
-from treadle.serve.place import Child, Place
+from treadle.serve.place import MOST_LEAVING, Child, Place
+from treadle.serve.settings import Settings
 from treadle.serve.stats import Board
+from treadle.serve.supervisor import _refuse
 
 from .test_serve import APPLICATION, Served, serve, wait_until  # noqa: F401
+from .test_serve_limits import certificate  # noqa: F401
 
 Serve = Callable[..., Served]
 
@@ -150,7 +154,8 @@ def test_a_worker_that_cannot_load_again_is_tried_on(
     (worker,) = here.workers()
     (tmp_path / "site_app.py").write_text("def half(")
     os.kill(worker, signal.SIGKILL)
-    here.wait_for_error("SyntaxError")
+    here.wait_for_error("the new worker cannot load site_app:app: SyntaxError")
+    assert "Traceback" not in here.errors.read_text()
     (tmp_path / "site_app.py").write_text(APPLICATION)
     wait_until(here.answers)
 
@@ -302,25 +307,260 @@ def test_a_shorter_limit_holds_for_the_admin_server_too(
         assert sock.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
+class TestWhatIsInherited:
+    """A parent, a shell or a container may leave a server in any state."""
+
+    def test_ignored_ends_of_children_and_blocked_signals(
+        self,
+        serve: Serve,  # noqa: F811
+    ) -> None:
+        program = "import os, sys, signal as s; s.signal(s.SIGCHLD, s.SIG_IGN);"
+        program += "s.pthread_sigmask(s.SIG_BLOCK, {s.SIGTERM, s.SIGHUP, s.SIGCHLD});"
+        program += "os.execv(sys.argv[1], sys.argv[1:])"
+        here = serve(prefix=(sys.executable, "-c", program)).wait_ready()
+        (worker,) = here.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: here.workers() - {worker} and here.answers())
+        here.process.send_signal(signal.SIGHUP)
+        here.wait_for_error("the workers were replaced")
+        assert here.end() == 0
+
+    def test_closed_standard_streams(
+        self,
+        serve: Serve,  # noqa: F811
+    ) -> None:
+        here = serve(prefix=("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")).wait_ready()
+        for pid in (here.process.pid, *here.workers()):
+            for number in range(3):
+                assert os.readlink(f"/proc/{pid}/fd/{number}") == os.devnull
+
+    def test_children_of_the_program_before(
+        self,
+        serve: Serve,  # noqa: F811
+    ) -> None:
+        here = serve(prefix=("sh", "-c", 'sleep 0.3 & exec "$@"', "sh")).wait_ready()
+        wait_until(lambda: len(here.workers()) == 1)  # a zombie would count
+        assert all(map(runs, here.workers()))
+
+
+#: Forks a child that is told to end, as multiprocessing's terminate() does.
+FORKING = """
+import os, signal, time
+
+def app(environ, start_response):
+    pid = os.fork()
+    if not pid:
+        time.sleep(60)
+        os._exit(0)
+    os.kill(pid, getattr(signal, environ["PATH_INFO"][1:]))
+    _, status = os.waitpid(pid, 0)
+    start_response("200 OK", [])
+    return [b"%d %d" % (os.waitstatus_to_exitcode(status), os.getpid())]
+"""
+
+
+def test_a_process_that_a_worker_forks_is_no_worker(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "forking_app.py").write_text(FORKING)
+    here = serve(app="forking_app:app").wait_serving()
+    (worker,) = here.workers()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        assert here.ask(f"/{number.name}") == b"%d %d" % (-number, worker)
+    assert here.workers() == {worker}
+    assert "leaves" not in here.errors.read_text()
+
+
+class TestAHangingWorker:
+    """One that its code never lets go on."""
+
+    def load(self, folder: Path, hanging: bool) -> None:
+        text = "from pathlib import Path\nimport time\n"
+        if hanging:
+            text += "Path('hangs').touch()\ntime.sleep(1000)\n"
+        (folder / "some_app.py").write_text(text + APPLICATION)
+
+    def test_ends_without_its_supervisor(
+        self,
+        serve: Serve,  # noqa: F811
+    ) -> None:
+        here = serve("--graceful-timeout", "0").wait_ready()
+        (worker,) = here.workers()
+        with here.connect() as sock:
+            sock.sendall(b"GET /compute HTTP/1.0\r\n\r\n")
+            treadle.sleep(0.2)
+            here.process.kill()
+            here.wait()
+            wait_until(lambda: not runs(worker), seconds=10)
+
+    def test_ends_at_once_while_it_loads(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        self.load(tmp_path, hanging=True)
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            here = serve(app="some_app:app")
+            wait_until((tmp_path / "hangs").exists)
+            (worker,) = here.workers()
+            (tmp_path / "hangs").unlink()
+            here.process.send_signal(number)
+            assert here.wait(seconds=10) in (0, -number)
+            wait_until(lambda worker=worker: not runs(worker), seconds=5)  # type: ignore[misc]
+
+    def test_is_replaced_by_the_next_reload_while_it_loads(
+        self,
+        serve: Serve,  # noqa: F811
+        tmp_path: Path,
+    ) -> None:
+        self.load(tmp_path, hanging=False)
+        here = serve(app="some_app:app").wait_ready()
+        for replaces in (True, False):  # it replaces one, or none serves
+            self.load(tmp_path, hanging=True)
+            before = here.workers()
+            if replaces:
+                here.process.send_signal(signal.SIGHUP)
+            else:
+                os.kill(*before, signal.SIGKILL)
+            wait_until((tmp_path / "hangs").exists)
+            (tmp_path / "hangs").unlink()
+            self.load(tmp_path, hanging=False)
+            before |= here.workers()
+            here.process.send_signal(signal.SIGHUP)
+            wait_until(lambda before=before: not before & here.workers())  # type: ignore[misc]
+            wait_until(lambda: len(here.workers()) == 1 and here.answers())
+        here.wait_for_error("it is killed")
+
+
+def test_it_is_said_why_a_new_worker_ends(
+    serve: Serve,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    here = serve().wait_ready()
+    (tmp_path / "site_app.py").write_text("import os\nos._exit(7)\n")
+    here.process.send_signal(signal.SIGHUP)
+    here.wait_for_error("ended: exit status 7")
+    here.wait_for_error("the old ones stay")
+
+
+def test_a_signal_of_other_servers_does_no_harm(
+    serve: Serve,  # noqa: F811
+) -> None:
+    here = serve().wait_ready()
+    here.process.send_signal(signal.SIGUSR2)
+    here.wait_for_error("SIGUSR2 does nothing here")
+    assert here.answers()
+
+
+@pytest.mark.parametrize("flag", ["--certfile", "--proxy-protocol"])
+def test_a_client_that_does_not_begin_delays_no_end(
+    serve: Serve,  # noqa: F811
+    certificate: tuple[ssl.SSLContext, Path],  # noqa: F811
+    flag: str,
+) -> None:
+    _, path = certificate
+    value = str(path) if flag == "--certfile" else "*"
+    here = serve(flag, value, "--header-timeout", "60").wait_serving()
+    with here.connect():
+        treadle.sleep(0.2)
+        began = time.monotonic()
+        assert here.end() == 0
+        assert time.monotonic() - began < 10
+
+
+def test_a_system_without_socket_filters() -> None:
+    class Listener:
+        family = socket.AF_INET
+
+        def setsockopt(self, *args: object) -> None:
+            raise OSError(92, "Protocol not available")
+
+    _refuse(Listener())
+
+
 class FailingSupervisor:
     """Starts workers that end at once, until *works* is true."""
 
     stopping = works = False
+    settings = Settings()
 
     def __init__(self) -> None:
+        self.said: list[str] = []
         self.started: list[Child] = []
         self.board = Board(50)
 
-    def start_worker(self, place: Place, replacing: bool) -> Child:
+    def start_worker(self, place: Place) -> Child:
         child = Child(0, self.board.slots[len(self.started)])
         self.started.append(child)
-        child.slot["ready"] = self.works
+        child.slot["loaded"] = child.slot["ready"] = self.works
         if not self.works:
             child.ended.set()
         return child
 
     def worker_failed(self, child: Child) -> None:
         pass
+
+    def tell(self, text: str) -> None:
+        self.said.append(text)
+
+
+class TestAWorkerThatLeaves:
+    """One that somebody else than the supervisor has told to stop."""
+
+    @pytest.fixture
+    def place(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+        monkeypatch.setattr(Child, "signal", lambda child, number: None)
+        supervisor = FailingSupervisor()
+        supervisor.works = True
+        place = Place(supervisor, 0)
+        life = treadle.spawn(place.run)
+        wait_until(place.ready.is_set)
+        yield place
+        life.kill()
+        for child in supervisor.started:
+            child.ended.set()
+
+    def leave(self, place: Place) -> None:
+        assert place.child is not None
+        place.child.slot["ready"] = 0
+        place.wake()
+
+    def test_right_after_its_start(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The next one waits: all might do so."""
+        monkeypatch.setattr(place_module, "FIRST_DELAY", 0.3)
+        started = place._supervisor.started
+        began = time.monotonic()
+        for count in (2, 3):
+            self.leave(place)
+            wait_until(lambda count=count: len(started) == count)  # type: ignore[misc]
+            wait_until(lambda: place.child is started[-1])
+        assert time.monotonic() - began > 0.4
+
+    def test_beside_those_before_it(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(place_module, "FIRST_DELAY", 0.0)
+        started = place._supervisor.started
+        for count in range(2, MOST_LEAVING + 2):
+            self.leave(place)
+            wait_until(lambda count=count: len(started) == count)  # type: ignore[misc]
+            wait_until(lambda: place.child is started[-1])
+        self.leave(place)
+        treadle.sleep(0.1)
+        assert len(started) == MOST_LEAVING + 1  # not any number of them
+        started[0].ended.set()
+        place.wake()
+        wait_until(lambda: len(started) == MOST_LEAVING + 2)
+
+    def test_whose_successor_fails(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(place_module, "FIRST_DELAY", 0.1)
+        supervisor = place._supervisor
+        place._delay = 0.1
+        supervisor.works = False
+        self.leave(place)
+        wait_until(lambda: len(supervisor.started) == 2)
+        supervisor.works = True
+        wait_until(lambda: place.child is supervisor.started[-1], seconds=5)
+        assert [line for line in supervisor.said if "the new worker 0 ended" in line]
 
 
 def test_a_reload_starts_a_worker_at_once_though_others_have_failed(
@@ -355,8 +595,8 @@ def test_a_reload_that_comes_while_a_worker_loads_is_not_answered_by_it() -> Non
     supervisor.works = False
     loading = supervisor.start_worker
 
-    def start_slowly(place: Place, replacing: bool) -> Child:
-        child = loading(place, replacing)
+    def start_slowly(place: Place) -> Child:
+        child = loading(place)
         child.ended.clear()
         return child
 
@@ -366,7 +606,8 @@ def test_a_reload_that_comes_while_a_worker_loads_is_not_answered_by_it() -> Non
     wait_until(lambda: len(supervisor.started) == 2)
     wish = treadle.spawn(place.replace)
     treadle.sleep(0)
-    supervisor.started[1].slot["ready"] = 1  # it may have read the old application
+    for name in ("loaded", "ready"):
+        supervisor.started[1].slot[name] = 1  # it may have read the old application
     wait_until(lambda: len(supervisor.started) == 3)
     assert not wish.ready()
     life.kill()

@@ -10,6 +10,7 @@ import signal
 import socket as native
 import sys
 import time
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import replace
@@ -21,6 +22,7 @@ from wsgiref.validate import validator
 import pytest
 
 import treadle
+import treadle.os
 from treadle.event import Event
 from treadle.http.limits import UNBOUNDED, Limits
 
@@ -151,6 +153,91 @@ class TestAnswers:
         assert body == b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n" * 9 + b"0\r\n\r\n"
         assert any(held)
         assert not any(left)
+
+    @linux
+    def test_no_part_is_held_back_while_others_compute(self, site: Start) -> None:
+        left: list[int] = []
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            sock = start_response.__self__.socket
+            for _ in range(9):
+                # It is ready before anything is held back.
+                treadle.spawn(lambda: left.append(tcp_info(sock, NOTSENT_BYTES)))
+                yield from (b"a", b"b", b"c", b"d")
+                treadle.sleep(0)
+
+        site(application, listener=listener()).exchange(get("/", LAST))
+        assert left == [0] * 9
+
+    @linux
+    @pytest.mark.parametrize("ends", [True, False])
+    def test_a_thread_that_writes_leaves_no_part_held_back(self, site: Start, ends: bool) -> None:
+        left: list[int] = []
+        ended = Event()
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            write = start_response("200 OK", [])
+            sock = start_response.__self__.socket
+            go_on = allocate_lock()
+            go_on.acquire()
+
+            def write_parts() -> None:
+                for part in (b"a", b"b", b"c", b"d"):
+                    write(part)
+                left.append(tcp_info(sock, NOTSENT_BYTES))
+                ended.set()
+                if not ends:  # its hub, if it has one, does not run meanwhile
+                    go_on.acquire()
+
+            start_new_thread(write_parts, ())
+            ended.wait()
+            yield from (b"a", b"b", b"c", b"d")
+            treadle.sleep(0)
+            left.append(tcp_info(sock, NOTSENT_BYTES))
+            go_on.release()
+
+        _, _, body = split(site(application, listener=listener()).exchange(get("/", LAST)))
+        assert body == b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n" * 2 + b"0\r\n\r\n"
+        assert left == [0, 0]
+
+    @linux
+    def test_a_child_that_goes_on_leaves_no_part_held_back(self, site: Start) -> None:
+        reader, writer = os.pipe()
+
+        def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            sock = start_response.__self__.socket
+            yield from (b"a", b"b", b"c", b"d")
+            pid = treadle.os.fork()
+            if pid == 0:
+                yield from (b"a", b"b", b"c", b"d")
+                treadle.sleep(0)
+                os.write(writer, b"%d" % tcp_info(sock, NOTSENT_BYTES))
+                os._exit(0)
+            treadle.os.waitpid(pid, 0)
+
+        site(application, listener=listener()).exchange(get("/", LAST))
+        assert os.read(reader, 9) == b"0"
+        os.close(reader)
+        os.close(writer)
+
+    @pytest.mark.parametrize("given", [True, False])
+    def test_no_part_waits_for_an_acknowledgement(self, site: Start, given: bool) -> None:
+        found: list[int] = []
+
+        def application(environ: Any, start_response: Any) -> list[bytes]:
+            sock = start_response.__self__.socket
+            found.append(sock.getsockopt(native.IPPROTO_TCP, native.TCP_NODELAY))
+            start_response("200 OK", [])
+            return []
+
+        if given:
+            own = treadle.socket.create_server(("127.0.0.1", 0))
+            site(application, listener=own).exchange(get("/", LAST))
+        else:
+            site(application).exchange(get("/", LAST))
+        assert found[0]
 
     @linux
     def test_the_last_bytes_of_a_length_are_not_held_back(self, site: Start) -> None:
@@ -294,6 +381,54 @@ class TestAnswers:
 
         assert split(site(application).exchange(get("/", LAST)))[2] == b"abc" * 1000
 
+    @linux
+    @pytest.mark.parametrize("buffering", [-1, 0])
+    @pytest.mark.parametrize(
+        "path", ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"]
+    )
+    def test_a_file_whose_size_is_not_true_is_read(
+        self, site: Start, path: str, buffering: int
+    ) -> None:
+        if not os.access(path, os.R_OK):
+            pytest.skip(f"there is no {path}")
+
+        def application(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [])
+            return environ["wsgi.file_wrapper"](open(path, "rb", buffering=buffering))
+
+        here = site(application)
+        content = Path(path).read_bytes()
+        assert split(here.exchange(get(version="1.0")))[2] == content
+        body = split(here.exchange(get("/", LAST)))[2]
+        assert body == b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+
+    def test_a_file_that_cannot_be_read_is_500(self, site: Start, tmp_path: Path) -> None:
+        (tmp_path / "film").write_bytes(b"abc")
+
+        def application(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [])
+            file = io.FileIO(os.open(tmp_path / "film", os.O_WRONLY), "w")
+            return environ["wsgi.file_wrapper"](file)
+
+        here = site(application)
+        assert split(here.exchange(get()))[0] == "HTTP/1.1 500 Internal Server Error"
+        assert "not open for reading" in here.errors[0]
+
+    def test_a_kind_of_file_wrapper_is_asked_for_its_parts(
+        self, site: Start, tmp_path: Path
+    ) -> None:
+        (tmp_path / "film").write_bytes(b"abc")
+
+        def application(environ: Any, start_response: Any) -> Any:
+            class Loud(environ["wsgi.file_wrapper"]):  # type: ignore[misc]
+                def __next__(self) -> bytes:
+                    return bytes(super().__next__().upper())
+
+            start_response("200 OK", [])
+            return Loud((tmp_path / "film").open("rb"))
+
+        assert split(site(application).exchange(get(version="1.0")))[2] == b"ABC"
+
     def test_something_like_a_file(self, site: Start) -> None:
         def application(environ: Any, start_response: Any) -> Any:
             start_response("200 OK", [("Content-Length", "6")])
@@ -328,6 +463,28 @@ class TestAnswers:
 
 
 class TestErrors:
+    def test_a_body_that_the_connection_ends_is_not_taken_for_whole(self, site: Start) -> None:
+        class Body:
+            def __iter__(self) -> Iterator[bytes]:
+                yield b"abc"
+                if here.requests[-1]["PATH_INFO"] == "/fails":
+                    raise RuntimeError("in the middle")
+
+            def close(self) -> None:
+                if here.requests[-1]["PATH_INFO"] == "/fails-later":
+                    raise RuntimeError("after the end")
+
+        def application(environ: Any, start_response: Any) -> Body:
+            start_response("200 OK", [])
+            return Body()
+
+        here = site(application)
+        for path in ("/", "/fails-later"):
+            assert here.exchange(get(path, version="1.0")).endswith(b"\r\n\r\nabc")
+        with pytest.raises(ConnectionResetError):
+            here.exchange(get("/fails", version="1.0"))
+        assert [error.count("RuntimeError") > 0 for error in here.errors] == [True, True]
+
     def test_an_exception_is_500(self, site: Start) -> None:
         def application(environ: Any, start_response: Any) -> list[bytes]:
             raise KeyError("missing")

@@ -33,7 +33,7 @@ cdef class Interrupts:
     cdef Scope scope                 # the innermost scope, or None
     cdef Scope shield                # the innermost scope of its own that shields, or None
     cdef Py_ssize_t firm             # how many calls want all their waits shielded
-    cdef object delivered            # a weak reference to the last exception from outside, or None
+    cdef object delivered            # the last exception from outside, or a weak reference to it
     cdef object group                # the task group that it is a child of, or None
     cdef object adopter              # the task group that takes the greenlets it starts, or None
     cdef bint is_common              # several children of one group have this; they copy it to change it
@@ -66,6 +66,8 @@ cdef inline void withdraw(Held held) noexcept:
 cdef int interrupt_main(Hub hub, object exc) except -1
 # Raise what is held for a greenlet, if it waits and nothing stands against that any more.
 cdef int deliver_held(Hub hub, greenlet target) except -1
+# Take back what signal handlers have raised and is held for a greenlet, and return it.
+cdef list take_urgent(Hub hub, greenlet target)
 # Raise what is held for the current greenlet, unless a shield holds it back.
 cdef int raise_due() except -1
 # From the first to the second, nothing ends a wait of the current greenlet but a LoopExit.

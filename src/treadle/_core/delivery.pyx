@@ -37,6 +37,7 @@ from treadle._core.hub cimport (
     wait_of,
 )
 
+from weakref import WeakKeyDictionary
 from weakref import ref as weak_ref
 
 from treadle.exceptions import LoopExit
@@ -90,17 +91,18 @@ cdef class Interrupts:
         return None if scope is None else scope.error()
 
     cdef object noted(self, object exc):
-        """Return the exception to raise, an instance; remember it, but do not keep it alive."""
+        """Return the exception to raise, an instance; remember it."""
         if isinstance(exc, type):
             exc = exc()
         try:
-            self.delivered = weak_ref(exc)
+            self.delivered = weak_ref(exc)  # with its traceback it would keep all frames alive
         except TypeError:
-            self.delivered = None  # a built-in class
+            self.delivered = exc  # built-in classes have no weak references
         return exc
 
     cdef bint has_raised(self, object exc):
-        return self.delivered is not None and self.delivered() is exc
+        return self.delivered is exc or (
+            isinstance(self.delivered, weak_ref) and self.delivered() is exc)
 
     cdef Held first_held(self):
         cdef Held each
@@ -180,7 +182,7 @@ cdef int keep_interrupts(Hub hub, greenlet target, Interrupts interrupts) except
         hub.main_interrupts = interrupts
     elif interrupts is not None:
         if hub.raw_interrupts is None:
-            hub.raw_interrupts = {}
+            hub.raw_interrupts = WeakKeyDictionary()
         hub.raw_interrupts[target] = interrupts
     elif hub.raw_interrupts is not None:
         hub.raw_interrupts.pop(target, None)
@@ -260,7 +262,26 @@ cdef int interrupt_principal(Hub hub, object exc) except -1:
 
 cdef bint lets_in(Wait wait, object exc):
     """Return whether an exception of a signal handler, or a LoopExit, may end *wait*."""
-    return not wait.shielded or wait.reason == ON_GROUP or PyErr_GivenExceptionMatches(<PyObject *>exc, <PyObject *>LoopExit)
+    return not wait.shielded or is_pressed_again(wait) or PyErr_GivenExceptionMatches(
+        <PyObject *>exc, <PyObject *>LoopExit)
+
+
+cdef bint is_pressed_again(Wait wait):
+    """Return whether *wait* is for the children of a group, and a handler has raised something before."""
+    cdef Interrupts interrupts
+    if wait.reason != ON_GROUP:
+        return False
+    interrupts = interrupts_of(wait.hub, wait.waiter)
+    return wait.value is not None or interrupts is not None and interrupts.urgent is not None
+
+
+cdef list take_urgent(Hub hub, greenlet target):
+    cdef Interrupts interrupts = interrupts_of(hub, target)
+    if interrupts is None or interrupts.urgent is None:
+        return []
+    urgent, interrupts.urgent = interrupts.urgent, None
+    drop_idle(hub, target, interrupts)
+    return urgent
 
 
 def deliver(greenlet target not None):
@@ -343,7 +364,7 @@ cdef bint held_error(Wait wait) except -1:
     cdef PyObject *tb
     cdef Interrupts interrupts
     PyErr_Fetch(&type, &value, &tb)
-    if wait.reason == ON_GROUP or PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
+    if is_pressed_again(wait) or PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
         PyErr_Restore(type, value, tb)
         return False
     PyErr_NormalizeException(&type, &value, &tb)

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 from treadle._core.greenlet_api cimport greenlet, treadle_current_greenlet
 from treadle._core.poller cimport Poller
 from treadle._core.probe cimport Probe
-from treadle._core.ring cimport treadle_ring
+from treadle._core.ring cimport ring_push_front, treadle_ring
 from treadle._core.timers cimport treadle_fire, treadle_timer, treadle_timers
 
 
@@ -12,6 +12,12 @@ from treadle._core.timers cimport treadle_fire, treadle_timer, treadle_timers
 cdef enum Reason:
     ON_SLEEP, ON_YIELD, ON_SWITCH, ON_JOIN, ON_WAIT, ON_HUB, ON_LOCK, ON_EVENT, ON_RESULT, ON_CONDITION,
     ON_QUEUE_GET, ON_QUEUE_PUT, ON_QUEUE_JOIN, ON_CHANNEL, ON_READ, ON_WRITE, ON_THREAD, ON_HANDLER, ON_GROUP
+
+# The kinds of ring entries.
+cdef enum:
+    WAIT = 1      # a Wait: switch to its greenlet
+    START = 2     # a Fiber: switch to it for the first time
+    CALLBACK = 3  # a Callback: run it in the hub greenlet
 
 # The states of a Wait and of a hub. states.h explains them and tables the allowed moves.
 cdef extern from "states.h":
@@ -97,7 +103,7 @@ cdef class Hub(greenlet):
     cdef dict raw_waits              # greenlet -> its Wait, for greenlets that are not Fibers
     # What is to be raised in `main`, and in greenlets that are not Fibers; None: nothing.
     cdef object main_interrupts
-    cdef dict raw_interrupts
+    cdef object raw_interrupts
     cdef uint64_t shields            # how many shields were begun
     cdef TurnHook turn_hook
     cdef list join_waits             # the Waits of Hub.join()
@@ -230,15 +236,18 @@ cdef int schedule_start(Hub hub, Fiber fiber) except -1
 # Queue a callback for the hub greenlet. Any thread may call it. Raises RuntimeError if the hub is
 # closed.
 cdef Callback run_callback(Hub hub, object callback, tuple args)
+# Run a callback before all else that is ready. Only the hub's own thread may call it.
+cdef inline int run_callback_first(Hub hub, object callback, tuple args) except -1:
+    cdef Callback entry = Callback.__new__(Callback)
+    entry.callback, entry.args = callback, args
+    ring_push_front(&hub.ring, entry, CALLBACK)
+    hub.turn += 1
+    if hub.poller.blocking:  # a signal handler that the poller runs calls this
+        hub.poller.wake()
+    return 0
 # Call fire(obj) when the loop's clock reaches `deadline`; the heap holds a reference meanwhile.
 cdef treadle_timer *set_timer(Hub hub, int64_t deadline, object obj, treadle_fire fire) except NULL
 cdef void cancel_timer(Hub hub, treadle_timer *timer) noexcept
-
-# The kinds of ring entries.
-cdef enum:
-    WAIT = 1      # a Wait: switch to its greenlet
-    START = 2     # a Fiber: switch to it for the first time
-    CALLBACK = 3  # a Callback: run it in the hub greenlet
 
 # For the subclasses of Hub.
 cdef int next_turn(Hub hub, greenlet current, bint no_wait) except -1

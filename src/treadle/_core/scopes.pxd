@@ -34,5 +34,6 @@ cdef class CancelScope(Scope):
     cdef int cancel_by(self, object reason, object source) except -1
     cdef int set_deadline(self, int64_t due) except -1
     cdef int drop_deadline(self) except -1
+    cdef int drop_shield_timers(self) except -1
     cdef int drop_timers(self) except -1
     cdef int check_place(self, greenlet current, Interrupts interrupts) except -1

@@ -54,8 +54,6 @@ class Cancelled(GreenletExit):
     The scope itself swallows it. A greenlet that ends by it has not failed, and nothing is printed.
     """
 
-    __module__ = "treadle.scopes"
-
     def __init__(self, scope, reason=None, source=None):
         super().__init__(scope, reason, source)
         self.scope = scope
@@ -187,6 +185,8 @@ cdef class CancelScope(Scope):
         if self.shields:
             interrupts.find_shield(current)
         self.drop_timers()
+        if value is None:
+            interrupts.delivered = None
         drop_idle(hub, current, interrupts)
         if value is None or not self.is_cancelled:
             return False
@@ -265,6 +265,9 @@ cdef class CancelScope(Scope):
 
     cdef int drop_timers(self) except -1:
         self.drop_deadline()
+        return self.drop_shield_timers()
+
+    cdef int drop_shield_timers(self) except -1:
         if self.opening != NULL:
             cancel_timer(self.hub, self.opening)
             self.opening = NULL
@@ -311,14 +314,16 @@ cdef int reach(CancelScope top, CancelScope inside, Scope origin) except -1:
     cdef CancelScope around
     cdef greenlet target
     cdef list todo = []
+    cdef Py_ssize_t i = 0
     if inside.owner is not None:
         todo.append((inside.owner, inside))
     else:  # the scope of a task group, left before the group
         for target in list(inside.children):
             todo.append((target, inside))
-    while todo:
-        target, around = <tuple>todo.pop()
+    while i < len(todo):
+        target, around = <tuple>todo[i]
         reach_one(hub, target, around, origin, todo)
+        i += 1
     return 0
 
 
@@ -402,6 +407,7 @@ cdef int end_shield(CancelScope scope) except -1:
     scope.shields = False
     if scope.owner is None:
         return 0
+    scope.drop_shield_timers()
     interrupts = interrupts_of(scope.hub, scope.owner)
     interrupts.find_shield(scope.owner)
     deliver_held(scope.hub, scope.owner)

@@ -9,6 +9,7 @@ from treadle._core.delivery cimport (
     interrupts_of,
     own_interrupts,
     raise_due,
+    take_urgent,
 )
 cimport treadle._core.greenlet as core_greenlet
 from treadle._core.greenlet cimport (
@@ -86,12 +87,11 @@ cdef class TaskGroup(Collector):
         try:
             self.cancel_scope.check_innermost()
         except RuntimeError as exc:
-            if self.cancel_scope.owner is not None:  # another greenlet has left it
-                self.is_over = True
-                raise
-            value = misplaced = exc
-        if value is not None:
-            self.fail_by_body(value)
+            if self.cancel_scope.owner is not None:
+                raise  # another greenlet leaves it; its own will wait for the children
+            misplaced = exc
+        if misplaced is not None or value is not None:
+            self.fail_by_body(value if misplaced is None else misplaced)
         self.wait_for_children()
         raised, self.body = self.body, None
         from_outside = raised is not None and (raised is misplaced or came_from_outside(self.hub, raised))
@@ -101,13 +101,17 @@ cdef class TaskGroup(Collector):
             self.cancel_scope.leave(None)
         self.cancel_scope.source = None  # its failure, if it is a child, refers to this frame
         errors = self.failures(raised)
+        if self.was_shielded:
+            errors += take_urgent(self.hub, current_greenlet())  # what handlers have raised meanwhile
         return self.end(value, raised, errors, from_outside)
 
     cdef bint end(self, object value, object raised, list errors, bint from_outside) except -1:
         """Raise *errors*, or what is left of *raised*, which has ended the body; return whether nothing is."""
         for exc in errors:
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                raise exc
+                if exc is raised and exc is value:
+                    return False
+                raise_alone(exc)
         if errors and not (len(errors) == 1 and errors[0] is raised and (
                 from_outside or isinstance(raised, GeneratorExit))):
             if from_outside and isinstance(raised, GreenletExit):
@@ -132,6 +136,8 @@ cdef class TaskGroup(Collector):
                 continue
             self.wait = new_wait(ON_GROUP, self)
             self.wait.shielded = self.was_shielded = self.body is not None
+            if isinstance(self.body, (KeyboardInterrupt, SystemExit)):
+                self.wait.value = self.body  # the next one ends the wait
             try:
                 park(self.wait, -1)
             except BaseException as exc:
@@ -175,7 +181,9 @@ cdef class TaskGroup(Collector):
                 found.append(exc)
         self.ready.clear()
         if isinstance(body, BaseExceptionGroup):
-            body = body.split(GreenletExit)[1]
+            exits, rest = body.split(GreenletExit)
+            if exits is not None:
+                body = rest
         if body is not None and not isinstance(body, GreenletExit) and not is_among(body, found):
             found.insert(self.before, body)
         return found
@@ -350,11 +358,12 @@ cdef bint came_from_outside(Hub hub, object exc) except -1:
 
 
 cdef int raise_alone(object exc) except -1:
-    """Raise *exc* without the exception that is being handled as its context: it contains that one."""
+    """Raise *exc*; the exception that is being handled does not become its context."""
+    context = exc.__context__
     try:
-        raise exc from None
+        raise exc
     except BaseException:
-        exc.__context__ = None
+        exc.__context__ = context
         raise
 
 

@@ -12,6 +12,7 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 
 from treadle.gunicorn.handlers import Forwarding, WorkerHandler, WorkerStream, host
+from treadle.http.connection import Greeting
 from treadle.http.limits import UNBOUNDED, Limits
 from treadle.http.policy import STRICT
 from treadle.http.proxy import Proxies
@@ -58,7 +59,8 @@ class Server(WSGIServer):
         """
         client_socket.settimeout(self.limits.header_time)
         try:
-            client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
+            with Greeting(self):
+                client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
         except (ssl.SSLEOFError, ConnectionError) as exc:  # probes, for example
             self.worker.log.debug("No TLS handshake from ip=%s: %s", host(address), exc)
             return

@@ -195,7 +195,9 @@ class FileWrapper:
         """Return the position in a regular file and the bytes after it; None for other files.
 
         Only of the classes that ``open()`` makes for binary files: what another one's read() gives,
-        such as that of a GzipFile, need not be what the file holds.
+        such as that of a GzipFile, need not be what the file holds. Nor of files whose size need
+        not be true because they are nowhere stored, such as those of /proc and /sys, and of files
+        that cannot be read.
         """
         file = self.filelike
         raw = file.raw if type(file) is BufferedReader or type(file) is BufferedRandom else file
@@ -203,7 +205,10 @@ class FileWrapper:
             return None
         try:
             status = os.fstat(file.fileno())
-            at = file.tell()
+            left = status.st_size - file.tell()
+            stored = getattr(status, "st_blocks", left)
+            if stored and left > 0 and stat.S_ISREG(status.st_mode) and file.readable():
+                return status.st_size - left, left
         except (AttributeError, OSError, ValueError):
-            return None
-        return (at, max(status.st_size - at, 0)) if stat.S_ISREG(status.st_mode) else None
+            pass
+        return None

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treadle._core.clock import seconds as monotonic
+from treadle.greenlet import getcurrent, kill
 from treadle.hub import sleep
 
-__all__ = ["PATIENT", "URGENT", "end_connections", "http2_connection", "serve"]
+__all__ = ["PATIENT", "URGENT", "Greeting", "end_connections", "http2_connection", "serve"]
 
 #: How long the connections of a server that stops have to end by themselves, in seconds: if the
 #: end is urgent, and if active clients are to use them once more.
@@ -22,6 +23,39 @@ _FIRST_REQUEST = 1.0
 _LAST_ANSWERS = 0.5
 #: How often a server that stops checks whether its connections have ended, in seconds.
 _LOOK = 0.005
+
+
+class Greeting:
+    """Context of what comes before HTTP on a connection: a TLS handshake, or a proxy's header.
+
+    It stands for the connection in the ``connections`` of *server*. :func:`end_connections` gives
+    it the time of a first request, and then kills the greenlet.
+    """
+
+    fresh = True
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._greenlet: Any = None
+
+    def __enter__(self) -> None:
+        self._greenlet = getcurrent()
+        self._server.connections.add(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._server.connections.discard(self)
+
+    def warn(self, at_once: bool) -> None:
+        """Do nothing: there is no way to say it yet."""
+
+    def stop(self) -> None:
+        """Give up the connection."""
+        greenlet, self._greenlet = self._greenlet, None
+        if greenlet is not None:
+            kill(greenlet)
+
+    def abandon(self) -> None:
+        """Do nothing: there is no application."""
 
 
 def serve(sock: Any, address: Any, server: Any) -> None:

@@ -31,6 +31,7 @@ cdef class Exchange:
     cdef object client_error          # exception caused by the client, not the application
     cdef object refusal               # the BadRequest to answer for client_error, or None
     cdef bint failed                  # the application failed
+    cdef bint whole                   # all of the body was sent that the application has made
     cdef bint overrun                 # its body is longer than its Content-Length
 
     cdef prepare(self, address, server)

@@ -72,7 +72,7 @@ cdef class Exchange:
         self.continued = False
         self.client_error = None
         self.refusal = None
-        self.failed = self.overrun = False
+        self.failed = self.overrun = self.whole = False
         self.time_start = self.time_finish = 0.0
 
     cdef serve(self):
@@ -205,6 +205,7 @@ cdef class Exchange:
             body = body[: self.left]
         self.response_length = self.unsent = len(body)
         self.send_both(head, body, self.framing is NONE or self.left == len(body))
+        self.whole = True
 
     cdef forget_unsent(self):
         """Count only what was sent: the rest of the body cannot be."""
@@ -232,6 +233,7 @@ cdef class Exchange:
             self.report(f"the body lacks {self.left} bytes of its Content-Length")
         else:
             self.send_end()
+        self.whole = True
 
     cdef int check_forbidden(self, data) except -1:
         """Raise ApplicationError for *data* of a forbidden body, unless the policy omits it."""

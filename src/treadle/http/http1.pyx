@@ -19,7 +19,7 @@ from treadle.os import native_sendfile
 from treadle.socket import socket as treadle_socket
 
 from treadle._core.clock cimport nanoseconds, now
-from treadle._core.hub cimport get_hub, run_callback
+from treadle._core.hub cimport Hub, get_hub, get_hub_if_exists, run_callback_first
 from treadle._core.sockets cimport SocketState, receive_bytes, send_all, send_file
 from treadle.http.h1 cimport Request, RequestReader
 from treadle.http.response cimport CHUNKED, CLOSE, LENGTH, HeaderLines, joined, status_of
@@ -53,6 +53,9 @@ cdef enum:
     # A part of a body that comes within so many nanoseconds after the one before is likely to be
     # followed by another as quickly.
     SOON = 100_000
+    # How many nanoseconds the rest of a head, or of a body that nobody reads, may take to come
+    # when the server stops.
+    REST = 1_000_000_000
     # The most bytes to read of a body that the application did not read, to keep the connection.
     WORTH_DRAINING = 262144
 
@@ -87,10 +90,16 @@ cdef class Handler(WSGIExchange):
     cdef bint cut                     # a part of a response was not sent: nothing may follow
     cdef long long part_at            # time at which the last part of a body was sent
     cdef bint held                    # the system may hold back the last part, for more to follow
-    cdef bint will_push               # push_held() will be called
+    cdef Hub hub                      # that runs _push_held()
+    # Whether the hub will run it, and the hub's generation then: a fork's child will not.
+    cdef bint will_push
+    cdef unsigned int pushed_in
     # When it began to receive or to send, on the loop's clock; 0 while a subclass receives.
     cdef long long began
     cdef object patience              # of stop() with a client that has not got everything, or None
+    # Whether it waits for the rest of a head, or of a body that nobody reads.
+    cdef bint awaits_rest
+    cdef long long rest_until         # until when stop() waits for that, or 0
     # Whether nothing was received yet.
     cdef readonly bint fresh
     cdef bint http2                   # whether the server supports HTTP/2
@@ -117,7 +126,9 @@ cdef class Handler(WSGIExchange):
         self.cut = False
         self.began = self.part_at = 0
         self.held = self.will_push = False
+        self.hub = get_hub()
         self.patience = None
+        self.awaits_rest, self.rest_until = False, 0
         self.fresh = True
         self.http2 = getattr(server, "http2", False)
         self.preface = b""
@@ -184,7 +195,9 @@ cdef class Handler(WSGIExchange):
     def stop(self):
         """End the connection soon: a WebSocket with 1001, an idle connection immediately.
 
-        One whose client has not got all of the last response ends at a later call.
+        One whose client has not got all of the last response ends at a later call. So does one
+        whose client has begun a request, unless the rest of its head comes within a second, or
+        leaves the body of an answered one unfinished.
         Otherwise the connection ends after the response. The server's ``stopping`` is already
         set, so that no response keeps the connection alive.
         """
@@ -194,6 +207,11 @@ cdef class Handler(WSGIExchange):
             if self.patience is None:
                 self.patience = Patience(partial(untaken, self.socket))
             if self.patience.is_over():
+                end_reading(self.socket)
+        elif self.awaits_rest and self.socket is not None:
+            if not self.rest_until:
+                self.rest_until = now() + REST
+            if now() > self.rest_until and not untaken(self.socket):
                 end_reading(self.socket)
 
     def abandon(self):
@@ -237,7 +255,9 @@ cdef class Handler(WSGIExchange):
             # Thousands of connections may be idle: free what the last request and response held.
             self.forget_response()
             self.request = NO_REQUEST
-        self.idle = True
+        # A part of the head may have come with the request before.
+        self.awaits_rest = reader.in_head
+        self.idle = not reader.in_head
         while not reader.ready and reader.error is None:
             if self.by_lines and not reader.in_head:
                 self.began = 0
@@ -245,6 +265,7 @@ cdef class Handler(WSGIExchange):
             else:
                 data = self.receive(HEAD)
             self.idle = False
+            self.awaits_rest = True
             if not data:
                 return
             if self.fresh:
@@ -259,6 +280,7 @@ cdef class Handler(WSGIExchange):
                 if deadline is None:
                     deadline = now() / 1e9 + self.limits.header_time
                 self.wait_at_most(max(deadline - now() / 1e9, 0.001))
+        self.awaits_rest = False
 
     cdef await_body(self, Request request):
         reader = self.reader
@@ -295,12 +317,14 @@ cdef class Handler(WSGIExchange):
             self.close_connection = True
             return
         end = request.body_size + WORTH_DRAINING
+        self.awaits_rest = True
         while not request.complete:
             request.body = None
             if request.body_size > end:
                 self.close_connection = True
                 return
             self._receive_body(request)
+        self.awaits_rest = False
 
     cdef bint may_skip_body(self, Request request) except -1:
         """Return whether the rest of a body is worth reading, to reach the next request."""
@@ -336,7 +360,7 @@ cdef class Handler(WSGIExchange):
         if sock is None or self.preface:  # the socket was taken over
             return
         try:
-            if self.cut:
+            if self.cut or self.ends_too_early():
                 # A reset, so that no client takes the part that it got for the whole.
                 with suppress(OSError):  # the client is gone
                     sock.setsockopt(_SOL_SOCKET, _SO_LINGER, _AT_ONCE)
@@ -347,6 +371,11 @@ cdef class Handler(WSGIExchange):
             end(sock, self.server, bool(expecting))
         finally:
             sock.close()
+
+    cdef bint ends_too_early(self) noexcept:
+        """Return whether only the connection's end delimits a body that is not whole."""
+        failed = self.failed or self.client_error is not None
+        return failed and self.headers_sent and self.framing is CLOSE and not self.whole
 
     # -- methods of an exchange
 
@@ -426,6 +455,8 @@ cdef class Handler(WSGIExchange):
         self.part_at = now()
         if self.part_at - before >= SOON or self.state is None or not self.state.stream:
             return False
+        if get_hub_if_exists() is not self.hub:
+            return False  # another thread writes, whose hub may not run any more
         return self.framing is not LENGTH or self.left > 0
 
     def _push_held(self):
@@ -445,9 +476,10 @@ cdef class Handler(WSGIExchange):
             if self.state is not None:
                 send_all(self.state, data, TREADLE_MORE if more else 0)
                 self.held = more and TREADLE_MORE
-                if self.held and not self.will_push:
-                    self.will_push = True
-                    run_callback(get_hub(), self._push_held, ())
+                if self.held and not (self.will_push and self.pushed_in == self.hub.generation):
+                    # First: those who are ready already may compute for a long time.
+                    run_callback_first(self.hub, self._push_held, ())
+                    self.will_push, self.pushed_in = True, self.hub.generation
             else:
                 self.socket.sendall(data)
         except BaseException as exc:

@@ -231,7 +231,7 @@ cdef class WSGIExchange(Exchange):
             if not self.headers_sent:
                 self.send_whole(b"".join(result) if len(result) != 1 else result[0])
                 return
-        elif isinstance(result, FileWrapper) and self.send_file(result):
+        elif type(result) is FileWrapper and self.send_file(result):
             return
         for data in result:
             if data:

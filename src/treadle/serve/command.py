@@ -7,6 +7,7 @@ import os
 import sys
 
 from treadle import monkey
+from treadle.serve.process import open_standard
 from treadle.serve.settings import SettingsError, read_settings
 from treadle.serve.supervisor import Supervisor
 
@@ -15,6 +16,7 @@ __all__ = ["serve"]
 
 def serve(options: argparse.Namespace) -> int:
     """Patch the standard library and serve; return the exit status."""
+    open_standard()
     try:
         settings = read_settings(options)
         if settings.chdir:

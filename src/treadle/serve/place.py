@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from contextlib import suppress
@@ -9,21 +10,27 @@ from time import monotonic
 from typing import Any
 
 from treadle.event import AsyncResult, Event
-from treadle.greenlet import spawn, spawn_later
+from treadle.greenlet import spawn
 from treadle.serve.stats import Slot
 
-__all__ = ["CANNOT_LOAD", "LAST_WORDS", "Child", "Place"]
+__all__ = ["CANNOT_LOAD", "LAST_WORDS", "MOST_LEAVING", "Child", "Place"]
 
-#: The time, in seconds, from the start of a worker that fails to the start of its replacement: at
-#: first, and at most. A worker that always fails must not keep the machine busy.
-FIRST_DELAY, LONGEST_DELAY = 0.5, 5.0
+#: The time, in seconds, from the start of a worker that fails or leaves to the start of the next
+#: one: at first, and at most. A worker that always fails must not keep the machine busy.
+FIRST_DELAY, LONGEST_DELAY = 1.0, 5.0
 #: How long a worker that replaces another may take to become ready, in seconds.
 READY_TIMEOUT = 60.0
+#: How long a worker takes to load if none has loaded yet, in seconds: a reload ends one that takes
+#: more than twice as long as the one before, and more than a second. Its import may hang.
+USUAL_LOADING = 5.0
 #: How long a worker that has served max_requests serves on if its successor fails, in seconds.
 RETRY_DELAY = 10.0
 #: How much longer than graceful_timeout a worker that leaves may take, in seconds: until all
 #: clients are told, and its last lines are in the logs.
 LAST_WORDS = 2.0
+#: How many workers of a place may be leaving at once. A worker that was told to stop by somebody
+#: else leaves though the one before it has not ended.
+MOST_LEAVING = 4
 #: Exit status of a worker that cannot load the application; a restart would not help.
 CANNOT_LOAD = 3
 
@@ -37,9 +44,19 @@ class Child:
         self.started: float = monotonic()
         self.ended: Event = Event()
         self.status: int = 0
-        #: Whether it has become ready; its heart beats from then on to its end.
-        self.serves: bool = False
         self._beat = self._silent = 0.0
+        self.killed: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether it has become ready; its heart beats from then on to its end."""
+        return not self.ended.is_set() and self.slot["loaded"] == 1
+
+    def kill(self) -> bool:
+        """Kill the worker; return whether this is the first attempt."""
+        first, self.killed = not self.killed, True
+        self.signal(signal.SIGKILL)
+        return first
 
     def listen(self, passed: float) -> float:
         """Return for how many seconds its heart has not beaten; *passed* since the last call."""
@@ -65,8 +82,8 @@ class Place:
     """Keeps one worker serving, with the listeners at the index *at*.
 
     Its greenlet, :meth:`run`, alone starts workers for it and decides what becomes of them. There
-    are at most two at once: the worker, and either its successor, which is not ready yet, or its
-    predecessor, which is leaving.
+    are the worker, perhaps its successor, which is not ready yet, and its predecessors that are
+    leaving. It is replaced only when these have ended, unless it leaves by itself.
     """
 
     def __init__(self, supervisor: Any, at: int) -> None:
@@ -74,8 +91,10 @@ class Place:
         self.child: Child | None = None
         self.ready = Event()  # set once the first worker serves
         self._supervisor = supervisor
-        self._leaving: Child | None = None
+        self._leaving: list[Child] = []
         self._wish: AsyncResult[bool] | None = None
+        self._delay = FIRST_DELAY
+        self._usual = USUAL_LOADING
         self._retry_at = 0.0
         self._retry = Event()
         self._wake = Event()
@@ -85,8 +104,10 @@ class Place:
         self._wake.set()
 
     def retry(self) -> None:
-        """Start a worker without delay if the last ones have failed."""
+        """Start a worker without delay if the last ones have failed, or one hangs as it loads."""
+        self._retry_at = 0.0
         self._retry.set()
+        self.wake()
 
     def replace(self) -> bool:
         """Replace the worker; return whether another one serves now, and the old one has ended."""
@@ -95,8 +116,8 @@ class Place:
             self.wake()
         wish = self._wish
         self._await(wish)
-        if self._leaving is not None:
-            self._await(self._leaving.ended)
+        for child in self._leaving[:]:
+            self._await(child.ended)
         return wish.ready() and wish.get()
 
     def _await(self, what: Event | AsyncResult[bool]) -> None:
@@ -105,14 +126,11 @@ class Place:
 
     def run(self) -> None:
         """Keep a worker serving until the supervisor stops."""
-        delay = FIRST_DELAY
         while not self._supervisor.stopping:
-            self._retry.clear()
             wish = self._wish
-            child = self.child = self._start(replacing=False)
-            served = child is not None and self._await_ready(child, None)
+            child = self.child = self._start()
+            served = child is not None and self._await_ready(child, math.inf)
             if child is not None and served:
-                delay = FIRST_DELAY
                 self.ready.set()
                 self._grant(wish, True)
                 child = self._accompany()
@@ -123,13 +141,17 @@ class Place:
             if not served:
                 self._grant(wish, False)
             began = monotonic() if child is None else child.started
-            self._retry.wait(max(0.0, began + delay - monotonic()))
-            delay = min(2 * delay, LONGEST_DELAY)
+            self._retry.wait(max(0.0, began + self._next_delay() - monotonic()))
         self._grant(self._wish, False)
 
-    def _start(self, replacing: bool) -> Child | None:
+    def _next_delay(self) -> float:
+        delay, self._delay = self._delay, min(2 * self._delay, LONGEST_DELAY)
+        return delay
+
+    def _start(self) -> Child | None:
+        self._retry.clear()
         try:
-            child: Child = self._supervisor.start_worker(self, replacing)
+            child: Child = self._supervisor.start_worker(self)
         except OSError as exc:
             self._supervisor.tell(f"cannot start a worker: {exc}")
             return None
@@ -142,34 +164,43 @@ class Place:
             assert child is not None
             if child.ended.is_set() or self._supervisor.stopping:
                 return child
-            if self._leaving is not None and self._leaving.ended.is_set():
-                self._leaving = None
-            spent = child.slot["spent"] and monotonic() >= self._retry_at
-            if self._leaving is None and (spent or self._wish is not None):
-                if not child.slot["ready"]:
-                    self._supervisor.tell(f"worker {child.pid} leaves; another is started")
+            self._leaving = [each for each in self._leaving if not each.ended.is_set()]
+            pause = self._pause(child)
+            if pause == 0.0:
                 self._succeed(child)
                 continue
-            self._wake.wait()
+            self._wake.wait(pause)
             self._wake.clear()
+
+    def _pause(self, child: Child) -> float | None:
+        """Return after how many seconds to start a successor; None while there is no reason."""
+        leaves = not child.slot["ready"]
+        if len(self._leaving) >= (MOST_LEAVING if leaves else 1):
+            return None
+        if self._wish is not None:
+            return 0.0
+        if leaves or child.slot["spent"]:
+            return max(0.0, max(self._retry_at, child.started + FIRST_DELAY) - monotonic())
+        return None
 
     def _succeed(self, old: Child) -> None:
         """Start a successor; once it serves, tell *old* to leave."""
+        if not old.slot["ready"]:
+            self._supervisor.tell(f"worker {old.pid} leaves; another is started")
         wish = self._wish
-        new = self._start(replacing=True)
+        new = self._start()
         if new is None or not self._await_ready(new, READY_TIMEOUT):
             if self._supervisor.stopping:
                 return  # it may serve by now: like all others, it is told to stop
-            if new is not None:
-                new.signal(signal.SIGKILL)
-                new.ended.wait()
-            self._retry_at = monotonic() + RETRY_DELAY
-            spawn_later(RETRY_DELAY, self.wake)
+            if new is not None and not new.killed and new.status != CANNOT_LOAD:  # it is said
+                self._supervisor.tell(f"the new worker {new.pid} ended: {new.reason()}")
+            leaves = not old.ended.is_set() and not old.slot["ready"]
+            self._retry_at = monotonic() + (self._next_delay() if leaves else RETRY_DELAY)
             self._grant(wish, False)
             return
         self.child = new
         if not old.ended.is_set():
-            self._leaving = old
+            self._leaving.append(old)
             old.slot["succeeded"] = 1
             old.signal(signal.SIGTERM)
         spawn(self._see_off, old)
@@ -184,19 +215,26 @@ class Place:
             self._wish = None
             wish.set(done)
 
-    def _await_ready(self, child: Child, seconds: float | None) -> bool:
-        deadline = None if seconds is None else monotonic() + seconds
-        while not child.slot["ready"]:
-            late = deadline is not None and monotonic() > deadline
-            if child.ended.wait(0.02) or late or self._supervisor.stopping:
+    def _await_ready(self, child: Child, seconds: float) -> bool:
+        """Return whether *child* becomes ready in time; kill it if not, unless all stop."""
+        while not child.serves:
+            if child.ended.wait(0.02) or self._supervisor.stopping:
                 return False
-        child.serves = not child.ended.is_set()
-        return child.serves
+            passed = monotonic() - child.started
+            hangs = self._retry.is_set() and passed > max(1.0, 2 * self._usual)
+            if hangs or passed > seconds:
+                told = f"worker {child.pid} loads since {passed:.0f} s: it is killed"
+                self._supervisor.tell(told)
+                child.kill()
+                child.ended.wait()
+                return False
+        self._delay, self._usual = FIRST_DELAY, monotonic() - child.started
+        return True
 
     def _see_off(self, child: Child) -> None:
         """Kill a worker that does not leave in time, and say so if it does not end as it should."""
         if not child.ended.wait(self._supervisor.settings.graceful_timeout + LAST_WORDS):
-            child.signal(signal.SIGKILL)
+            child.kill()
         child.ended.wait()
         if child.status:
             self._supervisor.tell(f"worker {child.pid} ended: {child.reason()}")

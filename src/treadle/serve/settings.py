@@ -27,6 +27,8 @@ _VARIABLE = "TREADLE_SERVE_"
 _NO_LIMIT = 0x7FFFFFFF
 #: The largest number that a setting may be; C integers hold it and sums of such numbers.
 _LARGEST = 1 << 60
+#: More are a mistake; no machine has so many processors.
+_MOST_WORKERS = 4096
 
 
 class SettingsError(Exception):
@@ -289,8 +291,8 @@ def _check(settings: Settings) -> None:
     module, _, name = settings.app.partition(":")
     if not module or module.startswith(".") or not name:
         raise SettingsError(f"which application? write MODULE:APPLICATION, not {settings.app!r}")
-    if settings.workers < 1:
-        raise SettingsError("workers must be 1 or more")
+    if not 1 <= settings.workers <= _MOST_WORKERS:
+        raise SettingsError(f"workers must be from 1 to {_MOST_WORKERS}, not {settings.workers}")
     if settings.access_log_format not in ACCESS_FORMATS:
         raise SettingsError(f"access_log_format must be one of {', '.join(ACCESS_FORMATS)}")
     if settings.keyfile and not settings.certfile:

@@ -16,7 +16,8 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 _NAMES = (
     "pid",
     "beat",  # time of the worker's last heartbeat, by the monotonic clock
-    "ready",  # 1 while the worker serves
+    "loaded",  # 1 once the worker serves
+    "ready",  # 1 while the worker serves and is not leaving
     "spent",  # 1 once another worker is to serve in its place
     "succeeded",  # 1 once another worker serves in its place
     "connections",

@@ -36,7 +36,13 @@ from treadle.hub import sleep
 from treadle.serve.admin import AdminServer
 from treadle.serve.log import LogFile
 from treadle.serve.pidfile import PidFile
-from treadle.serve.place import CANNOT_LOAD, LAST_WORDS, Child, Place
+from treadle.serve.place import CANNOT_LOAD, LAST_WORDS, MOST_LEAVING, Child, Place
+from treadle.serve.process import (
+    end_with_parent,
+    free_signals,
+    reap_adopted,
+    reset_in_children,
+)
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Board, Slot
 from treadle.serve.worker import Worker, source_files
@@ -62,9 +68,8 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.places: list[Place] = [Place(self, at) for at in range(settings.workers)]
-        self.board: Board = Board(
-            2 * settings.workers
-        )  # a place has two while one replaces another
+        # A place has a worker, its successor that loads, and those that leave.
+        self.board: Board = Board((2 + MOST_LEAVING) * settings.workers)
         self.children: dict[int, Child] = {}  # all that have not ended, by process id
         self.stopping = False
         self.errors: LogFile = _open_log(settings.error_log)
@@ -102,14 +107,17 @@ class Supervisor:
             self._close(self._admin)
             self._clean_up()
             raise
-        for number, action in (
-            (signal.SIGTERM, self._on_stop),
-            (signal.SIGINT, self._on_stop),
-            (signal.SIGQUIT, self._on_stop),
-            (signal.SIGHUP, self._on_reload),
-            (signal.SIGUSR1, self._on_reopen),
-        ):
+        actions = {
+            signal.SIGTERM: self._on_stop,
+            signal.SIGINT: self._on_stop,
+            signal.SIGQUIT: self._on_stop,
+            signal.SIGHUP: self._on_reload,
+            signal.SIGUSR1: self._on_reopen,
+            signal.SIGUSR2: self._on_unknown,
+        }
+        for number, action in actions.items():
             signal.signal(number, action)
+        free_signals(actions)
         if self._admin:
             self._admin_server = AdminServer(self, self._admin[0])
         admin = self._admin_server
@@ -120,6 +128,7 @@ class Supervisor:
                 spawn(place.run)
             for duty in (self._announce, self._watch, self._hear_spent):
                 spawn(duty)
+            spawn(reap_adopted, self.children)
             self._supervise()
         finally:
             if admin is not None:
@@ -171,6 +180,10 @@ class Supervisor:
         for child in list(self.children.values()):
             child.signal(signal.SIGUSR1)
 
+    def _on_unknown(self, number: int, frame: object) -> None:
+        # Other servers start their next version then; by default the system would end this one.
+        self.tell(f"{signal.Signals(number).name} does nothing here; SIGHUP replaces the workers")
+
     def tell(self, text: str) -> None:
         """Write *text* to the error log."""
         self.errors.write(f"treadle serve: {text}\n")
@@ -193,7 +206,8 @@ class Supervisor:
                     _remove_stale(address)
                 else:
                     listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-                    listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)  # accepted ones inherit it
+                    # The workers set it too, when clients may have connected already.
+                    listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
                     if count > 1:
                         listener.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
                 listener.bind(address)
@@ -224,8 +238,8 @@ class Supervisor:
 
     # -- workers
 
-    def start_worker(self, place: Place, replacing: bool) -> Child:
-        """Fork a worker for *place*; *replacing* says that another one serves there.
+    def start_worker(self, place: Place) -> Child:
+        """Fork a worker for *place*.
 
         Raises OSError if the system starts no process.
         """
@@ -238,19 +252,20 @@ class Supervisor:
             slot.clear()
             raise
         if not pid:
-            self._become_worker(place, slot, replacing)
+            self._become_worker(place, slot)
         slot["pid"] = pid
         child = self.children[pid] = Child(pid, slot)
         spawn(self._wait_for, child, place)
         return child
 
-    def _become_worker(self, place: Place, slot: Slot, replacing: bool) -> None:
+    def _become_worker(self, place: Place, slot: Slot) -> None:
         """Run the worker in the forked child process; never return."""
-        status = 1
+        status, first = 1, True
         try:
             first = not self._has_served()
             self.errors = _open_log(self.settings.error_log, first)  # with nothing of the parent's
-            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+            for number in (signal.SIGQUIT, signal.SIGUSR2):
+                signal.signal(number, signal.SIG_DFL)
             for number in (signal.SIGHUP, signal.SIGINT):
                 # A terminal sends these to all, and the supervisor acts on them. They are not
                 # ignored, because programs that the application starts would inherit that.
@@ -262,6 +277,8 @@ class Supervisor:
             worker = Worker(self.settings, listeners, slot, spent, self.pid, first=first)
             signal.signal(signal.SIGTERM, lambda number, frame: worker.leave())
             signal.signal(signal.SIGUSR1, lambda number, frame: worker.reopen_logs())
+            reset_in_children([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+            end_with_parent(self.pid)
             if self.stopping:  # by a SIGTERM that came before
                 worker.leave()
             if self.settings.reload and place.at == 0:
@@ -275,7 +292,7 @@ class Supervisor:
             loading = not slot["ready"] and not slot["requests_2xx"]
             if loading:
                 status = CANNOT_LOAD
-            if loading and replacing:
+            if loading and not first:
                 self.tell(f"the new worker cannot load {self.settings.app}: {_in_one_line(exc)}")
             else:
                 self.tell("a worker failed:\n" + traceback.format_exc().rstrip())
@@ -336,9 +353,8 @@ class Supervisor:
             passed = min(monotonic() - before, 2 * interval)
             for child in list(self.children.values()):
                 silent = child.listen(passed)
-                if silent > timeout and child.serves:
+                if silent > timeout and child.serves and child.kill():
                     self.tell(f"worker {child.pid} hangs since {silent:.0f} s: it is killed")
-                    child.signal(signal.SIGKILL)
 
     def _replace_all(self) -> None:
         """Replace the workers one after the other: a new one serves before the old one stops."""
@@ -356,11 +372,14 @@ class Supervisor:
             for listener in sockets:
                 _refuse(listener)
         told: set[int] = set()
-        deadline = monotonic() + self.settings.graceful_timeout + LAST_WORDS
+        began = monotonic()
         while self.children:
+            passed = monotonic() - began
             for child in list(self.children.values()):
-                if self._fast or monotonic() > deadline:
-                    child.signal(signal.SIGKILL)
+                # A worker that has never served has nobody to answer.
+                patience = self.settings.graceful_timeout if child.serves else 0.0
+                if self._fast or passed > patience + LAST_WORDS:
+                    child.kill()
                 elif child.pid not in told:
                     told.add(child.pid)
                     child.signal(signal.SIGTERM)
@@ -404,7 +423,8 @@ def _refuse(listener: Any) -> None:
         # A filter of one instruction, which drops every packet.
         drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
         program = struct.pack("HL", 1, ctypes.addressof(drop))
-        listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, program)
+        with suppress(OSError):  # a sandbox may know no filters
+            listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def _remove_stale(path: str) -> None:

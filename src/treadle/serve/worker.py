@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from typing import Any, ClassVar
 
 from treadle.event import Event
 from treadle.greenlet import spawn
-from treadle.http.connection import PATIENT, URGENT, end_connections
+from treadle.http.connection import PATIENT, URGENT, Greeting, end_connections
 from treadle.http.counters import Counters
 from treadle.http.forwarded import Forwarded
 from treadle.http.http1 import Handler
@@ -30,6 +32,7 @@ from treadle.hub import sleep
 from treadle.lock import Semaphore
 from treadle.pywsgi import WSGIServer
 from treadle.serve.log import LogFile, SaysInOneLine
+from treadle.serve.place import LAST_WORDS
 from treadle.serve.settings import Settings, SettingsError
 from treadle.serve.stats import Slot
 
@@ -39,6 +42,7 @@ __all__ = ["Worker", "load_application"]
 BEAT = 1.0
 #: How long a worker that ends may take to write what waits for its logs, in seconds.
 LAST_LINES = 1.0
+_LONGEST_ALARM = 1 << 30
 #: What a client gets whose address has too many connections: an answer, or before TLS has begun its
 #: fatal alert "internal_error" (RFC 8446, 6).
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -209,7 +213,8 @@ class WorkerServer(SaysInOneLine, WSGIServer):
         """
         client_socket.settimeout(self.limits.header_time)
         try:
-            client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
+            with Greeting(self):
+                client = self.wrap_socket(client_socket, **(self.ssl_args or {}))
         except OSError:  # includes ssl.SSLError: probes, old clients, plain HTTP
             self.slot.add("refused_total")
             return
@@ -300,6 +305,8 @@ class Worker:
         # all requests meanwhile, for tens of milliseconds.
         gc.collect()
         gc.freeze()
+        self.slot["beat"] = monotonic()
+        self.slot["loaded"] = 1
         self.slot["ready"] = not self.stop_event.is_set()
         spawn(self._beat)
         self.stop_event.wait()
@@ -335,8 +342,16 @@ class Worker:
     def leave(self) -> None:
         """Have the worker stop, and have another one started if the supervisor has not asked.
 
-        A signal handler calls it, though the application may never let the worker stop.
+        A signal handler calls it, though the application may never let the worker stop. So one that
+        has lost its supervisor ends by itself in any case, and one that loads ends at once: nobody
+        waits for its answers, and what it imports may hang.
         """
+        if not self.slot["loaded"]:
+            os._exit(0)
+        if os.getppid() != self.supervisor:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            seconds = self.settings.graceful_timeout + LAST_WORDS
+            signal.alarm(math.ceil(min(seconds, _LONGEST_ALARM)))
         self.slot["ready"] = 0
         if not self.slot["succeeded"]:
             self._spent()

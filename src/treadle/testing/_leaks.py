@@ -20,6 +20,7 @@ from treadle._core.trial import list_threads, newest_thread
 from treadle.greenlet import getcurrent, kill, killall
 from treadle.hub import get_hub
 from treadle.observe.text import safe_repr
+from treadle.scopes import CancelScope
 from treadle.signal import _handler_in
 from treadle.testing._clock import wait_all_blocked
 from treadle.testing._openings import is_own, opened_at, recording
@@ -89,6 +90,9 @@ class Started(NamedTuple):
         for what in more.timers.values():
             if isinstance(what, Timeout):
                 what.cancel()
+            elif isinstance(what, CancelScope):
+                what.shield = False
+                what.cancel("the run is over")
             else:  # a greenlet that is to start
                 kill(what)
         current = getcurrent()

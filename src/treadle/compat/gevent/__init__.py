@@ -7,7 +7,6 @@ from treadle import (
     GreenletExit,
     Hub,
     Timeout,
-    __all__,
     config,
     fork,
     get_hub,
@@ -36,6 +35,33 @@ from treadle import VersionInfo as _VersionInfo
 from treadle.compat._finder import VERSION as __version__
 
 from . import events, exceptions
+
+__all__ = [
+    "Greenlet",
+    "GreenletExit",
+    "Hub",
+    "Timeout",
+    "config",
+    "fork",
+    "get_hub",
+    "getcurrent",
+    "getswitchinterval",
+    "idle",
+    "iwait",
+    "joinall",
+    "kill",
+    "killall",
+    "reinit",
+    "setswitchinterval",
+    "signal_handler",
+    "sleep",
+    "spawn",
+    "spawn_later",
+    "spawn_raw",
+    "version_info",
+    "wait",
+    "with_timeout",
+]
 
 # gevent has kept this value since version 20; only __version__ has the real version.
 version_info: _VersionInfo = _VersionInfo(20, 0, 0, "dev", 0)
