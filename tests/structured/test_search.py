@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from . import model
+from . import model, programs, test_model
 from .model import Cancelled, Members, Scope, Task, World
 from .programs import Block, distinct
 
@@ -128,3 +128,16 @@ def test_a_broken_rule_is_found(
     number = next((seed for seed in range(PROGRAMS) if tells(distinct(seed))), None)
     assert number is not None
     print(f"found by program {number}")
+
+
+def test_a_failure_is_reported_as_a_small_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "press_shields", no_grace)
+    with pytest.raises(pytest.fail.Exception) as caught:
+        test_model.search(distinct)
+    text = str(caught.value)
+    assert "from treadle import *\n" in text
+    program = eval(text.partition("PROGRAM = ")[2], vars(programs))
+    assert test_model.failure_of(program) is not None
+    assert len(programs.text(program).splitlines()) < 12
+    monkeypatch.undo()
+    assert test_model.failure_of(program) is None
