@@ -300,9 +300,9 @@ class World:
             self.at(deadline, expire)
 
     def press_shields(self) -> None:
-        """Let the time of grace of each shield begin that stands before something.
+        """Let the time of grace of each shield begin that holds something back from its greenlet.
 
-        Whether another shield holds that back too does not matter.
+        Whether another shield of the greenlet does so too does not matter.
         """
         for scope in self.open.values():
             if scope.grace is None or scope.pressed or not scope.shield:
@@ -310,7 +310,7 @@ class World:
             assert scope.task is not None
             at, outer = scope.task.stack.index(scope), scope.parent
             while outer is not None and not outer.cancelled:
-                outer = outer.parent
+                outer = None if outer.shield and outer.task is not scope.task else outer.parent
             if outer is not None or any(each.origin <= at for each in scope.task.edges):
                 scope.pressed = True
                 self.at(self.now + scope.grace, lambda scope=scope: self.lower(scope))

@@ -341,6 +341,8 @@ class Maker:
             if time is not None:
                 self.graced.add(shield)
             cleanup = (Scope(shield, "shield", time, cleanup),)
+        elif self.chance(0.3):
+            cleanup = (Limit(self.number(), self.time(), "nothing", cleanup),)
         return Finally(number, body, cleanup)
 
     def _gather(self, place: Place) -> Gather:
