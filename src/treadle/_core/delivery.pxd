@@ -10,7 +10,7 @@ cdef class Scope:
     cdef greenlet owner              # the greenlet that is inside; None before and after
     cdef bint is_cancelled
     cdef bint shields                # it holds back what comes from outside
-    cdef uint64_t shielded_since     # the number of its shield, among all that were begun
+    cdef uint64_t number             # among the scopes that were entered in its hub, from 1
 
     cdef object error(self)          # a new exception that says so
     # Note that the shield holds something back.
@@ -22,7 +22,7 @@ cdef class Scope:
 cdef class Held:
     """An exception that is raised at its greenlet's next wait, unless it is withdrawn."""
     cdef object exc
-    cdef uint64_t number             # shields of later numbers hold it back
+    cdef uint64_t number             # shields of scopes with greater numbers hold it back
     cdef bint is_over                # it was raised, or withdrawn
 
 
@@ -54,8 +54,8 @@ cdef Interrupts own_interrupts(Hub hub, greenlet target)
 # Forget an Interrupts that says nothing.
 cdef int drop_idle(Hub hub, greenlet target, Interrupts interrupts) except -1
 # Raise `exc` (an instance or class) in a greenlet: at once if it waits and nothing stands against that,
-# else at its next wait. Returns what is held, or None. Shields hold it back if they were begun after
-# `number`. Any thread may call it; it never switches.
+# else at its next wait. Returns what is held, or None. Shields of scopes with greater numbers than
+# `number` hold it back. Any thread may call it; it never switches.
 cdef Held interrupt(Hub hub, greenlet target, object exc, uint64_t number=*)
 # Raise it at the next wait.
 cdef Held hold(Hub hub, greenlet target, object exc, uint64_t number=*)

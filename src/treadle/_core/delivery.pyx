@@ -113,7 +113,7 @@ cdef class Interrupts:
             if self.held is None:
                 return None
         for each in self.held:
-            if self.shield is None or self.shield.shielded_since <= each.number:
+            if self.shield is None or self.shield.number <= each.number:
                 return each
         return None
 
@@ -207,7 +207,7 @@ cdef Held interrupt(Hub hub, greenlet target, object exc, uint64_t number=0):
     cdef Held held
     if wait is not None and not wait.shielded and (
             interrupts is None or interrupts.shield is None
-            or interrupts.shield.shielded_since <= number) and unpark_with(wait, exc):
+            or interrupts.shield.number <= number) and unpark_with(wait, exc):
         wait.from_outside = True
         return None
     held = hold(hub, target, exc, number)
@@ -226,7 +226,7 @@ cdef Held hold(Hub hub, greenlet target, object exc, uint64_t number=0):
     interrupts.held.append(held)
     scope = interrupts.scope
     while scope is not None and scope.owner is target:
-        if scope.shields and scope.shielded_since > number:
+        if scope.shields and scope.number > number:
             scope.holds_back()
         scope = scope.parent
     return held

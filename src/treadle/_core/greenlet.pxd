@@ -43,6 +43,7 @@ cdef class Failure:
     """The exception with which a greenlet failed, and its traceback at that time."""
     cdef object exception
     cdef object traceback
+    cdef bint is_of_group            # a task group raises it
 
     cdef object restored(self)
 

@@ -357,6 +357,7 @@ cdef class Greenlet(Fiber):
             return self.finish(exc)
         failure = Failure()
         failure.exception, failure.traceback = exc, exc.__traceback__
+        failure.is_of_group = has_group
         self.end(FAILED, failure)
         if not has_group and (not awaited or report_awaited or not isinstance(exc, Exception)):
             # The report may run any code and may block. It names the function and its arguments,
@@ -467,7 +468,8 @@ cdef class Greenlet(Fiber):
         try:
             return park_in(self.joiners, wait, nanoseconds(timeout))
         except:
-            if purpose is GETS and self.life == FAILED and wait.granted and not self.observed:
+            if (purpose is GETS and self.life == FAILED and wait.granted and not self.observed
+                    and not (<Failure>self.result).is_of_group):
                 # The error was left to this greenlet, which was killed before it could take it.
                 self.observe()
                 self.hub.report(self, (<Failure>self.result).exception)

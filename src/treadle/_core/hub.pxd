@@ -104,7 +104,7 @@ cdef class Hub(greenlet):
     # What is to be raised in `main`, and in greenlets that are not Fibers; None: nothing.
     cdef object main_interrupts
     cdef object raw_interrupts
-    cdef uint64_t shields            # how many shields were begun
+    cdef uint64_t scopes             # how many cancel scopes were entered
     cdef TurnHook turn_hook
     cdef list join_waits             # the Waits of Hub.join()
     cdef readonly object loop_made   # the Loop, None until it is first used

@@ -29,6 +29,7 @@ cdef class CancelScope(Scope):
     cdef int enter(self) except -1
     # Leave it with the exception that the block raises, or None; return whether that ends here.
     cdef bint leave(self, object value) except -1
+    cdef int unlink(self, greenlet current, Interrupts interrupts) except -1
     cdef object without_own(self, object exc)
     cdef int check_innermost(self) except -1
     cdef int cancel_by(self, object reason, object source) except -1

@@ -160,6 +160,8 @@ cdef class CancelScope(Scope):
         if current is hub:
             raise RuntimeError(f"{self!r} cannot be entered in the hub, where nothing may wait")
         interrupts = own_interrupts(hub, current)
+        hub.scopes += 1
+        self.number = hub.scopes
         self.hub = hub
         self.owner = current
         self.parent = interrupts.scope
@@ -180,20 +182,23 @@ cdef class CancelScope(Scope):
             return False  # the scope around it was left too early, which was reported
         if self.owner is not current or interrupts is None or interrupts.scope is not self:
             self.check_place(current, interrupts)
-        interrupts.scope = self.parent
-        self.owner = self.parent = None
-        if self.shields:
-            interrupts.find_shield(current)
-        self.drop_timers()
         if value is None:
             interrupts.delivered = None
-        drop_idle(hub, current, interrupts)
+        self.unlink(current, interrupts)
         if value is None or not self.is_cancelled:
             return False
         rest = self.without_own(value)
         if rest is not None and rest is not value:
             raise rest
         return rest is None
+
+    cdef int unlink(self, greenlet current, Interrupts interrupts) except -1:
+        interrupts.scope = self.parent
+        self.owner = self.parent = None
+        if self.shields:
+            interrupts.find_shield(current)
+        self.drop_timers()
+        return drop_idle(self.hub, current, interrupts)
 
     cdef object without_own(self, object exc):
         """Return *exc* without the Cancelled of this scope, or None if nothing is left."""
@@ -316,24 +321,29 @@ cdef int reach(CancelScope top, CancelScope inside, Scope origin) except -1:
     cdef list todo = []
     cdef Py_ssize_t i = 0
     if inside.owner is not None:
-        todo.append((inside.owner, inside))
+        todo.append((inside.owner, inside, False))
     else:  # the scope of a task group, left before the group
         for target in list(inside.children):
-            todo.append((target, inside))
+            todo.append((target, inside, False))
     while i < len(todo):
-        target, around = <tuple>todo[i]
-        reach_one(hub, target, around, origin, todo)
+        target, around, is_shielded = <tuple>todo[i]
+        reach_one(hub, target, around, origin, is_shielded, todo)
         i += 1
     return 0
 
 
-cdef int reach_one(Hub hub, greenlet target, CancelScope around, Scope origin, list todo) except -1:
-    """Do so in one greenlet, and append to *todo* the children of its groups inside *around*."""
+cdef int reach_one(Hub hub, greenlet target, CancelScope around, Scope origin, bint is_shielded,
+                   list todo) except -1:
+    """Do so in one greenlet, and append to *todo* the children of its groups inside *around*.
+
+    With *is_shielded* a shield stands before *around*: then only tell the shields inside.
+    """
     cdef Interrupts interrupts = interrupts_of(hub, target)
     cdef Scope scope = None if interrupts is None else interrupts.scope
     cdef CancelScope each
-    cdef bint is_shielded = False
     cdef list groups = []
+    cdef Py_ssize_t shielded = 0  # how many of these a shield of this greenlet stands before
+    cdef bint waits_shielded = is_shielded
     while scope is not None:
         if scope.owner is target and (<CancelScope>scope).children:
             groups.append(scope)
@@ -341,16 +351,16 @@ cdef int reach_one(Hub hub, greenlet target, CancelScope around, Scope origin, l
             break
         if scope.shields:
             scope.holds_back()
-            is_shielded = True
-            groups.clear()
+            shielded, waits_shielded = len(groups), True
         scope = scope.parent
     if scope is None:
         return 0  # it has left the scope
-    if not is_shielded:
+    if not waits_shielded:
         cancel_wait(hub, target, origin)
     for each in groups:
         for target in list(each.children):
-            todo.append((target, each))
+            todo.append((target, each, is_shielded or shielded > 0))
+        shielded -= 1
     return 0
 
 
@@ -390,8 +400,6 @@ cdef void deadline_passed(PyObject *obj) noexcept:
 cdef int begin_shield(CancelScope scope) except -1:
     cdef Interrupts interrupts = own_interrupts(scope.hub, scope.owner)
     cdef Scope outer = scope.parent
-    scope.hub.shields += 1
-    scope.shielded_since = scope.hub.shields
     interrupts.find_shield(scope.owner)
     while outer is not None and not outer.is_cancelled:
         outer = outer.parent

@@ -43,5 +43,6 @@ cdef class TaskGroup(Collector):
     cdef int wait_for_children(self) except -1
     cdef int forget_left(self) except -1
     cdef int close(self) except -1
+    cdef int leave_scope(self) except -1
     cdef list failures(self, object body)
     cdef str title(self)

@@ -20,7 +20,7 @@ from treadle._core.greenlet cimport (
     caller_stack,
     new_greenlet,
 )
-from treadle._core.greenlet_api cimport PyGreenlet_Import
+from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
     ON_GROUP,
     Fiber,
@@ -97,8 +97,7 @@ cdef class TaskGroup(Collector):
         from_outside = raised is not None and (raised is misplaced or came_from_outside(self.hub, raised))
         self.close()
         raised = self.cancel_scope.without_own(raised)
-        if self.cancel_scope.owner is not None:
-            self.cancel_scope.leave(None)
+        self.leave_scope()
         self.cancel_scope.source = None  # its failure, if it is a child, refers to this frame
         errors = self.failures(raised)
         if self.was_shielded:
@@ -143,8 +142,7 @@ cdef class TaskGroup(Collector):
             except BaseException as exc:
                 if self.body is not None:  # a LoopExit, as the children can never end, or Ctrl-C again
                     self.close()
-                    if self.cancel_scope.owner is not None:
-                        self.cancel_scope.leave(None)
+                    self.leave_scope()
                     raise
                 self.fail_by_body(exc)
             finally:
@@ -168,6 +166,12 @@ cdef class TaskGroup(Collector):
             core_greenlet.adopting_groups -= 1
         self.common = self.outer_adopter = None
         return 0
+
+    cdef int leave_scope(self) except -1:
+        cdef greenlet current = current_greenlet()
+        if self.cancel_scope.owner is None:
+            return 0  # it was left before the group
+        return self.cancel_scope.unlink(current, interrupts_of(self.hub, current))
 
     cdef list failures(self, object body):
         """Return what has failed, in the order in which it did: the body's exception, and the children's."""

@@ -16,7 +16,7 @@ cdef class Timeout(BaseException):
     cdef public object seconds
     cdef public object exception
     cdef bint counts      # whether it keeps the loop alive
-    cdef uint64_t number  # shields that were begun later hold it back
+    cdef uint64_t number  # shields of scopes that were entered later hold it back
     cdef Held held        # it is due, and waits for the greenlet's next wait; None: it is not
 
     cdef bint is_held(self) noexcept

@@ -98,7 +98,7 @@ cdef class Timeout(BaseException):
     cdef int start_after(self, int64_t ns) except -1:
         self.hub = get_hub()
         self.target = current_greenlet()
-        self.number = self.hub.shields
+        self.number = self.hub.scopes
         self.timer = set_timer(self.hub, time_in(ns), self, timeout_expired)
         if not self.counts:
             self.hub.unref_timers += 1
