@@ -200,7 +200,8 @@ class Execution:
             failures.append(inner)
         for failure in failures:
             for each in flat(failure):
-                if not isinstance(each, treadle.Cancelled) and all(each is not r for r in raised):
+                exits = isinstance(each, treadle.GreenletExit)
+                if not exits and all(each is not other for other in raised):
                     self.broken.append(f"group {number} lost {each!r}, it raised {left!r}")
 
     def spawn(self, node: programs.Spawn) -> int | None:
@@ -277,6 +278,12 @@ class Execution:
             if node.again:
                 raise
 
+    def wrap(self, node: programs.Wrap) -> None:
+        try:
+            self.block(node.body)
+        except BaseException as exc:
+            raise BaseExceptionGroup("", [exc]) from exc
+
     def at_last(self, node: programs.Finally) -> None:
         try:
             self.block(node.body)
@@ -310,6 +317,7 @@ STATEMENTS: dict[type, Callable[..., Any]] = {
     programs.Turn: Execution.turn,
     programs.Try: Execution.attempt,
     programs.Finally: Execution.at_last,
+    programs.Wrap: Execution.wrap,
 }
 SCOPES: dict[str, Callable[[Any], Any]] = {
     "timeout": lambda time: treadle.CancelScope(*map(seconds, time)),

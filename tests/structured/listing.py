@@ -122,6 +122,9 @@ def statement(node: Any, indent: str) -> list[str]:
         case programs.Try(_, catch, body, handler, again):
             lines = [f"{indent}try:", *block(body, inner), f"{indent}except {catch}:"]
             return lines + block(handler, inner) + [f"{inner}raise"] * again
+        case programs.Wrap(_, body):
+            lines = [f"{indent}try:", *block(body, inner), f"{indent}except BaseException as exc:"]
+            return [*lines, f"{inner}raise BaseExceptionGroup('', [exc])"]
         case programs.Finally(_, body, cleanup):
             lines = [f"{indent}try:", *block(body, inner), f"{indent}finally:"]
             return lines + block(cleanup, inner)

@@ -76,6 +76,12 @@ Steps = Generator[Wait, None, Any]
 FRESH, READY, RUNNING, PARKED, ENDED = range(5)
 
 
+def without_exits(exc: BaseException | None) -> BaseException | None:
+    if not any(isinstance(each, GreenletExit) for each in flat(exc)):
+        return exc
+    return exc.split(GreenletExit)[1] if isinstance(exc, BaseExceptionGroup) else None
+
+
 class Members:
     """A task group."""
 
@@ -88,10 +94,12 @@ class Members:
         self.winner: Task | None = None
         self.lost: list[BaseException] = []
 
-    def failed(self, exc: BaseException | None) -> None:
-        known = exc is None or any(exc is each for each in self.failures)
-        if not known and not isinstance(exc, GreenletExit):
-            self.failures.append(exc)
+    def failed(self, exc: BaseException | None) -> bool:
+        """Take an exception; return whether that is a failure, and not only some GreenletExit."""
+        left = without_exits(exc)
+        if left is not None and not any(exc is each or left is each for each in self.failures):
+            self.failures.append(left)
+        return left is not None
 
 
 class Task:
@@ -300,9 +308,9 @@ class World:
             self.at(deadline, expire)
 
     def press_shields(self) -> None:
-        """Let the time of grace of each shield begin that holds something back from its greenlet.
+        """Let the time of grace of each shield begin that stands before something.
 
-        Whether another shield of the greenlet does so too does not matter.
+        Whether another shield holds that back too does not matter.
         """
         for scope in self.open.values():
             if scope.grace is None or scope.pressed or not scope.shield:
@@ -310,7 +318,7 @@ class World:
             assert scope.task is not None
             at, outer = scope.task.stack.index(scope), scope.parent
             while outer is not None and not outer.cancelled:
-                outer = None if outer.shield and outer.task is not scope.task else outer.parent
+                outer = outer.parent
             if outer is not None or any(each.origin <= at for each in scope.task.edges):
                 scope.pressed = True
                 self.at(self.now + scope.grace, lambda scope=scope: self.lower(scope))
@@ -354,8 +362,7 @@ class World:
                 group.winner = group.winner or task
                 task.value = None  # race() keeps it
                 self.cancel(group.scope, None, task)
-            elif exc is not None and not task.awaited:
-                group.failed(exc)
+            elif exc is not None and not task.awaited and group.failed(exc):
                 self.cancel(group.scope, None, task)
             # Only now: who waits for its place must not get that before the cancellation.
             group.children.remove(task)
@@ -618,6 +625,11 @@ class World:
             yield from self.block(node.handler)
             if node.again:
                 raise
+
+    def do_wrap(self, node: programs.Wrap) -> Steps:
+        exc = yield from self.outcome(node.body)
+        if exc is not None:
+            raise BaseExceptionGroup("", [exc])
 
     def do_finally(self, node: programs.Finally) -> Steps:
         try:

@@ -122,6 +122,13 @@ class Finally(NamedTuple):
     cleanup: Block
 
 
+class Wrap(NamedTuple):
+    """Raise in a group of exceptions what the block raises."""
+
+    id: int
+    body: Block
+
+
 class Locked(NamedTuple):
     """A block under one of two locks; in it nobody waits for a greenlet or a lock."""
 
@@ -345,6 +352,9 @@ class Maker:
             cleanup = (Limit(self.number(), self.time(), "nothing", cleanup),)
         return Finally(number, body, cleanup)
 
+    def _wrap(self, place: Place) -> Wrap:
+        return Wrap(self.number(), self.block(place))
+
     def _gather(self, place: Place) -> Gather:
         number = self.number()
         how = self.random.choice(["gather", "race"])
@@ -392,6 +402,7 @@ NESTED = {
     "finally": 10,
     "gather": 5,
     "locked": 5,
+    "wrap": 3,
 }
 WAIT_FOR_OTHERS = ("get", "group", "spawn", "gather", "locked")
 ACTS = ("fail", "get", "kill", "cancel", "move", "turn")
