@@ -10,7 +10,7 @@ from .model import Cancelled, Members, Scope, Task, World
 from .programs import Block, distinct
 
 #: Within so many programs.
-PROGRAMS = 3000
+PROGRAMS = 10_000
 
 
 def swallow_any(scope: Scope, exc: BaseException | None) -> BaseException | None:
@@ -67,18 +67,44 @@ def once(task: Task) -> BaseException | None:
     return DUE(task)
 
 
-def takes_one(members: Members, exc: BaseException | None) -> None:
-    if exc is not None and not isinstance(exc, model.GreenletExit) and not members.failures:
-        members.failures.append(exc)
+def only_the_last_is_known(task: Task) -> BaseException | None:
+    task.delivered.clear()
+    return DUE(task)
 
 
-def takes_exits(members: Members, exc: BaseException | None) -> None:
+def takes_one(members: Members, exc: BaseException | None) -> bool:
+    return bool(members.failures) or FAILED(members, exc)
+
+
+def takes_exits(members: Members, exc: BaseException | None) -> bool:
     if exc is not None and not isinstance(exc, Cancelled):
         members.failures.append(exc)
+    return exc is not None
+
+
+def takes_twice(members: Members, exc: BaseException | None) -> bool:
+    left = model.without_exits(exc)
+    if left is not None:
+        members.failures.append(left)
+    return left is not None
+
+
+def looks_at_no_groups(exc: BaseException | None) -> BaseException | None:
+    return None if isinstance(exc, model.GreenletExit) else exc
 
 
 def no_grace(world: World) -> None:
     pass
+
+
+def grace_of_the_innermost_alone(world: World) -> None:
+    shields = {task: [s for s in task.stack if s.shield][-1:] for task in world.tasks.values()}
+    others = [s for s in world.open.values() if [s] != shields.get(s.task) and not s.pressed]
+    for scope in others:
+        scope.pressed = True
+    PRESS(world)
+    for scope in others:
+        scope.pressed = False
 
 
 def cancel_only_the_waiting(world: World, scope: Scope, reason: Any, source: Any) -> None:
@@ -95,7 +121,8 @@ def ever_later(world: World, scope: Scope, time: int | None) -> None:
 
 
 told: dict[int, list[Any]] = {}
-DUE, SET_DEADLINE = Task.due, World.set_deadline
+DUE, FAILED = Task.due, Members.failed
+PRESS, SET_DEADLINE = World.press_shields, World.set_deadline
 
 FAULTS: list[tuple[Any, str, Callable[..., Any]]] = [
     (Scope, "pass_on", swallow_any),
@@ -106,9 +133,13 @@ FAULTS: list[tuple[Any, str, Callable[..., Any]]] = [
     (Task, "edge", last_edge),
     (Task, "due", scopes_first),
     (Task, "due", once),
+    (Task, "due", only_the_last_is_known),
     (Members, "failed", takes_one),
     (Members, "failed", takes_exits),
+    (Members, "failed", takes_twice),
+    (model, "without_exits", looks_at_no_groups),
     (World, "press_shields", no_grace),
+    (World, "press_shields", grace_of_the_innermost_alone),
     (World, "cancel", cancel_only_the_waiting),
     (World, "set_deadline", ever_later),
 ]
