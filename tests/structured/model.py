@@ -28,7 +28,7 @@ class Cancelled(GreenletExit):
 
 
 class Timeout(BaseException):
-    def __init__(self, id: int) -> None:
+    def __init__(self, id: int = -1) -> None:
         self.id = id
 
 
@@ -581,13 +581,15 @@ class World:
         if not task.ended:
             task.getters += 1
             try:
-                yield Wait(lambda: task.ended)
+                yield Wait(lambda: task.ended, time=node.time)
             except BaseException:
                 if task.is_left:
                     self.report(task)
                 raise
             finally:
                 task.getters -= 1
+            if not task.ended:
+                raise Timeout
         task.is_left = False
         if task.exception is not None:
             raise task.exception
