@@ -429,7 +429,7 @@ def smaller(body: Block) -> Iterator[Block]:
         yield before + after
         for name in COMPOUND:
             inner = getattr(node, name, ())
-            if inner and not isinstance(node, Spawn):
+            if inner:
                 yield before + inner + after
         for name in COMPOUND:
             for less in smaller(getattr(node, name, ())):
