@@ -50,7 +50,7 @@ class Execution:
     def run(self, program: Block) -> None:
         hub = get_hub()
         before = len(hub.fibers()), hub.timer_count(), hub.refs
-        previous = hub.__dict__.get("handle_error")
+        previous = hub.__dict__["handle_error"]
         hub.__dict__["handle_error"] = self.report
         try:
             root = self.greenlets[0] = treadle.spawn(self.main, 0, program)
@@ -59,7 +59,7 @@ class Execution:
                 treadle.joinall(list(self.greenlets.values()))
             wait_all_blocked()
         finally:
-            hub.__dict__["handle_error"] = previous
+            hub.__dict__["handle_error"] = previous  # that of the run
         after = len(hub.fibers()), hub.timer_count(), hub.refs
         if before != after:
             self.broken.append(f"left behind: {before} greenlets, timers, waits became {after}")
@@ -188,7 +188,7 @@ class Execution:
             left = inner = None
 
     def check_left(self, number: int, group: Any, inner: Any, left: BaseException | None) -> None:
-        """Check that no child is alive, and that no failure is lost."""
+        """Check that no child is alive, no failure is lost, and that each tells where it began."""
         alive = [each for each in self.children[number] if not self.greenlets[each].dead]
         if alive or len(group):
             self.broken.append(f"group {number} left {alive}, {len(group)}")
@@ -203,6 +203,11 @@ class Execution:
                 exits = isinstance(each, treadle.GreenletExit)
                 if not exits and all(each is not other for other in raised):
                     self.broken.append(f"group {number} lost {each!r}, it raised {left!r}")
+        if isinstance(left, BaseExceptionGroup):
+            ids = {id(self.failures.get(each)) for each in self.children[number]}
+            for each in left.exceptions:
+                if id(each) in ids and "spawned at" not in str(getattr(each, "__notes__", None)):
+                    self.broken.append(f"group {number} has not noted where {each!r} began")
 
     def spawn(self, node: programs.Spawn) -> int | None:
         if node.group:
