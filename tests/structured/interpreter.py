@@ -341,7 +341,7 @@ FAILURES: dict[str, Callable[[int], BaseException]] = {
 CATCHES: dict[str, type[BaseException]] = {
     "Exception": Exception,
     "Timeout": treadle.Timeout,
-    "Cancelled": getattr(treadle, "Cancelled", None),
+    "Cancelled": treadle.Cancelled,
     "GreenletExit": treadle.GreenletExit,
     "BaseException": BaseException,
 }

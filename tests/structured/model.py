@@ -12,6 +12,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from . import programs
@@ -200,7 +201,7 @@ class World:
                 self.settle()
 
     def fire(self) -> None:
-        due = []
+        due: list[Callable[[], None]] = []
         while due or (self.timers and self.timers[0][0] <= self.now):
             while self.timers and self.timers[0][0] <= self.now:
                 due.append(heapq.heappop(self.timers)[2])
@@ -323,7 +324,7 @@ class World:
                 outer = outer.parent
             if outer is not None or any(each.origin <= at for each in scope.task.edges):
                 scope.pressed = True
-                self.at(self.now + scope.grace, lambda scope=scope: self.lower(scope))
+                self.at(self.now + scope.grace, partial(self.lower, scope))
 
     def lower(self, scope: Scope) -> None:
         if scope.id in self.open:

@@ -98,8 +98,8 @@ def no_grace(world: World) -> None:
 
 
 def grace_of_the_innermost_alone(world: World) -> None:
-    shields = {task: [s for s in task.stack if s.shield][-1:] for task in world.tasks.values()}
-    others = [s for s in world.open.values() if [s] != shields.get(s.task) and not s.pressed]
+    innermost = [[s for s in task.stack if s.shield][-1:] for task in world.tasks.values()]
+    others = [s for s in world.open.values() if [s] not in innermost and not s.pressed]
     for scope in others:
         scope.pressed = True
     PRESS(world)
