@@ -720,14 +720,6 @@ with TaskGroup(adopt=True):
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda each: (time.sleep(0.01), each)[1], range(4))) == [0, 1, 2, 3]
 """,
-    "an executor that is not shut down is ended by cancel": """
-from concurrent.futures import ThreadPoolExecutor
-with TaskGroup(adopt=True) as group:
-    pool = ThreadPoolExecutor(2)
-    future = pool.submit(lambda: 5)
-    assert future.result() == 5
-    group.cancel()
-""",
     "a timer thread": """
 got = []
 with TaskGroup(adopt=True):
@@ -809,22 +801,6 @@ with move_on_after(0.01) as scope:
     poll.poll()
 assert scope.caught
 left.close(); right.close()
-""",
-    "asyncio's run in a scope": """
-import asyncio
-steps = []
-async def main():
-    try:
-        await asyncio.sleep(60)
-    except asyncio.CancelledError:
-        steps.append("cancelled")
-        raise
-    except BaseException as exc:
-        steps.append(type(exc).__name__)
-        raise
-with move_on_after(0.05) as scope:
-    asyncio.run(main())
-assert scope.cancelled
 """,
 }
 
