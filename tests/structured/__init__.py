@@ -1,1 +1,1 @@
-"""Structured concurrency: tests of groups, scopes and shields, and random programs against a model."""
+"""Structured concurrency: tests of groups, scopes, shields, and random programs against a model."""

@@ -249,7 +249,8 @@ class Execution:
     def get(self, node: programs.Get) -> Any:
         if node.target not in self.greenlets:
             return None
-        value = self.greenlets[node.target].get()
+        timeout = None if node.time is None else seconds(node.time)
+        value = self.greenlets[node.target].get(timeout=timeout)
         return self.shape(value) if isinstance(value, BaseException) else value
 
     def kill(self, node: programs.Kill) -> None:

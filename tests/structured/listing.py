@@ -107,8 +107,9 @@ def statement(node: Any, indent: str) -> list[str]:
             return [*lines, f"{indent}{how}({', '.join(names)})"]
         case programs.Started(number):
             return [f"{indent}started({number})"]
-        case programs.Get(_, target):
-            return [f"{indent}t{target}.get()"]
+        case programs.Get(_, target, time):
+            timeout = "" if time is None else f"timeout={seconds(time)}"
+            return [f"{indent}t{target}.get({timeout})"]
         case programs.Kill(number, target, what, wait):
             exception = f"ValueError({number}), " if what == "error" else ""
             return [f"{indent}t{target}.kill({exception}block={wait})"]

@@ -28,7 +28,7 @@ class Cancelled(GreenletExit):
 
 
 class Timeout(BaseException):
-    def __init__(self, id: int) -> None:
+    def __init__(self, id: int = -1) -> None:
         self.id = id
 
 
@@ -70,6 +70,7 @@ class Wait:
     ) -> None:
         #: *held*: nothing is raised in it.
         self.until, self.time, self.held = until, time, held
+        self.expired = False
 
 
 Steps = Generator[Wait, None, Any]
@@ -252,12 +253,13 @@ class World:
                 if raises is None:
                     break
             wait, task.state = task.wait, PARKED
-            if wait.time == 0 or wait.until():
+            if wait.until():
                 self.wake(task, None)
             elif wait.time is not None:
 
                 def expire() -> None:
                     if task.wait is wait and task.state == PARKED:
+                        wait.expired = True
                         self.wake(task, None)
 
                 self.at(self.now + wait.time, expire)
@@ -393,7 +395,7 @@ class World:
             self.seen[node.id] = self.now, value
 
     def do_sleep(self, node: programs.Sleep) -> Steps:
-        yield Wait(time=node.time)
+        yield Wait(time=node.time) if node.time else Wait(lambda: True)
 
     def do_fail(self, node: programs.Fail) -> Steps:
         raise FAILURES[node.what](node.id)
@@ -580,14 +582,17 @@ class World:
             return None
         if not task.ended:
             task.getters += 1
+            wait = Wait(lambda: task.ended, time=node.time)
             try:
-                yield Wait(lambda: task.ended)
+                yield wait
             except BaseException:
                 if task.is_left:
                     self.report(task)
                 raise
             finally:
                 task.getters -= 1
+            if wait.expired:
+                raise Timeout
         task.is_left = False
         if task.exception is not None:
             raise task.exception

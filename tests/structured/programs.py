@@ -72,6 +72,7 @@ class Get(NamedTuple):
 
     id: int
     target: int
+    time: int | None = None
 
 
 class Kill(NamedTuple):
@@ -262,7 +263,7 @@ class Maker:
         return Fail(self.number(), what)
 
     def _get(self, place: Place) -> Get:
-        return Get(self.number(), -1)
+        return Get(self.number(), -1, self.time() if self.chance(0.3) else None)
 
     def _kill(self, place: Place) -> Kill:
         what = "error" if self.chance(0.3) else "exit"
@@ -428,7 +429,7 @@ def smaller(body: Block) -> Iterator[Block]:
         yield before + after
         for name in COMPOUND:
             inner = getattr(node, name, ())
-            if inner and not isinstance(node, Spawn):
+            if inner:
                 yield before + inner + after
         for name in COMPOUND:
             for less in smaller(getattr(node, name, ())):

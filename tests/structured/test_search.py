@@ -169,6 +169,6 @@ def test_a_failure_is_reported_as_a_small_program(monkeypatch: pytest.MonkeyPatc
     assert "from treadle import *\n" in text
     program = eval(text.partition("PROGRAM = ")[2], vars(programs))
     assert test_model.failure_of(program) is not None
-    assert len(programs.text(program).splitlines()) < 12
+    assert len(programs.text(program).splitlines()) < 15
     monkeypatch.undo()
     assert test_model.failure_of(program) is None
