@@ -15,7 +15,9 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src
 README = (ROOT / "README.md").read_text()
 
 # A fenced program and, if a "text" block follows at once, its output.
-PROGRAMS = re.findall(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", README, re.DOTALL)
+PROGRAM = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
+PROGRAMS = PROGRAM.findall(README)
+STRUCTURED = PROGRAM.findall((ROOT / "docs" / "structured.md").read_text())
 COMMANDS = [
     line
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -44,6 +46,18 @@ def test_readme_program_runs_and_prints_what_it_says(
     output = fresh(source)
     if printed:
         assert output == printed
+
+
+def test_every_program_about_structure_prints_something() -> None:
+    assert len(STRUCTURED) == 6
+    assert all(printed for _, printed in STRUCTURED)
+
+
+@pytest.mark.parametrize(("source", "printed"), STRUCTURED)
+def test_program_about_structure_prints_what_is_said(
+    source: str, printed: str, fresh: Callable[..., str]
+) -> None:
+    assert fresh(source) == printed
 
 
 GUIDE = (ROOT / "docs" / "testing.md").read_text()

@@ -1,1 +1,1 @@
-"""Scopes and groups: what trio and asyncio test of theirs, and what is treadle's own."""
+"""Structured concurrency: tests of groups, scopes and shields, and random programs against a model."""

@@ -33,7 +33,7 @@ cdef class Interrupts:
     cdef Scope scope                 # the innermost scope, or None
     cdef Scope shield                # the innermost scope of its own that shields, or None
     cdef Py_ssize_t firm             # how many calls want all their waits shielded
-    cdef object delivered            # the last exception from outside, or a weak reference to it
+    cdef list delivered              # what has come from outside, as weak references where there are some
     cdef object group                # the task group that it is a child of, or None
     cdef object adopter              # the task group that takes the greenlets it starts, or None
     cdef bint is_common              # several children of one group have this; they copy it to change it

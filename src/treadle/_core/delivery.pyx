@@ -91,18 +91,26 @@ cdef class Interrupts:
         return None if scope is None else scope.error()
 
     cdef object noted(self, object exc):
-        """Return the exception to raise, an instance; remember it."""
+        """Return the exception to raise, an instance; remember it until the outermost scope is left."""
         if isinstance(exc, type):
             exc = exc()
+        # Those that are on their way. With its traceback each keeps frames alive, so there are only
+        # weak references, but for built-in classes, which have none: of them, the last is kept.
+        found = [] if self.delivered is None else [
+            each for each in self.delivered if isinstance(each, weak_ref) and each() is not None]
         try:
-            self.delivered = weak_ref(exc)  # with its traceback it would keep all frames alive
+            found.append(weak_ref(exc))
         except TypeError:
-            self.delivered = exc  # built-in classes have no weak references
+            found.append(exc)
+        self.delivered = found
         return exc
 
     cdef bint has_raised(self, object exc):
-        return self.delivered is exc or (
-            isinstance(self.delivered, weak_ref) and self.delivered() is exc)
+        if self.delivered is not None:
+            for each in self.delivered:
+                if each is exc or isinstance(each, weak_ref) and each() is exc:
+                    return True
+        return False
 
     cdef Held first_held(self):
         cdef Held each

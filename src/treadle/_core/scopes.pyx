@@ -182,8 +182,6 @@ cdef class CancelScope(Scope):
             return False  # the scope around it was left too early, which was reported
         if self.owner is not current or interrupts is None or interrupts.scope is not self:
             self.check_place(current, interrupts)
-        if value is None:
-            interrupts.delivered = None
         self.unlink(current, interrupts)
         if value is None or not self.is_cancelled:
             return False

@@ -179,15 +179,12 @@ cdef class TaskGroup(Collector):
         cdef list found = []
         for child, function, place in self.ready:
             child.observe()
-            exc = (<Failure>child.result).restored()
-            if not is_among(exc, found):
+            exc = without_exits((<Failure>child.result).restored())
+            if exc is not None and not is_among(exc, found):
                 note_place(exc, function, place)
                 found.append(exc)
         self.ready.clear()
-        if isinstance(body, BaseExceptionGroup):
-            exits, rest = body.split(GreenletExit)
-            if exits is not None:
-                body = rest
+        body = without_exits(body)
         if body is not None and not isinstance(body, GreenletExit) and not is_among(body, found):
             found.insert(self.before, body)
         return found
@@ -375,6 +372,14 @@ def report_failure(Greenlet child not None):
     """Report that *child* has failed, whose group is over."""
     child.observe()
     child.hub.report(child, (<Failure>child.result).exception)
+
+
+cdef object without_exits(object exc):
+    """Return *exc*, without the kills and cancellations that are in it if it is a group; None if nothing is left."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    exits, rest = exc.split(GreenletExit)
+    return exc if exits is None else rest
 
 
 cdef bint is_among(object exc, list found) noexcept:
