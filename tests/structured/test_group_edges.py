@@ -267,6 +267,58 @@ class TestEdges:
                 forever()
         assert clock.elapsed == 1
 
+    @pytest.mark.parametrize("body_waits", [True, False])
+    @pytest.mark.parametrize("exc", [None, False, Other, ExceptionGroup("own", [Other()])])
+    def test_a_timeout_around_nested_groups(self, exc: Any, body_waits: bool) -> None:
+        steps: list[Any] = []
+
+        def block() -> None:
+            with Timeout(1, exc), TaskGroup() as outer:
+                outer.spawn(stubborn, steps)
+                with shield(grace=1), TaskGroup() as middle, TaskGroup() as inner:
+                    middle.spawn(forever)
+                    inner.spawn(stubborn, steps)
+                    if body_waits:
+                        forever()
+
+        if exc is False:
+            block()
+        else:
+            kind = Timeout if exc is None else exc if isinstance(exc, type) else type(exc)
+            with pytest.raises(kind) as caught:
+                block()
+            assert exc in (None, Other, caught.value)
+            assert not hasattr(caught.value, "__notes__")
+        assert steps == [("cleaned", 7), ("cleaned", 12)]
+
+    def test_a_kill_of_an_owner_of_nested_groups(self) -> None:
+        exc = Other()
+
+        def owner() -> None:
+            with TaskGroup() as outer, TaskGroup() as inner:
+                outer.spawn(forever)
+                inner.spawn(forever)
+
+        job = treadle.spawn(owner)
+        wait_all_blocked()
+        job.kill(exc)
+        with pytest.raises(Other) as caught:
+            job.get()
+        assert caught.value is exc
+
+    def test_a_kill_of_a_child_that_owns_a_group_is_a_failure_of_the_outer_one_alone(self) -> None:
+        exc = Other()
+
+        def child() -> None:
+            with TaskGroup() as inner:
+                inner.spawn(forever)
+
+        with pytest.raises(ExceptionGroup) as caught, TaskGroup() as outer:
+            job = outer.spawn(child)
+            wait_all_blocked()
+            job.kill(exc)
+        assert caught.value.exceptions == (exc,)
+
     @pytest.mark.parametrize("exc", [Other, Other("instance")])
     def test_a_timeout_with_an_exception_around_a_group(self, exc: Any) -> None:
         with pytest.raises(Other), Timeout(1, exc), TaskGroup() as group:

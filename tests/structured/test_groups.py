@@ -434,8 +434,9 @@ class TestFailures:
         jobs = []
 
         def values() -> Generator[int, None, None]:
-            with TaskGroup() as group:
+            with TaskGroup() as outer, CancelScope(), TaskGroup() as group:
                 jobs.append(group.spawn(forever))
+                outer.spawn(forever)
                 yield 1
 
         generator = values()

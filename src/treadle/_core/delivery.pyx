@@ -37,7 +37,6 @@ from treadle._core.hub cimport (
     wait_of,
 )
 
-from weakref import WeakKeyDictionary
 from weakref import ref as weak_ref
 
 from treadle.exceptions import LoopExit
@@ -48,6 +47,9 @@ cdef extern from "Python.h":
     int PyException_SetTraceback(object exc, object tb) except -1
 
 PyGreenlet_Import()
+
+# The attribute in which greenlets that are no Fibers have their Interrupts.
+cdef str RAW = "_treadle_interrupts"
 
 
 cdef class Scope:
@@ -168,7 +170,7 @@ cdef Interrupts interrupts_of(Hub hub, greenlet target):
         return (<Fiber>target).interrupts
     if target is hub.main:
         return hub.main_interrupts
-    return None if hub.raw_interrupts is None else hub.raw_interrupts.get(target)
+    return getattr(target, RAW, None) if hub.interrupts_raw else None
 
 
 cdef Interrupts own_interrupts(Hub hub, greenlet target):
@@ -188,14 +190,9 @@ cdef int keep_interrupts(Hub hub, greenlet target, Interrupts interrupts) except
         (<Fiber>target).interrupts = interrupts
     elif target is hub.main:
         hub.main_interrupts = interrupts
-    elif interrupts is not None:
-        if hub.raw_interrupts is None:
-            hub.raw_interrupts = WeakKeyDictionary()
-        hub.raw_interrupts[target] = interrupts
-    elif hub.raw_interrupts is not None:
-        hub.raw_interrupts.pop(target, None)
-        if not hub.raw_interrupts:
-            hub.raw_interrupts = None
+    else:
+        hub.interrupts_raw = True
+        setattr(target, RAW, interrupts)
     return 0
 
 

@@ -351,7 +351,7 @@ cdef class Greenlet(Fiber):
         cdef Failure failure
         cdef bint awaited = self.is_awaited()
         cdef bint has_group = self.group() is not None
-        if isinstance(exc, GreenletExit):
+        if isinstance(exc, GreenletExit) or has_group and is_of_exits(exc):
             # It is the value of the greenlet. With its traceback, it would keep all frames alive.
             PyException_SetTraceback(exc, None)
             return self.finish(exc)
@@ -601,6 +601,11 @@ cdef class Greenlet(Fiber):
             for link in collectors:
                 (<Collector>link).add(self)
         return 0
+
+
+cdef bint is_of_exits(object exc) except -1:
+    """Return whether *exc* is an exception group in which there is nothing but GreenletExit."""
+    return isinstance(exc, BaseExceptionGroup) and exc.split(GreenletExit)[1] is None
 
 
 cdef class ThreadStart(Greenlet):

@@ -101,9 +101,8 @@ cdef class Hub(greenlet):
     cdef PyObject *newest_fiber      # the list of live Fibers
     cdef Wait main_wait              # the innermost Wait of `main`, None while it runs
     cdef dict raw_waits              # greenlet -> its Wait, for greenlets that are not Fibers
-    # What is to be raised in `main`, and in greenlets that are not Fibers; None: nothing.
-    cdef object main_interrupts
-    cdef object raw_interrupts
+    cdef object main_interrupts      # what is to be raised in `main`, or None
+    cdef bint interrupts_raw         # something was to be raised in greenlets that are not Fibers
     cdef uint64_t scopes             # how many cancel scopes were entered
     cdef TurnHook turn_hook
     cdef list join_waits             # the Waits of Hub.join()

@@ -261,7 +261,7 @@ cdef inline bint may_be_interrupted(Hub hub, Wait wait) noexcept:
         return (<Fiber>wait.waiter).interrupts is not None
     if wait.waiter is hub.main:
         return hub.main_interrupts is not None
-    return hub.raw_interrupts is not None
+    return hub.interrupts_raw
 
 
 cdef int park(Wait wait, int64_t timeout) except -1:

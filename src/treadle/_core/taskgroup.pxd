@@ -42,6 +42,7 @@ cdef class TaskGroup(Collector):
     cdef int fail_by_body(self, object exc) except -1
     cdef int wait_for_children(self) except -1
     cdef int forget_left(self) except -1
+    cdef int give_place(self, Greenlet child) except -1
     cdef int close(self) except -1
     cdef int leave_scope(self) except -1
     cdef list failures(self, object body)

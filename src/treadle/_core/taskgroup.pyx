@@ -129,10 +129,8 @@ cdef class TaskGroup(Collector):
 
     cdef int wait_for_children(self) except -1:
         """Wait until all children have ended; an exception that ends the wait cancels them."""
+        self.forget_left()
         while self.children:
-            if self.generation != self.hub.generation:
-                self.forget_left()
-                continue
             self.wait = new_wait(ON_GROUP, self)
             self.wait.shielded = self.was_shielded = self.body is not None
             if isinstance(self.body, (KeyboardInterrupt, SystemExit)):
@@ -145,16 +143,27 @@ cdef class TaskGroup(Collector):
                     self.leave_scope()
                     raise
                 self.fail_by_body(exc)
+                self.forget_left()
             finally:
                 self.wait = None
         return 0
 
     cdef int forget_left(self) except -1:
         """Forget the children that a fork has left behind."""
+        if self.hub is None or self.generation == self.hub.generation:
+            return 0
         self.generation = self.hub.generation
         for child in list(self.children):
             if (<Greenlet>child).place == NULL:
                 del self.children[child]
+                self.give_place(child)
+        return 0
+
+    cdef int give_place(self, Greenlet child) except -1:
+        if self.adopted is not None and child in self.adopted:
+            self.adopted.discard(child)
+        elif self.places is not None:
+            self.places.give()
         return 0
 
     cdef int close(self) except -1:
@@ -202,10 +211,7 @@ cdef class TaskGroup(Collector):
             start.end()
         elif child.life == FAILED:
             self.note_failure(child, child.target, place)
-        if self.adopted is not None and child in self.adopted:
-            self.adopted.discard(child)
-        elif self.places is not None:
-            self.places.give()  # now: who waits for a place must not get it before the cancellation
+        self.give_place(child)  # now: who waits for a place must not get it before the cancellation
         if not self.children and self.wait is not None:
             unpark(self.wait)
         return 0
@@ -243,6 +249,7 @@ cdef class TaskGroup(Collector):
     cdef Greenlet new_child(self, tuple args, dict kwargs):
         cdef Greenlet child
         self.check_open()
+        self.forget_left()
         if self.places is not None:
             self.places.take(True, None)
         try:
@@ -304,10 +311,12 @@ cdef class TaskGroup(Collector):
 
     def __len__(self):
         """Return how many children have not ended."""
+        self.forget_left()
         return 0 if self.children is None else len(self.children)
 
     def __iter__(self):
         """Iterate over the children that have not ended."""
+        self.forget_left()
         return iter(list(self.children or ()))
 
     cdef str title(self):

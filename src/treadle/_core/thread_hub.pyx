@@ -73,8 +73,6 @@ from treadle._core.timers cimport (
 )
 from treadle._core.wait_queue cimport forgo_grant
 
-from weakref import WeakKeyDictionary
-
 from greenlet import GreenletExit
 
 from treadle._core.pollers import make_poller
@@ -605,10 +603,6 @@ cdef int abandon(Hub hub, list keeper, greenlet current, greenlet heir) except -
             unlist_fiber(<Fiber>fiber)
     hub.turn = 0
     hub.raw_waits = {g: held for g, held in hub.raw_waits.items() if g is current or g is heir}
-    if hub.raw_interrupts is not None:
-        kept = [(g, held) for g, held in hub.raw_interrupts.items() if g is current or g is heir]
-        keeper.append(hub.raw_interrupts)
-        hub.raw_interrupts = WeakKeyDictionary(kept) if kept else None
     hub.join_waits = [wait for wait in hub.join_waits
                       if heir is not None and wait.generation == hub.generation]
     return pass_grants_on(granted)
