@@ -303,7 +303,9 @@ cdef class CancelScope(Scope):
 cdef int64_t loop_time(object seconds) except? -2:
     """Return a time of :func:`time.monotonic`, in nanoseconds; -1 for ``inf``."""
     cdef double value = seconds
-    return -1 if value == INFINITY else nanoseconds(value)
+    if value == INFINITY:
+        return -1
+    return nanoseconds(value - 0.5e-9)  # the nearest: a float of seconds is none of whole nanoseconds
 
 
 # ---------------------------------------------------------------- cancelling
