@@ -837,9 +837,6 @@ assert scope.cancelled
 
 #: What does not hold yet.
 LATER = {
-    "a fork in the body forgets the children": "only the exit of the group forgets them",
-    "a fork in a group with a limit has all its places": "only the exit of the group forgets them",
-    "raw greenlets that end inside a scope are not kept": "the hub keeps plain greenlets",
     "asyncio's run in a scope": "asyncio's clean-up waits, and is cancelled too",
 }
 
