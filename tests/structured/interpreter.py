@@ -303,7 +303,7 @@ def seconds(time: int) -> float:
 
 
 def after(time: int | None) -> float:
-    return math.inf if time is None else (clock.monotonic() + time * 1000 - 0.5) / 1e9
+    return math.inf if time is None else (clock.monotonic() + time * 1000) / 1e9
 
 
 STATEMENTS: dict[type, Callable[..., Any]] = {

@@ -562,7 +562,8 @@ class World:
         return [group.winner.id]
 
     def told(self, task: Task) -> Any:
-        return self.shape(task.value) if isinstance(task.value, BaseException) else task.value
+        value = task.exception or task.value  # a group of GreenletExit is a value too
+        return self.shape(value) if isinstance(value, BaseException) else value
 
     def do_started(self, node: programs.Started) -> Steps:
         task = self.current
