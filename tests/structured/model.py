@@ -353,7 +353,7 @@ class World:
         task.state, task.exception = ENDED, exc
         if task.begun or not task.hidden:
             self.seen["end", task.id] = self.now if task.begun else None, self.shape(exc)
-        if isinstance(exc, GreenletExit):
+        if isinstance(exc, GreenletExit) or (task.group and exc and not without_exits(exc)):
             value, task.exception = exc, None
         task.value = value
         group, exc = task.group, task.exception
@@ -361,7 +361,7 @@ class World:
             if group.races and group.winner is None and isinstance(exc, Exception):
                 group.lost.append(exc)
                 task.exception = None
-            elif group.races and exc is None and not isinstance(value, GreenletExit):
+            elif group.races and exc is None and not isinstance(value, BaseException):
                 group.winner = group.winner or task
                 task.value = None  # race() keeps it
                 self.cancel(group.scope, None, task)
@@ -562,8 +562,7 @@ class World:
         return [group.winner.id]
 
     def told(self, task: Task) -> Any:
-        value = task.exception or task.value  # a group of GreenletExit is a value too
-        return self.shape(value) if isinstance(value, BaseException) else value
+        return self.shape(task.value) if isinstance(task.value, BaseException) else task.value
 
     def do_started(self, node: programs.Started) -> Steps:
         task = self.current
