@@ -42,6 +42,7 @@ cdef class Interrupts:
     cdef object noted(self, object exc)
     cdef bint has_raised(self, object exc)  # whether it is the last that came from outside
     cdef Held first_held(self)
+    cdef bint has_held(self)
     cdef Scope cancelled(self)       # the outermost scope that is cancelled and reaches the greenlet
     cdef int find_shield(self, greenlet owner) except -1
     cdef int leave_open(self, greenlet owner) except -1  # `owner` has ended

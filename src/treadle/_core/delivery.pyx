@@ -116,16 +116,18 @@ cdef class Interrupts:
 
     cdef Held first_held(self):
         cdef Held each
-        if self.held is None:
+        if not self.has_held():
             return None
-        if any_over(self.held):
-            self.held = [each for each in self.held if not each.is_over] or None
-            if self.held is None:
-                return None
         for each in self.held:
             if self.shield is None or self.shield.number <= each.number:
                 return each
         return None
+
+    cdef bint has_held(self):
+        """Return whether a kill or Timeout is held; forget those that were withdrawn."""
+        if self.held is not None and any_over(self.held):
+            self.held = [each for each in self.held if not (<Held>each).is_over] or None
+        return self.held is not None
 
     cdef Scope cancelled(self):
         cdef Scope found = None, scope = self.scope

@@ -405,7 +405,7 @@ cdef int begin_shield(CancelScope scope) except -1:
     interrupts.find_shield(scope.owner)
     while outer is not None and not outer.is_cancelled:
         outer = outer.parent
-    if interrupts.held is not None or outer is not None:
+    if interrupts.has_held() or outer is not None:
         scope.holds_back()
     return 0
 
