@@ -625,16 +625,17 @@ class TestFailures:
         assert "fetchers" in text
 
     def test_a_failure_is_not_printed_and_not_reported(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         reported: list[object] = []
-        monkeypatch.setattr(get_hub(), "handle_error", lambda *args: reported.append(args))
-        with suppress(BaseExceptionGroup), TaskGroup() as group:
-            for exc in (Other, Base, GreenletExit):
-                group.spawn(fail, exc)
-        with suppress(KeyboardInterrupt), TaskGroup() as group:
-            group.spawn(fail, KeyboardInterrupt)
-        wait_all_blocked()
+        with pytest.MonkeyPatch.context() as patch:  # within the run, which replaces it too
+            patch.setattr(get_hub(), "handle_error", lambda *args: reported.append(args))
+            with suppress(BaseExceptionGroup), TaskGroup() as group:
+                for exc in (Other, Base, GreenletExit):
+                    group.spawn(fail, exc)
+            with suppress(KeyboardInterrupt), TaskGroup() as group:
+                group.spawn(fail, KeyboardInterrupt)
+            wait_all_blocked()
         assert reported == []
         assert capsys.readouterr() == ("", "")
 
