@@ -274,6 +274,50 @@ def test_an_exception_whose_attributes_fail_leaves_a_group() -> None:
         assert isinstance(exc.exceptions[0], Secretive)  # noqa: PT017
 
 
+class Indivisible(ExceptionGroup[Exception]):
+    """A group that fails when it is divided."""
+
+    def split(self, condition: object) -> Any:
+        raise LookupError
+
+    def derive(self, exceptions: object) -> Any:
+        raise LookupError
+
+
+def test_groups_of_exceptions_that_fail_to_divide_go_on_as_they_are() -> None:
+    def run() -> None:
+        raise failure
+
+    failure = Indivisible("", [ValueError()])
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        child = group.spawn(run)
+    assert caught.value.exceptions == (failure,)
+    assert child.dead
+    with pytest.raises(ExceptionGroup) as caught, CancelScope() as outer, TaskGroup():
+        outer.cancel()
+        raise failure
+    assert caught.value.exceptions == (failure,)
+    with pytest.raises(Indivisible), CancelScope() as scope:
+        scope.cancel()
+        raise failure
+    assert not scope.caught
+    with move_on_after(0) as after:  # no scope has stayed open
+        treadle.sleep(10)
+    assert after.caught
+
+
+def test_very_deep_groups_of_exceptions_end_a_child() -> None:
+    def run() -> None:
+        deep: BaseException = treadle.GreenletExit()
+        for _ in range(20_000):
+            deep = BaseExceptionGroup("", [deep])
+        raise deep
+
+    with TaskGroup() as group:
+        child = group.spawn(run)
+    assert child.dead
+
+
 def test_a_constructor_that_waits_loses_no_kill() -> None:
     class Waits(BaseException):
         def __init__(self) -> None:

@@ -614,9 +614,22 @@ cdef class Greenlet(Fiber):
         return 0
 
 
+# The attribute of exception groups, whatever their classes have in its place.
+cdef object exceptions_in = BaseExceptionGroup.exceptions.__get__
+
+
 cdef bint is_of_exits(object exc) except -1:
     """Return whether *exc* is an exception group in which there is nothing but GreenletExit."""
-    return isinstance(exc, BaseExceptionGroup) and exc.split(GreenletExit)[1] is None
+    cdef list left = [exc]  # no recursion: groups may be deep; no split(): subclasses may fail in it
+    if not isinstance(exc, BaseExceptionGroup):
+        return False
+    while left:
+        exc = left.pop()
+        if isinstance(exc, BaseExceptionGroup):
+            left += exceptions_in(exc)
+        elif not isinstance(exc, GreenletExit):
+            return False
+    return True
 
 
 cdef class ThreadStart(Greenlet):

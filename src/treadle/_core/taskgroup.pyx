@@ -106,8 +106,8 @@ cdef class TaskGroup(Collector):
         raised, self.body = self.body, None
         from_outside = raised is not None and (raised is misplaced or came_from_outside(self.hub, raised))
         self.close()
-        raised = self.cancel_scope.without_own(raised)
         self.leave_scope()
+        raised = self.cancel_scope.without_own(raised)
         self.cancel_scope.source = None  # its failure, if it is a child, refers to this frame
         errors = self.failures(raised)
         if self.was_shielded:
@@ -414,7 +414,10 @@ cdef object without_exits(object exc):
     """Return *exc*, without the kills and cancellations that are in it if it is a group; None if nothing is left."""
     if not isinstance(exc, BaseExceptionGroup):
         return exc
-    exits, rest = exc.split(GreenletExit)
+    try:
+        exits, rest = BaseExceptionGroup.split(exc, GreenletExit)
+    except Exception:
+        return exc  # its class, or its depth, does not let it be divided
     return exc if exits is None else rest
 
 
