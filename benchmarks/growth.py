@@ -194,6 +194,15 @@ def members_of_group(count: int) -> None:
     group.join()
 
 
+def children_of_task_group(count: int) -> None:
+    """Have *count* children of a TaskGroup wait, and cancel it."""
+    with treadle.TaskGroup() as group:
+        for number in range(count):
+            group.spawn(treadle.sleep, 1000 + number)
+        let_run()
+        group.cancel()
+
+
 def members_of_pool(count: int) -> None:
     """Have *count* greenlets run in a Pool for ten."""
     pool = Pool(10)
@@ -284,6 +293,7 @@ FILLED: list[Callable[[int], None]] = [
     timers,
     members_of_group,
     members_of_pool,
+    children_of_task_group,
     mapped,
     waited_for_one_by_one,
     watchers,

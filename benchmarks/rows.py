@@ -50,6 +50,8 @@ class Row:
 # The standard library has no Timeout for threads, and 100,000 sleeping threads are too many.
 TASKS = ("treadle", "gevent", "asyncio", "uvloop")
 ALL = (*TASKS, "threads")
+# gevent has no groups of this kind.
+STRUCTURED = ("treadle", "asyncio", "uvloop")
 
 
 def _calls(name: str, title: str, count: int, who: tuple[str, ...], *targets: Target) -> Row:
@@ -72,6 +74,9 @@ ROWS = (
     ),
     _calls("sleep0", "sleep(0), two greenlets", 50_000, ALL, Target("gevent", 1 / 4)),
     _calls("timeout", "Timeout start + cancel", 20_000, TASKS, Target("gevent", 1 / 12)),
+    _calls("scope", "a block with a deadline", 20_000, STRUCTURED, Target("uvloop", 1.0)),
+    _calls("group", "an empty TaskGroup", 20_000, STRUCTURED, Target("uvloop", 1.0)),
+    _calls("group_spawn", "TaskGroup, a child", 20_000, STRUCTURED, Target("uvloop", 1.0)),
     _calls("semaphore", "Semaphore, uncontended", 200_000, ALL, Target("gevent", 1 / 3)),
     _calls("queue", "Queue(1) put + get", 20_000, ALL, Target("gevent", 1 / 5)),
     _calls("pool_map", "Pool.map, an item", 5_000, ALL, Target("gevent", 1 / 8)),

@@ -623,3 +623,23 @@ def test_a_file_whose_buffer_was_detached_closes_as_natively() -> None:
             close()
     raw.close()
     os.close(reading)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cancelled_block_closes_its_file_completely(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with treadle.CancelScope() as scope, kind(path, "wb") as file:
+        file.write(b"x" * 100)
+        scope.cancel()
+    assert file.closed
+    assert path.stat().st_size == 100
+
+
+def test_a_cancelled_block_flushes_its_pipe_while_it_is_read() -> None:
+    reading, writing = os.pipe()
+    size = fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ) + 100
+    reader = treadle.spawn(lambda: (treadle.sleep(0.01), FileObjectPosix(reading, "rb").read())[1])
+    with treadle.CancelScope() as scope, FileObjectPosix(writing, "wb", 2 * size) as file:
+        file.write(b"x" * size)
+        scope.cancel()
+    assert len(reader.get()) == size

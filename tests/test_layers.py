@@ -411,6 +411,7 @@ STATICS = {
         **dict.fromkeys(["simple_init", "simple_qsize", "simple_put", "simple_get"], SET_ONCE),
         "simple_peek": SET_ONCE,
     },
+    "_core/scopes.pyx": {"NO_SHIELD": SET_ONCE},
     "_core/sleep.pyx": {"ZERO": SET_ONCE},
     "_core/sockets.pyx": {
         "UNSET": SET_ONCE,

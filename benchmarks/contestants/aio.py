@@ -62,6 +62,19 @@ async def _timeout(count: int) -> None:
             pass
 
 
+async def _group(count: int) -> None:
+    for _ in range(count):
+        async with asyncio.TaskGroup():
+            pass
+
+
+async def _group_spawn(count: int) -> None:
+    for _ in range(count // 100):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(100):
+                group.create_task(_nothing())
+
+
 async def _semaphore(count: int) -> None:
     semaphore = asyncio.Semaphore(1)
     for _ in range(count):
@@ -147,6 +160,9 @@ _CALLS: dict[str, Coroutine] = {
     "spawn_join": _spawn_join,
     "sleep0": _sleep0,
     "timeout": _timeout,
+    "scope": _timeout,
+    "group": _group,
+    "group_spawn": _group_spawn,
     "semaphore": _semaphore,
     "queue": _queue,
     "pool_map": _pool_map,

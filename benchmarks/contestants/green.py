@@ -44,6 +44,28 @@ def _timeout(package: str, count: int) -> None:
         timeout.cancel()
 
 
+def _scope(package: str, count: int) -> None:
+    move_on_after = import_module(package).move_on_after
+    for _ in range(count):
+        with move_on_after(10):
+            pass
+
+
+def _group(package: str, count: int) -> None:
+    TaskGroup = import_module(package).TaskGroup
+    for _ in range(count):
+        with TaskGroup():
+            pass
+
+
+def _group_spawn(package: str, count: int) -> None:
+    TaskGroup = import_module(package).TaskGroup
+    for _ in range(count // 100):
+        with TaskGroup() as group:
+            for _ in range(100):
+                group.spawn(nothing)
+
+
 def _semaphore(package: str, count: int) -> None:
     semaphore = _part(package, "lock").Semaphore(1)
     for _ in range(count):
@@ -117,6 +139,9 @@ _CALLS = {
     "spawn_join": _spawn_join,
     "sleep0": _sleep0,
     "timeout": _timeout,
+    "scope": _scope,
+    "group": _group,
+    "group_spawn": _group_spawn,
     "semaphore": _semaphore,
     "queue": _queue,
     "pool_map": _pool_map,

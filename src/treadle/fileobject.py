@@ -17,6 +17,7 @@ from treadle._config import config
 from treadle._core.crew import files, waits
 from treadle._core.native import allocate_lock
 from treadle._core.pipes import cooperative, renew
+from treadle._core.scopes import clean_up
 from treadle.lock import DummySemaphore, Semaphore
 
 __all__ = ["FileObject", "FileObjectBlock", "FileObjectPosix", "FileObjectThread"]
@@ -96,7 +97,8 @@ class FileObjectBlock:
         """Flush and close the file; a greenlet that waits for it gets OSError (EBADF)."""
         owner, self._owner = self._owner, None
         try:
-            self._io.close()
+            with clean_up():
+                self._io.close()
         finally:
             if owner is not None:
                 owner.close()
@@ -183,7 +185,8 @@ class FileObjectThread(FileObjectBlock):
         """
         call = self._left_call
         if call is None or not call.then(super().close):
-            self._in_thread(super().close)()
+            with clean_up():
+                self._in_thread(super().close)()
 
     #: The last call that goes on although its greenlet was interrupted.
     _left_call: _Call | None = None

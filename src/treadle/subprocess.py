@@ -9,17 +9,16 @@ from __future__ import annotations
 import subprocess as _stdlib
 import typing as _typing
 from collections.abc import Callable as _Callable
-from contextlib import nullcontext as _nullcontext
 from typing import Any as _Any
 
 from treadle._core.pipes import cooperative as _cooperative
 from treadle._core.rebound import rebound as _rebound
+from treadle._core.scopes import clean_up as _clean_up
 from treadle._core.sockets import hand_over as _hand_over
 from treadle.event import AsyncResult as _AsyncResult
 from treadle.fileobject import FileObject
 from treadle.greenlet import spawn as _spawn
 from treadle.os import wait_for_child as _wait_for_child
-from treadle.scopes import shield as _shield
 from treadle.selectors import PollSelector as _PollSelector
 
 if _typing.TYPE_CHECKING:  # what this module has of the standard one
@@ -101,7 +100,7 @@ class Popen(_stdlib.Popen[_Any]):
         traceback: _Any,
     ) -> None:
         # A block that a cancellation ends reaps its child all the same.
-        with _nullcontext() if value is None else _shield():
+        with _clean_up():
             super().__exit__(exc_type, value, traceback)
 
     def _wait(self, timeout: float | None) -> int:

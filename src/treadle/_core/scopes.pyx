@@ -32,6 +32,8 @@ from treadle._core.methods cimport make
 from treadle._core.thread_hub cimport abandon_timers
 from cpython.object cimport PyObject
 
+from contextlib import nullcontext
+
 from greenlet import GreenletExit
 
 PyGreenlet_Import()
@@ -555,3 +557,21 @@ def shield(grace=None):
     cdef CancelScope scope = new_scope(None, True)
     scope.grace = nanoseconds(grace)
     return scope
+
+
+cdef object NO_SHIELD = nullcontext()
+# How many seconds clean-up code of treadle's own may wait in a cancelled scope.
+cdef double CLEAN_UP = 5.0
+
+
+def clean_up():
+    """Return a context in which clean-up code may wait, though the current greenlet was cancelled.
+
+    It is a shield for 5 seconds, or nothing if the greenlet is in no cancelled scope: kills and
+    timeouts are raised once, and a second one ends a wait as ever.
+    """
+    cdef Hub hub = get_hub_if_exists()
+    cdef Interrupts interrupts = None if hub is None else interrupts_of(hub, current_greenlet())
+    if interrupts is None or interrupts.cancelled() is None:
+        return NO_SHIELD
+    return shield(CLEAN_UP)
