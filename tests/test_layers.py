@@ -380,6 +380,7 @@ STATICS = {
     "_core/greenlet.pxd": {"adopting_groups": ONE_STEP},
     "_core/greenlet.pyx": {
         "GETS": SET_ONCE,
+        "exceptions_in": SET_ONCE,
         "adopting_groups": ONE_STEP,
         "report_awaited": ONE_STEP,
         "on_spawn": CHANGED_IN_PLACE,

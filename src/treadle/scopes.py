@@ -47,7 +47,12 @@ def _report_shield(scope: Any, owner: Any) -> None:
 
 def _split(group: BaseExceptionGroup[BaseException], scope: Any) -> Any:
     """Split *group* into the Cancelled of *scope* and the rest."""
-    return group.split(lambda exc: isinstance(exc, Cancelled) and exc.scope is scope)
+    try:
+        return BaseExceptionGroup.split(
+            group, lambda exc: isinstance(exc, Cancelled) and exc.scope is scope
+        )
+    except Exception:
+        return None, group  # its class, or its depth, does not let it be divided
 
 
 Cancelled.__module__ = __name__

@@ -147,11 +147,14 @@ cdef class Interrupts:
         return 0
 
     cdef int leave_open(self, greenlet owner) except -1:
-        cdef Scope outer
-        while self.scope is not None and self.scope.owner is owner:
-            outer = self.scope.parent
-            self.scope.abandon()
-            self.scope = outer
+        cdef Scope scope = self.scope
+        cdef list left = []
+        while scope is not None and scope.owner is owner:
+            left.append(scope)
+            scope = scope.parent
+        while left:  # the outermost first: it reaches what is inside the others, too
+            (<Scope>left.pop()).abandon()
+        self.scope = scope
         return 0
 
     cdef bint is_idle(self):
@@ -199,7 +202,8 @@ cdef int keep_interrupts(Hub hub, greenlet target, Interrupts interrupts) except
 
 
 cdef int drop_idle(Hub hub, greenlet target, Interrupts interrupts) except -1:
-    if interrupts.is_idle():
+    # The class of an exception may wait in its constructor; then others put new ones in their place.
+    if interrupts.is_idle() and interrupts is interrupts_of(hub, target):
         keep_interrupts(hub, target, None)
     return 0
 

@@ -64,6 +64,7 @@ cdef class Greenlet(Fiber):
     cdef object spawner              # a weak reference
     cdef object stack                # a CallerStack, or None if none is kept
     cdef object tree_locals
+    cdef CallerStack spawned_at      # where a task group has spawned or adopted it, or None
 
     cdef int prepare(self, run, tuple args, dict keywords) except -1
     cdef int inherit(self) except -1

@@ -64,6 +64,7 @@ cdef extern from "Python.h":
     int PyCode_Addr2Line(PyCodeObject *code, int instruction) noexcept
     void PyErr_NormalizeException(PyObject **type, PyObject **value, PyObject **tb)
     int PyException_SetTraceback(object exc, object tb) except -1
+    PyObject *PyException_GetTraceback(object exc) noexcept  # new
 
 PyGreenlet_Import()
 
@@ -114,7 +115,7 @@ cdef Py_ssize_t adopting_groups = 0
 cdef int be_adopted(Greenlet child) except -1:
     """Make *child* a child of the task group that adopts what the current greenlet starts."""
     cdef Interrupts interrupts = interrupts_of(child.hub, current_greenlet())
-    if interrupts is None or interrupts.adopter is None or child.group() is not None:
+    if interrupts is None or interrupts.adopter is None or child.interrupts is not None:
         return 0
     return (<Collector>interrupts.adopter).adopt(child)
 
@@ -122,6 +123,16 @@ cdef int be_adopted(Greenlet child) except -1:
 cdef set on_spawn = set()
 # Called with each Greenlet that is started.
 spawn_callbacks = on_spawn
+
+
+cdef object traceback_of(object exc):
+    """Return the traceback of *exc*, whatever its class forbids."""
+    cdef PyObject *found = PyException_GetTraceback(exc)
+    if found == NULL:
+        return None
+    traceback = <object>found
+    Py_DECREF(traceback)
+    return traceback
 
 
 @cython.final
@@ -245,9 +256,9 @@ cdef class Greenlet(Fiber):
 
     cdef int begin(self) except -1:
         if self.life == FRESH and not self.scheduled and self.start_timer == NULL:
+            schedule_start(self.hub, self)
             if adopting_groups:
                 be_adopted(self)
-            schedule_start(self.hub, self)
         return 0
 
     def start(self):
@@ -356,7 +367,7 @@ cdef class Greenlet(Fiber):
             PyException_SetTraceback(exc, None)
             return self.finish(exc)
         failure = Failure()
-        failure.exception, failure.traceback = exc, exc.__traceback__
+        failure.exception, failure.traceback = exc, traceback_of(exc)
         failure.is_of_group = has_group
         self.end(FAILED, failure)
         if not has_group and (not awaited or report_awaited or not isinstance(exc, Exception)):
@@ -603,9 +614,22 @@ cdef class Greenlet(Fiber):
         return 0
 
 
+# The attribute of exception groups, whatever their classes have in its place.
+cdef object exceptions_in = BaseExceptionGroup.exceptions.__get__
+
+
 cdef bint is_of_exits(object exc) except -1:
     """Return whether *exc* is an exception group in which there is nothing but GreenletExit."""
-    return isinstance(exc, BaseExceptionGroup) and exc.split(GreenletExit)[1] is None
+    cdef list left = [exc]  # no recursion: groups may be deep; no split(): subclasses may fail in it
+    if not isinstance(exc, BaseExceptionGroup):
+        return False
+    while left:
+        exc = left.pop()
+        if isinstance(exc, BaseExceptionGroup):
+            left += exceptions_in(exc)
+        elif not isinstance(exc, GreenletExit):
+            return False
+    return True
 
 
 cdef class ThreadStart(Greenlet):

@@ -12,7 +12,7 @@ cdef CancelScope new_scope(object timeout, bint shields)
 
 cdef class CancelScope(Scope):
     cdef Hub hub                     # of the greenlet that has entered it; None before
-    cdef dict children               # its task group's greenlets that have not ended; None without a group
+    cdef dict children               # its task group's (see there); None without a group
     cdef int64_t lasts               # its timeout, in nanoseconds from its begin; -1: none
     cdef int64_t due                 # its deadline, on the loop's clock; -1: none
     cdef treadle_timer *timer        # for the deadline
@@ -26,6 +26,8 @@ cdef class CancelScope(Scope):
     cdef readonly object reason
     cdef readonly object source      # who has cancelled it: a greenlet, or None
 
+    cdef bint is_reached(self)
+    cdef Interrupts interrupts_in(self, greenlet current)
     cdef int enter(self) except -1
     # Leave it with the exception that the block raises, or None; return whether that ends here.
     cdef bint leave(self, object value) except -1

@@ -77,6 +77,8 @@ cdef class CancelScope(Scope):
     def __init__(self, timeout=None, *, deadline=None, shield=False):
         if timeout is not None and deadline is not None:
             raise TypeError("a scope has a timeout or a deadline, not both")
+        if self.hub is not None:
+            raise RuntimeError(f"{self!r} was entered before; make another one")
         self.lasts = nanoseconds(timeout)
         if deadline is not None:
             self.due = loop_time(deadline)
@@ -149,9 +151,22 @@ cdef class CancelScope(Scope):
             return 0
         if self.hub is get_hub_if_exists():
             self.drop_deadline()
-            return reach(self, self, self)
+            return 0 if self.is_reached() else reach(self, self, self)
         run_callback(self.hub, reach_from_hub, (self,))
         return 0
+
+    cdef bint is_reached(self):
+        """Return whether the waits inside raise the Cancelled of a scope around this one already."""
+        cdef Scope scope = self
+        while not scope.shields and scope.parent is not None:
+            scope = scope.parent
+            if scope.is_cancelled:
+                return True
+        return False
+
+    cdef Interrupts interrupts_in(self, greenlet current):
+        """Return what is to be raised in *current*, in the hub in which the scope was entered."""
+        return None if self.hub is None else interrupts_of(self.hub, current)
 
     cdef int enter(self) except -1:
         cdef greenlet current = current_greenlet()
@@ -178,8 +193,7 @@ cdef class CancelScope(Scope):
 
     cdef bint leave(self, object value) except -1:
         cdef greenlet current = current_greenlet()
-        cdef Hub hub = get_hub()
-        cdef Interrupts interrupts = interrupts_of(hub, current)
+        cdef Interrupts interrupts = self.interrupts_in(current)
         if self.is_lost:
             return False  # the scope around it was left too early, which was reported
         if self.owner is not current or interrupts is None or interrupts.scope is not self:
@@ -215,8 +229,8 @@ cdef class CancelScope(Scope):
     cdef int check_innermost(self) except -1:
         """Raise RuntimeError if the scope is not the innermost one of the current greenlet."""
         cdef greenlet current = current_greenlet()
-        cdef Interrupts interrupts = interrupts_of(get_hub(), current)
-        if self.is_lost or self.owner is current and interrupts.scope is self:
+        cdef Interrupts interrupts = self.interrupts_in(current)
+        if self.is_lost or self.owner is current and interrupts is not None and interrupts.scope is self:
             return 0
         return self.check_place(current, interrupts)
 
@@ -231,6 +245,10 @@ cdef class CancelScope(Scope):
         self.cancel_by("it was left in a wrong place", current)
         if self.owner is not current:
             raise RuntimeError(f"{self!r} was entered in {self.owner!r}, but is left in {current!r}")
+        if not is_within(self, scope):
+            self.owner = self.parent = None
+            self.drop_timers()
+            raise RuntimeError(f"{self!r} is left, but {current!r} is not in it any more")
         while scope is not self:
             inner = <CancelScope>scope
             inner.cancel_by("a scope around it was left", current)
@@ -247,7 +265,7 @@ cdef class CancelScope(Scope):
         self.due = due
         if self.hub is get_hub_if_exists():
             self.drop_deadline()
-        if self.owner is None or self.is_cancelled or due < 0:
+        if self.owner is None or self.is_cancelled or due < 0 or self.hub.state == HUB_CLOSED:
             return 0
         if due <= now():
             pass_deadline(self)
@@ -283,6 +301,8 @@ cdef class CancelScope(Scope):
         return 0
 
     cdef int holds_back(self) except -1:
+        if self.hub.state == HUB_CLOSED:
+            return 0
         if self.hub is not get_hub_if_exists():
             run_callback(self.hub, holds_back_from_hub, (self,))
             return 0
@@ -300,6 +320,13 @@ cdef class CancelScope(Scope):
         elif self.due >= 0:
             text += f" deadline in {(self.due - now()) / 1e9:.3g} s"
         return text + (" shield>" if self.shields else ">")
+
+
+cdef bint is_within(Scope outer, Scope scope):
+    """Return whether *scope* is *outer* or is inside it."""
+    while scope is not None and scope is not outer:
+        scope = scope.parent
+    return scope is outer
 
 
 cdef int64_t loop_time(object seconds) except? -2:
@@ -325,7 +352,7 @@ cdef int reach(CancelScope top, CancelScope inside, Scope origin) except -1:
     if inside.owner is not None:
         todo.append((inside.owner, inside, False))
     else:  # the scope of a task group, left before the group
-        for target in list(inside.children):
+        for target in list(inside.children.values()):
             todo.append((target, inside, False))
     while i < len(todo):
         target, around, is_shielded = <tuple>todo[i]
@@ -360,7 +387,7 @@ cdef int reach_one(Hub hub, greenlet target, CancelScope around, Scope origin, b
     if not waits_shielded:
         cancel_wait(hub, target, origin)
     for each in groups:
-        for target in list(each.children):
+        for target in list(each.children.values()):
             todo.append((target, each, is_shielded or shielded > 0))
         shielded -= 1
     return 0
@@ -415,7 +442,10 @@ cdef int end_shield(CancelScope scope) except -1:
     cdef Interrupts interrupts
     cdef Scope origin
     scope.shields = False
-    if scope.owner is None:
+    if scope.owner is None or scope.hub.state == HUB_CLOSED:
+        return 0
+    if scope.hub is not get_hub_if_exists():
+        run_callback(scope.hub, end_shield_from_hub, (scope,))
         return 0
     scope.drop_shield_timers()
     interrupts = interrupts_of(scope.hub, scope.owner)
@@ -423,6 +453,12 @@ cdef int end_shield(CancelScope scope) except -1:
     deliver_held(scope.hub, scope.owner)
     origin = outermost_cancelled(scope.parent)
     return 0 if origin is None else reach(scope, scope, origin)
+
+
+def end_shield_from_hub(CancelScope scope not None):
+    """Let in what *scope* has held back, unless it shields again; runs in its hub."""
+    if scope.owner is not None and not scope.shields:
+        end_shield(scope)
 
 
 cdef Scope outermost_cancelled(Scope scope):

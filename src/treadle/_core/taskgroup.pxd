@@ -1,6 +1,6 @@
 from treadle._core.collector cimport Collector
 from treadle._core.delivery cimport Interrupts
-from treadle._core.greenlet cimport Greenlet
+from treadle._core.greenlet cimport CallerStack, Greenlet
 from treadle._core.hub cimport Hub, Wait
 from treadle._core.locks cimport Semaphore
 from treadle._core.scopes cimport CancelScope
@@ -20,14 +20,15 @@ cdef class Start:
 cdef class TaskGroup(Collector):
     cdef readonly CancelScope cancel_scope
     cdef readonly object name
-    cdef dict children               # those that have not ended; where each was spawned, a CallerStack
-    cdef dict starting               # those that have not called started() yet, each with its Start
+    # Those that have not ended, by where each was spawned: subclasses may be equal or have no hash.
+    cdef dict children
+    cdef dict starting               # the Starts of those that have not called started() yet, by the same
     cdef Interrupts common           # what all children begin with
     cdef Semaphore places            # None: there is no limit
     cdef Hub hub
     cdef unsigned int generation     # the hub's, when the group was entered
     cdef object outer_adopter
-    cdef set adopted                 # the children that no place was taken for, or None
+    cdef set adopted                 # the keys of the children that no place was taken for, or None
     cdef object body                 # the exception that has left the body, or has ended the wait at its end
     cdef Py_ssize_t before           # how many children had failed by then
     cdef bint was_shielded           # while it waited for its children, at last
@@ -37,12 +38,13 @@ cdef class TaskGroup(Collector):
     cdef int check_open(self) except -1
     cdef Greenlet new_child(self, tuple args, dict kwargs)
     cdef int take(self, Greenlet child) except -1
+    cdef int begin(self, Greenlet child) except -1
     cdef int note_failure(self, Greenlet child, object function, object place) except -1
     cdef bint end(self, object value, object raised, list errors, bint from_outside) except -1
     cdef int fail_by_body(self, object exc) except -1
     cdef int wait_for_children(self) except -1
     cdef int forget_left(self) except -1
-    cdef int give_place(self, Greenlet child) except -1
+    cdef int give_place(self, CallerStack of_child) except -1
     cdef int close(self) except -1
     cdef int leave_scope(self) except -1
     cdef list failures(self, object body)

@@ -14,6 +14,7 @@ from treadle._core.delivery cimport (
 cimport treadle._core.greenlet as core_greenlet
 from treadle._core.greenlet cimport (
     FAILED,
+    FRESH,
     CallerStack,
     Failure,
     Greenlet,
@@ -22,6 +23,7 @@ from treadle._core.greenlet cimport (
 )
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
 from treadle._core.hub cimport (
+    HUB_CLOSED,
     ON_GROUP,
     Fiber,
     Hub,
@@ -36,7 +38,13 @@ from treadle._core.hub cimport (
 from treadle._core.locks cimport Semaphore
 from treadle._core.scopes cimport CancelScope, new_scope
 
+from cpython.object cimport PyObject
+
 from greenlet import GreenletExit
+
+cdef extern from "Python.h":
+    PyObject *PyException_GetContext(object exc) noexcept              # new; NULL if there is none
+    void PyException_SetContext(object exc, PyObject *context) noexcept  # takes the reference
 
 PyGreenlet_Import()
 
@@ -53,6 +61,8 @@ cdef class TaskGroup(Collector):
         self.cancel_scope = new_scope(None, False)
 
     def __init__(self, limit=None, *, name=None, adopt=False):
+        if self.hub is not None:
+            raise RuntimeError(f"{self!r} was entered before; make another one")
         if limit is not None and limit < 1:
             raise ValueError(f"a task group has places for one greenlet at least, not for {limit!r}")
         self.places = None if limit is None else Semaphore(limit)
@@ -96,8 +106,8 @@ cdef class TaskGroup(Collector):
         raised, self.body = self.body, None
         from_outside = raised is not None and (raised is misplaced or came_from_outside(self.hub, raised))
         self.close()
-        raised = self.cancel_scope.without_own(raised)
         self.leave_scope()
+        raised = self.cancel_scope.without_own(raised)
         self.cancel_scope.source = None  # its failure, if it is a child, refers to this frame
         errors = self.failures(raised)
         if self.was_shielded:
@@ -149,19 +159,20 @@ cdef class TaskGroup(Collector):
         return 0
 
     cdef int forget_left(self) except -1:
-        """Forget the children that a fork has left behind."""
-        if self.hub is None or self.generation == self.hub.generation:
+        """Forget the children that a fork, or the end of the hub, has left behind."""
+        cdef Greenlet child
+        if self.hub is None or self.generation == self.hub.generation and self.hub.state != HUB_CLOSED:
             return 0
         self.generation = self.hub.generation
-        for child in list(self.children):
-            if (<Greenlet>child).place == NULL:
-                del self.children[child]
-                self.give_place(child)
+        for child in list(self.children.values()):
+            if child.place == NULL or self.hub.state == HUB_CLOSED:
+                del self.children[child.spawned_at]
+                self.give_place(child.spawned_at)
         return 0
 
-    cdef int give_place(self, Greenlet child) except -1:
-        if self.adopted is not None and child in self.adopted:
-            self.adopted.discard(child)
+    cdef int give_place(self, CallerStack of_child) except -1:
+        if self.adopted is not None and of_child in self.adopted:
+            self.adopted.discard(of_child)
         elif self.places is not None:
             self.places.give()
         return 0
@@ -201,17 +212,18 @@ cdef class TaskGroup(Collector):
     cdef int add(self, object source) except -1:
         cdef Greenlet child = source
         cdef Start start = None
-        if child not in self.children:
+        cdef CallerStack place = child.spawned_at
+        if place is None or not self.children or self.children.pop(place, None) is None:
             return 0
-        place = self.children.pop(child)
+        child.spawned_at = None
         if self.starting:
-            start = self.starting.pop(child, None)
+            start = self.starting.pop(place, None)
         if start is not None and not start.has_begun:
             start.failed = child.target, place
             start.end()
         elif child.life == FAILED:
             self.note_failure(child, child.target, place)
-        self.give_place(child)  # now: who waits for a place must not get it before the cancellation
+        self.give_place(place)  # now: who waits for a place must not get it before the cancellation
         if not self.children and self.wait is not None:
             unpark(self.wait)
         return 0
@@ -228,13 +240,15 @@ cdef class TaskGroup(Collector):
             return 0
         if self.adopted is None:
             self.adopted = set()
-        self.adopted.add(child)
-        return self.take(child)
+        self.take(child)
+        self.adopted.add((<Greenlet>child).spawned_at)
+        return 0
 
     cdef int take(self, Greenlet child) except -1:
         child.interrupts = self.common
+        child.spawned_at = caller_stack(1)
+        self.children[child.spawned_at] = child
         child.add_link(self)
-        self.children[child] = caller_stack(1)
         return 0
 
     cdef int check_open(self) except -1:
@@ -269,8 +283,20 @@ cdef class TaskGroup(Collector):
         begun or is over, and in another thread than the group's.
         """
         cdef Greenlet child = self.new_child(args, kwargs)
-        child.start()
+        self.begin(child)
         return child
+
+    cdef int begin(self, Greenlet child) except -1:
+        try:
+            child.start()
+        except:
+            # A callback of on_spawn has failed, or the interpreter ends.
+            if self.starting:
+                self.starting.pop(child.spawned_at, None)
+            if child.life == FRESH and not child.scheduled:
+                self.add(child)
+            raise
+        return 0
 
     def start(self, *args, **kwargs):
         """Spawn a child, wait until it calls :func:`~treadle.started`, and return what it says there.
@@ -283,15 +309,15 @@ cdef class TaskGroup(Collector):
         cdef Start start = Start.__new__(Start)
         if self.starting is None:
             self.starting = {}
-        self.starting[child] = start
-        child.start()
+        self.starting[child.spawned_at] = start
+        self.begin(child)
         while not start.is_over:
             start.wait = new_wait(ON_GROUP, child)
             try:
                 park(start.wait, -1)
             except:
                 if not start.is_over:
-                    del self.starting[child]
+                    del self.starting[child.spawned_at]
                     end_child(child)
                 elif not start.has_begun and child.life == FAILED:
                     self.note_failure(child, start.failed[0], start.failed[1])
@@ -317,7 +343,7 @@ cdef class TaskGroup(Collector):
     def __iter__(self):
         """Iterate over the children that have not ended."""
         self.forget_left()
-        return iter(list(self.children or ()))
+        return iter([] if self.children is None else list(self.children.values()))
 
     cdef str title(self):
         kind = type(self).__name__
@@ -352,7 +378,7 @@ def started(value=None):
     group = (<Greenlet>current).group()
     if group is None or not group.starting:
         return
-    start = group.starting.get(current)
+    start = group.starting.get((<Greenlet>current).spawned_at)
     if start is None:
         return
     if start.has_begun:
@@ -369,25 +395,29 @@ cdef bint came_from_outside(Hub hub, object exc) except -1:
 
 cdef int raise_alone(object exc) except -1:
     """Raise *exc*; the exception that is being handled does not become its context."""
-    context = exc.__context__
+    context = PyException_GetContext(exc)
     try:
         raise exc
     except BaseException:
-        exc.__context__ = context
+        PyException_SetContext(exc, context)
         raise
 
 
 def report_failure(Greenlet child not None):
     """Report that *child* has failed, whose group is over."""
-    child.observe()
-    child.hub.report(child, (<Failure>child.result).exception)
+    if child.life == FAILED:
+        child.observe()
+        child.hub.report(child, (<Failure>child.result).exception)
 
 
 cdef object without_exits(object exc):
     """Return *exc*, without the kills and cancellations that are in it if it is a group; None if nothing is left."""
     if not isinstance(exc, BaseExceptionGroup):
         return exc
-    exits, rest = exc.split(GreenletExit)
+    try:
+        exits, rest = BaseExceptionGroup.split(exc, GreenletExit)
+    except Exception:
+        return exc  # its class, or its depth, does not let it be divided
     return exc if exits is None else rest
 
 
