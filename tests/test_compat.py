@@ -91,7 +91,7 @@ class TestAlias:
             "assert gevent.spawn is treadle.spawn and gevent.sleep is treadle.sleep\n"
             "assert Resolver is treadle.resolver.thread.Resolver\n"
             "assert all(getattr(gevent, name) is getattr(treadle, name)\n"
-            "           for name in treadle.__all__\n"
+            "           for name in gevent.__all__\n"
             "           if name != 'version_info')"
         )
 

@@ -56,6 +56,8 @@ class Cancelled(GreenletExit):
     The scope itself swallows it. A greenlet that ends by it has not failed, and nothing is printed.
     """
 
+    scope = reason = source = None
+
     def __init__(self, scope, reason=None, source=None):
         super().__init__(scope, reason, source)
         self.scope = scope
