@@ -780,7 +780,7 @@ def test_links_cost_time_in_proportion_to_their_number(kind: str, what: str) -> 
             for source, link in zip(linked, links, strict=True):
                 source.rawlink(link)
         gc.collect()
-        gc.disable()  # it would look at all that other tests have left, more often where more is new
+        gc.disable()  # it would look at what other tests have left, and more often in one case
         began = time.process_time()
         if what == "unlink":
             for source, link in zip(reversed(linked), reversed(links), strict=True):

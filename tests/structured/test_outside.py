@@ -438,6 +438,37 @@ if pid == 0:
     os._exit(0 if job.get() == 5 else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 """,
+    "a fork by a callback while a group waits for its children": """
+pids = []
+def fork():
+    if not pids:
+        pids.append(os.fork())
+treadle.get_hub().loop.run_callback(lambda: treadle.get_hub().loop.run_callback(fork))
+with CancelScope(60), TaskGroup() as group:
+    group.spawn(treadle.sleep, 0.05)
+if pids == [0]:
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 7
+""",
+    "a fork by a callback while a group waits for a child to start": """
+pids = []
+def fork():
+    if not pids:
+        pids.append(os.fork())
+treadle.get_hub().loop.run_callback(lambda: treadle.get_hub().loop.run_callback(fork))
+def child():
+    treadle.sleep(0.05)
+    treadle.started(5)
+with CancelScope(60), TaskGroup() as group:
+    try:
+        value = group.start(child)
+    except RuntimeError as exc:
+        value = "ended without" in str(exc)
+if pids == [0]:
+    os._exit(7 if value is True else 1)
+assert value == 5
+assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 7
+""",
     "a fork in a group with a limit has all its places": """
 with TaskGroup(1) as group:
     group.spawn(treadle.sleep, 0.05)

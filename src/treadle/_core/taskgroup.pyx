@@ -139,8 +139,10 @@ cdef class TaskGroup(Collector):
 
     cdef int wait_for_children(self) except -1:
         """Wait until all children have ended; an exception that ends the wait cancels them."""
-        self.forget_left()
-        while self.children:
+        while True:
+            self.forget_left()
+            if not self.children:
+                return 0
             self.wait = new_wait(ON_GROUP, self)
             self.wait.shielded = self.was_shielded = self.body is not None
             if isinstance(self.body, (KeyboardInterrupt, SystemExit)):
@@ -153,10 +155,8 @@ cdef class TaskGroup(Collector):
                     self.leave_scope()
                     raise
                 self.fail_by_body(exc)
-                self.forget_left()
             finally:
                 self.wait = None
-        return 0
 
     cdef int forget_left(self) except -1:
         """Forget the children that a fork, or the end of the hub, has left behind."""
@@ -168,6 +168,9 @@ cdef class TaskGroup(Collector):
             if child.place == NULL or self.hub.state == HUB_CLOSED:
                 del self.children[child.spawned_at]
                 self.give_place(child.spawned_at)
+                start = None if not self.starting else self.starting.pop(child.spawned_at, None)
+                if start is not None:
+                    (<Start>start).end()
         return 0
 
     cdef int give_place(self, CallerStack of_child) except -1:
@@ -312,6 +315,9 @@ cdef class TaskGroup(Collector):
         self.starting[child.spawned_at] = start
         self.begin(child)
         while not start.is_over:
+            self.forget_left()
+            if start.is_over:
+                break
             start.wait = new_wait(ON_GROUP, child)
             try:
                 park(start.wait, -1)

@@ -30,6 +30,7 @@ from treadle._core.hub cimport (
     HUB_CLOSED,
     HUB_FORKING,
     HUB_OPEN,
+    ON_GROUP,
     ON_HUB,
     WAIT,
     WAIT_READY,
@@ -306,6 +307,8 @@ cdef class ThreadHub(Hub):
         for wait in waits:
             if wait.state == WAIT_READY:
                 ring_push(&self.ring, wait, WAIT)
+            elif wait.reason == ON_GROUP:
+                unpark(wait)  # children were left behind: look again which are to be waited for
         return 0
 
     # -- the end
