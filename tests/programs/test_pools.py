@@ -15,7 +15,11 @@ Run = Callable[..., str]
 
 
 class Known(NamedTuple):
-    """A fault of a library. It shows with gevent too, or with threads and KeyboardInterrupt."""
+    """A fault of a library, not of treadle: KeyboardInterrupt shows it in a program of threads.
+
+    Where only a scope does, it takes two in a row. gevent has the same ones, but for the locks of
+    the queues in urllib3, requests and redis-py: it replaces the classes of `queue`.
+    """
 
     fault: str
     how: str
