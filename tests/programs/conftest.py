@@ -43,6 +43,13 @@ def site() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def fake_mongodb() -> Iterator[str]:
+    """The URL of a server that answers MongoDB's driver."""
+    with servers.fake_mongodb() as url:
+        yield url
+
+
 class Program:
     """A running program, started in APPS."""
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SITE = Path(__file__).parent / "apps" / "site.py"
+APPS = Path(__file__).parent / "apps"
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
 
@@ -119,13 +119,15 @@ def openssh() -> Iterator[SecureShell]:
 @contextmanager
 def site() -> Iterator[str]:
     """Run the web site of apps/site.py; yield its URL without a slash at the end."""
-    port = free_port()
-    with (
-        _folder() as folder,
-        _running([sys.executable, str(SITE), str(port)], signal.SIGTERM, folder) as server,
-    ):
-        wait_until_listening(server, port, folder / "log")
-        yield f"http://{HOST}:{port}"
+    with _running_app("site.py") as address:
+        yield f"http://{address}"
+
+
+@contextmanager
+def fake_mongodb() -> Iterator[str]:
+    """Run apps/fake_mongodb.py, because Debian has no MongoDB server; yield its URL."""
+    with _running_app("fake_mongodb.py") as address:
+        yield f"mongodb://{address}/"
 
 
 @contextmanager
@@ -204,6 +206,18 @@ def _folder(owner: str | None = None) -> Iterator[Path]:
         if owner is not None:
             shutil.chown(name, owner, owner)
         yield Path(name)
+
+
+@contextmanager
+def _running_app(name: str) -> Iterator[str]:
+    """Run ``python NAME PORT`` of APPS; yield its address."""
+    port = free_port()
+    with (
+        _folder() as folder,
+        _running([sys.executable, str(APPS / name), str(port)], signal.SIGTERM, folder) as server,
+    ):
+        wait_until_listening(server, port, folder / "log")
+        yield f"{HOST}:{port}"
 
 
 @contextmanager
