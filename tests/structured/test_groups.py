@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 import traceback
 import weakref
 from collections.abc import Callable, Generator, Iterator
@@ -878,7 +879,7 @@ class TestCancelling:
     def test_the_scope_of_a_group_may_have_a_deadline(self) -> None:
         with TaskGroup() as group:
             assert group.cancel_scope.deadline == inf
-            group.cancel_scope.deadline = treadle.time.monotonic() + 2
+            group.cancel_scope.deadline = time.monotonic() + 2
             group.spawn(forever)
         assert clock.elapsed == 2
         assert group.cancel_scope.cancelled
