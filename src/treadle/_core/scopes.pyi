@@ -13,9 +13,12 @@ report_shield: Callable[[Any, Any], None] | None
 split: Any
 
 class Cancelled(GreenletExit):
-    scope: PublicScope
-    reason: Any
-    source: Any
+    @property
+    def scope(self) -> PublicScope: ...
+    @property
+    def reason(self) -> Any: ...
+    @property
+    def source(self) -> Any: ...
     def __init__(self, scope: Any, reason: Any = None, source: Any = None) -> None: ...
 
 class CancelScope(Scope):

@@ -56,13 +56,23 @@ class Cancelled(GreenletExit):
     The scope itself swallows it. A greenlet that ends by it has not failed, and nothing is printed.
     """
 
-    scope = reason = source = None
-
     def __init__(self, scope, reason=None, source=None):
         super().__init__(scope, reason, source)
-        self.scope = scope
-        self.reason = reason
-        self.source = source
+
+    @property
+    def scope(self):
+        """The scope that was cancelled."""
+        return self.args[0]
+
+    @property
+    def reason(self):
+        """What was given to :meth:`CancelScope.cancel`, or a text; None if no reason was given."""
+        return self.args[1]
+
+    @property
+    def source(self):
+        """The greenlet that has cancelled the scope, or the child that has failed, or None."""
+        return self.args[2]
 
     def __str__(self):
         return "cancelled" if self.reason is None else str(self.reason)
