@@ -28,6 +28,10 @@ NOT_THERE = [
 
 #: (place, event) -> why the event cannot happen there.
 CANNOT_HAPPEN: dict[tuple[str, str], str] = {
+    **{
+        (place, "handler_forks"): "the block goes on in the child, where its children are not"
+        for place in ("leave_group", "start_in_group")
+    },
     ("sleep_without_ref", "finalizer_waits_in_the_call"): "nothing keeps the loop running for it",
     ("sleep_without_ref", "interpreter_ends_with_finalizers"): "nothing keeps the loop running",
     **{
