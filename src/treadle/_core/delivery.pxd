@@ -49,6 +49,8 @@ cdef class Interrupts:
     cdef bint is_idle(self)
 
 
+# The outermost scope, from `scope` outwards, that is cancelled and that no shield stands before.
+cdef Scope outermost_cancelled(Scope scope)
 # What is to be raised in a greenlet, or None; the second makes one, and a copy of a common one.
 cdef Interrupts interrupts_of(Hub hub, greenlet target)
 cdef Interrupts own_interrupts(Hub hub, greenlet target)

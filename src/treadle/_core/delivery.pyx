@@ -130,14 +130,7 @@ cdef class Interrupts:
         return self.held is not None
 
     cdef Scope cancelled(self):
-        cdef Scope found = None, scope = self.scope
-        while scope is not None:
-            if scope.is_cancelled:
-                found = scope
-            if scope.shields:
-                break
-            scope = scope.parent
-        return found
+        return outermost_cancelled(self.scope)
 
     cdef int find_shield(self, greenlet owner) except -1:
         cdef Scope scope = self.scope
@@ -160,6 +153,17 @@ cdef class Interrupts:
     cdef bint is_idle(self):
         return (self.urgent is None and self.held is None and self.scope is None and self.firm == 0
                 and self.group is None)
+
+
+cdef Scope outermost_cancelled(Scope scope):
+    cdef Scope found = None
+    while scope is not None:
+        if scope.is_cancelled:
+            found = scope
+        if scope.shields:
+            break
+        scope = scope.parent
+    return found
 
 
 cdef bint any_over(list held) noexcept:
@@ -256,18 +260,22 @@ cdef int interrupt_main(Hub hub, object exc) except -1:
 
 cdef int interrupt_principal(Hub hub, object exc) except -1:
     cdef Wait wait = wait_of(hub, hub.principal)
-    cdef Interrupts interrupts
     if hub.state == HUB_CLOSED:
         raise RuntimeError(f"{hub.principal!r} will never run again: its {hub!r} is closed")
     if wait is not None and lets_in(wait, exc) and unpark_with(wait, exc):
         wait.from_outside = True
         return 0
-    interrupts = own_interrupts(hub, hub.principal)
+    hold_urgently(hub, hub.principal, exc)
+    if wait is None:
+        run_callback(hub, deliver, (hub.principal,))
+    return 0
+
+
+cdef int hold_urgently(Hub hub, greenlet target, object exc) except -1:
+    cdef Interrupts interrupts = own_interrupts(hub, target)
     if interrupts.urgent is None:
         interrupts.urgent = []
     interrupts.urgent.append(exc)
-    if wait is None:
-        run_callback(hub, deliver, (hub.principal,))
     return 0
 
 
@@ -306,9 +314,7 @@ def deliver(greenlet target not None):
     elif PyGreenlet_ACTIVE(target) and interrupts.firm == 0:
         exc = interrupts.take_due()
         drop_idle(hub, target, interrupts)
-        if isinstance(exc, type):
-            PyGreenlet_Throw(target, exc, None, None)
-        elif exc is not None:
+        if exc is not None:
             PyGreenlet_Throw(target, type(exc), exc, exc.__traceback__)
 
 
@@ -373,16 +379,12 @@ cdef bint held_error(Wait wait) except -1:
     cdef PyObject *type
     cdef PyObject *value
     cdef PyObject *tb
-    cdef Interrupts interrupts
     PyErr_Fetch(&type, &value, &tb)
     if is_pressed_again(wait) or PyErr_GivenExceptionMatches(type, <PyObject *>LoopExit):
         PyErr_Restore(type, value, tb)
         return False
     PyErr_NormalizeException(&type, &value, &tb)
-    interrupts = own_interrupts(wait.hub, wait.waiter)
-    if interrupts.urgent is None:
-        interrupts.urgent = []
-    interrupts.urgent.append(<object>value)
+    hold_urgently(wait.hub, wait.waiter, <object>value)
     Py_XDECREF(type)
     Py_XDECREF(value)
     Py_XDECREF(tb)

@@ -15,6 +15,7 @@ from treadle._core.delivery cimport (
     deliver_held,
     drop_idle,
     interrupts_of,
+    outermost_cancelled,
     own_interrupts,
 )
 from treadle._core.greenlet_api cimport PyGreenlet_Import, greenlet
@@ -471,17 +472,6 @@ def end_shield_from_hub(CancelScope scope not None):
     """Let in what *scope* has held back, unless it shields again; runs in its hub."""
     if scope.owner is not None and not scope.shields:
         end_shield(scope)
-
-
-cdef Scope outermost_cancelled(Scope scope):
-    cdef Scope found = None
-    while scope is not None:
-        if scope.is_cancelled:
-            found = scope
-        if scope.shields:
-            break
-        scope = scope.parent
-    return found
 
 
 cdef void grace_passed(PyObject *obj) noexcept:
